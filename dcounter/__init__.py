@@ -1,0 +1,5 @@
+"""
+A daemon that counts items per tenant, exactly.
+"""
+
+__version__ = "0.1.0"
