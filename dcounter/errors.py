@@ -1,0 +1,207 @@
+"""
+Everything dcounter refuses, and whose fault it was.
+
+Two families, as in h11: a `PeerError` is the doing of whoever is at the other end of a connection and
+costs that connection only; a `Refusal` is an answer to a caller, which says what was wrong, where, and
+whether anything was stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Outcome = Literal["not_applied", "unknown", "stored"]
+
+
+class DcounterError(Exception):
+    """
+    The root of every error of our own.
+    """
+
+
+class ConfigurationError(DcounterError):
+    """
+    The daemon was asked to start in a way that cannot work.
+    """
+
+
+class PeerError(DcounterError):
+    """
+    The other end of a connection broke the protocol; it loses that connection, nobody else loses anything.
+    """
+
+
+class MalformedMessage(PeerError):
+    """
+    A line was not one of the messages of `dcounter.wire`.
+    """
+
+
+class HandshakeRefused(PeerError):
+    """
+    The other end is not who it must be: another protocol version, cluster or node, or no shared secret.
+    """
+
+
+class LinkLost(DcounterError):
+    """
+    A connection to a node ended, or was given up, before the answer came.
+
+    :param sent: whether a byte of the request may have reached the node.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Refusal(DcounterError):
+    """
+    A request that is answered with an error.
+
+    :cvar code: the stable word for programs.
+    :ivar outcome: what became of a request to store: nothing of it was stored (`not_applied`), nobody
+        can say (`unknown`), or it was `stored`, though not as asked. `None` where nothing was to be
+        stored.
+    """
+
+    code: ClassVar[str]
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """
+    What is wrong with one item of a request.
+
+    :ivar index: the item's place in the request, from 0.
+    :ivar field: the JSON field, or an empty text if the item as a whole is wrong.
+    """
+
+    index: int
+    field: str
+    message: str
+
+
+class MalformedBody(Refusal):
+    """
+    The body is not JSON, or not an array.
+    """
+
+    code = "malformed"
+    outcome = "not_applied"
+
+
+class InvalidItems(Refusal):
+    """
+    At least one item of the request is not an item; nothing of the request was stored.
+
+    :param errors: the first of them, at most 100.
+    """
+
+    code = "invalid_item"
+    outcome = "not_applied"
+
+    def __init__(self, errors: Sequence[ItemError]) -> None:
+        first = errors[0]
+        where = f"item {first.index}" + (f", {first.field}" if first.field else "")
+        super().__init__(f"{where}: {first.message}; nothing of the request was stored")
+        self.errors = tuple(errors)
+
+
+class TooManyItems(Refusal):
+    """
+    The request holds more items than one request may.
+    """
+
+    code = "too_many_items"
+    outcome = "not_applied"
+
+
+class NotApplied(Refusal):
+    """
+    Nothing of the request was stored; sending it again is safe.
+
+    :param retry_after: seconds after which another try is worth it.
+    """
+
+    code = "unavailable"
+    outcome = "not_applied"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(Refusal):
+    """
+    The deadline passed after part of the request was sent: it may be stored wholly, partly or not at all.
+
+    :param position: a token for the part that is known to be stored.
+    :param items_stored: how many items that part holds.
+    """
+
+    code = "deadline"
+    outcome = "unknown"
+
+    def __init__(self, message: str, *, position: str, items_stored: int) -> None:
+        super().__init__(message)
+        self.position = position
+        self.items_stored = items_stored
+
+
+class NotReplicated(Refusal):
+    """
+    The request is stored, but not on as many nodes as its `ack` asked for, before the deadline.
+
+    :param reached: the widest `ack` that was reached.
+    """
+
+    code = "ack_not_reached"
+    outcome = "stored"
+
+    def __init__(self, message: str, *, position: str, items: int, reached: str) -> None:
+        super().__init__(message)
+        self.position = position
+        self.items = items
+        self.reached = reached
+
+
+class Incomplete(Refusal):
+    """
+    No node that can be reached knows enough to answer exactly.
+
+    :param counter_so_far: the count as the best node that answered has it; `None` if none did.
+    :param missing: ids of the nodes whose items cannot be accounted for.
+    """
+
+    code = "incomplete"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        counter_so_far: int | None,
+        missing: Sequence[int],
+        retry_after: float,
+    ) -> None:
+        super().__init__(message)
+        self.counter_so_far = counter_so_far
+        self.missing = tuple(missing)
+        self.retry_after = retry_after
+
+
+class InvalidPosition(Refusal):
+    """
+    A position token that this cluster did not give out, or that was altered.
+    """
+
+    code = "position_invalid"
+
+
+class PositionLost(Refusal):
+    """
+    A position token names items that the cluster has lost for good.
+    """
+
+    code = "position_lost"

@@ -1,0 +1,66 @@
+"""
+Every bound of the node protocol, by name, with its default and its reason.
+
+`docs/limits.md` has the same table for people, together with the bounds of HTTP.
+"""
+
+from dataclasses import dataclass
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    The bounds. Times are seconds, sizes bytes, unless said otherwise.
+
+    :ivar heartbeat: time between two heartbeats; a fifth of the suspicion, so that one lost is no alarm.
+    :ivar suspicion: silence after which a node is taken for gone.
+    :ivar handshake: time for a handshake; a stranger cannot hold a connection for longer.
+    :ivar idle: silence after which a node gives up a coordinator's connection.
+    :ivar request: time a caller waits for a store.
+    :ivar slow: time after which a slice is sent to another node as well.
+    :ivar count_wait: time a count may wait until a node has all that it requires.
+    :ivar hedge: time after which a count is asked of another node as well.
+    :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
+    :ivar window_bytes: the same in bytes.
+    :ivar batch_bytes: size from which an open batch takes no further slice.
+    :ivar queue_requests: requests that may wait for room in a window, per coordinator.
+    :ivar queue_bytes: the same in bytes.
+    :ivar line: longest line between nodes; larger than any batch of one request's body.
+    :ivar waits: counts and awaits that may wait at one node.
+    :ivar connections: connections one node accepts.
+    :ivar log: bytes of log kept in memory for followers that lag; further behind they get a copy.
+    :ivar unfolded_runs: runs of one node that not everybody has; above that it takes no writes.
+    :ivar piece: rows in one piece of a copy.
+    :ivar stream: bytes of log handed to a follower's connection at a time.
+    :ivar ports: ports tried from the first one on, at the start and after a listener is lost.
+    :ivar drain: time a stopping node waits for its followers to have all it has.
+    :ivar startup: time after which a coordinator is ready although a member has not reported.
+    :ivar backoff: longest pause between two attempts to reach a node.
+    """
+
+    heartbeat: float = 0.2
+    suspicion: float = 1.0
+    handshake: float = 5.0
+    idle: float = 30.0
+    request: float = 5.0
+    slow: float = 1.0
+    count_wait: float = 2.0
+    hedge: float = 0.2
+    window_batches: int = 64
+    window_bytes: int = 32 * MEBIBYTE
+    batch_bytes: int = MEBIBYTE
+    queue_requests: int = 10_000
+    queue_bytes: int = 64 * MEBIBYTE
+    line: int = 16 * MEBIBYTE
+    waits: int = 10_000
+    connections: int = 1_000
+    log: int = 64 * MEBIBYTE
+    unfolded_runs: int = 64
+    piece: int = 5_000
+    stream: int = 256 * 1024
+    ports: int = 100
+    drain: float = 5.0
+    startup: float = 5.0
+    backoff: float = 1.0

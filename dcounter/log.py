@@ -1,0 +1,85 @@
+"""
+The part of every node's log that a follower may still need, in memory and bounded.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Run:
+    first: int
+    lines: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+
+    def cut(self, through: int) -> int:
+        """
+        Forget all numbers up to `through`; tell how many bytes that freed.
+        """
+        gone = self.lines[: max(0, through + 1 - self.first)]
+        freed = sum(map(len, gone))
+        del self.lines[: len(gone)]
+        self.first += len(gone)
+        self.bytes -= freed
+        return freed
+
+
+class Log:
+    """
+    Lines of batches by node, run and number, without holes.
+
+    :param limit: bytes kept; above it the oldest lines of the longest run are cut.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._runs: dict[tuple[int, int], _Run] = {}
+        self.bytes = 0
+
+    def append(self, node: int, run: int, number: int, line: bytes) -> None:
+        """
+        Keep a line; one that does not follow the last of its run starts the run anew.
+        """
+        kept = self._runs.get((node, run))
+        if kept is None or kept.first + len(kept.lines) != number:
+            if kept is not None:
+                self.bytes -= kept.bytes
+            kept = self._runs[node, run] = _Run(number)
+        kept.lines.append(line)
+        kept.bytes += len(line)
+        self.bytes += len(line)
+        while self.bytes > self._limit:
+            longest = max(self._runs.values(), key=lambda each: each.bytes)
+            self.bytes -= longest.cut(longest.first)
+
+    def reaches(self, node: int, run: int, after: int) -> bool:
+        """
+        Whether the line that follows `after` is still there or yet to come.
+        """
+        kept = self._runs.get((node, run))
+        return kept is not None and kept.first <= after + 1 <= kept.first + len(kept.lines)
+
+    def read(self, node: int, run: int, after: int, size: int) -> list[bytes]:
+        """
+        The lines that follow `after`, up to the one that makes it `size` bytes or more.
+        """
+        kept = self._runs[node, run]
+        start = end = after + 1 - kept.first
+        while end < len(kept.lines) and (end == start or size > 0):
+            size -= len(kept.lines[end])
+            end += 1
+        return kept.lines[start:end]
+
+    def cut(self, node: int, run: int, through: int) -> None:
+        """
+        Forget a run's lines up to a number: everybody has them.
+        """
+        kept = self._runs.get((node, run))
+        if kept is not None:
+            self.bytes -= kept.cut(through)
+
+    def fold(self, node: int, run: int) -> None:
+        """
+        Forget all runs of a node below `run`.
+        """
+        for key in [key for key in self._runs if key[0] == node and key[1] < run]:
+            self.bytes -= self._runs.pop(key).bytes

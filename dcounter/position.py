@@ -1,0 +1,240 @@
+"""
+Positions: how much of every node's log somebody has.
+
+Each node numbers its batches 1, 2, ... within a run, so "all up to here" is one number per run. A position
+holds that for every node; positions join by taking the higher number of each, which makes them a lattice:
+nodes, coordinators and callers can put together what they know in any order. They are version vectors
+(Parker et al., 1983) with one entry per run of a node.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator
+from typing import Annotated, NamedTuple
+
+from msgspec import DecodeError, Meta, Struct, msgpack
+
+from dcounter.clock import MAX_STAMP
+
+Stamp = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+NodeId = Annotated[int, Meta(ge=0, le=65_535)]
+Number = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
+
+
+class NodePosition(Struct, frozen=True, omit_defaults=True):
+    """
+    How much of one node's log somebody has.
+
+    :ivar folded: runs below this one are had completely (or are lost, see `LostRun`) and no longer listed.
+    :ivar runs: run -> the highest number without a hole, for runs that are not folded.
+    """
+
+    folded: Stamp = 0
+    runs: dict[Stamp, Number] = {}
+
+    def number(self, run: int) -> int:
+        """
+        The highest number of `run` without a hole; 0 if it has none.
+        """
+        return MAX_STAMP if run < self.folded else self.runs.get(run, 0)
+
+    def join(self, other: "NodePosition") -> "NodePosition":
+        """
+        The higher of each.
+        """
+        if self is other:
+            return self
+        folded = max(self.folded, other.folded)
+        runs = {run: number for run, number in self.runs.items() if run >= folded}
+        for run, number in other.runs.items():
+            if run >= folded and number > runs.get(run, 0):
+                runs[run] = number
+        return NodePosition(folded, runs)
+
+    def covers(self, other: "NodePosition") -> bool:
+        """
+        Whether this has all that `other` has.
+        """
+        return other.folded <= self.folded and all(
+            self.number(run) >= number for run, number in other.runs.items()
+        )
+
+
+_NOTHING = NodePosition()
+
+
+class Position(Struct, frozen=True, omit_defaults=True):
+    """
+    How much of every node's log somebody has; immutable.
+    """
+
+    nodes: dict[NodeId, NodePosition] = {}
+
+    def of(self, node: int) -> NodePosition:
+        """
+        The part about one node.
+        """
+        return self.nodes.get(node, _NOTHING)
+
+    def number(self, node: int, run: int) -> int:
+        """
+        The highest number without a hole of a node's run.
+        """
+        return self.of(node).number(run)
+
+    def advance(self, node: int, run: int, number: int) -> "Position":
+        """
+        This position, and all of `run` up to `number`.
+        """
+        known = self.of(node)
+        if known.number(run) >= number:
+            return self
+        moved = NodePosition(known.folded, {**known.runs, run: number})
+        return Position({**self.nodes, node: moved})
+
+    def fold(self, node: int, run: int) -> "Position":
+        """
+        This position with all runs of `node` below `run` counted as complete.
+        """
+        return self.join(Position({node: NodePosition(run)}))
+
+    def join(self, other: "Position") -> "Position":
+        """
+        The higher of each: what both know together.
+        """
+        if self is other or not other.nodes:
+            return self
+        if not self.nodes:
+            return other
+        nodes = dict(self.nodes)
+        for node, known in other.nodes.items():
+            mine = nodes.get(node)
+            nodes[node] = known if mine is None else mine.join(known)
+        return Position(nodes)
+
+    def covers(self, other: "Position") -> bool:
+        """
+        Whether this has all that `other` has.
+        """
+        return all(self.of(node).covers(part) for node, part in other.nodes.items())
+
+    def missing(self, other: "Position") -> dict[int, int]:
+        """
+        How many batches of each node's log `other` has and this has not.
+
+        A node that only its fold sets apart counts as one batch.
+        """
+        found: dict[int, int] = {}
+        for node, part in other.nodes.items():
+            mine = self.of(node)
+            if not mine.covers(part):
+                behind = sum(max(0, n - mine.number(run)) for run, n in part.runs.items())
+                found[node] = max(1, behind)
+        return found
+
+    def entries(self) -> Iterator[tuple[int, int, int]]:
+        """
+        Node, run and number of each run that is not folded.
+        """
+        for node, part in self.nodes.items():
+            for run, number in part.runs.items():
+                yield node, run, number
+
+    def shown(self) -> dict[str, dict[str, int]]:
+        """
+        The position as people and programs see it in the status: node -> run -> number, keys as text.
+        """
+        return {
+            str(node): {str(run): number for run, number in sorted(part.runs.items())}
+            for node, part in sorted(self.nodes.items())
+        }
+
+
+def join_all(positions: Iterable[Position]) -> Position:
+    """
+    What all of them know together.
+    """
+    joined = Position()
+    for position in positions:
+        joined = joined.join(position)
+    return joined
+
+
+class LostRun(Struct, frozen=True, order=True):
+    """
+    What is left of the runs of a node that came back without its journal.
+
+    Only numbers up to `last` of `run` are left, and nothing of any run between it and `until`, the run that
+    the node opened when it came back.
+    """
+
+    node: NodeId
+    run: Stamp
+    last: Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+    until: Stamp
+
+    def takes(self, node: int, run: int, number: int) -> bool:
+        """
+        Whether that batch is among the lost ones.
+        """
+        return node == self.node and ((run == self.run and number > self.last) or self.run < run < self.until)
+
+
+class _Sealed(NamedTuple):
+    stamp: Stamp
+    position: Position
+
+
+_decode_sealed = msgpack.Decoder(_Sealed).decode
+_encode_sealed = msgpack.Encoder().encode
+_MAC_BYTES = 16
+
+
+class TokenSeal:
+    """
+    Turns a position and a stamp into a text that only this cluster can make, and back.
+
+    The text is base64url of an authentication code and the packed position; callers treat it as opaque.
+
+    :param secret: the cluster's shared secret.
+    :param cluster: the cluster id; a token of another cluster is refused.
+    """
+
+    def __init__(self, secret: bytes, cluster: str) -> None:
+        self._key = hashlib.blake2b(
+            cluster.encode(), key=hashlib.sha256(secret).digest(), person=b"position token"
+        ).digest()
+        self._latest: tuple[int, Position, str] = (-1, Position(), "")
+
+    def _code(self, packed: bytes) -> bytes:
+        return hashlib.blake2b(packed, key=self._key, digest_size=_MAC_BYTES).digest()
+
+    def seal(self, position: Position, stamp: int) -> str:
+        """
+        Make the token.
+
+        Callers that follow one another mostly get the same one, so the latest is kept.
+        """
+        known_stamp, known, text = self._latest
+        if known is not position or known_stamp != stamp:
+            packed = _encode_sealed((stamp, position))
+            text = base64.urlsafe_b64encode(self._code(packed) + packed).rstrip(b"=").decode()
+            self._latest = (stamp, position, text)
+        return text
+
+    def open(self, token: str) -> tuple[Position, int]:
+        """
+        Read a token.
+
+        :raises ValueError: this cluster did not make it.
+        """
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(code, self._code(packed)):
+            raise ValueError("not a token of this cluster")
+        try:
+            sealed = _decode_sealed(packed)
+        except DecodeError as error:
+            raise ValueError("a token of another version") from error
+        return sealed.position, sealed.stamp

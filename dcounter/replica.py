@@ -1,0 +1,721 @@
+"""
+One node's behaviour, without sockets, files or clocks: messages in, effects out.
+
+A node is the origin of its own log and a follower of everybody else's. What makes replication safe without
+a vote is that the ledger is merged (`dcounter.ledger`) and that positions (`dcounter.position`) say exactly
+what a copy holds: a batch is journalled, then applied, then answered and offered to the followers, each of
+whom accepts only the next number.
+
+The shell around it (`dcounter.node`) performs the effects in their order, tells it when the journal has
+made lines durable (`synced`) and lets time pass (`tick`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
+
+from dcounter import wire
+from dcounter.clock import MAX_STAMP
+from dcounter.errors import MalformedMessage
+from dcounter.handshake import Peer
+from dcounter.ledger import Ledger
+from dcounter.limits import Limits
+from dcounter.log import Log
+from dcounter.position import LostRun, NodePosition, Position, join_all
+from dcounter.wire import Opening, Record, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """
+    Write a line to a channel.
+    """
+
+    channel: int
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """
+    Write a line to the journal, and call `synced` when it is durable.
+    """
+
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """
+    There is something to stream: call `stream` whenever the channel takes more, until it gives nothing.
+    """
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """
+    Close a channel.
+    """
+
+    channel: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    Tell the operator.
+    """
+
+    level: Literal["info", "warn", "error"]
+    text: str
+
+
+Effect = Send | Append | Offer | Cut | Notice
+
+
+_NOWHERE = Position()
+
+
+@dataclass(slots=True)
+class _Channel:
+    """
+    One connection, from either side.
+
+    :ivar calls: we made the connection, so we follow whom we reached.
+    :ivar following: we follow it.
+    :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
+    :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
+    :ivar copy: the rest of a copy of our ledger that is being sent.
+    """
+
+    peer: Peer
+    calls: bool
+    heard: float
+    following: bool = False
+    sends: dict[int, dict[int, int]] = field(default_factory=dict)
+    asked: dict[int, tuple[int, int]] = field(default_factory=dict)
+    copy: Iterator[wire.Message] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsynced:
+    """
+    What becomes true when the oldest line that is not yet durable is.
+    """
+
+    line: bytes
+    record: Record | None = None
+    batch: wire.Batch | None = None
+    channel: int = 0
+    request: int = 0
+    covers: Position = _NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    channel: int
+    until: float
+    question: wire.Count | wire.Await
+
+
+_FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Beat, wire.Farewell)
+
+
+class Replica:
+    """
+    The state of one node.
+
+    :param node: its id.
+    :param members: ids of all nodes.
+    :param wall: the wall clock (ns since 1970), for the numbers of runs.
+    """
+
+    def __init__(
+        self,
+        node: int,
+        members: Collection[int],
+        *,
+        wall: Callable[[], int],
+        limits: Limits,
+        pid: int = 0,
+    ) -> None:
+        self.node = node
+        self.ledger = Ledger()
+        self.applied = Position()
+        self.durable = Position()
+        self.port = 0
+        self.run = 0
+        self.stamp = 0
+        self.items_taken = 0
+        self._pid = pid
+        self._peers = frozenset(members) - {node}
+        self._wall = wall
+        self._limits = limits
+        self._log = Log(limits.log)
+        self._channels: dict[int, _Channel] = {}
+        self._reports: dict[int, Report] = {}
+        self._openings: dict[int, dict[int, Opening]] = {}
+        self._lost: set[LostRun] = set()
+        self._unsynced: deque[_Unsynced] = deque()
+        self._waiting: list[_Waiting] = []
+        self._relays: dict[int, int] = {}
+        self._last_beat = float("-inf")
+        self._last_number = 0
+        self._wiped = False
+        self._told_own: set[int] = set()
+        # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
+        self._awaits_members = bool(self._peers)
+        self._draining = False
+        # While a copy is loaded, and until its end is covered, the ledger holds parts of batches.
+        self._copy_from: int | None = None
+        self._copy_begin: wire.CopyBegin | None = None
+        self._copy_wanted = False
+        self._hold = Position()
+        self._effects: list[Effect] = []
+
+    # What the shell calls
+
+    def connected(self, channel: int, peer: Peer, *, calls: bool, now: float) -> list[Effect]:
+        """
+        A connection passed its handshake.
+
+        :param channel: any number that is not used again.
+        :param calls: whether this node made the connection.
+        """
+        self._channels[channel] = _Channel(peer, calls, now)
+        self._send(channel, self.report())
+        return self._take()
+
+    def disconnected(self, channel: int) -> list[Effect]:
+        """
+        A connection is gone.
+        """
+        self._channels.pop(channel, None)
+        self._waiting = [each for each in self._waiting if each.channel != channel]
+        self._relays = {node: via for node, via in self._relays.items() if via != channel}
+        if self._copy_from == channel:
+            self._copy_from = self._copy_begin = None
+            self._say("warn", "a copy of the ledger broke off; another one will be taken")
+        self._choose_relays()
+        return self._take()
+
+    def receive(self, channel: int, message: wire.Message, now: float) -> list[Effect]:
+        """
+        A message arrived.
+
+        :raises MalformedMessage: it has no business here; the channel must be closed.
+        """
+        if channel not in self._channels:
+            return []
+        there = self._channels[channel]
+        there.heard = now
+        if there.peer.node is None and not isinstance(message, _FROM_COORDINATORS):
+            raise MalformedMessage(f"{type(message).__name__} from a coordinator")
+        match message:
+            case wire.Store():
+                self._store(channel, message)
+            case wire.Count() | wire.Await():
+                self._ask(channel, message, now)
+            case Record():
+                self._follow_record(channel, message)
+            case Report():
+                self._hear(channel, message)
+            case wire.Beat():
+                self.stamp = max(self.stamp, message.stamp)
+            case wire.Follow():
+                self._start_streaming(channel, message)
+            case wire.Unfollow():
+                self._channels[channel].sends.pop(message.node, None)
+            case wire.Gap():
+                self._copy_wanted = True
+                self._want_copy(channel)
+            case wire.Copy():
+                self._channels[channel].copy = self._copy_out()
+                self._effects.append(Offer(channel))
+            case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
+                self._copy_in(channel, message)
+            case wire.Farewell():
+                self._effects.append(Cut(channel, f"the other end left: {message.reason}"))
+            case (
+                wire.Hello()
+                | wire.Challenge()
+                | wire.Proof()
+                | wire.Welcome()
+                | wire.Stored()
+                | wire.Counted()
+                | wire.Awaited()
+            ):
+                raise MalformedMessage(f"{type(message).__name__} does not belong here")
+            case _:
+                assert_never(message)
+        return self._take()
+
+    def synced(self, lines: int) -> list[Effect]:
+        """
+        The oldest `lines` appended lines are durable.
+        """
+        for _ in range(lines):
+            done = self._unsynced.popleft()
+            if done.record is not None:
+                if done.batch is not None:
+                    self._apply_own(done, done.record, done.batch)
+                record = done.record
+                self.durable = self.durable.advance(record.node, record.run, record.number)
+            self.durable = self.durable.join(done.covers)
+        self._progress()
+        return self._take()
+
+    def stream(self, channel: int) -> list[bytes]:
+        """
+        Lines to write to a channel next; none if it has all for now.
+        """
+        there = self._channels.get(channel)
+        if there is None:
+            return []
+        if there.copy is not None:
+            piece = next(there.copy, None)
+            if piece is not None:
+                return [wire.encode(piece)]
+            there.copy = None
+        for node, sent in there.sends.items():
+            mine = self.applied.of(node)
+            for run, number in mine.runs.items():
+                if sent.get(run, 0) >= number:
+                    continue
+                if not self._log.reaches(node, run, sent.get(run, 0)):
+                    del there.sends[node]
+                    return [wire.encode(wire.Gap(node))]
+                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
+                if lines:
+                    sent[run] = sent.get(run, 0) + len(lines)
+                    return lines
+        return []
+
+    def tick(self, now: float) -> list[Effect]:
+        """
+        Time has passed: heartbeats, silent channels, waits that are over.
+        """
+        for channel, there in self._channels.items():
+            limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
+            if now - there.heard > limit:
+                self._effects.append(Cut(channel, f"silent for {now - there.heard:.1f} s"))
+        if now - self._last_beat >= self._limits.heartbeat:
+            self._last_beat = now
+            self._broadcast()
+        self._choose_relays()
+        over = [each for each in self._waiting if each.until <= now]
+        if over:
+            self._waiting = [each for each in self._waiting if each.until > now]
+            for each in over:
+                self._answer(each.channel, each.question)
+        return self._take()
+
+    def listening(self, port: int) -> list[Effect]:
+        """
+        The node listens on this port now (0: on none), and everybody is told.
+        """
+        self.port = port
+        self._broadcast()
+        return self._take()
+
+    def drain(self) -> list[Effect]:
+        """
+        Take no more writes: the node is about to stop.
+        """
+        self._draining = True
+        self._broadcast()
+        return self._take()
+
+    def drained(self) -> bool:
+        """
+        Whether every connected follower has all that this node has.
+        """
+        there = {each.peer.node for each in self._channels.values()} - {None}
+        return not self._unsynced and all(
+            report.durable.covers(self.durable) for node, report in self._reports.items() if node in there
+        )
+
+    def refuses(self) -> str | None:
+        """
+        Why the node takes no writes at present; `None` if it takes them.
+        """
+        if self._draining:
+            return "the node is stopping"
+        if self._awaits_members:
+            silent = sorted(self._peers - self._reports.keys())
+            return f"the node starts empty and has not heard from nodes {silent}"
+        if len(self.applied.of(self.node).runs) > self._limits.unfolded_runs:
+            return f"more than {self._limits.unfolded_runs} runs are not on every node yet"
+        return None
+
+    def report(self) -> Report:
+        """
+        How the node is.
+        """
+        return Report(
+            node=self.node,
+            port=self.port,
+            pid=self._pid,
+            run=self.run,
+            applied=self.applied,
+            durable=self.durable,
+            stamp=self.stamp,
+            items=len(self.ledger),
+            items_taken=self.items_taken,
+            openings=self._live_openings(),
+            lost=sorted(self._lost),
+            refuses=self.refuses(),
+        )
+
+    # Storing
+
+    def _store(self, channel: int, message: wire.Store) -> None:
+        batch = wire.decode_batch(message.batch)
+        reason = self.refuses()
+        if reason is not None:
+            refused = dict.fromkeys(range(len(batch.slices)), reason)
+            self._send(channel, wire.Stored(message.request, 0, 0, self.stamp, refused))
+            return
+        opening = None
+        if self.run == 0:
+            opening = self._open_run()
+        self._last_number += 1
+        stamp = batch.largest_stamp()
+        record = Record(self.node, self.run, self._last_number, stamp, message.batch, opening)
+        line = wire.encode(record)
+        self._append(_Unsynced(line, record, batch, channel, message.request))
+
+    def _open_run(self) -> Opening:
+        known = max((run for _, run, _ in self._known_of(self.node)), default=0)
+        last = max((n for _, run, n in self._known_of(self.node) if run == known), default=0)
+        self.run = max(self._wall(), known + 1)
+        opening = Opening(self.run, known, last, self._wiped)
+        self._learn_opening(self.node, opening)
+        return opening
+
+    def _known_of(self, node: int) -> Iterator[tuple[int, int, int]]:
+        """
+        Node, run and number of all that anybody is known to have of a node's log.
+        """
+        everybody = join_all([self.applied, *(each.applied for each in self._reports.values())])
+        part = everybody.of(node)
+        if part.folded:
+            # The run below the fold has no number any more; the fold itself is the run to stay above.
+            yield node, part.folded, part.runs.get(part.folded, 0)
+        for run, number in part.runs.items():
+            yield node, run, number
+
+    def _apply_own(self, done: _Unsynced, record: Record, batch: wire.Batch) -> None:
+        self._apply(record, batch, done.line)
+        self.items_taken += len(batch.ids)
+        answer = wire.Stored(done.request, record.run, record.number, self.stamp)
+        if done.channel in self._channels:
+            self._send(done.channel, answer)
+
+    def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
+        self.ledger.merge(batch.ids, batch.item_stamps(), batch.tenants)
+        self.stamp = max(self.stamp, record.stamp, batch.largest_stamp())
+        self.applied = self.applied.advance(record.node, record.run, record.number)
+        self._log.append(record.node, record.run, record.number, line)
+        if record.opening is not None:
+            self._learn_opening(record.node, record.opening)
+
+    def _append(self, unsynced: _Unsynced) -> None:
+        self._unsynced.append(unsynced)
+        self._effects.append(Append(unsynced.line))
+
+    # Counting and awaiting
+
+    def _ask(self, channel: int, question: wire.Count | wire.Await, now: float) -> None:
+        wanted = question.required if isinstance(question, wire.Count) else question.position
+        self._adopt_folds(wanted)
+        full = len(self._waiting) >= self._limits.waits
+        if question.wait == 0 or full or self._can_answer(question):
+            self._answer(channel, question)
+        else:
+            self._waiting.append(_Waiting(channel, now + question.wait / 1000, question))
+
+    def _can_answer(self, question: wire.Count | wire.Await) -> bool:
+        if isinstance(question, wire.Await):
+            return self.durable.covers(question.position)
+        return self._exact() and self.applied.covers(question.required)
+
+    def _exact(self) -> bool:
+        return not self._copy_wanted and self.applied.covers(self._hold)
+
+    def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
+        able = self._can_answer(question)
+        answer: wire.Message
+        if isinstance(question, wire.Await):
+            answer = wire.Awaited(question.request, able, self.durable, self.stamp)
+        else:
+            counts = [self.ledger.count(tenant) for tenant in question.tenants]
+            answer = wire.Counted(question.request, counts, able, self.applied, self.stamp)
+        self._send(channel, answer)
+
+    def _progress(self) -> None:
+        """
+        Something was applied or became durable: waits may be over, followers get more.
+        """
+        if self._waiting:
+            ready = [each for each in self._waiting if self._can_answer(each.question)]
+            if ready:
+                self._waiting = [e for e in self._waiting if not self._can_answer(e.question)]
+                for each in ready:
+                    self._answer(each.channel, each.question)
+        for channel, there in self._channels.items():
+            if there.sends:
+                self._effects.append(Offer(channel))
+
+    # Following
+
+    def _follow_record(self, channel: int, record: Record) -> None:
+        known = self.applied.number(record.node, record.run)
+        if record.number <= known:
+            return
+        if record.number > known + 1:
+            there = self._channels[channel]
+            if there.asked.get(record.node) != (record.run, known):
+                there.asked[record.node] = (record.run, known)
+                self._follow(channel, record.node)
+            return
+        if record.node == self.node and record.run == self.run:
+            raise MalformedMessage(f"a batch of this node's open run: {record.number}")
+        batch = wire.decode_batch(record.batch)
+        line = wire.encode(record)
+        self._apply(record, batch, line)
+        self._append(_Unsynced(line, record))
+        self._progress()
+
+    def _follow(self, channel: int, node: int) -> None:
+        self._send(channel, wire.Follow(node, self.applied.of(node)))
+
+    def _start_streaming(self, channel: int, message: wire.Follow) -> None:
+        mine = self.applied.of(message.node)
+        if message.position.folded < mine.folded:
+            self._send(channel, wire.Gap(message.node))
+            return
+        sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
+        self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
+        self._effects.append(Offer(channel))
+
+    def _choose_relays(self) -> None:
+        """
+        For each log that does not come from its origin, follow it at a peer that has more of it.
+        """
+        if self._copy_from is not None or self._copy_wanted:
+            return
+        sources = self._sources()
+        for node in {self.node, *self._peers}:
+            lacking = self._lacking(node, sources)
+            via = self._relays.get(node)
+            if not lacking:
+                if via is not None and (node in sources or node == self.node):
+                    self._send(via, wire.Unfollow(node))
+                    del self._relays[node]
+                continue
+            best = max(sources, key=lambda peer: self._ahead(peer, lacking), default=None)
+            if best is None or self._ahead(best, lacking) == 0:
+                continue
+            if via != sources[best]:
+                if via is not None:
+                    self._send(via, wire.Unfollow(node))
+                self._relays[node] = sources[best]
+                self._follow(sources[best], node)
+
+    def _sources(self) -> dict[int, int]:
+        """
+        Peers this node can follow: node id -> channel.
+        """
+        return {
+            there.peer.node: channel
+            for channel, there in self._channels.items()
+            if there.calls and there.following and there.peer.node is not None
+        }
+
+    def _lacking(self, node: int, sources: Collection[int]) -> list[tuple[int, int, int]]:
+        """
+        Node, run and our number of each run of a node that its own node will not send us.
+        """
+        mine = self.applied.of(node)
+        origin = self._reports.get(node) if node in sources else None
+        found = set()
+        for peer in sources:
+            for run, number in self._reports[peer].applied.of(node).runs.items():
+                if number <= mine.number(run) or run == self.run:
+                    continue
+                if origin is not None:
+                    has = origin.applied.number(node, run)
+                    if run == origin.run or has > mine.number(run):
+                        continue
+                found.add((node, run, mine.number(run)))
+        return sorted(found)
+
+    def _ahead(self, peer: int, lacking: Collection[tuple[int, int, int]]) -> int:
+        theirs = self._reports[peer].applied
+        return sum(max(0, theirs.number(node, run) - n) for node, run, n in lacking)
+
+    # What peers say of themselves
+
+    def _hear(self, channel: int, report: Report) -> None:
+        there = self._channels[channel]
+        if there.peer.node != report.node:
+            raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
+        self._reports[report.node] = report
+        self.stamp = max(self.stamp, report.stamp)
+        for node, openings in report.openings.items():
+            for opening in openings:
+                self._learn_opening(node, opening)
+        self._lost.update(report.lost)
+        self._adopt_folds(report.applied)
+        if self._awaits_members and self._reports.keys() >= self._peers:
+            self._awaits_members = False
+            self._wiped = any(each.applied.nodes for each in self._reports.values())
+            if self._wiped:
+                self._say("warn", "this node has no journal but its peers hold items: refilling")
+            self._broadcast()
+        for run, number in report.applied.of(self.node).runs.items():
+            if number > self.applied.number(self.node, run) and run not in self._told_own:
+                self._told_own.add(run)
+                self._say(
+                    "warn",
+                    f"node {report.node} holds {number} batches of this node's run {run}, "
+                    f"this node {self.applied.number(self.node, run)}: fetching them",
+                )
+        if there.calls and not there.following:
+            there.following = True
+            self._follow(channel, report.node)
+        if self._copy_wanted and not self.applied.covers(report.applied):
+            self._want_copy(channel)
+        self._choose_relays()
+        self._fold()
+        self._progress()
+
+    def _learn_opening(self, node: int, opening: Opening) -> None:
+        known = self._openings.setdefault(node, {})
+        known[opening.run] = opening
+        while len(known) > 2 * self._limits.unfolded_runs:
+            del known[min(known)]
+
+    def _live_openings(self) -> dict[int, list[Opening]]:
+        """
+        The openings that a peer may still need to fold, oldest first.
+        """
+        live = {
+            node: [known[run] for run in sorted(known) if run >= self.applied.of(node).folded]
+            for node, known in self._openings.items()
+        }
+        return {node: openings for node, openings in live.items() if openings}
+
+    # Folding
+
+    def _fold(self) -> None:
+        """
+        Fold the closed runs that every member has durably, and cut the log that everybody has.
+        """
+        if self._reports.keys() < self._peers:
+            return
+        everywhere = [self.durable, *(each.durable for each in self._reports.values())]
+        for node, known in self._openings.items():
+            for run in sorted(known):
+                if run > self.durable.of(node).folded and self._complete(node, known[run], everywhere):
+                    self._fold_to(node, known[run])
+        for node, run, number in self.durable.entries():
+            held = min(position.number(node, run) for position in everywhere)
+            self._log.cut(node, run, min(held, number))
+
+    def _complete(self, node: int, opening: Opening, positions: Collection[Position]) -> bool:
+        """
+        Whether all the positions have all runs before an opening.
+        """
+        if opening.previous == 0:
+            return False
+        if any(p.number(node, opening.previous) < opening.last for p in positions):
+            return False
+        if all(opening.previous <= p.of(node).folded for p in positions):
+            return True
+        before = self._openings[node].get(opening.previous)
+        return before is not None and (before.previous == 0 or self._complete(node, before, positions))
+
+    def _fold_to(self, node: int, opening: Opening) -> None:
+        self.applied = self.applied.fold(node, opening.run)
+        self.durable = self.durable.fold(node, opening.run)
+        self._log.fold(node, opening.run)
+        if opening.wiped:
+            self._lost.add(LostRun(node, opening.previous, opening.last, opening.run))
+
+    def _adopt_folds(self, heard: Position) -> None:
+        """
+        Fold what a peer has folded, if we have all of it ourselves.
+
+        Whoever folded knew that every member had it durably; we may have been wiped since.
+        """
+        for node, part in heard.nodes.items():
+            if part.folded > self.applied.of(node).folded:
+                opening = self._openings.get(node, {}).get(part.folded)
+                if opening is not None and self._complete(node, opening, [self.applied, self.durable]):
+                    self._fold_to(node, opening)
+
+    # Copies of the ledger
+
+    def _want_copy(self, channel: int) -> None:
+        if self._copy_from is None and self._channels[channel].calls:
+            self._copy_from = channel
+            self._send(channel, wire.Copy())
+
+    def _copy_out(self) -> Iterator[wire.Message]:
+        yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
+        for ids, stamps, tenants in self.ledger.pieces(self._limits.piece):
+            yield wire.CopyPiece(ids, stamps, tenants)
+        yield wire.CopyEnd(self.applied, self.stamp)
+
+    def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
+        if channel != self._copy_from:
+            raise MalformedMessage("a copy that was not asked for")
+        if isinstance(message, wire.CopyBegin):
+            self._copy_begin = message
+            self._append(_Unsynced(wire.encode(message)))
+            return
+        begin = self._copy_begin
+        if begin is None:
+            raise MalformedMessage("a copy without its beginning")
+        if isinstance(message, wire.CopyPiece):
+            self.ledger.merge(message.ids, message.stamps, message.tenants)
+            self._append(_Unsynced(wire.encode(message)))
+            return
+        self._copy_from = self._copy_begin = None
+        self._copy_wanted = False
+        self.stamp = max(self.stamp, message.stamp)
+        self._hold = self._hold.join(message.position)
+        self.applied = self.applied.join(begin.position)
+        for node, openings in begin.openings.items():
+            for opening in openings:
+                self._learn_opening(node, opening)
+        self._lost.update(begin.lost)
+        self._append(_Unsynced(wire.encode(message), covers=begin.position))
+        self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
+        self._relays.clear()
+        for peer, via in self._sources().items():
+            self._follow(via, peer)
+        self._progress()
+
+    # Output
+
+    def _send(self, channel: int, message: wire.Message) -> None:
+        self._effects.append(Send(channel, wire.encode(message)))
+
+    def _broadcast(self) -> None:
+        line = wire.encode(self.report())
+        for channel in self._channels:
+            self._effects.append(Send(channel, line))
+
+    def _say(self, level: Literal["info", "warn", "error"], text: str) -> None:
+        self._effects.append(Notice(level, text))
+
+    def _take(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects

@@ -1,0 +1,166 @@
+"""
+The one interface that HTTP sees: something that stores items, counts them and tells how it is.
+
+Our own nodes implement it in `dcounter.coordinator`; an engine over an existing database would implement it
+too. Positions are opaque texts here: only the store that gave one out can read it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Ack = Literal["node", "primary", "majority", "all"]
+"""How wide an answer to a store must be durable, from the narrowest to the widest."""
+
+Consistency = Literal["exact", "available", "eventual"]
+"""
+What a count may answer: only the exact number, the best number that can be had and whether it is complete,
+or whatever the primary has at once.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """
+    The items of one request, validated, as columns.
+
+    :ivar ids: one signed 64-bit integer per item.
+    :ivar tenants: one tenant name per item.
+    :ivar stamps: the caller's own `lastUpdateDt` per item (ns since 1970), `None` where it sent none;
+        `None` as a whole if it sent none at all, which is the usual case.
+    """
+
+    ids: Sequence[int]
+    tenants: Sequence[str]
+    stamps: Sequence[int | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """
+    The answer to a store.
+
+    :ivar items: how many items the request held.
+    :ivar ack: how wide they are durable, at least as wide as asked.
+    :ivar position: the token that makes a later read or write see this one.
+    """
+
+    items: int
+    ack: Ack
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """
+    The answer to a count.
+
+    :ivar counter: items the tenant owns.
+    :ivar complete: whether the number includes every write that was answered before it was asked.
+    :ivar missing: ids of the nodes whose items cannot be accounted for, if it is not complete.
+    """
+
+    counter: int
+    position: str
+    complete: bool = True
+    missing: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """
+    Whether a caller should be sent here.
+
+    :ivar ready: writes are taken and a primary answers.
+    :ivar exact: counts are exact: nobody's items are unaccounted for.
+    :ivar missing: ids of the members that have not reported or are away.
+    """
+
+    ready: bool
+    exact: bool
+    missing: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """
+    One node as the coordinator sees it.
+
+    :ivar state: `up`, `down` (no connection, or silent for too long) or `new` (never seen).
+    :ivar run: the node's open run as text (it does not fit a JavaScript number); `None` if it has none.
+    :ivar items: IDs that name a tenant in this node's ledger.
+    :ivar items_taken: items this node stored straight from a coordinator since it started.
+    :ivar applied: node id -> run -> highest number, both as text, of what counts here include.
+    :ivar durable: the same of what this node has journalled.
+    :ivar lag: batches this node misses from the join of all positions.
+    :ivar refuses: why the node takes no writes at present; `None` if it takes them.
+    """
+
+    id: int
+    address: str
+    pid: int | None
+    state: str
+    role: str
+    run: str | None
+    items: int
+    items_taken: int
+    applied: Mapping[str, Mapping[str, int]]
+    durable: Mapping[str, Mapping[str, int]]
+    lag: int
+    refuses: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """
+    The cluster as the coordinator sees it.
+
+    :ivar primary: the node asked for counts first; `None` if no node is up.
+    :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
+    :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
+    """
+
+    primary: int | None
+    nodes: Sequence[NodeStatus]
+    clock_skew_ms: int
+    cluster: str = ""
+    lost: Sequence[Mapping[str, int | str]] = field(default=())
+
+
+class Store(Protocol):
+    """
+    Stores items and counts them.
+
+    Each call raises a `dcounter.errors.Refusal` if it cannot do what was asked.
+    """
+
+    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+        """
+        Store all items of a request; return when they are as durable as `ack` asks.
+
+        :param after: a position token: these items are newer than all that it covers.
+        """
+        ...
+
+    async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
+        """
+        Count a tenant's items; an unknown tenant has none.
+
+        :param after: a position token: the count includes all that it covers.
+        """
+        ...
+
+    def status(self) -> ClusterStatus:
+        """
+        Tell how the nodes are.
+        """
+        ...
+
+    def readiness(self) -> Readiness:
+        """
+        Tell whether callers should be sent here.
+        """
+        ...

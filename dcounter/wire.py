@@ -1,0 +1,431 @@
+"""
+What nodes and coordinators say to each other: one JSON object per line, one class per message.
+
+The messages are a closed union. Decoding and validating is one typed step, and whatever bytes arrive, it
+either gives a message or raises `MalformedMessage`. A batch is one raw field: the node that stores it, the
+followers that copy it and the journal that keeps it all handle the same bytes, and nobody encodes it twice.
+`docs/protocol.md` shows an example of each message.
+
+msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from dcounter.clock import MAX_STAMP
+from dcounter.errors import MalformedMessage
+from dcounter.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
+
+PROTOCOL = 1
+"""
+The version of the messages; nodes and coordinators of another version are refused.
+"""
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+Natural = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
+Tenant = Annotated[str, Meta(min_length=1)]
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
+
+
+class Batch(Struct, frozen=True, omit_defaults=True):
+    """
+    What one node journals under one number: slices of one or several requests, as columns.
+
+    Exactly one of `bases` and `stamps` is there.
+
+    :ivar slices: items per slice; slices follow each other in the columns.
+    :ivar ids: one ID per item.
+    :ivar tenants: one tenant per item; `None` is a tombstone.
+    :ivar bases: the stamp of each slice's first item; each further item is one tick later.
+    :ivar stamps: one stamp per item.
+    """
+
+    slices: list[Positive]
+    ids: list[Int64]
+    tenants: list[Tenant | None]
+    bases: list[Stamp] | None = None
+    stamps: list[Stamp] | None = None
+
+    def __post_init__(self) -> None:
+        items = len(self.ids)
+        if len(self.tenants) != items or sum(self.slices) != items:
+            raise ValueError("columns of a batch differ in length")
+        if self.stamps is not None:
+            if self.bases is not None or len(self.stamps) != items:
+                raise ValueError("stamps do not fit the items")
+        elif self.bases is None or len(self.bases) != len(self.slices):
+            raise ValueError("bases do not fit the slices")
+        elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
+            raise ValueError("stamps run past the largest one")
+
+    def item_stamps(self) -> Sequence[int]:
+        """
+        One stamp per item.
+        """
+        if self.stamps is not None:
+            return self.stamps
+        assert self.bases is not None
+        spans = [range(b, b + n) for b, n in zip(self.bases, self.slices, strict=True)]
+        return spans[0] if len(spans) == 1 else list(chain.from_iterable(spans))
+
+    def largest_stamp(self) -> int:
+        """
+        The largest stamp of any item; 0 for a batch without items.
+        """
+        if self.stamps is not None:
+            return max(self.stamps, default=0)
+        assert self.bases is not None
+        return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
+
+
+class Opening(Struct, frozen=True):
+    """
+    What a node said when it opened a run.
+
+    :ivar run: the run it opened.
+    :ivar previous: the run before it; 0 if there was none.
+    :ivar last: the last number of that run.
+    :ivar wiped: the node had lost its journal: `previous` and `last` are what its peers knew.
+    """
+
+    run: Stamp
+    previous: Stamp
+    last: Natural
+    wiped: bool = False
+
+
+# Handshake: Hello ->, <- Challenge, Proof ->, <- Welcome. Either side may say Farewell and hang up.
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """
+    The first line of whoever connected.
+
+    :ivar role: what connected: a follower, a coordinator, or a node that looks whether its own port works.
+    :ivar node: the id of the node that connected; `None` for a coordinator.
+    :ivar to: the id of the node it wants to talk to.
+    :ivar cluster: the cluster id it knows.
+    :ivar members: ids of all nodes of the cluster.
+    :ivar nonce: random, for the proof.
+    """
+
+    protocol: int
+    cluster: str
+    role: Literal["node", "coordinator", "probe"]
+    node: NodeId | None
+    to: NodeId
+    members: list[NodeId]
+    nonce: Nonce
+
+
+class Challenge(Struct, frozen=True, tag="challenge"):
+    """
+    The node's answer to `Hello`: who it is, and its own proof that it has the secret.
+    """
+
+    node: NodeId
+    run: Stamp
+    nonce: Nonce
+    proof: str
+
+
+class Proof(Struct, frozen=True, tag="proof"):
+    """
+    The caller's proof that it has the secret.
+    """
+
+    proof: str
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """
+    The handshake is over.
+    """
+
+
+class Farewell(Struct, frozen=True, tag="farewell"):
+    """
+    Why the connection is about to be closed.
+    """
+
+    reason: str
+
+
+# Coordinator and node
+
+
+class Store(Struct, frozen=True, tag="store"):
+    """
+    Journal this batch, apply it, answer `Stored`.
+    """
+
+    request: RequestId
+    batch: Raw
+
+
+class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
+    """
+    The batch is durable and counted at this node, but for the slices that were refused.
+
+    :ivar run: with `number`, where in the node's log it is; both 0 if all slices were refused.
+    :ivar stamp: the largest stamp the node has seen or heard of.
+    :ivar refused: slice -> why; nothing of such a slice is stored.
+    """
+
+    request: RequestId
+    run: Stamp
+    number: Natural
+    stamp: Stamp
+    refused: dict[Natural, str] = {}
+
+
+class Count(Struct, frozen=True, tag="count", omit_defaults=True):
+    """
+    How many items does each of these tenants own?
+
+    :ivar required: what the answer must include to be exact.
+    :ivar wait: how long (ms) the node may wait until it has that.
+    """
+
+    request: RequestId
+    tenants: list[str]
+    required: Position = Position()
+    wait: Milliseconds = 0
+
+
+class Counted(Struct, frozen=True, tag="counted"):
+    """
+    The counts, in the order of the question, at one moment.
+
+    :ivar complete: whether they include all that was required.
+    :ivar position: what they include.
+    """
+
+    request: RequestId
+    counts: list[Natural]
+    complete: bool
+    position: Position
+    stamp: Stamp
+
+
+class Await(Struct, frozen=True, tag="await"):
+    """
+    Answer `Awaited` as soon as all of this is durable at the node, or when the wait (ms) is over.
+    """
+
+    request: RequestId
+    position: Position
+    wait: Milliseconds
+
+
+class Awaited(Struct, frozen=True, tag="awaited"):
+    """
+    :ivar reached: whether all that was awaited is durable here.
+    """
+
+    request: RequestId
+    reached: bool
+    durable: Position
+    stamp: Stamp
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """
+    A coordinator's heartbeat.
+
+    :ivar stamp: the largest stamp it gave out or heard of.
+    """
+
+    stamp: Stamp
+
+
+class Report(Struct, frozen=True, tag="report", omit_defaults=True):
+    """
+    A node's heartbeat, to everybody it is connected with.
+
+    :ivar node: who reports.
+    :ivar port: where it listens now; 0 if it does not.
+    :ivar run: its open run; 0 if it has none.
+    :ivar applied: what its counts include.
+    :ivar durable: what it has journalled.
+    :ivar stamp: the largest stamp it has seen or heard of.
+    :ivar items: IDs that name a tenant in its ledger.
+    :ivar items_taken: items it stored straight from a coordinator.
+    :ivar openings: what it knows of the beginnings of runs that are not folded: node -> openings.
+    :ivar lost: what it knows to be lost.
+    :ivar refuses: why it takes no writes; `None` if it takes them.
+    """
+
+    node: NodeId
+    port: Annotated[int, Meta(ge=0, le=65_535)]
+    pid: Natural
+    run: Stamp
+    applied: Position
+    durable: Position
+    stamp: Stamp
+    items: Natural
+    items_taken: Natural
+    openings: dict[NodeId, list[Opening]] = {}
+    lost: list[LostRun] = []
+    refuses: str | None = None
+
+
+# Node and follower
+
+
+class Follow(Struct, frozen=True, tag="follow"):
+    """
+    Send me what you have of this node's log beyond this position, and go on as more comes.
+    """
+
+    node: NodeId
+    position: NodePosition
+
+
+class Unfollow(Struct, frozen=True, tag="unfollow"):
+    """
+    Stop sending me this node's log.
+    """
+
+    node: NodeId
+
+
+class Record(Struct, frozen=True, tag="record", omit_defaults=True):
+    """
+    One batch of a node's log.
+
+    :ivar node: with `run` the origin, whose `number`-th batch it is.
+    :ivar stamp: the largest stamp in the batch.
+    :ivar opening: with number 1: what the origin said when it opened the run.
+    """
+
+    node: NodeId
+    run: Stamp
+    number: Number
+    stamp: Stamp
+    batch: Raw
+    opening: Opening | None = None
+
+
+class Gap(Struct, frozen=True, tag="gap"):
+    """
+    The log of this node no longer reaches back to the position you follow from: take a copy of the ledger.
+    """
+
+    node: NodeId
+
+
+class Copy(Struct, frozen=True, tag="copy"):
+    """
+    Send me your ledger.
+    """
+
+
+class CopyBegin(Struct, frozen=True, tag="copy_begin"):
+    """
+    The ledger follows in pieces; they include all of this position, and may include more.
+    """
+
+    position: Position
+    openings: dict[NodeId, list[Opening]]
+    lost: list[LostRun]
+
+
+class CopyPiece(Struct, frozen=True, tag="copy_piece"):
+    """
+    Some entries of the ledger, as columns.
+    """
+
+    ids: list[Int64]
+    stamps: list[Stamp]
+    tenants: list[Tenant | None]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.stamps) == len(self.tenants):
+            raise ValueError("columns of a piece differ in length")
+
+
+class CopyEnd(Struct, frozen=True, tag="copy_end"):
+    """
+    The ledger is complete; nothing in the pieces lies beyond this position.
+    """
+
+    position: Position
+    stamp: Stamp
+
+
+Message = (
+    Hello
+    | Challenge
+    | Proof
+    | Welcome
+    | Farewell
+    | Store
+    | Stored
+    | Count
+    | Counted
+    | Await
+    | Awaited
+    | Beat
+    | Report
+    | Follow
+    | Unfollow
+    | Record
+    | Gap
+    | Copy
+    | CopyBegin
+    | CopyPiece
+    | CopyEnd
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_batch_decoder = msgspec.json.Decoder(Batch)
+
+# RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def encode(message: Message) -> bytes:
+    """
+    One message as one line, without the line's end.
+    """
+    return _encoder.encode(message)
+
+
+def decode(line: bytes) -> Message:
+    """
+    One line as a message.
+
+    :raises MalformedMessage: it is none.
+    """
+    try:
+        return _decoder.decode(line)
+    except _MALFORMED as error:
+        raise MalformedMessage(f"not a message: {error}") from error
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """
+    A batch as the raw field of `Store` and `Record`.
+    """
+    return _encoder.encode(batch)
+
+
+def decode_batch(raw: Raw | bytes) -> Batch:
+    """
+    The raw field of `Store` and `Record` as a batch.
+
+    :raises MalformedMessage: it is none.
+    """
+    try:
+        return _batch_decoder.decode(raw)
+    except _MALFORMED as error:
+        raise MalformedMessage(f"not a batch: {error}") from error
