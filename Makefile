@@ -1,0 +1,69 @@
+# make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
+# make test    lint, types, tests with branch coverage and its gate
+# Everything happens in VENV, which is made when needed and kept up to date.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What an install depends on. The code is not in it: the install is editable.
+INPUTS = setup.cfg pyproject.toml constraints.txt
+
+.PHONY: run test lint types constraints dist clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.run
+	@# No pid file: a foreground process needs none, and a stale one would stop the next start.
+	@exec $(BIN)/twistd -n --pidfile= dcounter $(ARGS)
+
+test: lint types
+	@$(BIN)/python -m pytest --cov
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	@$(BIN)/mypy
+
+# The stamps: the environment exists; the daemon is installed; the tools for tests are, too.
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no '$(PYTHON)' here. Name another: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "dcounter needs Python 3.11 or newer, but '$(PYTHON)' is" \
+			"$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made $(INPUTS)
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(INPUTS)
+	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $(VENV)/.run $@
+
+# Run it with the oldest Python we support: what only that one needs is then pinned, too.
+constraints:
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(PYTHON) -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev]'; \
+	{ echo "# Everything that '.[test,dev]' pulls in, for Python 3.11 to 3.13."; \
+	  echo "# Made by: make constraints PYTHON=python3.11"; \
+	  "$$tmp/venv/bin/python" -m pip --disable-pip-version-check freeze --exclude dcounter; \
+	} > "$$tmp/constraints.txt"; \
+	cp "$$tmp/constraints.txt" constraints.txt
+
+dist: $(VENV)/.made
+	@$(PIP) install -c constraints.txt build
+	@$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -f twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
