@@ -167,9 +167,7 @@ def _failure_log() -> Iterator[_FailureLog]:
     """
     log = _FailureLog()
     # Until logging has begun, Twisted buffers events, and with them all that they mention.
-    globalLogBeginner.beginLoggingTo(
-        [STDLibLogObserver(), log], discardBuffer=True, redirectStandardIO=False
-    )
+    globalLogBeginner.beginLoggingTo([STDLibLogObserver(), log], discardBuffer=True, redirectStandardIO=False)
     # To look for garbage is quick among what is new: what outlived an earlier look is left out
     # until the end.
     gc.collect()

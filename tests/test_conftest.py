@@ -171,10 +171,7 @@ def test_careless_tests_fail_and_their_neighbours_do_not(guarded: pytest.Pyteste
     # Behind each careless test a pure one, which must not be blamed for its predecessor.
     guarded.makepyfile(
         IMPORTS
-        + "".join(
-            f"{source}\ndef test_after_{name}():\n    pass\n"
-            for name, (source, _) in CARELESS.items()
-        )
+        + "".join(f"{source}\ndef test_after_{name}():\n    pass\n" for name, (source, _) in CARELESS.items())
     )
 
     result = guarded.runpytest_subprocess()
