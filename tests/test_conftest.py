@@ -111,6 +111,14 @@ def test_other_failure_than_expected(expected_failures):
     ),
 }
 
+# What the guard could not make undone would haunt every test after.
+NOTHING_LIVES_ON = """
+def test_nothing_lives_on():
+    assert reactor.getDelayedCalls() == []
+    assert kept[0].wait(timeout=5) < 0
+    assert set(reactor.getReaders()) <= reactor._internalReaders
+"""
+
 CAREFUL = """
 @pytest_twisted.async_yield_fixture
 async def port():
@@ -169,14 +177,14 @@ def guarded(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def test_careless_tests_fail_and_their_neighbours_do_not(guarded: pytest.Pytester) -> None:
     # Behind each careless test a pure one, which must not be blamed for its predecessor.
-    guarded.makepyfile(
-        IMPORTS
-        + "".join(f"{source}\ndef test_after_{name}():\n    pass\n" for name, (source, _) in CARELESS.items())
+    neighbours = "".join(
+        f"{source}\ndef test_after_{name}():\n    pass\n" for name, (source, _) in CARELESS.items()
     )
+    guarded.makepyfile(IMPORTS + neighbours + NOTHING_LIVES_ON)
 
     result = guarded.runpytest_subprocess()
 
-    result.assert_outcomes(passed=2 * len(CARELESS), errors=len(CARELESS))
+    result.assert_outcomes(passed=2 * len(CARELESS) + 1, errors=len(CARELESS))
     for name, (_, message) in CARELESS.items():
         result.stdout.fnmatch_lines([f"*ERROR at teardown of test_{name} *", message])
     result.stdout.no_fnmatch_line("*ERROR at teardown of test_after_*")
@@ -199,6 +207,8 @@ import pytest
 
 @pytest.fixture(scope="module")
 def careless_module():
+    older = fail(LookupError("older than the test"))
+    older.itself = older
     yield
     fail(LookupError("too late"))
 
@@ -210,7 +220,8 @@ def test_it(careless_module):
     result = guarded.runpytest_subprocess()
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*logged after the last test*", "*too late*"])
+    result.stdout.fnmatch_lines(["*logged after the last test*"])
+    result.stdout.fnmatch_lines_random(["*too late*", "*older than the test*"])
 
 
 def test_hypothesis_has_no_deadline_here(guarded: pytest.Pytester) -> None:
