@@ -191,6 +191,10 @@ _encode_sealed = msgpack.Encoder().encode
 _MAC_BYTES = 16
 
 
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
 class TokenSeal:
     """
     Turns a position and a stamp into a text that only this cluster can make, and back.
@@ -219,7 +223,7 @@ class TokenSeal:
         known_stamp, known, text = self._latest
         if known is not position or known_stamp != stamp:
             packed = _encode_sealed((stamp, position))
-            text = base64.urlsafe_b64encode(self._code(packed) + packed).rstrip(b"=").decode()
+            text = _text(self._code(packed) + packed)
             self._latest = (stamp, position, text)
         return text
 
@@ -231,7 +235,8 @@ class TokenSeal:
         """
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(code, self._code(packed)):
+        # Base64 has several texts for the same bytes; only ours is a token.
+        if not hmac.compare_digest(code, self._code(packed)) or _text(raw) != token:
             raise ValueError("not a token of this cluster")
         try:
             sealed = _decode_sealed(packed)
