@@ -1,0 +1,293 @@
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dcounter.ledger import Entry, Ledger
+from tests import strategies
+
+
+class Row(NamedTuple):
+    item: int
+    stamp: int
+    tenant: str | None
+
+
+# Few IDs, stamps and tenants: entries must meet. Code points above the surrogates come after those
+# below in UTF-8 and before them in UTF-16: "\ufffd" and "\U00010000".
+colliding = st.builds(
+    Row,
+    st.integers(-2, 3),
+    st.integers(0, 3),
+    st.sampled_from([None, "a", "b", "ab", "\ufffd", "\U00010000", "\u00e9", "\x00"]),
+)
+anything = st.builds(Row, strategies.item_ids, st.integers(0, 2) | strategies.stamps, strategies.owners)
+batches = st.lists(colliding | anything, max_size=8)
+
+
+def _weight(row: Row) -> tuple[int, bytes]:
+    # No name is empty, so a tombstone is smaller than any.
+    return row.stamp, b"" if row.tenant is None else row.tenant.encode("utf-8")
+
+
+def _model(rows: Iterable[Row]) -> dict[int, Row]:
+    """
+    The winning entry of each ID, as naively as can be.
+    """
+    winners: dict[int, Row] = {}
+    for row in rows:
+        known = winners.get(row.item)
+        if known is None or _weight(row) > _weight(known):
+            winners[row.item] = row
+    return winners
+
+
+def _recount(winners: dict[int, Row]) -> dict[str, int]:
+    return Counter(row.tenant for row in winners.values() if row.tenant is not None)
+
+
+def _merge(ledger: Ledger, rows: Sequence[Row]) -> None:
+    ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
+
+
+def _of(*batches: Sequence[Row]) -> Ledger:
+    ledger = Ledger()
+    for batch in batches:
+        _merge(ledger, batch)
+    return ledger
+
+
+def _assert_is(ledger: Ledger, rows: Iterable[Row]) -> None:
+    """
+    The ledger holds what a naive map of these entries holds, and its counts are a recount of it.
+    """
+    rows = list(rows)
+    winners = _model(rows)
+    counts = _recount(winners)
+    for item, row in winners.items():
+        assert ledger.get(item) == Entry(row.stamp, row.tenant)
+    assert ledger.rows == len(winners)
+    assert len(ledger) == sum(counts.values())
+    listed = list(ledger.tenants())
+    assert len(listed) == len(dict(listed))
+    assert dict(listed) == counts
+    assert all(count > 0 for _, count in listed)
+    for tenant in {row.tenant for row in rows if row.tenant is not None}:
+        assert ledger.count(tenant) == counts.get(tenant, 0)
+
+
+@given(st.lists(batches, max_size=6), st.data())
+def test_order_repetition_and_division_of_merges_change_nothing(
+    batches: list[list[Row]], data: st.DataObject
+) -> None:
+    rows = [row for batch in batches for row in batch]
+    ledger = _of(*batches)
+
+    # Everything once in any order, some of it again, cut anywhere.
+    again = data.draw(st.lists(st.sampled_from(rows), max_size=8)) if rows else []
+    shuffled = data.draw(st.permutations(rows + again))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=5)))
+    pieces = [shuffled[a:b] for a, b in pairwise([0, *cuts, len(shuffled)])]
+    other = _of(*pieces)
+
+    assert other.digest() == ledger.digest()
+    _assert_is(ledger, rows)
+    _assert_is(other, rows)
+
+
+@given(batches)
+def test_every_merge_leaves_exact_counts(rows: list[Row]) -> None:
+    ledger = Ledger()
+    for end, row in enumerate(rows, 1):
+        _merge(ledger, [row])
+        _assert_is(ledger, rows[:end])
+
+
+@given(batches, batches)
+def test_digests_are_equal_only_for_equal_entries(a: list[Row], b: list[Row]) -> None:
+    assert (_of(a).digest() == _of(b).digest()) == (_model(a) == _model(b))
+
+
+@given(strategies.owners, strategies.owners)
+def test_a_tie_goes_to_the_larger_tenant_as_utf_8(a: str | None, b: str | None) -> None:
+    winner = max(a, b, key=lambda each: b"" if each is None else each.encode())
+
+    for first, second in ((a, b), (b, a)):
+        ledger = _of([Row(1, 5, first), Row(1, 5, second)])
+        assert ledger.get(1) == Entry(5, winner)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [
+        (None, "\x00"),
+        (None, "a"),
+        ("a", "b"),
+        ("a", "aa"),
+        ("Z", "a"),
+        ("z", "\u00e9"),
+        # As UTF-16 these two would be the other way round.
+        ("\uffff", "\U00010000"),
+        ("e\u0301", "\u00e9"),
+    ],
+)
+def test_ties(smaller: str | None, larger: str | None) -> None:
+    for rows in ([smaller, larger], [larger, smaller], [larger, smaller, larger]):
+        ledger = _of(*([Row(7, 3, tenant)] for tenant in rows))
+        assert ledger.get(7) == Entry(3, larger)
+        assert dict(ledger.tenants()) == {larger: 1}
+
+
+@given(
+    st.lists(batches, max_size=4),
+    st.integers(1, 9),
+    st.lists(batches, max_size=6),
+)
+def test_a_copy_and_the_later_merges_give_the_same_ledger(
+    before: list[list[Row]], size: int, meanwhile: list[list[Row]]
+) -> None:
+    source = _of(*before)
+    later = iter(meanwhile)
+    pieces = []
+    for piece in source.pieces(size):
+        ids, stamps, tenants = piece
+        assert 1 <= len(ids) <= size
+        assert len(ids) == len(stamps) == len(tenants)
+        pieces.append(piece)
+        _merge(source, next(later, []))
+    for rest in later:
+        _merge(source, rest)
+
+    copy = Ledger()
+    for ids, stamps, tenants in pieces:
+        copy.merge(ids, stamps, tenants)
+    # What lies between the start and the end of a copy is sent as well, before or after.
+    for batch in meanwhile:
+        _merge(copy, batch)
+
+    assert copy.digest() == source.digest()
+    _assert_is(copy, [row for batch in [*before, *meanwhile] for row in batch])
+
+
+@given(batches, st.integers(1, 9))
+def test_pieces_of_a_ledger_at_rest_are_all_of_it_once(rows: list[Row], size: int) -> None:
+    ledger = _of(rows)
+    listed = [
+        Row(*row)
+        for ids, stamps, tenants in ledger.pieces(size)
+        for row in zip(ids, stamps, tenants, strict=True)
+    ]
+
+    assert len(listed) == ledger.rows
+    assert {row.item: row for row in listed} == _model(rows)
+
+
+def test_an_empty_ledger() -> None:
+    ledger = Ledger()
+
+    assert len(ledger) == ledger.rows == 0
+    assert ledger.get(1) is None
+    assert ledger.count("a") == 0
+    assert list(ledger.tenants()) == []
+    assert list(ledger.pieces(10)) == []
+    assert ledger.digest() == Ledger().digest()
+
+
+def test_a_move_takes_from_one_tenant_and_gives_to_another() -> None:
+    ledger = _of([Row(1, 1, "hello"), Row(2, 2, "publicsonar")])
+    assert (ledger.count("hello"), ledger.count("publicsonar")) == (1, 1)
+
+    _merge(ledger, [Row(1, 3, "publicsonar")])
+
+    assert (ledger.count("hello"), ledger.count("publicsonar")) == (0, 2)
+    assert list(ledger.tenants()) == [("publicsonar", 2)]
+
+
+def test_a_tombstone_is_a_row_but_no_item() -> None:
+    ledger = _of([Row(1, 1, "a"), Row(1, 2, None), Row(2, 1, None)])
+
+    assert (ledger.rows, len(ledger)) == (2, 0)
+    assert ledger.get(1) == Entry(2, None)
+    assert list(ledger.tenants()) == []
+    _merge(ledger, [Row(1, 3, "b")])
+    assert (ledger.rows, len(ledger), ledger.count("b")) == (2, 1, 1)
+
+
+def test_the_room_of_a_tenant_without_items_is_used_again() -> None:
+    ledger = Ledger()
+    for stamp in range(1_000):
+        _merge(ledger, [Row(1, stamp, f"tenant {stamp}")])
+
+    assert list(ledger.tenants()) == [("tenant 999", 1)]
+    assert len(ledger._tenants) <= 3  # noqa: SLF001 - a leak shows nowhere else
+
+
+def test_columns_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Ledger().merge([1, 2], [1, 2], ["a"])
+
+
+class Replicas(RuleBasedStateMachine):
+    """
+    Three ledgers take batches of their own and each other's, in any order, also more than once.
+
+    At every moment each holds exactly what it was given; in the end, when all were given all, they are
+    equal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledgers = [Ledger() for _ in range(3)]
+        self.given: list[list[Row]] = [[] for _ in range(3)]
+        self.log: list[list[Row]] = []
+
+    def _give(self, to: int, rows: list[Row]) -> None:
+        _merge(self.ledgers[to], rows)
+        self.given[to] += rows
+
+    @rule(to=st.integers(0, 2), rows=batches)
+    def store(self, to: int, rows: list[Row]) -> None:
+        self.log.append(rows)
+        self._give(to, rows)
+
+    @precondition(lambda self: self.log)
+    @rule(to=st.integers(0, 2), data=st.data())
+    def replicate(self, to: int, data: st.DataObject) -> None:
+        self._give(to, data.draw(st.sampled_from(self.log)))
+
+    @rule(giver=st.integers(0, 2), taker=st.integers(0, 2), size=st.integers(1, 5), rows=batches)
+    def copy(self, giver: int, taker: int, size: int, rows: list[Row]) -> None:
+        if giver == taker:
+            return
+        self.log.append(rows)
+        known = list(self.given[giver])
+        # One more entry reaches the giver after each piece; what is left, at the end.
+        left = list(rows)
+        for ids, stamps, tenants in self.ledgers[giver].pieces(size):
+            self.ledgers[taker].merge(ids, stamps, tenants)
+            self._give(giver, left[:1])
+            del left[:1]
+        self._give(giver, left)
+        self.given[taker] += known
+        self._give(taker, rows)
+
+    @invariant()
+    def counts_are_a_recount(self) -> None:
+        for ledger, rows in zip(self.ledgers, self.given, strict=True):
+            _assert_is(ledger, rows)
+
+    def teardown(self) -> None:
+        for to in range(3):
+            for rows in reversed(self.log):
+                self._give(to, rows)
+            _assert_is(self.ledgers[to], [row for rows in self.log for row in rows])
+        assert len({ledger.digest() for ledger in self.ledgers}) == 1
+
+
+Replicas.TestCase.settings = settings(max_examples=30, stateful_step_count=25)
+TestReplicas = Replicas.TestCase
