@@ -205,3 +205,11 @@ class PositionLost(Refusal):
     """
 
     code = "position_lost"
+
+
+class UnknownNode(Refusal):
+    """
+    The cluster has no node of that number.
+    """
+
+    code = "unknown_node"

@@ -99,6 +99,15 @@ class Position(Struct, frozen=True, omit_defaults=True):
         """
         return self.join(Position({node: NodePosition(run)}))
 
+    def without(self, node: int, run: int, beyond: int) -> "Position":
+        """
+        This position without the numbers of a run above `beyond`.
+        """
+        known = self.of(node)
+        runs = {r: min(n, beyond) if r == run else n for r, n in known.runs.items()}
+        kept = NodePosition(known.folded, {r: n for r, n in runs.items() if n > 0})
+        return Position({**self.nodes, node: kept})
+
     def join(self, other: "Position") -> "Position":
         """
         The higher of each: what both know together.

@@ -22,7 +22,7 @@ from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.log import Log
-from dcounter.position import LostRun, NodePosition, Position, join_all
+from dcounter.position import LostRun, Position, join_all
 from dcounter.wire import Opening, Record, Report
 
 

@@ -429,3 +429,36 @@ def decode_batch(raw: Raw | bytes) -> Batch:
         return _batch_decoder.decode(raw)
     except _MALFORMED as error:
         raise MalformedMessage(f"not a batch: {error}") from error
+
+
+class LineSplitter:
+    """
+    Cuts a stream of bytes into lines, whatever pieces it arrives in.
+
+    :ivar limit: longest line (bytes); it may change between two calls.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """
+        Take bytes and give the lines that they complete, without their ends.
+
+        Nothing beyond the limit is kept, and a long line that comes in many pieces is joined once.
+
+        :raises MalformedMessage: a line is longer than the limit.
+        """
+        first, *others = data.split(b"\n")
+        self._rest.append(first)
+        self._size += len(first)
+        if self._size > self.limit or any(len(line) > self.limit for line in others):
+            self._rest, self._size = [], 0
+            raise MalformedMessage(f"a line of more than {self.limit} bytes")
+        if not others:
+            return []
+        lines = [b"".join(self._rest), *others[:-1]]
+        self._rest, self._size = [others[-1]], len(others[-1])
+        return lines

@@ -1,0 +1,508 @@
+"""
+Connections between nodes and coordinators, and one persistent connection to a node.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, cast
+
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from dcounter import wire
+from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage, PeerError
+from dcounter.handshake import Caller, Identity, Role
+from dcounter.limits import Limits
+
+_log = Logger()
+
+_HANDSHAKE_LINE = 8 * 1024
+"""
+Longest line (bytes) of a stranger: the handshake of a thousand members fits.
+"""
+
+_LINGER = 1.0
+"""
+Time (s) in which the other end may read why it is cut off.
+"""
+
+Connect = Callable[[int], IStreamClientEndpoint]
+"""
+Gives the endpoint of a port of the machine where a node runs.
+"""
+
+
+@implementer(IPushProducer)
+class Conversation(TwistedProtocol):
+    """
+    One connection that speaks the messages of `dcounter.wire`, one per line.
+
+    Whatever the other end does wrong costs this connection only. Subclasses say what a message means.
+
+    :param clock: for the time-outs.
+    """
+
+    def __init__(self, limits: Limits, clock: IReactorTime) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._splitter = wire.LineSplitter(_HANDSHAKE_LINE)
+        self._timeout: IDelayedCall | None = None
+        self.paused = False
+        self.ended = False
+
+    @property
+    def tcp(self) -> ITCPTransport:
+        """
+        The transport, once there is one.
+        """
+        return cast(ITCPTransport, self.transport)
+
+    @property
+    def _consumer(self) -> IConsumer:
+        return cast(IConsumer, self.transport)
+
+    def connectionMade(self) -> None:
+        self.tcp.setTcpNoDelay(True)
+        self._consumer.registerProducer(self, True)
+        self._start_timeout(self._limits.handshake, lambda: self.close("no handshake in time"))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            for line in self._splitter.feed(data):
+                if self.ended:
+                    return
+                self.messageReceived(wire.decode(line))
+        except PeerError as error:
+            self.close(str(error))
+
+    def messageReceived(self, message: wire.Message) -> None:
+        """
+        A message arrived.
+
+        :raises PeerError: it does not belong here; the connection is closed.
+        """
+        raise MalformedMessage(f"{type(message).__name__} was not expected")
+
+    def welcomed(self) -> None:
+        """
+        The handshake is over: longer lines are welcome.
+        """
+        self._splitter.limit = self._limits.line
+        self._stop_timeout()
+
+    def send(self, message: wire.Message) -> None:
+        """
+        Write a message.
+        """
+        self.send_line(wire.encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """
+        Write a message that is encoded already.
+        """
+        self.tcp.writeSequence((line, b"\n"))
+
+    def close(self, reason: str) -> None:
+        """
+        Hang up, telling the other end why.
+
+        For us the connection has ended at once; an end that does not read cannot keep it.
+        """
+        if not self.ended:
+            peer = self.tcp.getPeer()
+            _log.info("closing the connection with {peer}: {reason}", peer=peer, reason=reason)
+            self.send(wire.Farewell(reason))
+            self._consumer.unregisterProducer()
+            self.tcp.loseConnection()
+            self._end(reason)
+            self._start_timeout(_LINGER, self.tcp.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(reason.getErrorMessage())
+        self._stop_timeout()
+
+    def connectionEnded(self, reason: str) -> None:
+        """
+        No more messages will be exchanged; called once.
+        """
+
+    def _end(self, reason: str) -> None:
+        if not self.ended:
+            self.ended = True
+            self.connectionEnded(reason)
+
+    def _start_timeout(self, seconds: float, action: Callable[[], object]) -> None:
+        self._stop_timeout()
+        self._timeout = self._clock.callLater(seconds, action)
+
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+
+    # IPushProducer: the transport's buffer is full, and has room again.
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        self.paused = True
+
+
+class LinkUser(Protocol):
+    """
+    Whoever a link tells what happens.
+    """
+
+    def linkUp(self, link: "Link") -> None:
+        """
+        The node is connected and has proved itself.
+        """
+
+    def linkDown(self, link: "Link") -> None:
+        """
+        The connection is gone.
+        """
+
+    def linkWritable(self, link: "Link") -> None:
+        """
+        The connection takes more again.
+        """
+
+    def linkReceived(self, link: "Link", message: wire.Message) -> None:
+        """
+        A message that answers no request arrived.
+
+        :raises PeerError: it does not belong here; the connection is closed.
+        """
+
+
+class _Call(Conversation):
+    """
+    The calling side of a conversation.
+    """
+
+    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller) -> None:
+        super().__init__(limits, clock)
+        self._caller = caller
+        self._state: Literal["hello", "proof", "welcome"] = "hello"
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.send(self._caller.hello)
+
+    def messageReceived(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Farewell):
+            raise HandshakeRefused(f"the node says: {message.reason}")
+        if isinstance(message, wire.Challenge) and self._state == "hello":
+            self.send(self._caller.answer(message))
+            self._state = "proof"
+        elif isinstance(message, wire.Welcome) and self._state == "proof":
+            self._state = "welcome"
+            self.welcomed()
+        elif self._state == "welcome":
+            self.answerReceived(message)
+        else:
+            super().messageReceived(message)
+
+    def answerReceived(self, message: wire.Message) -> None:
+        """
+        A message after the handshake.
+        """
+
+
+class _LinkCall(_Call):
+    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller, link: "Link") -> None:
+        super().__init__(limits, clock, caller)
+        self._link = link
+
+    def welcomed(self) -> None:
+        super().welcomed()
+        self._link.callWelcomed(self)
+
+    def answerReceived(self, message: wire.Message) -> None:
+        self._link.callReceived(message)
+
+    def connectionEnded(self, reason: str) -> None:
+        self._link.callEnded(self, reason, welcome=self._state == "welcome")
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self._link.callWritable()
+
+
+class _Knock(_Call):
+    """
+    A handshake and nothing else: does the node answer there?
+    """
+
+    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller) -> None:
+        super().__init__(limits, clock, caller)
+        self.found: Deferred[bool] = Deferred(self._abandon)
+        self._wanted = True
+
+    def welcomed(self) -> None:
+        super().welcomed()
+        self._answer(True)
+        self.close("only asking who is there")
+
+    def connectionEnded(self, reason: str) -> None:
+        self._answer(False)
+
+    def _answer(self, found: bool) -> None:
+        if self._wanted:
+            self._wanted = False
+            self.found.callback(found)
+
+    def _abandon(self, found: "Deferred[bool]") -> None:
+        self._wanted = False
+        self.close("no longer wanted")
+
+
+class Directory:
+    """
+    What a process needs to reach the nodes of its cluster, and to be recognised.
+
+    :param role: what this process is.
+    :param node: its node id; `None` for a coordinator.
+    :param nonce: gives a new random text, at least 32 characters.
+    :param ports: the ports on which nodes may listen.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        role: Role,
+        node: int | None,
+        connect: Connect,
+        ports: range,
+        nonce: Callable[[], str],
+        limits: Limits,
+        clock: IReactorTime,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.ports = ports
+        self._identity = identity
+        self._role = role
+        self._node = node
+        self._connect = connect
+        self._nonce = nonce
+
+    def endpoint(self, port: int) -> IStreamClientEndpoint:
+        """
+        The endpoint of a port.
+        """
+        return self._connect(port)
+
+    def caller(self, to: int, *, probe: bool = False) -> Caller:
+        """
+        Our side of a handshake with a node.
+        """
+        role = "probe" if probe and self._node is not None else self._role
+        return Caller(self._identity, role=role, node=self._node, to=to, nonce=self._nonce())
+
+    def ports_from(self, port: int) -> Sequence[int]:
+        """
+        The ports of the range, that one first and those below it last.
+        """
+        return sorted({port, *self.ports}, key=lambda each: (each < port, each))
+
+    async def answers(self, node: int, port: int) -> bool:
+        """
+        Whether that node listens on that port.
+        """
+        knock = _Knock(self.limits, self.clock, self.caller(node, probe=True))
+        try:
+            await self._connect(port).connect(Factory.forProtocol(lambda: knock))
+        except ConnectError:
+            return False
+        return await knock.found
+
+
+@implementer(IStreamClientEndpoint)
+class _NodeEndpoint:
+    """
+    Finds a node: on the port where it was last known, else on the others of its range.
+
+    :ivar port: where the node is thought to listen.
+    :ivar doubtful: somebody else, or nobody, was found there.
+    """
+
+    def __init__(self, node: int, directory: Directory, port: int) -> None:
+        self._node = node
+        self._directory = directory
+        self.port = port
+        self.doubtful = False
+
+    def __repr__(self) -> str:
+        return f"<node {self._node}, last seen on port {self.port}>"
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred.fromCoroutine(self._find(protocolFactory))
+
+    async def _find(self, factory: IProtocolFactory) -> IProtocol:
+        if not self.doubtful:
+            try:
+                return await self._directory.endpoint(self.port).connect(factory)
+            except ConnectError:
+                self.doubtful = True
+        for port in self._directory.ports_from(self.port):
+            if await self._directory.answers(self._node, port):
+                self.moved(port)
+                return await self._directory.endpoint(port).connect(factory)
+        raise ConnectError(string=f"node {self._node} answers on no port of its range")
+
+    def moved(self, port: int) -> None:
+        """
+        The node is known to listen there now.
+        """
+        self.port = port
+        self.doubtful = False
+
+
+class Link(ClientService):
+    """
+    A persistent connection to one node, made again with growing pauses when it is lost.
+
+    :ivar node: the node's id.
+    :ivar up: whether the node is connected and has proved itself.
+    """
+
+    def __init__(
+        self, node: int, *, directory: Directory, port: int, user: LinkUser, jitter: Callable[[], float]
+    ) -> None:
+        self.node = node
+        self.up = False
+        self._user = user
+        self._directory = directory
+        self._endpoint = _NodeEndpoint(node, directory, port)
+        self._call: _LinkCall | None = None
+        self._answers: dict[int, Deferred[wire.Message]] = {}
+        self._last_request = 0
+        super().__init__(
+            self._endpoint,
+            _LinkFactory(self),
+            retryPolicy=backoffPolicy(
+                0.05, directory.limits.backoff, factor=2.0, jitter=lambda: 0.05 * jitter()
+            ),
+            clock=directory.clock,
+        )
+
+    @property
+    def port(self) -> int:
+        """
+        Where the node was last known to listen.
+        """
+        return self._endpoint.port
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the connection takes no more at present.
+        """
+        return self._call is None or self._call.paused
+
+    def moved(self, port: int) -> None:
+        """
+        The node said that it listens there now.
+        """
+        self._endpoint.moved(port)
+
+    def ask(self, make: Callable[[int], wire.Message]) -> Deferred[wire.Message]:
+        """
+        Send a request.
+
+        :param make: makes the message, given the number by which its answer is known.
+        :returns: the answer; fails with `LinkLost` if the connection ends first.
+        """
+        if self._call is None:
+            raise LinkLost(f"node {self.node} is not connected", sent=False)
+        self._last_request += 1
+        answer = self._answers[self._last_request] = Deferred()
+        self._call.send(make(self._last_request))
+        return answer
+
+    def send_line(self, line: bytes) -> None:
+        """
+        Write an encoded message that has no answer; it is dropped if the node is not connected.
+        """
+        if self._call is not None:
+            self._call.send_line(line)
+
+    def cut(self, reason: str) -> None:
+        """
+        Give up this connection; another one is made.
+        """
+        if self._call is not None:
+            self._call.close(reason)
+
+    def stopService(self) -> Deferred[None]:
+        self.cut("stopping")
+        return super().stopService()
+
+    # What the conversation tells
+
+    def call(self) -> _LinkCall:
+        """
+        A conversation for a new connection.
+        """
+        directory = self._directory
+        return _LinkCall(directory.limits, directory.clock, directory.caller(self.node), self)
+
+    def callWelcomed(self, call: _LinkCall) -> None:
+        self._call = call
+        self.up = True
+        self._user.linkUp(self)
+
+    def callReceived(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Stored | wire.Counted | wire.Awaited):
+            answer = self._answers.pop(message.request, None)
+            if answer is None:
+                raise MalformedMessage(f"an answer to request {message.request}, which was not made")
+            answer.callback(message)
+        else:
+            self._user.linkReceived(self, message)
+
+    def callWritable(self) -> None:
+        self._user.linkWritable(self)
+
+    def callEnded(self, call: _LinkCall, reason: str, *, welcome: bool) -> None:
+        if not welcome:
+            self._endpoint.doubtful = True
+            return
+        self._call = None
+        self.up = False
+        lost, self._answers = self._answers, {}
+        self._user.linkDown(self)
+        for answer in lost.values():
+            answer.errback(LinkLost(f"node {self.node} is gone: {reason}", sent=True))
+
+
+class _LinkFactory(Factory):
+    noisy = False
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: IAddress | None) -> _LinkCall:
+        return self._link.call()

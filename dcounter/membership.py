@@ -1,0 +1,262 @@
+"""
+A coordinator's picture of the nodes: who is up, who is preferred, what a count requires.
+
+Pure: it is told what happened and when, and answers questions.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from dcounter.clock import HybridClock
+from dcounter.limits import Limits
+from dcounter.position import LostRun, Position, join_all
+from dcounter.wire import Report
+
+
+@dataclass(slots=True)
+class _Member:
+    """
+    One node as it was last heard of.
+
+    :ivar up: connected, and not silent for too long.
+    :ivar since: when (s) it was connected.
+    :ivar heard: when (s) it was last heard of.
+    """
+
+    up: bool = False
+    since: float = 0.0
+    heard: float = 0.0
+    report: Report | None = None
+
+
+class Membership:
+    """
+    What one coordinator knows of all nodes.
+
+    :param members: ids of all nodes.
+    :param clock: the coordinator's clock, moved past every stamp that a node has heard of.
+    :param now: the time (s) at which the coordinator starts.
+    """
+
+    def __init__(self, members: Collection[int], *, clock: HybridClock, limits: Limits, now: float) -> None:
+        self._members = {node: _Member() for node in sorted(members)}
+        self._clock = clock
+        self._limits = limits
+        self._started = now
+        self._takes_writes = False
+        self._primary: int | None = None
+        self.required = Position()
+        self.lost: set[LostRun] = set()
+
+    # What happened
+
+    def connected(self, node: int, now: float) -> None:
+        """
+        A node is connected.
+        """
+        member = self._members[node]
+        member.up = True
+        member.since = member.heard = now
+
+    def disconnected(self, node: int) -> None:
+        """
+        A node is not connected any more, or silent for too long.
+        """
+        self._members[node].up = False
+
+    def reported(self, report: Report, now: float) -> list[LostRun]:
+        """
+        A node reported.
+
+        :returns: what is now known to be lost: it is required no longer.
+        """
+        member = self._members[report.node]
+        member.heard = now
+        first = member.report is None
+        member.report = report
+        self._clock.observe(report.stamp)
+        if first:
+            # What only a coordinator before this one was told of is required all the same.
+            self.required = self.required.join(report.applied).join(report.durable)
+        self._look_at_start(now)
+        return self._drop_lost(now)
+
+    def silent(self, now: float) -> list[int]:
+        """
+        Nodes that are connected but have not been heard of for too long.
+        """
+        return [
+            node
+            for node, member in self._members.items()
+            if member.up and now - member.heard > self._limits.suspicion
+        ]
+
+    def require(self, position: Position) -> None:
+        """
+        From now on counts must include this.
+        """
+        self.required = self.required.join(position)
+
+    # Starting
+
+    def takes_writes(self, now: float) -> bool:
+        """
+        Whether stamps can be given out: the clock is known to be past all that were.
+        """
+        self._look_at_start(now)
+        return self._takes_writes
+
+    def _look_at_start(self, now: float) -> None:
+        if self._takes_writes:
+            return
+        if not self.unreported():
+            self._takes_writes = True
+        elif now - self._started >= self._limits.suspicion:
+            # A member that has not reported may have heard of any stamp that was allowed.
+            self._clock.observe(self._clock.latest_allowed())
+            self._takes_writes = True
+
+    def unreported(self) -> list[int]:
+        """
+        Members that have not been heard of since the start: what they hold is unknown.
+        """
+        return [node for node, member in self._members.items() if member.report is None]
+
+    # Who
+
+    def up(self) -> list[int]:
+        """
+        Nodes that are connected and not silent, and have reported.
+        """
+        return [node for node, member in self._members.items() if member.up and member.report]
+
+    def writers(self) -> list[int]:
+        """
+        Nodes that take writes.
+        """
+        return [
+            node
+            for node, member in self._members.items()
+            if member.up and member.report and member.report.refuses is None
+        ]
+
+    def primary(self) -> int | None:
+        """
+        The node to ask first: that which misses the fewest batches, and then the same until it is gone.
+        """
+        up = self.up()
+        if self._primary not in up:
+            everything = self.everything()
+            self._primary = min(up, key=lambda node: (self.lag(node, everything), node), default=None)
+        return self._primary
+
+    def candidates(self, required: Position) -> list[int]:
+        """
+        Nodes to ask for a count, best first: the primary, then those that miss the least of what is required.
+        """
+        primary = self.primary()
+        return sorted(
+            self.up(),
+            key=lambda node: (
+                node != primary,
+                sum(self.applied(node).missing(required).values()),
+                node,
+            ),
+        )
+
+    # What they have
+
+    def report(self, node: int) -> Report | None:
+        """
+        What a node said last; `None` if it has not been heard of.
+        """
+        return self._members[node].report
+
+    def state(self, node: int) -> str:
+        """
+        `up`, `down` or `new` (never seen).
+        """
+        member = self._members[node]
+        if member.report is None:
+            return "new"
+        return "up" if member.up else "down"
+
+    def applied(self, node: int) -> Position:
+        """
+        What a node's counts include, as far as is known.
+        """
+        report = self._members[node].report
+        return Position() if report is None else report.applied
+
+    def durable(self, node: int) -> Position:
+        """
+        What a node has journalled, as far as is known.
+        """
+        report = self._members[node].report
+        return Position() if report is None else report.durable
+
+    def everything(self) -> Position:
+        """
+        What all live nodes have together.
+        """
+        return join_all(self.applied(node) for node in self.up())
+
+    def lag(self, node: int, everything: Position) -> int:
+        """
+        Batches a node misses.
+        """
+        return sum(self.applied(node).missing(everything).values())
+
+    def missing(self, required: Position) -> list[int]:
+        """
+        Nodes whose items no live node can account for.
+        """
+        known = self.everything()
+        return sorted({*self.unreported(), *known.missing(required)})
+
+    # What is lost
+
+    def lost_of(self, position: Position, now: float) -> list[LostRun]:
+        """
+        What a position names that the cluster has lost for good.
+
+        A node's batch is lost once that node came back without it and, all members having been connected
+        for a while and having reported since, none has it.
+        """
+        for member in self._members.values():
+            settled = member.up and now - member.since >= self._limits.suspicion
+            if not settled or member.heard <= member.since:
+                return []
+        everything = self.everything()
+        told = [lost for node in self._members for lost in self._reported(node).lost]
+        found = []
+        for node, run, number in position.entries():
+            named = next((lost for lost in told if lost.takes(node, run, number)), None)
+            if named is not None:
+                found.append(LostRun(node, run, named.last if named.run == run else 0, run + 1))
+            elif node in self._members:
+                known = everything.number(node, run)
+                report = self._reported(node)
+                if number > known and report.run != run and report.refuses is None:
+                    found.append(LostRun(node, run, known, run + 1))
+        return found
+
+    def _reported(self, node: int) -> Report:
+        report = self._members[node].report
+        assert report is not None
+        return report
+
+    def _drop_lost(self, now: float) -> list[LostRun]:
+        found = self.lost_of(self.required, now)
+        for lost in found:
+            self.lost.add(lost)
+            self.required = self.required.without(lost.node, lost.run, lost.last)
+        return found
+
+    # Skew
+
+    def clock_skew_ms(self, wall: int) -> int:
+        """
+        How far the largest stamp heard of is ahead of the wall clock (ns).
+        """
+        return max(0, self._clock.last - wall) // 1_000_000

@@ -1,0 +1,371 @@
+"""
+A node as a service: sockets, timers and a journal around a `Replica`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, assert_never
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger, LogLevel
+
+from dcounter import wire
+from dcounter.errors import ConfigurationError, HandshakeRefused
+from dcounter.handshake import Callee, Identity, Peer
+from dcounter.journal import Journal
+from dcounter.limits import Limits
+from dcounter.link import Conversation, Directory, Link
+from dcounter.replica import Append, Cut, Effect, Notice, Offer, Replica, Send
+
+_log = Logger()
+
+_CHECK_DELAY = 0.05
+"""
+Time (s) after a lost connection until the node looks whether its own port still answers.
+"""
+
+Listen = Callable[[int], IStreamServerEndpoint]
+"""
+Gives the endpoint to listen on a port.
+"""
+
+
+class _Channel(Protocol):
+    """
+    What the node needs of a connection, whoever made it.
+    """
+
+    @property
+    def paused(self) -> bool: ...
+
+    def send_line(self, line: bytes) -> None: ...
+
+    def cut(self, reason: str) -> None: ...
+
+
+class _Accepted(Conversation):
+    """
+    A conversation that somebody else began.
+    """
+
+    def __init__(self, node: "Node", callee: Callee, limits: Limits, clock: IReactorTime) -> None:
+        super().__init__(limits, clock)
+        self._node = node
+        self._callee = callee
+        self._channel: int | None = None
+
+    def messageReceived(self, message: wire.Message) -> None:
+        if self._channel is not None:
+            self._node.received(self._channel, message)
+        elif isinstance(message, wire.Hello):
+            self.send(self._callee.greet(message))
+        elif isinstance(message, wire.Proof):
+            peer = self._callee.verify(message)
+            self.welcomed()
+            self.send(wire.Welcome())
+            if peer.role != "probe":
+                self._channel = self._node.accepted(self, peer)
+        else:
+            raise HandshakeRefused(f"{type(message).__name__} before the handshake")
+
+    def cut(self, reason: str) -> None:
+        self.close(reason)
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._node.conversations.add(self)
+
+    def connectionLost(self, reason: object = None) -> None:
+        super().connectionLost()
+        self._node.conversations.discard(self)
+
+    def connectionEnded(self, reason: str) -> None:
+        if self._channel is not None:
+            self._node.left(self._channel)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self._channel is not None:
+            self._node.writable(self._channel)
+
+
+class _Listener(Factory):
+    """
+    What one listening port of the node serves; it tells when the port is lost.
+    """
+
+    noisy = False
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    def buildProtocol(self, addr: IAddress | None) -> _Accepted | None:
+        return self._node.conversation()
+
+    def stopFactory(self) -> None:
+        self._node.listenerLost(self)
+
+
+class Node(Service):
+    """
+    One node: listens, follows its peers, answers coordinators.
+
+    :param node: its id.
+    :param identity: what it shares with the others of its cluster.
+    :param directory: how it reaches its peers, and itself.
+    :param peer_ports: node id -> the port where that peer probably listens.
+    :param listen: gives the endpoint for a port.
+    :param port: the first port to try.
+    :param wall: the wall clock, ns since 1970.
+    :param nonce: gives a new random text, at least 32 characters.
+    :param jitter: gives a random number around 0, for the pauses between attempts.
+    :param pid: the id of this process.
+    """
+
+    def __init__(
+        self,
+        node: int,
+        *,
+        identity: Identity,
+        directory: Directory,
+        peer_ports: Mapping[int, int],
+        listen: Listen,
+        port: int,
+        journal: Journal,
+        limits: Limits,
+        clock: IReactorTime,
+        wall: Callable[[], int],
+        nonce: Callable[[], str],
+        jitter: Callable[[], float],
+        pid: int,
+    ) -> None:
+        self.node = node
+        self.conversations: set[_Accepted] = set()
+        self.replica = Replica(node, identity.members, wall=wall, limits=limits, pid=pid)
+        self._identity = identity
+        self._directory = directory
+        self._listen = listen
+        self._first_port = port
+        self._journal = journal
+        self._limits = limits
+        self._clock = clock
+        self._nonce = nonce
+        self._listener: _Listener | None = None
+        self._listening: IListeningPort | None = None
+        self._check: IDelayedCall | None = None
+        self._channels: dict[int, _Channel] = {}
+        self._link_channels: dict[Link, int] = {}
+        self._last_channel = 0
+        self._links = [
+            Link(peer, directory=directory, port=where, user=self, jitter=jitter)
+            for peer, where in sorted(peer_ports.items())
+        ]
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = clock
+
+    # Service
+
+    def startService(self) -> None:
+        super().startService()
+        self._journal.open(self._synced)
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addErrback(lambda why: _log.failure("node {node} did not start", why, node=self.node))
+
+    async def _start(self) -> None:
+        await self._listen_from(self._first_port)
+        for link in self._links:
+            link.startService()
+        self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
+            lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
+        )
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._perform(self.replica.drain())
+        until = self._clock.seconds() + self._limits.drain
+        while not self.replica.drained() and self._clock.seconds() < until:
+            await deferLater(self._clock, self._limits.heartbeat / 4)
+        if self._ticking.running:
+            self._ticking.stop()
+        if self._check is not None and self._check.active():
+            self._check.cancel()
+        self._listener = None
+        if self._listening is not None:
+            await _stopped_listening(self._listening)
+        for conversation in list(self.conversations):
+            conversation.close("the node is stopping")
+        await gatherResults([link.stopService() for link in self._links if link.running])
+        while self.conversations:
+            await deferLater(self._clock, self._limits.heartbeat / 4)
+        await self._journal.close()
+
+    # Listening
+
+    async def _listen_from(self, first: int) -> None:
+        """
+        Listen on the first free port of the range, from `first` on.
+        """
+        for port in self._directory.ports_from(first):
+            listener = self._listener = _Listener(self)
+            try:
+                self._listening = await self._listen(port).listen(listener)
+            except CannotListenError as busy:
+                _log.info("node {node}: port {port} is taken: {busy}", node=self.node, port=port, busy=busy)
+                continue
+            _log.info("node {node} listens on port {port}", node=self.node, port=port)
+            self._perform(self.replica.listening(port))
+            return
+        self._listener = None
+        self._perform(self.replica.listening(0))
+        raise ConfigurationError(f"node {self.node} found no free port from {first} on")
+
+    def listenerLost(self, listener: _Listener) -> None:
+        """
+        A listening port is gone; if nobody asked for that, listen on the next one.
+        """
+        if listener is self._listener and self._listening is not None and self.running:
+            lost = self.replica.port
+            self._listening = None
+            _log.warn("node {node} lost its listener on port {port}", node=self.node, port=lost)
+            again = Deferred.fromCoroutine(self._listen_from(lost + 1))
+            again.addErrback(lambda why: _log.failure("node {node} is deaf", why, node=self.node))
+
+    def _check_soon(self) -> None:
+        if self._check is None and self.running:
+            self._check = self._clock.callLater(_CHECK_DELAY, self._start_check)
+
+    def _start_check(self) -> None:
+        checking = Deferred.fromCoroutine(self._check_listener())
+        checking.addErrback(lambda why: _log.failure("node {node} cannot check itself", why, node=self.node))
+
+    async def _check_listener(self) -> None:
+        """
+        Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
+        """
+        listening = self._listening
+        answers = listening is None or await self._directory.answers(self.node, self.replica.port)
+        self._check = None
+        if not answers and listening is self._listening and listening is not None and self.running:
+            # Its end calls listenerLost.
+            await _stopped_listening(listening)
+
+    # Conversations that others began
+
+    def conversation(self) -> _Accepted | None:
+        """
+        A conversation for a new connection; `None` if there are too many.
+        """
+        if len(self.conversations) >= self._limits.connections or not self.running:
+            return None
+        callee = Callee(self._identity, node=self.node, run=self.replica.run, nonce=self._nonce())
+        return _Accepted(self, callee, self._limits, self._clock)
+
+    def accepted(self, conversation: _Accepted, peer: Peer) -> int:
+        """
+        A conversation passed its handshake.
+        """
+        return self._opened(conversation, peer, calls=False)
+
+    def received(self, channel: int, message: wire.Message) -> None:
+        """
+        A message arrived on a channel.
+        """
+        self._perform(self.replica.receive(channel, message, self._clock.seconds()))
+
+    def left(self, channel: int) -> None:
+        """
+        A conversation that somebody else began is over.
+        """
+        self._closed(channel)
+        self._check_soon()
+
+    def writable(self, channel: int) -> None:
+        """
+        A channel takes more.
+        """
+        self._stream(channel)
+
+    # Links to peers
+
+    def linkUp(self, link: Link) -> None:
+        self._link_channels[link] = self._opened(link, Peer("node", link.node), calls=True)
+
+    def linkDown(self, link: Link) -> None:
+        self._closed(self._link_channels.pop(link))
+
+    def linkReceived(self, link: Link, message: wire.Message) -> None:
+        if isinstance(message, wire.Report) and message.port:
+            link.moved(message.port)
+        self.received(self._link_channels[link], message)
+
+    def linkWritable(self, link: Link) -> None:
+        self._stream(self._link_channels[link])
+
+    # The replica and its effects
+
+    def _opened(self, channel: _Channel, peer: Peer, *, calls: bool) -> int:
+        self._last_channel += 1
+        number = self._last_channel
+        self._channels[number] = channel
+        self._perform(self.replica.connected(number, peer, calls=calls, now=self._clock.seconds()))
+        return number
+
+    def _closed(self, channel: int) -> None:
+        del self._channels[channel]
+        self._perform(self.replica.disconnected(channel))
+
+    def _tick(self) -> None:
+        self._perform(self.replica.tick(self._clock.seconds()))
+
+    def _synced(self, lines: int) -> None:
+        self._perform(self.replica.synced(lines))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    if effect.channel in self._channels:
+                        self._channels[effect.channel].send_line(effect.line)
+                case Append():
+                    self._journal.append(effect.line)
+                case Offer():
+                    self._stream(effect.channel)
+                case Cut():
+                    if effect.channel in self._channels:
+                        self._channels[effect.channel].cut(effect.reason)
+                case Notice():
+                    level = LogLevel.levelWithName(effect.level)
+                    _log.emit(level, "node {node}: {text}", node=self.node, text=effect.text)
+                case _:
+                    assert_never(effect)
+
+    def _stream(self, channel: int) -> None:
+        """
+        Write what the replica has for a channel, as long as the channel takes more.
+        """
+        there = self._channels.get(channel)
+        while there is not None and not there.paused:
+            lines = self.replica.stream(channel)
+            if not lines:
+                return
+            for line in lines:
+                there.send_line(line)
+
+
+async def _stopped_listening(port: IListeningPort) -> None:
+    stopped = port.stopListening()
+    if stopped is not None:
+        await stopped
