@@ -1,0 +1,95 @@
+"""
+Request targets, taken apart before anything in them is decoded.
+
+A tenant may be named `a/b` or `..`: what is decoded first, and split or tidied afterwards, loses it.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from dcounter.http.problems import BadParameter, BadPath, UnknownPath
+
+_ORIGIN: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def raw_segments(target: bytes) -> list[bytes]:
+    """
+    The segments of a target's path, percent-encoded as they came.
+
+    :raises BadPath: the target is no path of HTTP.
+    :raises UnknownPath: it starts with an empty segment, which werkzeug would overlook.
+    """
+    if not target.isascii():
+        raise BadPath("bytes beyond ASCII must be percent-encoded in a path")
+    path = target.partition(b"?")[0]
+    origin = _ORIGIN.match(path)
+    if origin is not None:
+        path = path[origin.end() :] or b"/"
+    if not path.startswith(b"/"):
+        raise BadPath("the path must start with a slash")
+    if path.startswith(b"//"):
+        raise UnknownPath
+    return path[1:].split(b"/")
+
+
+def raw_query(target: bytes) -> bytes:
+    """
+    What follows the question mark of a target.
+    """
+    return target.partition(b"?")[2]
+
+
+def decode_segment(raw: str) -> str:
+    """
+    The text that a raw segment stands for; a plus is a plus.
+
+    :raises BadPath: it stands for no text.
+    """
+    try:
+        return _decode(raw)
+    except ValueError as error:
+        raise BadPath(f"the path cannot be read: {error}") from error
+
+
+def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """
+    The parameters of a request, each given at most once.
+
+    A name that we do not know is refused: who writes `akc=all` must not get less than he asked for.
+
+    :param allowed: for each parameter its values; none named: any text but the empty one.
+    :raises BadParameter: anything else was given.
+    """
+    found: dict[str, str] = {}
+    for pair in filter(None, raw.split(b"&")):
+        raw_name, _, raw_value = pair.partition(b"=")
+        try:
+            name, value = _decode(raw_name.decode("ascii")), _decode(raw_value.decode("ascii"))
+        except ValueError as error:
+            raise BadParameter(f"the query cannot be read: {error}") from error
+        if name not in allowed:
+            known = ", ".join(allowed)
+            raise BadParameter(f"there is no parameter {name!r} here; there are {known}")
+        if name in found:
+            raise BadParameter(f"{name} is given more than once")
+        values = allowed[name]
+        if value not in values if values else not value:
+            known = ", ".join(values) or "any text that is not empty"
+            raise BadParameter(f"{name} cannot be {value!r}; it can be {known}")
+        found[name] = value
+    return found
+
+
+def _decode(raw: str) -> str:
+    """
+    :raises ValueError: this is not the percent-encoding of a text.
+    """
+    if _BROKEN_ESCAPE.search(raw):
+        raise ValueError("a percent sign must be followed by two hexadecimal digits")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise ValueError("what is percent-encoded must be UTF-8") from None

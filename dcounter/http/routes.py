@@ -1,0 +1,145 @@
+"""
+Klein between Twisted's requests and the `Api`: which path is whose, and nothing else.
+"""
+
+import ipaddress
+from typing import cast
+
+from klein import Klein
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from dcounter.errors import Outcome, Refusal
+from dcounter.http.api import Api
+from dcounter.http.paths import raw_query, raw_segments
+from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
+
+_log = Logger()
+
+_MARKS_OF_OTHERS = (b"Origin", b"Forwarded", b"X-Forwarded-For")
+"""Headers by which a web page, or a proxy on this machine, speaks for somebody elsewhere."""
+
+
+class Routes:
+    """
+    The paths and methods of the API.
+    """
+
+    app = Klein()
+    # An empty segment is no tenant; it must not be tidied away by a redirect.
+    app.url_map.merge_slashes = False
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    @app.route("/items", methods=["POST"])
+    async def store_items(self, request: IRequest) -> bytes:
+        answer = await self._api.store_items(request.content.read(), raw_query(request.uri))
+        return prepare(request, answer)
+
+    @app.route("/items/<tenant>/count", methods=["GET"])
+    async def count_items(self, request: IRequest, tenant: str) -> bytes:
+        return prepare(request, await self._api.count_items(tenant, raw_query(request.uri)))
+
+    @app.route("/cluster", methods=["GET"])
+    def cluster(self, request: IRequest) -> bytes:
+        return prepare(request, self._api.cluster())
+
+    @app.route("/cluster/restart", methods=["POST"])
+    async def restart(self, request: IRequest) -> bytes:
+        answer = await self._api.restart(request.content.read(), local=is_local(request))
+        return prepare(request, answer)
+
+    @app.route("/healthz", methods=["GET"])
+    def healthz(self, request: IRequest) -> bytes:
+        return prepare(request, self._api.healthz())
+
+    @app.route("/readyz", methods=["GET"])
+    def readyz(self, request: IRequest) -> bytes:
+        return prepare(request, self._api.readyz())
+
+    @app.route("/openapi.json", methods=["GET"])
+    def openapi(self, request: IRequest) -> bytes:
+        return prepare(request, self._api.openapi())
+
+    @app.handle_errors(MethodNotAllowed)
+    def wrong_method(self, request: IRequest, failure: Failure) -> bytes:
+        allowed = cast("MethodNotAllowed", failure.value).valid_methods or ()
+        return prepare(request, problem(WrongMethod(allowed)))
+
+    @app.handle_errors(HTTPException)
+    def unknown_path(self, request: IRequest, failure: Failure) -> bytes:
+        return prepare(request, problem(UnknownPath()))
+
+    @app.handle_errors(Exception)
+    def internal_error(self, request: IRequest, failure: Failure) -> bytes:
+        _log.failure(
+            "{method} {uri} failed",
+            failure,
+            method=request.method.decode(),
+            uri=request.uri.decode(),
+        )
+        # What was sent before it went wrong may be stored.
+        outcome: Outcome | None = "unknown" if request.method == b"POST" else None
+        return prepare(request, problem(InternalError(), outcome=outcome))
+
+
+class Root(Resource):
+    """
+    Hands requests to Klein with their path segments as they came, for the routes to decode.
+
+    Twisted decodes them first, and Klein joins them again: `a%2Fb` would become two segments.
+    """
+
+    isLeaf = True
+
+    def __init__(self, routes: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._routes = routes
+
+    def render(self, request: IRequest) -> int:
+        try:
+            request.postpath = raw_segments(request.uri)
+        except Refusal as refusal:
+            request.write(prepare(request, problem(refusal)))
+            request.finish()
+            return NOT_DONE_YET
+        # NOT_DONE_YET, always
+        return cast("int", self._routes.render(request))
+
+
+def make_resource(api: Api) -> Root:
+    """
+    The API as a resource of twisted.web.
+    """
+    return Root(Routes(api).app.resource())
+
+
+def prepare(request: IRequest, answer: Answer) -> bytes:
+    """
+    Set an answer's status and headers; its body is left to write.
+    """
+    request.setResponseCode(answer.status)
+    request.setHeader(b"Content-Type", answer.content_type)
+    request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+    for name, value in answer.headers:
+        request.setHeader(name, value)
+    return answer.body
+
+
+def is_local(request: IRequest) -> bool:
+    """
+    Whether it is certain that a request comes from this machine, by its own doing.
+    """
+    if any(request.requestHeaders.hasHeader(name) for name in _MARKS_OF_OTHERS):
+        return False
+    address = request.getClientAddress()
+    if isinstance(address, IPv4Address | IPv6Address):
+        return ipaddress.ip_address(address.host).is_loopback
+    # A Unix socket: whoever can open it is here.
+    return isinstance(address, UNIXAddress)
