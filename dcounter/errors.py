@@ -46,13 +46,7 @@ class HandshakeRefused(PeerError):
 class LinkLost(DcounterError):
     """
     A connection to a node ended, or was given up, before the answer came.
-
-    :param sent: whether a byte of the request may have reached the node.
     """
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
 
 
 class Refusal(DcounterError):

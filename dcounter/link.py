@@ -3,7 +3,7 @@ Connections between nodes and coordinators, and one persistent connection to a n
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred
@@ -31,6 +31,8 @@ from dcounter.handshake import Caller, Identity, Role
 from dcounter.limits import Limits
 
 _log = Logger()
+
+_Answer = TypeVar("_Answer", wire.Stored, wire.Counted, wire.Awaited)
 
 _HANDSHAKE_LINE = 8 * 1024
 """
@@ -284,6 +286,8 @@ class Directory:
     :param role: what this process is.
     :param node: its node id; `None` for a coordinator.
     :param nonce: gives a new random text, at least 32 characters.
+    :param host: the name of the machine where the nodes run, for people.
+    :param connect: gives the endpoint of one of its ports.
     :param ports: the ports on which nodes may listen.
     """
 
@@ -293,6 +297,7 @@ class Directory:
         *,
         role: Role,
         node: int | None,
+        host: str,
         connect: Connect,
         ports: range,
         nonce: Callable[[], str],
@@ -302,6 +307,7 @@ class Directory:
         self.limits = limits
         self.clock = clock
         self.ports = ports
+        self.host = host
         self._identity = identity
         self._role = role
         self._node = node
@@ -397,7 +403,7 @@ class Link(ClientService):
         self._directory = directory
         self._endpoint = _NodeEndpoint(node, directory, port)
         self._call: _LinkCall | None = None
-        self._answers: dict[int, Deferred[wire.Message]] = {}
+        self._answers: dict[int, tuple[type[wire.Message], Deferred[Any]]] = {}
         self._last_request = 0
         super().__init__(
             self._endpoint,
@@ -409,11 +415,11 @@ class Link(ClientService):
         )
 
     @property
-    def port(self) -> int:
+    def address(self) -> str:
         """
         Where the node was last known to listen.
         """
-        return self._endpoint.port
+        return f"{self._directory.host}:{self._endpoint.port}"
 
     @property
     def paused(self) -> bool:
@@ -428,17 +434,20 @@ class Link(ClientService):
         """
         self._endpoint.moved(port)
 
-    def ask(self, make: Callable[[int], wire.Message]) -> Deferred[wire.Message]:
+    def ask(self, make: Callable[[int], wire.Message], expected: type[_Answer]) -> Deferred[_Answer]:
         """
         Send a request.
 
         :param make: makes the message, given the number by which its answer is known.
+        :param expected: what kind of message the answer is.
         :returns: the answer; fails with `LinkLost` if the connection ends first.
+        :raises LinkLost: there is no connection.
         """
         if self._call is None:
-            raise LinkLost(f"node {self.node} is not connected", sent=False)
+            raise LinkLost(f"node {self.node} is not connected")
         self._last_request += 1
-        answer = self._answers[self._last_request] = Deferred()
+        answer: Deferred[_Answer] = Deferred()
+        self._answers[self._last_request] = (expected, answer)
         self._call.send(make(self._last_request))
         return answer
 
@@ -476,9 +485,10 @@ class Link(ClientService):
 
     def callReceived(self, message: wire.Message) -> None:
         if isinstance(message, wire.Stored | wire.Counted | wire.Awaited):
-            answer = self._answers.pop(message.request, None)
-            if answer is None:
-                raise MalformedMessage(f"an answer to request {message.request}, which was not made")
+            expected, answer = self._answers.get(message.request, (None, None))
+            if expected is None or not isinstance(message, expected):
+                raise MalformedMessage(f"{type(message).__name__} answers nothing that was asked")
+            del self._answers[message.request]
             answer.callback(message)
         else:
             self._user.linkReceived(self, message)
@@ -494,8 +504,8 @@ class Link(ClientService):
         self.up = False
         lost, self._answers = self._answers, {}
         self._user.linkDown(self)
-        for answer in lost.values():
-            answer.errback(LinkLost(f"node {self.node} is gone: {reason}", sent=True))
+        for _, answer in lost.values():
+            answer.errback(LinkLost(f"node {self.node} is gone: {reason}"))
 
 
 class _LinkFactory(Factory):

@@ -4,7 +4,7 @@ A coordinator's picture of the nodes: who is up, who is preferred, what a count 
 Pure: it is told what happened and when, and answers questions.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dcounter.clock import HybridClock

@@ -155,7 +155,7 @@ class InternalError(Refusal):
         super().__init__("something went wrong in dcounter; its log says what")
 
 
-_KINDS: Final[Mapping[type[Refusal], tuple[HTTPStatus, str]]] = {
+KINDS: Final[Mapping[type[Refusal], tuple[HTTPStatus, str]]] = {
     BadRequest: (HTTPStatus.BAD_REQUEST, "The request cannot be read"),
     BadPath: (HTTPStatus.BAD_REQUEST, "The path cannot be read"),
     BadParameter: (HTTPStatus.BAD_REQUEST, "A query parameter is not what it must be"),
@@ -190,7 +190,7 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
 
     :param outcome: what became of the request to store, where the refusal itself does not say.
     """
-    status, title = _KINDS[type(refusal)]
+    status, title = KINDS[type(refusal)]
     content: dict[str, Any] = {
         "type": f"urn:problem-type:dcounter:{refusal.code}",
         "title": title,

@@ -1,0 +1,556 @@
+"""
+The coordinator: a `Store` over our own nodes.
+
+It gives each item its stamp, sends slices to the nodes and asks them for counts. It keeps nothing that the
+nodes do not have. What to do when is decided by `dcounter.dispatch` and `dcounter.membership`; here are the
+links, the timers and the callers' Deferreds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dcounter import wire
+from dcounter.clock import HybridClock
+from dcounter.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.errors import (
+    Incomplete,
+    InvalidPosition,
+    LinkLost,
+    MalformedMessage,
+    NotApplied,
+    NotReplicated,
+    OutcomeUnknown,
+    PositionLost,
+)
+from dcounter.link import Directory, Link
+from dcounter.membership import Membership
+from dcounter.position import Position, TokenSeal
+from dcounter.store import (
+    Ack,
+    ClusterStatus,
+    Consistency,
+    Count,
+    Items,
+    NodeStatus,
+    Readiness,
+    Receipt,
+)
+
+_log = Logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """
+    Counts that are asked together and answered together.
+
+    :ivar extra: what the counts must include beyond what every exact count must.
+    :ivar until: when (s) they are answered at the latest.
+    :ivar asked: when (s) a node was asked last.
+    :ivar tried: nodes that were asked.
+    :ivar outstanding: nodes that have yet to answer.
+    :ivar best: the best answer that was not good enough.
+    """
+
+    consistency: Consistency
+    extra: Position
+    until: float
+    tenants: list[str] = field(default_factory=list)
+    waiters: list[Deferred[Count]] = field(default_factory=list)
+    asked: float = 0.0
+    tried: set[int] = field(default_factory=set)
+    outstanding: int = 0
+    best: wire.Counted | None = None
+
+
+class Coordinator(Service):
+    """
+    Stores items on nodes and counts them there.
+
+    :param directory: how to reach the nodes.
+    :param node_ports: node id -> the port where that node probably listens.
+    :param clock: the clock that gives the stamps.
+    :param wall: the wall clock, ns since 1970.
+    :param jitter: gives a random number around 0, for the pauses between attempts to connect.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        directory: Directory,
+        node_ports: Mapping[int, int],
+        clock: HybridClock,
+        wall: Callable[[], int],
+        seal: TokenSeal,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._limits = directory.limits
+        self._time = directory.clock
+        self._clock = clock
+        self._wall = wall
+        self._seal = seal
+        self._started = self._time.seconds()
+        self._membership = Membership(node_ports, clock=clock, limits=self._limits, now=self._started)
+        self._dispatch = Dispatch(node_ports, limits=self._limits, writers=self._writers)
+        self._links = {
+            node: Link(node, directory=directory, port=port, user=self, jitter=jitter)
+            for node, port in sorted(node_ports.items())
+        }
+        self._turn_end: IDelayedCall | None = None
+        self._next_exact: _Question | None = None
+        self._unasked: list[_Question] = []
+        self._questions: dict[_Question, None] = {}
+        self._last_beat = 0.0
+        self._announced = False
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = self._time
+
+    # Service
+
+    def startService(self) -> None:
+        super().startService()
+        for link in self._links.values():
+            link.startService()
+        self._ticking.start(self._limits.heartbeat / 4, now=False).addErrback(
+            lambda why: _log.failure("the coordinator ticks no more", why)
+        )
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        if self._ticking.running:
+            self._ticking.stop()
+        self._dispatch.stop()
+        for question in list(self._questions):
+            self._expire(question)
+        if self._turn_end is not None:
+            self._turn_end.cancel()
+            self._turn_end = None
+        stopping = gatherResults([link.stopService() for link in self._links.values() if link.running])
+        return stopping.addCallback(lambda _: None)
+
+    # Store
+
+    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+        before, stamp = self._open(after)
+        if stamp > self._clock.latest_allowed():
+            raise InvalidPosition("the position is from a clock that is ahead of this one by more than 10 s")
+        self._clock.observe(stamp)
+        if not len(items):
+            return Receipt(0, ack, self._seal.seal(before, self._clock.last))
+        deadline = self._time.seconds() + self._limits.request
+        stored: Deferred[None] = Deferred()
+        while not self._membership.takes_writes(self._time.seconds()):
+            await self._later(deadline)
+        request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
+        self._dispatch.admit(request)
+        self._end_turn()
+        await stored
+        position = before.join(request.position)
+        token = self._seal.seal(position, self._clock.last)
+        if not request.complete:
+            self._refuse(request, token)
+        reached = await self._widen(request.position, ack, deadline)
+        if reached != ack:
+            raise NotReplicated(
+                f"all {len(items)} items are stored, but durable at '{reached}' instead of '{ack}' "
+                f"within {self._limits.request:g} s",
+                position=token,
+                items=len(items),
+                reached=reached,
+            )
+        return Receipt(len(items), reached, token)
+
+    async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
+        extra, _ = self._open(after)
+        waiter: Deferred[Count] = Deferred()
+        question = self._question(consistency, extra)
+        question.tenants.append(tenant)
+        question.waiters.append(waiter)
+        self._end_turn()
+        return await waiter
+
+    def status(self) -> ClusterStatus:
+        primary = self._membership.primary()
+        everything = self._membership.everything()
+        nodes = [self._node_status(node, primary, everything) for node in sorted(self._links)]
+        return ClusterStatus(
+            primary=primary,
+            nodes=nodes,
+            clock_skew_ms=self._membership.clock_skew_ms(self._wall()),
+            cluster=self._cluster,
+            lost=[
+                {"node": lost.node, "run": str(lost.run), "last": lost.last}
+                for lost in sorted(self._membership.lost)
+            ],
+        )
+
+    def readiness(self) -> Readiness:
+        membership = self._membership
+        waited = self._time.seconds() - self._started >= self._limits.startup
+        missing = membership.missing(membership.required)
+        able = bool(membership.writers()) and membership.primary() is not None
+        return Readiness(
+            ready=able and (waited or not membership.unreported()),
+            exact=not missing,
+            missing=missing,
+        )
+
+    # Storing
+
+    def _stamped(self, items: Items) -> Columns:
+        if items.stamps is None:
+            return Columns(items.ids, items.tenants, self._clock.take(len(items)))
+        stamps = []
+        for own in items.stamps:
+            if own is None:
+                stamps.append(self._clock.take(1))
+            else:
+                self._clock.observe(own)
+                stamps.append(own)
+        # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
+        last = {key: place for place, key in enumerate(zip(items.ids, stamps, strict=True))}
+        kept = sorted(last.values())
+        return Columns(
+            [items.ids[place] for place in kept],
+            [items.tenants[place] for place in kept],
+            0,
+            [stamps[place] for place in kept],
+        )
+
+    def _refuse(self, request: Request, token: str) -> None:
+        """
+        Say that a request's deadline has passed.
+        """
+        if not request.sent:
+            raise NotApplied("no node had room in time; nothing of the request was stored", retry_after=1)
+        raise OutcomeUnknown(
+            f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
+            "of the others nothing is known",
+            position=token,
+            items_stored=request.items_stored,
+        )
+
+    def _writers(self) -> Sequence[int]:
+        return [node for node in self._membership.writers() if self._links[node].up]
+
+    def _send(self, flight: Flight) -> None:
+        raw = wire.Raw(wire.encode_batch(flight.batch()))
+        try:
+            answer = self._links[flight.node].ask(lambda number: wire.Store(number, raw), wire.Stored)
+        except LinkLost:
+            self._dispatch.lost(flight)
+        else:
+            answer.addCallback(self._stored, flight).addErrback(self._flight_lost, flight)
+            answer.addErrback(lambda why: _log.failure("a batch was not settled", why))
+
+    def _stored(self, answer: wire.Stored, flight: Flight) -> None:
+        self._clock.observe(answer.stamp)
+        position = Position()
+        if answer.number:
+            position = position.advance(flight.node, answer.run, answer.number)
+            self._membership.require(position)
+        self._dispatch.stored(flight, position, answer.refused)
+        self._end_turn()
+
+    def _flight_lost(self, why: Failure, flight: Flight) -> None:
+        why.trap(LinkLost)
+        self._dispatch.lost(flight)
+        self._end_turn()
+
+    # How wide
+
+    async def _widen(self, position: Position, ack: Ack, deadline: float) -> Ack:
+        """
+        Wait until a position is durable as widely as asked, or until the deadline.
+
+        :returns: what was asked, or the widest that was reached instead.
+        """
+        there: set[int] = set()
+        enough: Deferred[None] = Deferred()
+        if self._reaches(ack, there):
+            return ack
+
+        def at(reached: bool, node: int) -> None:
+            if reached:
+                there.add(node)
+            if not enough.called and self._reaches(ack, there):
+                enough.callback(None)
+
+        asking = [
+            Deferred.fromCoroutine(self._durable_at(node, position, deadline)).addCallback(at, node)
+            for node in self._links
+        ]
+        everybody = gatherResults(asking, consumeErrors=True)
+        everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
+        everybody.addErrback(lambda why: why.trap(FirstError))
+        try:
+            await enough
+        finally:
+            everybody.cancel()
+        return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
+
+    def _reaches(self, ack: Ack, there: set[int]) -> bool:
+        """
+        Whether being durable at these nodes, the taker included, is what `ack` means.
+        """
+        match ack:
+            case "node":
+                return True
+            case "primary":
+                return self._membership.primary() in there
+            case "majority":
+                return len(there) > len(self._links) // 2
+            case "all":
+                return len(there) == len(self._links)
+            case _:
+                assert_never(ack)
+
+    async def _durable_at(self, node: int, position: Position, deadline: float) -> bool:
+        if position.nodes.keys() == {node} or self._membership.durable(node).covers(position):
+            return True
+        while (left := deadline - self._time.seconds()) > 0:
+            wait = int(left * 1000)
+            try:
+                answer = await self._links[node].ask(
+                    lambda number, wait=wait: wire.Await(number, position, wait), wire.Awaited
+                )
+            except LinkLost:
+                await deferLater(self._time, min(left, self._limits.heartbeat))
+            else:
+                if answer.reached:
+                    return True
+        return False
+
+    # Counting
+
+    def _question(self, consistency: Consistency, extra: Position) -> _Question:
+        """
+        The question to join: the one of this turn, or one of its own if it differs.
+        """
+        question = self._next_exact
+        plain = consistency == "exact" and not extra.nodes
+        if question is None or not plain:
+            until = self._time.seconds() + self._limits.count_wait
+            question = _Question(consistency, extra, until)
+            self._unasked.append(question)
+            self._questions[question] = None
+            if plain:
+                self._next_exact = question
+        return question
+
+    def _ask(self, question: _Question) -> None:
+        """
+        Ask the best node that was not asked yet, if there is one.
+        """
+        exact = question.consistency != "eventual"
+        required = self._membership.required.join(question.extra) if exact else Position()
+        now = self._time.seconds()
+        wait = max(0, int((question.until - now) * 1000)) if exact else 0
+        for node in self._membership.candidates(required):
+            if node in question.tried:
+                continue
+            question.tried.add(node)
+            try:
+                answer = self._links[node].ask(
+                    lambda number: wire.Count(number, question.tenants, required, wait), wire.Counted
+                )
+            except LinkLost:
+                continue
+            question.asked = now
+            question.outstanding += 1
+            answer.addCallback(self._counted, question).addErrback(self._count_lost, question)
+            answer.addErrback(lambda why: _log.failure("a count was not answered", why))
+            return
+
+    def _counted(self, answer: wire.Counted, question: _Question) -> None:
+        question.outstanding -= 1
+        self._clock.observe(answer.stamp)
+        if question not in self._questions:
+            return
+        unknown = bool(self._membership.unreported())
+        if question.consistency == "eventual" or (answer.complete and not unknown):
+            self._finish(question, answer, complete=True)
+            return
+        best = question.best
+        if best is None or answer.position.covers(best.position):
+            question.best = answer
+        if question.consistency == "available" and unknown:
+            self._finish(question, answer, complete=False)
+        elif question.outstanding == 0:
+            self._ask(question)
+
+    def _count_lost(self, why: Failure, question: _Question) -> None:
+        why.trap(LinkLost)
+        question.outstanding -= 1
+        if question in self._questions and question.outstanding == 0:
+            self._ask(question)
+
+    def _finish(self, question: _Question, answer: wire.Counted, *, complete: bool) -> None:
+        del self._questions[question]
+        if answer.complete:
+            # A later count must not go back behind what this one told.
+            self._membership.require(answer.position)
+        token = self._seal.seal(answer.position, self._clock.last)
+        missing = [] if complete else self._membership.missing(self._membership.required)
+        for waiter, counter in zip(question.waiters, answer.counts, strict=True):
+            waiter.callback(Count(counter, token, complete, missing))
+
+    def _expire(self, question: _Question) -> None:
+        best = question.best
+        if question.consistency == "available" and best is not None:
+            self._finish(question, best, complete=False)
+            return
+        del self._questions[question]
+        missing = self._membership.missing(self._membership.required.join(question.extra))
+        where = f"the items of nodes {missing} are" if missing else "some items are"
+        for place, waiter in enumerate(question.waiters):
+            waiter.errback(
+                Incomplete(
+                    f"no node could answer exactly within {self._limits.count_wait:g} s: "
+                    f"{where} not accounted for",
+                    counter_so_far=None if best is None else best.counts[place],
+                    missing=missing,
+                    retry_after=1,
+                )
+            )
+
+    # Links
+
+    def linkUp(self, link: Link) -> None:
+        self._membership.connected(link.node, self._time.seconds())
+
+    def linkDown(self, link: Link) -> None:
+        self._membership.disconnected(link.node)
+        self._dispatch.left(link.node)
+
+    def linkWritable(self, link: Link) -> None:
+        pass
+
+    def linkReceived(self, link: Link, message: wire.Message) -> None:
+        if isinstance(message, wire.Farewell):
+            link.cut(f"it left: {message.reason}")
+            return
+        if not isinstance(message, wire.Report) or message.node != link.node:
+            raise MalformedMessage(f"{type(message).__name__} was not expected")
+        if message.port:
+            link.moved(message.port)
+        for lost in self._membership.reported(message, self._time.seconds()):
+            _log.error(
+                "lost: batches of node {node}'s run {run} after number {last}; no member has them",
+                node=lost.node,
+                run=lost.run,
+                last=lost.last,
+            )
+        if message.refuses is not None:
+            self._dispatch.left(link.node)
+        if not self._announced and self.readiness().ready:
+            self._announced = True
+            _log.info("ready: nodes {nodes} take items", nodes=self._membership.writers())
+        self._end_turn()
+
+    # Time
+
+    def _end_turn(self) -> None:
+        """
+        Let everything of this turn of the reactor share its batches and its counts.
+        """
+        if self._turn_end is None and self.running and (self._dispatch.waiting or self._unasked):
+            self._turn_end = self._time.callLater(0, self._turn_ended)
+
+    def _turn_ended(self) -> None:
+        self._turn_end = None
+        for flight in self._dispatch.launch(self._time.seconds()):
+            self._send(flight)
+        self._next_exact = None
+        unasked, self._unasked = self._unasked, []
+        for question in unasked:
+            self._ask(question)
+
+    def _tick(self) -> None:
+        now = self._time.seconds()
+        for node in self._membership.silent(now):
+            self._links[node].cut(f"silent for {self._limits.suspicion:g} s")
+        if now - self._last_beat >= self._limits.heartbeat:
+            self._last_beat = now
+            beat = wire.encode(wire.Beat(self._clock.last))
+            for link in self._links.values():
+                link.send_line(beat)
+        self._dispatch.tick(now)
+        for question in list(self._questions):
+            self._look_at(question, now)
+        self._end_turn()
+
+    def _look_at(self, question: _Question, now: float) -> None:
+        """
+        Ask another node, or the same ones again, or give up.
+        """
+        if now >= question.until:
+            self._expire(question)
+        elif question.outstanding == 0:
+            if question.best is None or not self._membership.unreported():
+                question.tried.clear()
+                self._ask(question)
+        elif now - question.asked >= self._limits.hedge:
+            self._ask(question)
+
+    async def _later(self, deadline: float) -> None:
+        """
+        Wait a little.
+
+        :raises NotApplied: it is too late for that.
+        """
+        if self._time.seconds() >= deadline or not self.running:
+            raise NotApplied(
+                "the nodes have not reported yet; nothing of the request was stored", retry_after=1
+            )
+        await deferLater(self._time, self._limits.heartbeat / 4)
+
+    # Positions
+
+    def _open(self, token: str | None) -> tuple[Position, int]:
+        """
+        Read a caller's token: its position and its stamp.
+        """
+        if token is None:
+            return Position(), 0
+        try:
+            position, stamp = self._seal.open(token)
+        except ValueError as error:
+            raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
+        lost = self._membership.lost_of(position, self._time.seconds())
+        if lost:
+            raise PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
+        return position, stamp
+
+    # Status
+
+    def _node_status(self, node: int, primary: int | None, everything: Position) -> NodeStatus:
+        membership = self._membership
+        report = membership.report(node)
+        return NodeStatus(
+            id=node,
+            address=self._links[node].address,
+            pid=report.pid if report else None,
+            state=membership.state(node),
+            role="primary" if node == primary else "backup",
+            run=str(report.run) if report and report.run else None,
+            items=report.items if report else 0,
+            items_taken=report.items_taken if report else 0,
+            applied=membership.applied(node).shown(),
+            durable=membership.durable(node).shown(),
+            lag=membership.lag(node, everything),
+            refuses=report.refuses if report else None,
+        )
+
+
+_WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")

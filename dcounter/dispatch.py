@@ -1,0 +1,397 @@
+"""
+How requests to store become batches at nodes: room, order, retries and deadlines.
+
+Pure: it is told what happened and when. `dcounter.coordinator` does the sending.
+
+A request waits until every one of its slices has room in the window of some node; then slices that are
+placed at the same node in one turn share a batch. A slice that its node refused, or whose node is gone or
+slow, is placed at another one with the same stamps, which is harmless even if both store it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dcounter.errors import NotApplied
+from dcounter.limits import Limits
+from dcounter.placement import place
+from dcounter.position import Position
+from dcounter.wire import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """
+    Stamped items.
+
+    :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
+    :ivar stamps: else one stamp per item.
+    """
+
+    ids: Sequence[int]
+    tenants: Sequence[str | None]
+    base: int
+    stamps: Sequence[int] | None = None
+
+    def cut(self, first: int, end: int) -> "Columns":
+        """
+        The items from `first` to `end` (exclusive).
+        """
+        stamps = None if self.stamps is None else self.stamps[first:end]
+        return Columns(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
+
+    def all_stamps(self) -> Sequence[int]:
+        """
+        One stamp per item.
+        """
+        return range(self.base, self.base + len(self.ids)) if self.stamps is None else self.stamps
+
+    def size(self) -> int:
+        """
+        About the bytes these items take on the wire.
+        """
+        return sum(len(tenant or "") for tenant in self.tenants) + 24 * len(self.ids)
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """
+    One caller's items on their way.
+
+    :ivar deadline: when (s) the caller is answered at the latest.
+    :ivar ended: called once, when all is stored or the deadline has passed.
+    :ivar position: what is known to be stored.
+    :ivar items_stored: how many items that is.
+    :ivar sent: whether any of it was sent.
+    """
+
+    items: Columns
+    deadline: float
+    ended: Callable[["Request"], None]
+    position: Position = field(default_factory=Position)
+    items_stored: int = 0
+    sent: bool = False
+    over: bool = False
+    slices: list["Slice"] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether all of it is stored.
+        """
+        return self.items_stored == len(self.items.ids)
+
+    def end(self) -> None:
+        """
+        The caller is answered now.
+        """
+        if not self.over:
+            self.over = True
+            self.ended(self)
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """
+    The part of a request that one node stores.
+
+    :ivar tried: nodes that had their chance.
+    :ivar flights: batches under way that hold this slice.
+    """
+
+    request: Request
+    items: Columns
+    size: int
+    tried: set[int] = field(default_factory=set)
+    flights: int = 0
+    stored: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether nothing is left to be done about it.
+        """
+        return self.stored or self.request.over
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """
+    One batch on its way to a node.
+
+    :ivar since: when (s) it was sent.
+    :ivar slow: its slices were given to other nodes as well.
+    """
+
+    node: int
+    slices: list[Slice] = field(default_factory=list)
+    size: int = 0
+    since: float = 0.0
+    slow: bool = False
+
+    def batch(self) -> Batch:
+        """
+        The batch as it goes over the wire.
+        """
+        parts = [each.items for each in self.slices]
+        lengths = [len(part.ids) for part in parts]
+        ids = [item for part in parts for item in part.ids]
+        tenants = [tenant for part in parts for tenant in part.tenants]
+        if all(part.stamps is None for part in parts):
+            return Batch(lengths, ids, tenants, bases=[part.base for part in parts])
+        return Batch(lengths, ids, tenants, stamps=[s for part in parts for s in part.all_stamps()])
+
+
+class _Window:
+    """
+    What is under way to one node, and the batches that are being filled.
+    """
+
+    def __init__(self, node: int, limits: Limits) -> None:
+        self._node = node
+        self._limits = limits
+        self._bytes = 0
+        self.flights: set[Flight] = set()
+        self.open: list[Flight] = []
+
+    def has_room(self, size: int) -> bool:
+        busy = len(self.flights) + len(self.open)
+        if not busy:
+            return True
+        if self._bytes + size > self._limits.window_bytes:
+            return False
+        return self._fits_open(size) or busy < self._limits.window_batches
+
+    def _fits_open(self, size: int) -> bool:
+        return bool(self.open) and self.open[-1].size + size <= self._limits.batch_bytes
+
+    def add(self, piece: Slice) -> None:
+        if not self._fits_open(piece.size):
+            self.open.append(Flight(self._node))
+        self.open[-1].slices.append(piece)
+        self.open[-1].size += piece.size
+        self._bytes += piece.size
+
+    def withdraw(self, piece: Slice) -> None:
+        for flight in self.open:
+            if piece in flight.slices:
+                flight.slices.remove(piece)
+                flight.size -= piece.size
+                self._bytes -= piece.size
+        self.open = [flight for flight in self.open if flight.slices]
+
+    def launch(self, now: float) -> list[Flight]:
+        launched, self.open = self.open, []
+        for flight in launched:
+            flight.since = now
+        self.flights.update(launched)
+        return launched
+
+    def land(self, flight: Flight) -> None:
+        self.flights.remove(flight)
+        self._bytes -= flight.size
+
+
+class Dispatch:
+    """
+    Places requests at nodes.
+
+    :param nodes: ids of all nodes.
+    :param writers: gives the nodes that take writes now.
+    """
+
+    def __init__(
+        self, nodes: Collection[int], *, limits: Limits, writers: Callable[[], Sequence[int]]
+    ) -> None:
+        self._limits = limits
+        self._writers = writers
+        self._windows = {node: _Window(node, limits) for node in nodes}
+        self._requests: dict[Request, None] = {}
+        self._queue: deque[Request] = deque()
+        self._queued_bytes = 0
+        self._again: deque[Slice] = deque()
+        self._exhausted: list[Slice] = []
+        self._turn = 0
+
+    def admit(self, request: Request) -> None:
+        """
+        Take a request; it ends by `request.ended`.
+
+        :raises NotApplied: too many are waiting.
+        """
+        if self._queue or self._again or not self._place(request):
+            size = request.items.size()
+            limits = self._limits
+            if len(self._queue) >= limits.queue_requests:
+                raise NotApplied(
+                    f"{len(self._queue)} requests are waiting for a node, the most allowed", retry_after=1
+                )
+            if self._queue and self._queued_bytes + size > limits.queue_bytes:
+                raise NotApplied(
+                    f"requests of more than {limits.queue_bytes} bytes are waiting for a node",
+                    retry_after=1,
+                )
+            self._queue.append(request)
+            self._queued_bytes += size
+        self._requests[request] = None
+
+    def launch(self, now: float) -> list[Flight]:
+        """
+        Close the open batches: what the coordinator sends now.
+        """
+        flights = [flight for window in self._windows.values() for flight in window.launch(now)]
+        for flight in flights:
+            for piece in flight.slices:
+                piece.request.sent = True
+                piece.flights += 1
+        return flights
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether there is a batch to launch.
+        """
+        return any(window.open for window in self._windows.values())
+
+    def stored(self, flight: Flight, position: Position, refused: Mapping[int, str]) -> None:
+        """
+        A node answered.
+
+        :param position: where in its log the batch is.
+        :param refused: slice of the batch -> why it was not stored.
+        """
+        self._windows[flight.node].land(flight)
+        for place_, piece in enumerate(flight.slices):
+            piece.flights -= 1
+            if piece.settled:
+                continue
+            if place_ in refused:
+                self._retry_alone(piece, flight.node)
+                continue
+            piece.stored = True
+            request = piece.request
+            request.position = request.position.join(position)
+            request.items_stored += len(piece.items.ids)
+            if request.complete:
+                del self._requests[request]
+                request.end()
+        self._place_waiting()
+
+    def lost(self, flight: Flight) -> None:
+        """
+        A node is gone, with or without the batch.
+        """
+        self._windows[flight.node].land(flight)
+        for piece in flight.slices:
+            piece.flights -= 1
+            if not piece.settled:
+                self._retry_alone(piece, flight.node)
+        self._place_waiting()
+
+    def left(self, node: int) -> None:
+        """
+        A node takes no more writes: what was not yet sent to it goes elsewhere.
+        """
+        window = self._windows[node]
+        for piece in [piece for flight in window.open for piece in flight.slices]:
+            window.withdraw(piece)
+            self._retry(piece, node)
+        self._place_waiting()
+
+    def tick(self, now: float) -> None:
+        """
+        Time has passed: slow nodes, deadlines.
+        """
+        for window in self._windows.values():
+            for flight in window.flights:
+                if not flight.slow and now - flight.since >= self._limits.slow:
+                    flight.slow = True
+                    for piece in flight.slices:
+                        if not piece.settled and piece.flights == 1:
+                            self._retry(piece, flight.node)
+        exhausted, self._exhausted = self._exhausted, []
+        for piece in exhausted:
+            if piece.flights == 0:
+                piece.tried.clear()
+            if not piece.settled:
+                self._again.append(piece)
+        self._place_waiting()
+        self._expire(request for request in list(self._requests) if request.deadline <= now)
+
+    def stop(self) -> None:
+        """
+        Answer everybody now.
+        """
+        self._expire(list(self._requests))
+
+    def _expire(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            del self._requests[request]
+            request.end()
+            for window in self._windows.values():
+                for piece in request.slices:
+                    window.withdraw(piece)
+        while self._queue and self._queue[0].over:
+            self._queued_bytes -= self._queue.popleft().items.size()
+
+    def _retry_alone(self, piece: Slice, node: int) -> None:
+        """
+        Place a slice again unless another node has it on its way.
+        """
+        piece.tried.add(node)
+        if piece.flights == 0:
+            self._again.append(piece)
+
+    def _retry(self, piece: Slice, node: int) -> None:
+        piece.tried.add(node)
+        self._again.append(piece)
+
+    def _place_waiting(self) -> None:
+        """
+        Place what waits, in order, slices that already had a node first.
+        """
+        for _ in range(len(self._again)):
+            piece = self._again.popleft()
+            if piece.settled:
+                continue
+            writers = self._writers()
+            others = [node for node in writers if node not in piece.tried]
+            if not others:
+                self._exhausted.append(piece)
+            elif self._add(piece, others[self._turn % len(others)], others) is None:
+                self._again.append(piece)
+        while self._queue:
+            request = self._queue[0]
+            if not request.over and not self._place(request):
+                return
+            self._queue.popleft()
+            self._queued_bytes -= request.items.size()
+
+    def _place(self, request: Request) -> bool:
+        """
+        Find room for every slice of a request, or for none.
+        """
+        writers = self._writers()
+        if not writers:
+            return False
+        items = request.items
+        placed: list[tuple[int, Slice]] = []
+        for preferred, first, end in place(len(items.ids), writers, self._turn):
+            part = items.cut(first, end)
+            piece = Slice(request, part, part.size())
+            node = self._add(piece, preferred, writers)
+            if node is None:
+                for where, other in placed:
+                    self._windows[where].withdraw(other)
+                return False
+            placed.append((node, piece))
+        self._turn += 1
+        request.slices = [piece for _, piece in placed]
+        return True
+
+    def _add(self, piece: Slice, preferred: int, nodes: Sequence[int]) -> int | None:
+        for node in (preferred, *nodes):
+            if self._windows[node].has_room(piece.size):
+                self._windows[node].add(piece)
+                return node
+        return None
