@@ -1,0 +1,626 @@
+"""
+What callers of the HTTP API are answered, over a store in memory.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+from urllib.parse import quote
+
+import pytest
+import treq
+from hypothesis import given
+from hypothesis import strategies as st
+from treq.testing import RequestTraversalAgent, StubTreq
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from dcounter.errors import (
+    Incomplete,
+    InvalidPosition,
+    NotApplied,
+    NotReplicated,
+    OutcomeUnknown,
+    PositionLost,
+    Refusal,
+    UnknownNode,
+)
+from dcounter.http import problems
+from dcounter.http.api import Api, Operations
+from dcounter.http.limits import HttpLimits
+from dcounter.http.routes import Routes, make_resource
+from dcounter.store import (
+    Ack,
+    ClusterStatus,
+    Consistency,
+    Count,
+    Items,
+    NodeStatus,
+    Readiness,
+    Receipt,
+)
+
+NOW = 1_700_000_000 * 10**9
+READY = Readiness(ready=True, exact=True, missing=[])
+EMPTY = ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
+
+
+@dataclass
+class MemoryStore:
+    """
+    A store of one dictionary, which can be told to refuse.
+    """
+
+    tenants: dict[int, str] = field(default_factory=dict)
+    asked: list[object] = field(default_factory=list)
+    error: Exception | None = None
+    complete: bool = True
+    ready: Readiness = READY
+    cluster: ClusterStatus = EMPTY
+
+    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+        self.asked.append((items, ack, after))
+        if self.error:
+            raise self.error
+        self.tenants.update(zip(items.ids, items.tenants, strict=True))
+        return Receipt(items=len(items), ack=ack, position="here")
+
+    async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
+        self.asked.append((tenant, consistency, after))
+        if self.error:
+            raise self.error
+        number = list(self.tenants.values()).count(tenant)
+        if self.complete:
+            return Count(number, "here")
+        return Count(number, "here", complete=False, missing=(2, 3))
+
+    def status(self) -> ClusterStatus:
+        if self.error:
+            raise self.error
+        return self.cluster
+
+    def readiness(self) -> Readiness:
+        return self.ready
+
+
+class MemoryOperations:
+    """
+    Two nodes that can be restarted.
+    """
+
+    def __init__(self) -> None:
+        self.restarted: list[int] = []
+
+    async def restart(self, node: int) -> None:
+        if node not in (0, 1):
+            raise UnknownNode(f"there is no node {node}")
+        self.restarted.append(node)
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    text: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def value_of(deferred: "Deferred[Any]") -> Any:
+    found: list[Any] = []
+    deferred.addBoth(found.append)
+    assert found, "no answer came"
+    if isinstance(found[0], Failure):
+        found[0].raiseException()
+    return found[0]
+
+
+class Caller:
+    """
+    Calls the API without a network, and checks of every answer what holds for all of them.
+    """
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        *,
+        operations: Operations | None = None,
+        limits: HttpLimits | None = None,
+        ack: Ack = "node",
+        consistency: Consistency = "exact",
+    ) -> None:
+        api = Api(
+            store,
+            now=lambda: NOW,
+            limits=limits or HttpLimits(),
+            operations=operations,
+            ack=ack,
+            consistency=consistency,
+        )
+        self._resource = make_resource(api)
+        self.documented = json.loads(api.openapi().body)["paths"]
+
+    def get(self, target: str, method: str = "GET") -> Reply:
+        # Not treq's client: it decodes paths.
+        agent: Any = cast("Any", RequestTraversalAgent)(self._resource)
+        reply = self._read(agent.request(method.encode(), b"http://dcounter.example" + target.encode()))
+        self._check(method, target, reply)
+        return reply
+
+    def post(self, target: str, body: bytes | str, headers: dict[str, str] | None = None) -> Reply:
+        client: Any = cast("Any", StubTreq)(self._resource)
+        url = f"http://dcounter.example{target}"
+        reply = self._read(client.request("POST", url, data=body, headers=headers or {}))
+        self._check("POST", target, reply)
+        return reply
+
+    def _read(self, asked: "Deferred[Any]") -> Reply:
+        response = value_of(asked)
+        headers = {
+            name.decode().lower(): values[0].decode() for name, values in response.headers.getAllRawHeaders()
+        }
+        length = response.length
+        text = value_of(treq.content(response))
+        assert length == len(text) or text == b""
+        return Reply(response.code, headers, text)
+
+    def _check(self, method: str, target: str, reply: Reply) -> None:
+        if reply.text and reply.status != 200:
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.json["type"] == f"urn:problem-type:dcounter:{reply.json['code']}"
+            assert reply.json["status"] == reply.status
+            assert reply.json["detail"] == reply.json["message"] != ""
+            assert reply.json["title"]
+        else:
+            expected = "json" if reply.status == 200 else "problem+json"
+            assert reply.headers["content-type"] == f"application/{expected}"
+        path = target.partition("?")[0]
+        if re.fullmatch("/items/[^/]+/count", path):
+            path = "/items/{tenant}/count"
+        operation = self.documented.get(path, {}).get(method.lower())
+        if operation is not None:
+            assert str(reply.status) in operation["responses"]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def call(store: MemoryStore) -> Caller:
+    return Caller(store)
+
+
+ONE = b'[{"ID":1,"tenant":"a"}]'
+
+
+class TestStore:
+    def test_answers_what_was_stored(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items", b'[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]')
+        assert (reply.status, reply.json) == (
+            200,
+            {"status": "OK", "items": 2, "ack": "node", "position": "here"},
+        )
+        assert store.tenants == {1: "hello", 2: "publicsonar"}
+
+    def test_nothing_is_stored_gladly(self, call: Caller) -> None:
+        assert call.post("/items", b"[]").json["items"] == 0
+
+    def test_parameters_reach_the_store(self, call: Caller, store: MemoryStore) -> None:
+        for ack in ("node", "primary", "majority", "all"):
+            assert call.post(f"/items?ack={ack}&after=a+b%2F=", ONE).json["ack"] == ack
+            assert store.asked.pop() == (Items(ids=[1], tenants=["a"]), ack, "a+b/=")
+
+    def test_the_default_ack_can_be_set(self, store: MemoryStore) -> None:
+        assert Caller(store, ack="all").post("/items", ONE).json["ack"] == "all"
+        assert Caller(store, ack="all").post("/items?ack=node", ONE).json["ack"] == "node"
+
+    def test_stamps_may_lie_ten_seconds_ahead(self, call: Caller, store: MemoryStore) -> None:
+        body = '[{"ID":1,"tenant":"a","lastUpdateDt":"2023-11-14T22:13:30%sZ"}]'
+        assert call.post("/items", body % "").status == 200
+        assert store.asked.pop() == (
+            Items(ids=[1], tenants=["a"], stamps=[NOW + 10**10]),
+            "node",
+            None,
+        )
+        assert call.post("/items", body % ".000000001").status == 422
+
+    def test_a_malformed_body_is_refused(self, call: Caller, store: MemoryStore) -> None:
+        for body in (b"null", b"{}", b"[", b"", b"\xff", b"[" * 100_000):
+            reply = call.post("/items", body)
+            assert (reply.status, reply.json["code"]) == (400, "malformed")
+            assert reply.json["outcome"] == "not_applied"
+        assert store.asked == []
+
+    def test_bad_items_are_named(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items", b'[{"ID":1,"tenant":"a"},{"ID":"2","tenant":""},5]')
+        assert (reply.status, reply.json["code"]) == (422, "invalid_item")
+        assert reply.json["outcome"] == "not_applied"
+        assert reply.json["errors"] == [
+            {
+                "index": 1,
+                "field": "ID",
+                "message": "must be a whole number from -2^63 to 2^63 - 1",
+            },
+            {"index": 1, "field": "tenant", "message": "must be 1 to 256 bytes of UTF-8"},
+            {"index": 2, "field": "", "message": "is not an object"},
+        ]
+        assert store.asked == []
+
+    def test_limits_of_items_are_stated(self, store: MemoryStore) -> None:
+        call = Caller(store, limits=HttpLimits(max_items=2, max_tenant_bytes=3))
+        reply = call.post("/items", b"[1,2,3]")
+        assert (reply.status, reply.json["code"]) == (413, "too_many_items")
+        assert reply.json["outcome"] == "not_applied"
+        assert "one request may hold 2" in reply.json["message"]
+        reply = call.post("/items", b'[{"ID":1,"tenant":"abcd"}]')
+        assert reply.status == 422
+        assert "1 to 3 bytes" in reply.json["message"]
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code", "more", "retry"),
+        [
+            (
+                NotApplied("no node has room", retry_after=0.2),
+                503,
+                "unavailable",
+                {"outcome": "not_applied"},
+                "1",
+            ),
+            (
+                OutcomeUnknown("the deadline passed", position="p", items_stored=3),
+                504,
+                "deadline",
+                {"outcome": "unknown", "position": "p", "items_stored": 3},
+                None,
+            ),
+            (
+                NotReplicated("one of three", position="p", items=7, reached="node"),
+                504,
+                "ack_not_reached",
+                {"outcome": "stored", "position": "p", "items": 7, "reached": "node"},
+                None,
+            ),
+            (
+                InvalidPosition("not ours"),
+                400,
+                "position_invalid",
+                {"outcome": "not_applied"},
+                None,
+            ),
+            (PositionLost("gone"), 410, "position_lost", {"outcome": "not_applied"}, None),
+        ],
+    )
+    def test_refusals_of_the_store_are_told(
+        self,
+        call: Caller,
+        store: MemoryStore,
+        error: Refusal,
+        status: int,
+        code: str,
+        more: dict[str, object],
+        retry: str | None,
+    ) -> None:
+        store.error = error
+        reply = call.post("/items", ONE)
+        assert (reply.status, reply.json["code"]) == (status, code)
+        assert reply.json["message"] == str(error)
+        assert reply.json.items() >= more.items()
+        assert reply.headers.get("retry-after") == retry
+
+    def test_a_bug_is_logged_and_owned_up_to(
+        self, call: Caller, store: MemoryStore, expected_failures: Any
+    ) -> None:
+        store.error = RuntimeError("oh no")
+        reply = call.post("/items", ONE)
+        assert (reply.status, reply.json["code"]) == (500, "internal")
+        assert reply.json["outcome"] == "unknown"
+        assert "oh no" not in reply.text.decode()
+        assert len(expected_failures(RuntimeError)) == 1
+
+
+class TestCount:
+    def test_counts(self, call: Caller) -> None:
+        call.post("/items", ONE)
+        reply = call.get("/items/a/count")
+        assert (reply.status, reply.json) == (
+            200,
+            {"counter": 1, "tenant": "a", "position": "here"},
+        )
+        assert call.get("/items/b/count").json["counter"] == 0
+
+    def test_parameters_reach_the_store(self, call: Caller, store: MemoryStore) -> None:
+        for consistency in ("exact", "available", "eventual"):
+            assert call.get(f"/items/a/count?after=p&consistency={consistency}").status == 200
+            assert store.asked.pop() == ("a", consistency, "p")
+
+    def test_the_default_consistency_can_be_set(self, store: MemoryStore) -> None:
+        Caller(store, consistency="eventual").get("/items/a/count")
+        assert store.asked == [("a", "eventual", None)]
+
+    def test_an_incomplete_number_says_so(self, call: Caller, store: MemoryStore) -> None:
+        store.complete = False
+        reply = call.get("/items/a/count?consistency=available")
+        assert (reply.status, reply.json) == (
+            200,
+            {
+                "counter": 0,
+                "tenant": "a",
+                "position": "here",
+                "complete": False,
+                "missing": [2, 3],
+            },
+        )
+
+    @pytest.mark.parametrize("so_far", [17, None])
+    def test_what_cannot_be_exact_is_refused(
+        self, call: Caller, store: MemoryStore, so_far: int | None
+    ) -> None:
+        store.error = Incomplete("node 3 is away", counter_so_far=so_far, missing=[3], retry_after=2)
+        reply = call.get("/items/a/count")
+        assert (reply.status, reply.json["code"]) == (503, "incomplete")
+        assert reply.json["counter_so_far"] == so_far
+        assert reply.json["missing"] == [3]
+        assert reply.headers["retry-after"] == "2"
+        assert "outcome" not in reply.json
+
+    def test_bad_positions_are_refused(self, call: Caller, store: MemoryStore) -> None:
+        store.error = InvalidPosition("not ours")
+        assert call.get("/items/a/count?after=x").status == 400
+        store.error = PositionLost("gone")
+        reply = call.get("/items/a/count?after=x")
+        assert reply.status == 410
+        assert "outcome" not in reply.json
+
+    @pytest.mark.parametrize(
+        ("segment", "tenant"),
+        [
+            ("..", ".."),
+            (".", "."),
+            ("%2E%2E", ".."),
+            ("a%2Fb", "a/b"),
+            ("%2F", "/"),
+            ("a%20b", "a b"),
+            ("a+b", "a+b"),
+            ("%09", "\t"),
+            ("%00", "\0"),
+            ("%F0%9F%98%80", "😀"),
+            ("%25", "%"),
+            ("%252F", "%2F"),
+            ("a%3Fb%23", "a?b#"),
+            ("a;b=c", "a;b=c"),
+            ("count", "count"),
+            ("<script>", "<script>"),
+        ],
+    )
+    def test_any_text_names_a_tenant(
+        self, call: Caller, store: MemoryStore, segment: str, tenant: str
+    ) -> None:
+        store.tenants[1] = tenant
+        reply = call.get(f"/items/{segment}/count")
+        assert (reply.json["tenant"], reply.json["counter"]) == (tenant, 1)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50))
+    def test_every_tenant_comes_through_the_path(self, tenant: str) -> None:
+        call = Caller(MemoryStore({1: tenant}))
+        assert call.get(f"/items/{quote(tenant, safe='')}/count").json["counter"] == 1
+
+    @pytest.mark.parametrize("segment", ["%", "%z", "%zz", "a%2", "%FF", "%ED%A0%80", "%C3"])
+    def test_what_stands_for_no_text_is_refused(self, call: Caller, segment: str) -> None:
+        reply = call.get(f"/items/{segment}/count")
+        assert (reply.status, reply.json["code"]) == (400, "bad_path")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ack=most",
+        "ack=",
+        "ack",
+        "ack=NODE",
+        "ack=node&ack=node",
+        "after=a&after=b",
+        "after=",
+        "ack=%zz",
+        "after=%FF",
+        "%FF=a",
+        "akc=all",
+        "consistency=exact",
+    ],
+)
+def test_bad_parameters_of_a_store_are_refused(call: Caller, store: MemoryStore, query: str) -> None:
+    reply = call.post(f"/items?{query}", ONE)
+    assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+    assert reply.json["outcome"] == "not_applied"
+    assert store.asked == []
+
+
+@pytest.mark.parametrize(
+    "query", ["consistency=strong", "consistency=exact&consistency=exact", "after=", "ack=all"]
+)
+def test_bad_parameters_of_a_count_are_refused(call: Caller, store: MemoryStore, query: str) -> None:
+    reply = call.get(f"/items/a/count?{query}")
+    assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+    assert store.asked == []
+
+
+def test_empty_parameters_are_none(call: Caller) -> None:
+    assert call.get("/items/a/count?").status == 200
+    assert call.get("/items/a/count?&&").status == 200
+
+
+class TestStatus:
+    def test_the_cluster_is_shown_whole(self, call: Caller, store: MemoryStore) -> None:
+        node = NodeStatus(
+            id=0,
+            address="127.0.0.1:8090",
+            pid=123,
+            state="up",
+            role="primary",
+            run="1700000000000000000",
+            items=5,
+            items_taken=3,
+            applied={"0": {"1700000000000000000": 7}},
+            durable={},
+            lag=0,
+            refuses="disk full",
+        )
+        store.cluster = ClusterStatus(
+            primary=0,
+            nodes=[node],
+            clock_skew_ms=12,
+            cluster="c",
+            lost=[{"node": 1, "run": "1", "last": 2}],
+        )
+        reply = call.get("/cluster")
+        assert (reply.status, reply.json) == (200, asdict(store.cluster))
+        assert next(iter(reply.json)) == "primary"
+
+    def test_the_process_lives(self, call: Caller) -> None:
+        assert call.get("/healthz?from=probe").json == {"status": "OK"}
+
+    @pytest.mark.parametrize(("exact", "missing"), [(True, []), (False, [3])])
+    def test_is_ready(self, call: Caller, store: MemoryStore, exact: bool, missing: list[int]) -> None:
+        store.ready = Readiness(ready=True, exact=exact, missing=missing)
+        reply = call.get("/readyz")
+        assert (reply.status, reply.json) == (200, {"exact": exact, "missing": missing})
+
+    def test_is_not_ready(self, call: Caller, store: MemoryStore) -> None:
+        store.ready = Readiness(ready=False, exact=False, missing=[0, 1])
+        reply = call.get("/readyz")
+        assert (reply.status, reply.json["code"]) == (503, "not_ready")
+        assert (reply.json["exact"], reply.json["missing"]) == (False, [0, 1])
+        assert reply.headers["retry-after"] == "1"
+
+    def test_a_bug_where_nothing_was_to_be_stored(
+        self, call: Caller, store: MemoryStore, expected_failures: Any
+    ) -> None:
+        store.error = RuntimeError("oh no")
+        reply = call.get("/cluster")
+        assert reply.status == 500
+        assert "outcome" not in reply.json
+        assert len(expected_failures(RuntimeError)) == 1
+
+
+class TestRestart:
+    @pytest.fixture
+    def operations(self) -> MemoryOperations:
+        return MemoryOperations()
+
+    @pytest.fixture
+    def call(self, store: MemoryStore, operations: MemoryOperations) -> Caller:
+        return Caller(store, operations=operations)
+
+    def test_restarts_a_node(self, call: Caller, operations: MemoryOperations) -> None:
+        reply = call.post("/cluster/restart", b'{"node":1}')
+        assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
+        assert operations.restarted == [1]
+
+    def test_an_unknown_node(self, call: Caller) -> None:
+        reply = call.post("/cluster/restart", b'{"node":2}')
+        assert (reply.status, reply.json["code"]) == (404, "unknown_node")
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"null", b"{}", b'{"node":"1"}', b'{"node":1,"x":1}', b'{"\xff":1}', b"[" * 9_999],
+    )
+    def test_a_malformed_body(self, call: Caller, body: bytes) -> None:
+        reply = call.post("/cluster/restart", body)
+        assert (reply.status, reply.json["code"]) == (400, "malformed")
+
+    @pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For"])
+    def test_who_speaks_for_others_is_refused(
+        self, call: Caller, operations: MemoryOperations, header: str
+    ) -> None:
+        reply = call.post("/cluster/restart", b'{"node":1}', {header: "x"})
+        assert (reply.status, reply.json["code"]) == (403, "forbidden")
+        assert operations.restarted == []
+
+    def test_a_daemon_that_cannot(self, store: MemoryStore) -> None:
+        reply = Caller(store).post("/cluster/restart", b'{"node":1}')
+        assert (reply.status, reply.json["code"]) == (409, "not_supported")
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "/",
+            "/item",
+            "/items/",
+            "/items/a",
+            "/items/a/",
+            "/items//count",
+            "/items/a/count/",
+            "/items/a/b/count",
+            "/items%2Fa/count",
+            "//items/a/count",
+            "//healthz",
+            "/ITEMS",
+            "/cluster/",
+        ],
+    )
+    def test_there_is_nothing_there(self, call: Caller, target: str) -> None:
+        reply = call.get(target)
+        assert (reply.status, reply.json["code"]) == (404, "unknown_path")
+        assert "location" not in reply.headers
+
+    @pytest.mark.parametrize(
+        ("method", "target", "allow"),
+        [
+            ("GET", "/items", "POST"),
+            ("HEAD", "/items", "POST"),
+            ("DELETE", "/items/a/count", "GET, HEAD"),
+            ("TRACE", "/cluster", "GET, HEAD"),
+            ("OPTIONS", "/healthz", "GET, HEAD"),
+            ("BREW", "/readyz", "GET, HEAD"),
+            ("GET", "/cluster/restart", "POST"),
+            ("PUT", "/openapi.json", "GET, HEAD"),
+        ],
+    )
+    def test_the_wrong_method(self, call: Caller, method: str, target: str, allow: str) -> None:
+        reply = call.get(target, method)
+        assert reply.status == 405
+        assert reply.headers["allow"] == allow
+        if method != "HEAD":
+            assert reply.json["code"] == "wrong_method"
+
+    @pytest.mark.parametrize("target", ["/items/a/count", "/cluster", "/healthz", "/readyz", "/openapi.json"])
+    def test_head_is_get_without_the_body(self, call: Caller, target: str) -> None:
+        reply, head = call.get(target), call.get(target, "HEAD")
+        assert (head.status, head.text) == (200, b"")
+        assert head.headers["content-length"] == str(len(reply.text))
+        assert head.headers["content-type"] == reply.headers["content-type"]
+
+
+class TestDocument:
+    def test_is_served(self, call: Caller) -> None:
+        assert call.get("/openapi.json").json["openapi"] == "3.1.0"
+
+    def test_holds_each_route(self, call: Caller) -> None:
+        routes = {
+            (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
+            for rule in Routes.app.url_map.iter_rules()
+            for method in rule.methods or ()
+            if method != "HEAD"
+        }
+        assert routes == {
+            (path, method) for path, operations in call.documented.items() for method in operations
+        }
+
+
+def kinds_of_refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from kinds_of_refusals(each)
+
+
+def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
+    kinds = set(kinds_of_refusals())
+    assert kinds == set(problems.KINDS)
+    assert len({kind.code for kind in kinds}) == len(kinds)
