@@ -1,0 +1,624 @@
+"""
+How the HTTP server treats connections: limits, bad bytes, and callers that stall or leave.
+"""
+
+# Twisted's transports in memory have no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pytest
+import pytest_twisted
+import treq
+from twisted.internet import endpoints
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool
+from zope.interface import directlyProvides, implementer
+
+from dcounter.errors import NotApplied
+from dcounter.http.limits import HttpLimits
+from dcounter.http.site import BoundedSite, make_site
+from dcounter.store import (
+    Ack,
+    ClusterStatus,
+    Consistency,
+    Count,
+    Items,
+    Readiness,
+    Receipt,
+)
+
+LOCAL = IPv4Address("TCP", "127.0.0.1", 8085)
+
+
+class SlowStore:
+    """
+    A store that answers writes when it is told to, and counts at once.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[None]] = []
+        self.cancelled = 0
+
+    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+        waiting: Deferred[None] = Deferred()
+        self.waiting.append(waiting)
+        try:
+            await waiting
+        except CancelledError:
+            self.cancelled += 1
+            if items.ids == [-1]:
+                raise NotApplied("withdrawn", retry_after=1) from None
+            raise
+        return Receipt(len(items), ack, "here")
+
+    async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
+        return Count(len(tenant), "here")
+
+    def status(self) -> ClusterStatus:
+        return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
+
+    def readiness(self) -> Readiness:
+        return Readiness(ready=True, exact=True, missing=())
+
+    def release(self) -> None:
+        self.waiting.pop(0).callback(None)
+
+
+class Nodes:
+    def __init__(self) -> None:
+        self.restarted: list[int] = []
+
+    async def restart(self, node: int) -> None:
+        self.restarted.append(node)
+
+
+class Wire(StringTransport):
+    """
+    A connection in memory; it tells how it ended.
+    """
+
+    def __init__(self, peer: Any) -> None:
+        super().__init__(hostAddress=LOCAL, peerAddress=peer)
+        self.half_closed = False
+        self.aborted = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        self.aborted = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+
+implementer(ITCPTransport)(Wire)
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    text: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def problem(self) -> tuple[int, str]:
+        assert self.headers["content-type"] == "application/problem+json"
+        return self.status, self.json["code"]
+
+
+def replies(sent: bytes) -> Iterator[Reply]:
+    while sent:
+        head, _, rest = sent.partition(b"\r\n\r\n")
+        line, *fields = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, value in (each.split(": ") for each in fields)}
+        length = int(headers.get("content-length", 0))
+        yield Reply(int(line.split()[1]), headers, rest[:length])
+        sent = rest[length:]
+
+
+class Connection:
+    """
+    One caller, who writes bytes as it likes.
+    """
+
+    def __init__(self, site: BoundedSite, peer: Any = LOCAL, *interfaces: Any) -> None:
+        self.channel = site.buildProtocol(peer)
+        self.wire = Wire(peer)
+        self._there = True
+        directlyProvides(self.wire, *interfaces)
+        self.channel.makeConnection(self.wire)
+
+    def send(self, *data: bytes) -> list[Reply]:
+        """
+        Send bytes, and take what was answered since the last time.
+        """
+        for each in data:
+            self.channel.dataReceived(each)
+        sent = self.wire.value()
+        self.wire.clear()
+        return list(replies(sent))
+
+    def hang_up(self) -> None:
+        if self._there:
+            self._there = False
+            self.channel.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def refused(self) -> bool:
+        """
+        Whether the other side said its last word and only waits for us to have read it.
+        """
+        return self.wire.half_closed
+
+
+class World:
+    """
+    A site on a clock, and those who call it.
+    """
+
+    def __init__(self, **limits: Any) -> None:
+        self.clock = Clock()
+        self.store = SlowStore()
+        self.nodes = Nodes()
+        self.site = make_site(
+            self.store,
+            reactor=self.clock,
+            now=lambda: 0,
+            limits=HttpLimits(**limits),
+            operations=self.nodes,
+        )
+        self.site.doStart()
+        self._connections: list[Connection] = []
+
+    def connect(self, *args: Any) -> Connection:
+        connection = Connection(self.site, *args)
+        self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        for each in self._connections:
+            each.hang_up()
+        self.site.doStop()
+        assert self.clock.getDelayedCalls() == []
+        assert self.site.channels == set()
+        assert self.site.body_bytes == 0
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World(max_body=1_000)
+    yield world
+    world.close()
+
+
+GET = b"GET /items/a/count HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    lines = [b"POST /items HTTP/1.1", b"Host: x", length, *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def chunked(*chunks: bytes) -> bytes:
+    head = b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks)
+
+
+ONE = b'[{"ID":1,"tenant":"a"}]'
+
+
+class TestBodies:
+    def test_arrive_in_any_pieces(self, world: World) -> None:
+        connection = world.connect()
+        request = post(ONE)
+        assert connection.send(*(request[i : i + 1] for i in range(len(request)))) == []
+        world.store.release()
+        assert connection.send()[0].json["items"] == 1
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            b"application/x-www-form-urlencoded",
+            b"multipart/form-data",
+            b"multipart/form-data; boundary=x",
+        ],
+    )
+    def test_are_not_parsed_as_forms(self, world: World, kind: bytes) -> None:
+        connection = world.connect()
+        connection.send(post(ONE, b"Content-Type: " + kind))
+        world.store.release()
+        assert connection.send()[0].json["items"] == 1
+
+    def test_may_be_as_large_as_the_limit(self, world: World) -> None:
+        padded = ONE.rjust(1_000)
+        for request in (post(padded), chunked(padded[:500], padded[500:], b"")):
+            connection = world.connect()
+            connection.send(request)
+            world.store.release()
+            assert connection.send()[0].status == 200
+
+    def test_too_large_is_refused_before_it_is_read(self, world: World) -> None:
+        connection = world.connect()
+        head = b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n"
+        (reply,) = connection.send(head)
+        assert reply.problem == (413, "body_too_large")
+        assert reply.json["outcome"] == "not_applied"
+        assert "1000 bytes" in reply.json["message"]
+        assert reply.headers["connection"] == "close"
+        assert connection.refused
+        assert connection.send(b"x" * 1_001, GET) == []
+
+    def test_too_large_is_refused_with_the_body_at_hand(self, world: World) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(post(b"x" * 1_001) + GET)
+        assert reply.status == 413
+
+    def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: World) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(
+            b"POST /items HTTP/1.1\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert reply.status == 413
+
+    def test_who_asks_may_continue_with_the_rest(self, world: World) -> None:
+        connection = world.connect()
+        head, _, body = post(ONE, b"Expect: 100-continue").partition(b"\r\n\r\n")
+        (reply,) = connection.send(head + b"\r\n\r\n")
+        assert reply.status == 100
+        connection.send(body)
+        world.store.release()
+        assert connection.send()[0].status == 200
+
+    def test_chunks_are_cut_off_when_they_are_too_many(self, world: World) -> None:
+        connection = world.connect()
+        assert connection.send(chunked(b"x" * 600)) == []
+        assert world.site.body_bytes == 600
+        (reply,) = connection.send(b"191\r\n" + b"x" * 401)
+        assert reply.problem == (413, "body_too_large")
+        assert world.site.body_bytes == 0
+        assert connection.refused
+        assert connection.send(b"\r\n0\r\n\r\n", GET) == []
+
+    def test_chunks_are_cut_off_with_their_end_at_hand(self, world: World) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(chunked(b"x" * 600, b"x" * 600, b"") + GET)
+        assert reply.status == 413
+        assert world.store.waiting == []
+
+    def test_broken_chunks_are_refused(self, world: World) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(chunked(b"[")[:-2] + b"zz\r\n")
+        assert reply.problem == (400, "bad_request")
+        assert connection.refused
+
+    def test_all_together_are_bounded_but_small_ones_pass(self) -> None:
+        world = World(max_bodies=1_000, small_body=100)
+        head = b"POST /items HTTP/1.1\r\nContent-Length: 900\r\n\r\n"
+        first, second, third = world.connect(), world.connect(), world.connect()
+        assert first.send(head + b"x" * 899) == []
+        assert second.send(head, b"x" * 100) == []
+        (reply,) = second.send(b"x" * 50)
+        assert reply.problem == (503, "overloaded")
+        assert reply.json["outcome"] == "not_applied"
+        assert reply.headers["retry-after"] == "1"
+        third.send(post(ONE.rjust(100)))
+        assert third.send(post(ONE.rjust(101))) == []
+        world.store.release()
+        third.send()
+        first.hang_up()
+        assert world.site.body_bytes == 101
+        world.store.release()
+        assert third.send()[0].status == 200
+        assert world.site.body_bytes == 0
+        world.close()
+
+
+class TestBadRequests:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\x16\x03\x01\x02\x00\r\n",
+            b"GET /\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/2.0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nb\0d: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
+            b"GET /" + b"x" * 20_000,
+            b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+            b"POST /items HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        ],
+        ids=range(15),
+    )
+    def test_are_told_so_and_cut_off(self, world: World, data: bytes) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(data)
+        assert reply.problem == (400, "bad_request")
+        assert "16384 bytes" in reply.json["message"]
+        assert connection.refused
+        assert connection.send(GET) == []
+
+    @pytest.mark.parametrize("host", [b"", b"\xff\xfe", b"<script>", b"a b:c:d", b"x" * 300])
+    def test_the_host_does_not_matter(self, world: World, host: bytes) -> None:
+        (reply,) = world.connect().send(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        assert reply.status == 200
+
+    @pytest.mark.parametrize(
+        ("target", "problem"),
+        [
+            (b"/items/\x80/count", (400, "bad_path")),
+            (b"/items/\xa9/count?after=\xa9", (400, "bad_path")),
+            (b"*", (400, "bad_path")),
+            (b"example.org:80", (400, "bad_path")),
+            (b"ftp://x/items/a/count", (400, "bad_path")),
+            (b"//items/a/count", (404, "unknown_path")),
+            (b"/items/%zz/count", (400, "bad_path")),
+            (b"http://x", (404, "unknown_path")),
+        ],
+    )
+    def test_odd_targets(self, world: World, target: bytes, problem: tuple[int, str]) -> None:
+        (reply,) = world.connect().send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
+        assert reply.problem == problem
+
+    @pytest.mark.parametrize("origin", [b"http://x", b"HTTPS://x:80", b"http://"])
+    def test_the_target_may_be_absolute(self, world: World, origin: bytes) -> None:
+        (reply,) = world.connect().send(b"GET " + origin + b"/items/a%2F..?/count HTTP/1.1\r\n\r\n")
+        assert reply.status == 404
+        (reply,) = world.connect().send(
+            b"GET " + origin + b"/items/a%2F../count?consistency=exact HTTP/1.1\r\n\r\n"
+        )
+        assert reply.json["tenant"] == "a/.."
+
+
+class TestConnections:
+    def test_are_kept_and_answer_in_order(self, world: World) -> None:
+        connection = world.connect()
+        first, second, third, fourth = (
+            *connection.send(GET + GET.replace(b"/a/", b"/bb/")),
+            *connection.send(GET, GET),
+        )
+        assert [each.json["counter"] for each in (first, second, third, fourth)] == [1, 2, 1, 1]
+
+    def test_pipelined_requests_wait_for_the_one_before(self, world: World) -> None:
+        connection = world.connect()
+        assert connection.send(post(ONE) + GET) == []
+        world.store.release()
+        assert [each.status for each in connection.send()] == [200, 200]
+
+    def test_a_pipelined_request_may_be_refused(self, world: World) -> None:
+        connection = world.connect()
+        assert connection.send(post(ONE) + post(b"x" * 1_001)) == []
+        world.store.release()
+        assert [each.status for each in connection.send()] == [200, 413]
+
+    def test_end_when_the_caller_says_so(self, world: World) -> None:
+        for request in (
+            b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
+            b"GET /healthz HTTP/1.0\r\n\r\n",
+        ):
+            connection = world.connect()
+            (reply,) = connection.send(request)
+            assert reply.headers["content-length"] == "15"
+            assert connection.wire.disconnecting
+
+    def test_no_answer_names_its_server(self, world: World) -> None:
+        (reply,) = world.connect().send(GET)
+        assert "server" not in reply.headers
+        assert "date" in reply.headers
+
+    def test_idle_ones_are_closed(self, world: World) -> None:
+        connection = world.connect()
+        connection.send(GET)
+        world.clock.advance(59)
+        assert not connection.wire.disconnecting
+        world.clock.advance(1)
+        assert connection.wire.disconnecting
+
+    def test_stalled_requests_are_told_and_cut_off(self, world: World) -> None:
+        connection = world.connect()
+        assert connection.send(post(ONE)[:-1]) == []
+        world.clock.advance(60)
+        (reply,) = connection.send()
+        assert reply.problem == (408, "request_timeout")
+        assert reply.json["outcome"] == "not_applied"
+        assert connection.refused
+
+    def test_waiting_for_the_store_is_not_idle(self, world: World) -> None:
+        connection = world.connect()
+        connection.send(post(ONE))
+        world.clock.advance(1_000)
+        world.store.release()
+        assert connection.send()[0].status == 200
+
+    def test_a_refused_caller_has_time_to_read(self, world: World) -> None:
+        connection = world.connect()
+        connection.send(b"nonsense\r\n")
+        world.clock.advance(1.9)
+        assert connection.send(b"more nonsense\r\n") == []
+        assert not connection.wire.aborted
+        world.clock.advance(0.1)
+        assert connection.wire.aborted
+
+    def test_a_refused_caller_over_tls_is_closed_at_once(self, world: World) -> None:
+        connection = world.connect(LOCAL, ISSLTransport)
+        connection.send(b"nonsense\r\n")
+        assert connection.wire.disconnecting
+        assert not connection.wire.half_closed
+
+    def test_too_many_are_told_and_more_are_closed(self) -> None:
+        world = World(max_connections=2, spare_connections=1)
+        first, second, third = world.connect(), world.connect(), world.connect()
+        (reply,) = third.send()
+        assert reply.problem == (503, "overloaded")
+        assert "2 connections are open" in reply.json["message"]
+        assert third.refused
+        assert third.send(GET) == []
+        assert world.site.buildProtocol(LOCAL) is None
+        assert first.send(GET)[0].status == second.send(GET)[0].status == 200
+        third.hang_up()
+        second.hang_up()
+        assert world.connect().send(GET)[0].status == 200
+        world.close()
+
+    def test_none_outlives_its_site(self, world: World) -> None:
+        connection = world.connect()
+        world.site.doStop()
+        assert connection.wire.disconnecting
+        world.site.doStart()
+
+    def test_no_other_protocol_is_negotiated(self, world: World) -> None:
+        assert world.site.acceptableProtocols() == [b"http/1.1"]
+
+
+class TestHangingUp:
+    def test_before_the_answer_harms_nobody(self, world: World) -> None:
+        gone, there = world.connect(), world.connect()
+        gone.send(post(ONE))
+        there.send(post(ONE))
+        gone.hang_up()
+        assert world.store.cancelled == 1
+        world.store.waiting.pop(0)
+        world.store.release()
+        assert there.send()[0].status == 200
+
+    def test_even_if_the_store_then_refuses(self, world: World) -> None:
+        gone = world.connect()
+        gone.send(post(ONE.replace(b"1", b"-1")))
+        gone.hang_up()
+        assert world.store.cancelled == 1
+
+    def test_in_the_middle_of_a_body(self, world: World) -> None:
+        gone = world.connect()
+        gone.send(post(ONE)[:-1])
+        gone.hang_up()
+
+
+class TestRestart:
+    REQUEST = post(b'{"node":1}').replace(b"/items", b"/cluster/restart")
+
+    @pytest.mark.parametrize(
+        "peer",
+        [LOCAL, IPv6Address("TCP", "::1", 1), UNIXAddress(None)],
+        ids=["IPv4", "IPv6", "Unix"],
+    )
+    def test_is_for_callers_on_this_machine(self, world: World, peer: Any) -> None:
+        (reply,) = world.connect(peer).send(self.REQUEST)
+        assert reply.json == {"status": "OK", "node": 1}
+        assert world.nodes.restarted == [1]
+
+    @pytest.mark.parametrize(
+        "peer",
+        [IPv4Address("TCP", "10.0.0.1", 1), IPv6Address("TCP", "fe80::1", 1)],
+        ids=["IPv4", "IPv6"],
+    )
+    def test_is_not_for_others(self, world: World, peer: Any) -> None:
+        (reply,) = world.connect(peer).send(self.REQUEST)
+        assert reply.problem == (403, "forbidden")
+        assert world.nodes.restarted == []
+
+
+class Talker(Protocol):
+    """
+    A caller over a real socket, who sends all it has and then listens.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.heard = b""
+        self.done: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.done.callback(self.heard)
+
+
+class Listening:
+    """
+    A site on a real port.
+    """
+
+    def __init__(self, reactor: Any, **limits: Any) -> None:
+        self._reactor = reactor
+        self.store = SlowStore()
+        self.site = make_site(self.store, reactor=reactor, now=lambda: 0, limits=HttpLimits(**limits))
+        self._port: Any = None
+        self._pool: Any = HTTPConnectionPool(reactor, persistent=False)
+
+    async def __aenter__(self) -> Self:
+        endpoint = endpoints.TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1")
+        self._port = await endpoint.listen(self.site)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._port.stopListening()
+        await self._pool.closeCachedConnections()
+
+    async def talk(self, data: bytes) -> Talker:
+        endpoint = endpoints.TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port.getHost().port)
+        talker = Talker(data)
+        await endpoints.connectProtocol(endpoint, talker)
+        return talker
+
+    async def get(self, path: str) -> Any:
+        response = await treq.get(
+            f"http://127.0.0.1:{self._port.getHost().port}{path}",
+            agent=Agent(self._reactor, pool=self._pool),
+        )
+        return await treq.json_content(response)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_caller_reads_the_answer_although_it_was_sending() -> None:
+    from twisted.internet import reactor
+
+    async with Listening(reactor, max_body=1_000) as listening:
+        body = b"x" * 5_000_000
+        for request in (post(body), chunked(body)):
+            talker = await listening.talk(request)
+            (reply,) = replies(await talker.done)
+            assert reply.problem == (413, "body_too_large")
+
+
+@pytest_twisted.ensureDeferred
+async def test_300_stalled_requests_stop_nobody() -> None:
+    from twisted.internet import reactor
+
+    async with Listening(reactor) as listening:
+        stalled = [await listening.talk(post(ONE)[:-1]) for _ in range(150)]
+        stalled += [await listening.talk(post(ONE)) for _ in range(150)]
+        reply = await listening.get("/items/hello/count")
+        assert reply == {"counter": 5, "tenant": "hello", "position": "here"}
+        assert len(listening.site.channels) >= 300
+        for talker in stalled:
+            assert talker.transport is not None
+            talker.transport.loseConnection()
+        await gatherResults([talker.done for talker in stalled])
