@@ -8,8 +8,10 @@ links, the timers and the callers' Deferreds.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
+from msgspec import Raw
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall
@@ -118,7 +120,7 @@ class Coordinator(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         for link in self._links.values():
             link.startService()
         self._ticking.start(self._limits.heartbeat / 4, now=False).addErrback(
@@ -126,7 +128,7 @@ class Coordinator(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         if self._ticking.running:
             self._ticking.stop()
         self._dispatch.stop()
@@ -244,7 +246,7 @@ class Coordinator(Service):
         return [node for node in self._membership.writers() if self._links[node].up]
 
     def _send(self, flight: Flight) -> None:
-        raw = wire.Raw(wire.encode_batch(flight.batch()))
+        raw = Raw(wire.encode_batch(flight.batch()))
         try:
             answer = self._links[flight.node].ask(lambda number: wire.Store(number, raw), wire.Stored)
         except LinkLost:
@@ -258,6 +260,7 @@ class Coordinator(Service):
         position = Position()
         if answer.number:
             position = position.advance(flight.node, answer.run, answer.number)
+            self._membership.told(flight.node, position)
             self._membership.require(position)
         self._dispatch.stored(flight, position, answer.refused)
         self._end_turn()
@@ -319,11 +322,9 @@ class Coordinator(Service):
         if position.nodes.keys() == {node} or self._membership.durable(node).covers(position):
             return True
         while (left := deadline - self._time.seconds()) > 0:
-            wait = int(left * 1000)
+            make = partial(wire.Await, position=position, wait=int(left * 1000))
             try:
-                answer = await self._links[node].ask(
-                    lambda number, wait=wait: wire.Await(number, position, wait), wire.Awaited
-                )
+                answer = await self._links[node].ask(make, wire.Awaited)
             except LinkLost:
                 await deferLater(self._time, min(left, self._limits.heartbeat))
             else:
@@ -368,12 +369,13 @@ class Coordinator(Service):
                 continue
             question.asked = now
             question.outstanding += 1
-            answer.addCallback(self._counted, question).addErrback(self._count_lost, question)
+            answer.addCallback(self._counted, question, node).addErrback(self._count_lost, question)
             answer.addErrback(lambda why: _log.failure("a count was not answered", why))
             return
 
-    def _counted(self, answer: wire.Counted, question: _Question) -> None:
+    def _counted(self, answer: wire.Counted, question: _Question, node: int) -> None:
         question.outstanding -= 1
+        self._membership.told(node, answer.position)
         self._clock.observe(answer.stamp)
         if question not in self._questions:
             return
@@ -455,7 +457,7 @@ class Coordinator(Service):
             self._dispatch.left(link.node)
         if not self._announced and self.readiness().ready:
             self._announced = True
-            _log.info("ready: nodes {nodes} take items", nodes=self._membership.writers())
+            _log.info("ready to take items")
         self._end_turn()
 
     # Time

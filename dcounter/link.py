@@ -91,6 +91,8 @@ class Conversation(TwistedProtocol):
                     return
                 self.messageReceived(wire.decode(line))
         except PeerError as error:
+            peer = self.tcp.getPeer()
+            _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
             self.close(str(error))
 
     def messageReceived(self, message: wire.Message) -> None:
@@ -127,8 +129,6 @@ class Conversation(TwistedProtocol):
         For us the connection has ended at once; an end that does not read cannot keep it.
         """
         if not self.ended:
-            peer = self.tcp.getPeer()
-            _log.info("closing the connection with {peer}: {reason}", peer=peer, reason=reason)
             self.send(wire.Farewell(reason))
             self._consumer.unregisterProducer()
             self.tcp.loseConnection()
@@ -485,11 +485,11 @@ class Link(ClientService):
 
     def callReceived(self, message: wire.Message) -> None:
         if isinstance(message, wire.Stored | wire.Counted | wire.Awaited):
-            expected, answer = self._answers.get(message.request, (None, None))
-            if expected is None or not isinstance(message, expected):
+            asked = self._answers.get(message.request)
+            if asked is None or not isinstance(message, asked[0]):
                 raise MalformedMessage(f"{type(message).__name__} answers nothing that was asked")
             del self._answers[message.request]
-            answer.callback(message)
+            asked[1].callback(message)
         else:
             self._user.linkReceived(self, message)
 

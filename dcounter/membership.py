@@ -13,6 +13,9 @@ from dcounter.position import LostRun, Position, join_all
 from dcounter.wire import Report
 
 
+_NOWHERE = Position()
+
+
 @dataclass(slots=True)
 class _Member:
     """
@@ -21,12 +24,14 @@ class _Member:
     :ivar up: connected, and not silent for too long.
     :ivar since: when (s) it was connected.
     :ivar heard: when (s) it was last heard of.
+    :ivar told: what its answers since it was connected said that it has applied.
     """
 
     up: bool = False
     since: float = 0.0
     heard: float = 0.0
     report: Report | None = None
+    told: Position = _NOWHERE
 
 
 class Membership:
@@ -57,6 +62,7 @@ class Membership:
         member = self._members[node]
         member.up = True
         member.since = member.heard = now
+        member.told = _NOWHERE
 
     def disconnected(self, node: int) -> None:
         """
@@ -80,6 +86,13 @@ class Membership:
             self.required = self.required.join(report.applied).join(report.durable)
         self._look_at_start(now)
         return self._drop_lost(now)
+
+    def told(self, node: int, position: Position) -> None:
+        """
+        A node answered that it has applied this.
+        """
+        member = self._members[node]
+        member.told = member.told.join(position)
 
     def silent(self, now: float) -> list[int]:
         """
@@ -185,8 +198,8 @@ class Membership:
         """
         What a node's counts include, as far as is known.
         """
-        report = self._members[node].report
-        return Position() if report is None else report.applied
+        member = self._members[node]
+        return member.told if member.report is None else member.report.applied.join(member.told)
 
     def durable(self, node: int) -> Position:
         """

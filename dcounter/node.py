@@ -176,7 +176,7 @@ class Node(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._journal.open(self._synced)
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(lambda why: _log.failure("node {node} did not start", why, node=self.node))
@@ -190,7 +190,7 @@ class Node(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
