@@ -12,7 +12,6 @@ from dcounter.limits import Limits
 from dcounter.position import LostRun, Position, join_all
 from dcounter.wire import Report
 
-
 _NOWHERE = Position()
 
 
@@ -50,6 +49,8 @@ class Membership:
         self._started = now
         self._takes_writes = False
         self._primary: int | None = None
+        # Until everybody had the chance to report, whoever was first would be preferred.
+        self._settled = False
         self.required = Position()
         self.lost: set[LostRun] = set()
 
@@ -84,7 +85,9 @@ class Membership:
         if first:
             # What only a coordinator before this one was told of is required all the same.
             self.required = self.required.join(report.applied).join(report.durable)
-        self._look_at_start(now)
+        self._settled = not self.unreported() or now - self._started >= self._limits.suspicion
+        if not self.unreported():
+            self._takes_writes = True
         return self._drop_lost(now)
 
     def told(self, node: int, position: Position) -> None:
@@ -116,18 +119,11 @@ class Membership:
         """
         Whether stamps can be given out: the clock is known to be past all that were.
         """
-        self._look_at_start(now)
-        return self._takes_writes
-
-    def _look_at_start(self, now: float) -> None:
-        if self._takes_writes:
-            return
-        if not self.unreported():
-            self._takes_writes = True
-        elif now - self._started >= self._limits.suspicion:
+        if not self._takes_writes and now - self._started >= self._limits.suspicion:
             # A member that has not reported may have heard of any stamp that was allowed.
             self._clock.observe(self._clock.latest_allowed())
             self._takes_writes = True
+        return self._takes_writes
 
     def unreported(self) -> list[int]:
         """
@@ -158,10 +154,13 @@ class Membership:
         The node to ask first: that which misses the fewest batches, and then the same until it is gone.
         """
         up = self.up()
-        if self._primary not in up:
-            everything = self.everything()
-            self._primary = min(up, key=lambda node: (self.lag(node, everything), node), default=None)
-        return self._primary
+        if self._primary in up:
+            return self._primary
+        everything = self.everything()
+        best = min(up, key=lambda node: (self.lag(node, everything), node), default=None)
+        if self._settled:
+            self._primary = best
+        return best
 
     def candidates(self, required: Position) -> list[int]:
         """

@@ -99,7 +99,7 @@ class Root(Resource):
     isLeaf = True
 
     def __init__(self, routes: IResource) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._routes = routes
 
     def render(self, request: IRequest) -> int:

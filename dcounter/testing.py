@@ -1,0 +1,514 @@
+"""
+A whole cluster in one test: nodes and coordinators on a network in memory and a clock that the test moves.
+
+The nodes, links and coordinators are those of production; only what is passed in differs. Everything that
+is left to chance comes from one seed, so that a failing test can be repeated.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IListeningPort,
+    IProducer,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from dcounter.clock import HybridClock
+from dcounter.coordinator import Coordinator
+from dcounter.handshake import Identity, Role
+from dcounter.journal import MemoryJournal
+from dcounter.limits import Limits
+from dcounter.link import Directory
+from dcounter.node import Node
+from dcounter.position import TokenSeal
+
+_T = TypeVar("_T")
+
+_BUFFER = 64 * 1024
+"""
+Bytes under way on one direction of a connection above which its producer is paused.
+"""
+
+
+@implementer(ITCPTransport, IConsumer)
+class MemoryTransport:
+    """
+    One end of a connection in memory.
+
+    :ivar delivered: bytes that have arrived at the other end.
+    """
+
+    def __init__(self, network: "Network", host: IPv4Address, peer: IPv4Address) -> None:
+        self._network = network
+        self._host = host
+        self._peer = peer
+        self._under_way: deque[bytes] = deque()
+        self._bytes = 0
+        self._producer: IPushProducer | None = None
+        self._paused = False
+        self.closing = False
+        self._latest = 0.0
+        self.protocol: IProtocol | None = None
+        self.other: MemoryTransport | None = None
+        self.connected = True
+        self.delivered = 0
+
+    def write(self, data: bytes) -> None:
+        if not self.connected or self.closing or not data:
+            return
+        self._under_way.append(data)
+        self._bytes += len(data)
+        if self._bytes > _BUFFER and self._producer is not None and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()
+        self._later(self._deliver)
+
+    def writeSequence(self, iovec: Any) -> None:
+        self.write(b"".join(iovec))
+
+    def loseConnection(self, reason: object = None) -> None:
+        if self.connected and not self.closing:
+            self.closing = True
+            self._later(self._close_when_delivered)
+
+    def abortConnection(self) -> None:
+        self._end(ConnectionAborted(), ConnectionLost())
+
+    def loseWriteConnection(self) -> None:
+        self.loseConnection()
+
+    def cut(self, deliver: int = 0) -> None:
+        """
+        Break the connection; of what is under way from here only some bytes still arrive.
+        """
+        data = b"".join(self._under_way)[:deliver]
+        self._under_way.clear()
+        if data and self.other is not None and self.other.protocol is not None:
+            self.other.protocol.dataReceived(data)
+        self._end(ConnectionLost(), ConnectionLost())
+
+    def _later(self, action: Callable[[], None]) -> None:
+        self._latest = max(self._latest, self._network.clock.seconds() + self._network.delay())
+        self._network.clock.callLater(self._latest - self._network.clock.seconds(), action)
+
+    def _deliver(self) -> None:
+        if not self.connected or not self._under_way or self.other is None:
+            return
+        data = self._under_way.popleft()
+        self._bytes -= len(data)
+        self.delivered += len(data)
+        if self.other.connected and self.other.protocol is not None and not self.other.closing:
+            self.other.protocol.dataReceived(data)
+        if self._paused and self._bytes <= _BUFFER and self._producer is not None:
+            self._paused = False
+            self._producer.resumeProducing()
+
+    def _close_when_delivered(self) -> None:
+        if self._producer is not None:
+            # As in Twisted: a registered producer keeps the connection.
+            self._later(self._close_when_delivered)
+        else:
+            self._end(ConnectionDone(), ConnectionDone())
+
+    def _end(self, here: Exception, there: Exception) -> None:
+        for end, why in ((self, here), (self.other, there)):
+            if end is not None and end.connected:
+                end.connected = False
+                self._network.clock.callLater(0, end.lost, why)
+        self._network.connections.discard(self)
+        if self.other is not None:
+            self._network.connections.discard(self.other)
+
+    def lost(self, why: Exception) -> None:
+        """
+        Tell the protocol that the connection is gone.
+        """
+        if self.protocol is not None:
+            self.protocol.connectionLost(Failure(why))
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        assert streaming
+        self._producer = cast(IPushProducer, producer)
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def getPeer(self) -> IPv4Address:
+        return self._peer
+
+    def getHost(self) -> IPv4Address:
+        return self._host
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+
+@implementer(IListeningPort)
+class MemoryPort:
+    """
+    A port on which somebody listens.
+    """
+
+    def __init__(self, network: "Network", port: int, factory: IProtocolFactory) -> None:
+        self._network = network
+        self.port = port
+        self.factory = factory
+        factory.doStart()
+
+    def startListening(self) -> None:
+        pass
+
+    def stopListening(self) -> Deferred[None]:
+        self.lose()
+        return succeed(None)
+
+    def lose(self) -> None:
+        """
+        The port is gone, as if the kernel had shut it down.
+        """
+        if self._network.ports.get(self.port) is self:
+            del self._network.ports[self.port]
+            self.factory.doStop()
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "memory", self.port)
+
+
+@implementer(IStreamServerEndpoint)
+@dataclass(frozen=True, slots=True)
+class _ListenEndpoint:
+    network: "Network"
+    port: int
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        if self.port in self.network.ports or self.port in self.network.taken:
+            return fail(CannotListenError("memory", self.port, OSError("taken")))
+        listening = MemoryPort(self.network, self.port, protocolFactory)
+        self.network.ports[self.port] = listening
+        return succeed(cast(IListeningPort, listening))
+
+
+@implementer(IStreamClientEndpoint)
+@dataclass(frozen=True, slots=True)
+class _ConnectEndpoint:
+    network: "Network"
+    source: str
+    port: int
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
+        network = self.network
+        listening = network.ports.get(self.port)
+        if listening is None or (self.source, self.port) in network.unreachable:
+            return fail(ConnectionRefusedError())
+        network.last_source += 1
+        here = IPv4Address("TCP", self.source, network.last_source)
+        there = listening.getHost()
+        server_side = listening.factory.buildProtocol(here)
+        if server_side is None:
+            return fail(ConnectionRefusedError())
+        client_side = protocolFactory.buildProtocol(there)
+        assert client_side is not None
+        near, far = MemoryTransport(network, here, there), MemoryTransport(network, there, here)
+        near.other, far.other = far, near
+        near.protocol, far.protocol = client_side, server_side
+        network.connections |= {near, far}
+        server_side.makeConnection(far)
+        client_side.makeConnection(near)
+        return succeed(client_side)
+
+
+@dataclass(eq=False)
+class Network:
+    """
+    Ports and connections in memory.
+
+    :ivar ports: port -> who listens there.
+    :ivar taken: ports that somebody else holds.
+    :ivar unreachable: (source, port) pairs between which no connection is made.
+    :ivar connections: both ends of each.
+    """
+
+    clock: Clock
+    random: Random
+    slowest: float = 0.0005
+    ports: dict[int, MemoryPort] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    unreachable: set[tuple[str, int]] = field(default_factory=set)
+    connections: set[MemoryTransport] = field(default_factory=set)
+    last_source: int = 40_000
+
+    def delay(self) -> float:
+        """
+        How long (s) the next bytes take.
+        """
+        return self.random.uniform(0, self.slowest)
+
+    def listen(self, port: int) -> IStreamServerEndpoint:
+        """
+        The endpoint to listen on a port.
+        """
+        return _ListenEndpoint(self, port)
+
+    def connect(self, source: str, port: int) -> IStreamClientEndpoint:
+        """
+        The endpoint to connect to a port.
+
+        :param source: who connects, see `unreachable`.
+        """
+        return _ConnectEndpoint(self, source, port)
+
+    def between(self, source: str, port: int) -> Iterator[MemoryTransport]:
+        """
+        The calling ends of all connections from a source to a port.
+        """
+        for end in sorted(self.connections, key=lambda each: each.getHost().port):
+            if end.getHost().host == source and end.getPeer().port == port:
+                yield end
+
+    def part(self, source: str, port: int) -> None:
+        """
+        Cut all connections from a source to a port, and let it make no others.
+        """
+        self.unreachable.add((source, port))
+        for end in list(self.between(source, port)):
+            end.cut()
+
+
+@implementer(IReactorTime)
+class ProcessClock:
+    """
+    The clock as one process sees it; what it has scheduled dies with it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: list[IDelayedCall] = []
+        self._dead = False
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any) -> IDelayedCall:
+        call = self._clock.callLater(delay, callable, *args, **kw)
+        if self._dead:
+            call.cancel()
+        self._calls = [each for each in self._calls if each.active()]
+        self._calls.append(call)
+        return call
+
+    def getDelayedCalls(self) -> list[IDelayedCall]:
+        return [each for each in self._calls if each.active()]
+
+    def kill(self) -> None:
+        """
+        The process is dead.
+        """
+        self._dead = True
+        for call in self.getDelayedCalls():
+            call.cancel()
+
+
+class Cluster:
+    """
+    Nodes and a coordinator that a test drives.
+
+    :param nodes: how many nodes.
+    :param seed: decides all that is left to chance.
+    """
+
+    def __init__(self, nodes: int = 4, *, seed: int = 0, limits: Limits | None = None) -> None:
+        self.clock = Clock()
+        self.random = Random(seed)  # noqa: S311 - chance, not a secret
+        self.network = Network(self.clock, self.random)
+        self.limits = limits or Limits()
+        self.epoch = 1_800_000_000_000_000_000
+        self.skew = 0
+        secret = self.random.randbytes(32)
+        self.identity = Identity(self._nonce(), secret, range(nodes))
+        self.nodes: dict[int, Node] = {}
+        self._clocks: dict[int, ProcessClock] = {}
+        self.coordinators: list[Coordinator] = []
+        self._ports = range(8090, 8090 + self.limits.ports)
+
+    def wall(self) -> int:
+        """
+        The wall clock (ns since 1970), which `skew` (ns) sets.
+        """
+        return self.epoch + int(self.clock.seconds() * 1e9) + self.skew
+
+    def start(self) -> "Cluster":
+        """
+        Start all nodes and one coordinator, and wait until it is ready.
+        """
+        for node in self.identity.members:
+            self.start_node(node)
+        self.coordinator = self.start_coordinator()
+        self.wait_for(lambda: self.coordinator.readiness().exact)
+        return self
+
+    def start_node(self, node: int) -> Node:
+        """
+        Start a node that remembers nothing.
+        """
+        clock = self._clocks[node] = ProcessClock(self.clock)
+        service = self.nodes[node] = Node(
+            node,
+            identity=self.identity,
+            directory=self.directory("node", node, clock),
+            peer_ports={peer: 8090 + peer for peer in self.identity.members if peer != node},
+            listen=self.network.listen,
+            port=8090 + node,
+            journal=MemoryJournal(clock),
+            limits=self.limits,
+            clock=clock,
+            wall=self.wall,
+            nonce=self._nonce,
+            jitter=lambda: self.random.uniform(-1, 1),
+            pid=0,
+        )
+        service.startService()
+        return service
+
+    def stop_node(self, node: int) -> None:
+        """
+        Stop a node in order: it hands over what it has first.
+        """
+        self.result(self.nodes.pop(node).stopService())
+
+    def kill_node(self, node: int) -> None:
+        """
+        Let a node die: its connections break, and it does nothing any more.
+        """
+        port = self.nodes.pop(node).replica.port
+        self._clocks[node].kill()
+        self.network.ports.pop(port, None)
+        for end in list(self.network.connections):
+            if end.getHost().host == f"node {node}" or end.getHost().port == port:
+                end.protocol = None
+                end.cut()
+
+    def start_coordinator(self) -> Coordinator:
+        """
+        Start one more coordinator.
+        """
+        coordinator = Coordinator(
+            cluster=self.identity.cluster,
+            directory=self.directory("coordinator", None, self.clock),
+            node_ports={node: 8090 + node for node in self.identity.members},
+            clock=HybridClock(self.wall),
+            wall=self.wall,
+            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            jitter=lambda: self.random.uniform(-1, 1),
+        )
+        self.coordinators.append(coordinator)
+        coordinator.startService()
+        return coordinator
+
+    def stop(self) -> None:
+        """
+        Stop everything.
+        """
+        for coordinator in self.coordinators:
+            if coordinator.running:
+                self.result(coordinator.stopService())
+        for node in list(self.nodes):
+            self.stop_node(node)
+        self.wait_for(lambda: not self.clock.getDelayedCalls())
+
+    def directory(self, role: Role, node: int | None, clock: IReactorTime) -> Directory:
+        """
+        What a process needs to reach the nodes.
+        """
+        source = role if node is None else f"node {node}"
+        return Directory(
+            self.identity,
+            role=role,
+            node=node,
+            host="memory",
+            connect=lambda port: self.network.connect(source, port),
+            ports=self._ports,
+            nonce=self._nonce,
+            limits=self.limits,
+            clock=clock,
+        )
+
+    def _nonce(self) -> str:
+        return self.random.randbytes(16).hex()
+
+    # Time
+
+    def step(self) -> None:
+        """
+        Let the next thing happen.
+        """
+        calls = self.clock.getDelayedCalls()
+        if not calls:
+            raise AssertionError("nothing will ever happen")
+        soonest = min(call.getTime() for call in calls)
+        self.clock.advance(max(0.0, soonest - self.clock.seconds()))
+
+    def run(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        until = self.clock.seconds() + seconds
+        self.wait_for(lambda: self.clock.seconds() >= until, seconds + 1)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        """
+        Let time pass until a condition holds.
+
+        :raises AssertionError: it does not within that time.
+        """
+        until = self.clock.seconds() + seconds
+        while not condition():
+            assert self.clock.seconds() < until, f"did not happen within {seconds} s"
+            self.step()
+
+    def result(self, what: Coroutine[Any, Any, _T] | Deferred[_T], seconds: float = 30.0) -> _T:
+        """
+        Let time pass until a Deferred has its result.
+
+        :raises Exception: what it failed with.
+        """
+        deferred = what if isinstance(what, Deferred) else Deferred.fromCoroutine(what)
+        results: list[_T | Failure] = []
+        deferred.addBoth(results.append)
+        self.wait_for(lambda: bool(results), seconds)
+        result = results[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
