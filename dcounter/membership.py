@@ -46,7 +46,7 @@ class Membership:
         self._members = {node: _Member() for node in sorted(members)}
         self._clock = clock
         self._limits = limits
-        self._started = now
+        self._started = self._last_look = now
         self._takes_writes = False
         self._primary: int | None = None
         # Until everybody had the chance to report, whoever was first would be preferred.
@@ -99,8 +99,13 @@ class Membership:
 
     def silent(self, now: float) -> list[int]:
         """
-        Nodes that are connected but have not been heard of for too long.
+        Nodes that are connected but have not been heard of for too long; to be asked every heartbeat.
         """
+        # Whoever slept cannot tell who was silent meanwhile.
+        slept = max(0.0, now - self._last_look - self._limits.heartbeat)
+        self._last_look = now
+        for member in self._members.values():
+            member.heard += slept
         return [
             node
             for node, member in self._members.items()

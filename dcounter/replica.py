@@ -164,6 +164,7 @@ class Replica:
         self._waiting: list[_Waiting] = []
         self._relays: dict[int, int] = {}
         self._last_beat = float("-inf")
+        self._last_tick = float("inf")
         self._last_number = 0
         self._wiped = False
         self._told_own: set[int] = set()
@@ -234,8 +235,11 @@ class Replica:
                 self._copy_wanted = True
                 self._want_copy(channel)
             case wire.Copy():
-                self._channels[channel].copy = self._copy_out()
-                self._effects.append(Offer(channel))
+                if self._copy_wanted:
+                    self._effects.append(Cut(channel, "this node is taking a copy itself"))
+                else:
+                    self._channels[channel].copy = self._copy_out()
+                    self._effects.append(Offer(channel))
             case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
                 self._copy_in(channel, message)
             case wire.Farewell():
@@ -299,7 +303,11 @@ class Replica:
         """
         Time has passed: heartbeats, silent channels, waits that are over.
         """
+        # Whoever slept cannot tell who was silent meanwhile.
+        slept = max(0.0, now - self._last_tick - self._limits.heartbeat)
+        self._last_tick = now
         for channel, there in self._channels.items():
+            there.heard += slept
             limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
             if now - there.heard > limit:
                 self._effects.append(Cut(channel, f"silent for {now - there.heard:.1f} s"))
@@ -671,7 +679,8 @@ class Replica:
         yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
         for ids, stamps, tenants in self.ledger.pieces(self._limits.piece):
             yield wire.CopyPiece(ids, stamps, tenants)
-        yield wire.CopyEnd(self.applied, self.stamp)
+        # What a copy of our own brought along may be beyond what we have applied.
+        yield wire.CopyEnd(self.applied.join(self._hold), self.stamp)
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
         if channel != self._copy_from:
