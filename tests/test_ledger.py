@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dcounter.clock import MAX_STAMP
 from dcounter.ledger import Entry, Ledger
 from tests import strategies
 
@@ -111,6 +112,19 @@ def test_every_merge_leaves_exact_counts(rows: list[Row]) -> None:
 @given(batches, batches)
 def test_digests_are_equal_only_for_equal_entries(a: list[Row], b: list[Row]) -> None:
     assert (_of(a).digest() == _of(b).digest()) == (_model(a) == _model(b))
+
+
+@given(st.lists(colliding | anything, min_size=1, max_size=8), st.data())
+def test_a_digest_tells_every_part_of_an_entry(rows: list[Row], data: st.DataObject) -> None:
+    winners = _model(rows)
+    row = winners.pop(data.draw(st.sampled_from(list(winners))))
+    others = list(winners.values())
+    moved = row._replace(tenant="somebody else" if row.tenant != "somebody else" else None)
+    later = row._replace(stamp=row.stamp + 1 if row.stamp < MAX_STAMP else 0)
+
+    digests = {_of([*others, each]).digest() for each in (row, moved, later)}
+
+    assert len(digests | {_of(others).digest()}) == 4
 
 
 @given(strategies.owners, strategies.owners)
