@@ -75,6 +75,7 @@ class TestLattice:
         copy = msgspec.json.decode(msgspec.json.encode(a), type=Position)
         assert a.join(a) == a.join(copy) == a
         assert a.join(Position()) == Position().join(a) == a
+        assert all(part.join(part) is part for part in a.nodes.values())
 
     @given(small, small)
     def test_join_has_what_either_has(self, a: Position, b: Position) -> None:
@@ -180,6 +181,23 @@ class TestMoving:
 
         assert _canonical(folded) == folded
         assert all(each >= run for each in folded.of(node).runs)
+
+
+class TestWithout:
+    @given(small, nodes, runs, st.integers(0, 5))
+    def test_takes_away_what_is_beyond_unless_it_is_folded(
+        self, a: Position, node: int, run: int, beyond: int
+    ) -> None:
+        left = a.without(node, run, beyond)
+
+        gone = {(node, run, number) for number in range(beyond + 1, max(_NUMBERS) + 2)}
+        assert _had(left) == (_had(a) if run < a.of(node).folded else _had(a) - gone)
+        assert a.covers(left)
+
+    def test_what_lists_nothing_lists_nothing_afterwards(self) -> None:
+        assert list(Position().without(1, 2, 3).entries()) == []
+        position = Position({1: NodePosition(0, {2: 9, 3: 1})})
+        assert list(position.without(1, 2, 0).entries()) == [(1, 3, 1)]
 
 
 class TestMissing:
