@@ -17,9 +17,10 @@ from typing import Any, Self, TypeVar, cast
 import treq
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -103,11 +104,12 @@ class Ports:
 
     Its last port is bound as a mark. Blocks lie below the ports that the system gives to callers.
 
+    :param nodes: other ports for the nodes; whoever asks for them sees to it that they are free.
     :ivar nodes: where nodes may listen; the first is `--node-port`.
     :ivar http: for HTTP.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: range | None = None) -> None:
         firsts = list(range(_FIRST_BLOCK, _LAST_BLOCK - _BLOCK, _BLOCK))
         random.shuffle(firsts)
         for first in firsts:
@@ -116,7 +118,7 @@ class Ports:
                 break
         else:
             raise AssertionError("no block of ports is free")
-        self.nodes = range(first, first + _NODE_PORTS)
+        self.nodes = nodes or range(first, first + _NODE_PORTS)
         self.http = first + _NODE_PORTS
 
     def release(self) -> None:
@@ -440,12 +442,6 @@ class Daemon:
             if any(bad in line for bad in _BAD_IN_A_LOG) and not any(each in line for each in self.expected)
         ]
 
-    def node_ports(self, nodes: Iterable[Json]) -> list[int]:
-        """
-        Where nodes listen, from `GET /cluster`.
-        """
-        return [port_of(each) for each in nodes]
-
     def memory(self) -> int:
         """
         The most memory (bytes) that it ever held.
@@ -455,6 +451,57 @@ class Daemon:
             if name == "VmHWM":
                 return int(value.split()[0]) * 1024
         raise AssertionError("the process has no memory")
+
+
+class Raw(Protocol):
+    """
+    A connection that speaks whatever bytes the test likes.
+
+    :ivar received: all that came.
+    :ivar closed: whether the other end, or we, ended it.
+    """
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.closed = False
+
+    @classmethod
+    async def connect(cls, port: int) -> Self:
+        endpoint = TCP4ClientEndpoint(_reactor(), "127.0.0.1", port)
+        return cast(Self, await endpoint.connect(Factory.forProtocol(cls)))
+
+    @property
+    def tcp(self) -> Any:
+        return self.transport
+
+    def write(self, data: bytes) -> None:
+        self.tcp.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed = True
+
+    async def abort(self) -> None:
+        """
+        Hang up at once, and wait until that is done.
+        """
+        if not self.closed:
+            self.tcp.abortConnection()
+        await self.until_closed()
+
+    async def until_closed(self, within: float = DEADLINE) -> None:
+        async def closed() -> bool:
+            return self.closed
+
+        await eventually(closed, what="the end of the connection", within=within)
+
+    async def until_received(self, part: bytes, times: int = 1) -> None:
+        async def received() -> bool:
+            return self.received.count(part) >= times
+
+        await eventually(received, what=f"{times} times {part!r}")
 
 
 def port_of(node: Json) -> int:
