@@ -25,6 +25,12 @@ class ConfigurationError(DcounterError):
     """
 
 
+class CorruptJournal(DcounterError):
+    """
+    Something in the middle of a journal is not what was written; the node must be made anew.
+    """
+
+
 class PeerError(DcounterError):
     """
     The other end of a connection broke the protocol; it loses that connection, nobody else loses anything.

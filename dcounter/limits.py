@@ -37,6 +37,8 @@ class Limits:
     :ivar ports: ports tried from the first one on, at the start and after a listener is lost.
     :ivar drain: time a stopping node waits for its followers to have all it has.
     :ivar startup: time after which a coordinator is ready although a member has not reported.
+    :ivar segment: size from which a journal begins a new segment.
+    :ivar snapshot: size of all segments from which a node takes a snapshot, unless the last was larger.
     :ivar backoff: longest pause between two attempts to reach a node.
     """
 
@@ -63,4 +65,6 @@ class Limits:
     ports: int = 100
     drain: float = 5.0
     startup: float = 5.0
+    segment: int = 64 * MEBIBYTE
+    snapshot: int = 256 * MEBIBYTE
     backoff: float = 1.0

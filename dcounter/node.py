@@ -20,18 +20,23 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
 from dcounter import wire
-from dcounter.errors import ConfigurationError, HandshakeRefused
+from dcounter.errors import ConfigurationError, CorruptJournal, HandshakeRefused
 from dcounter.handshake import Callee, Identity, Peer
 from dcounter.journal import Journal
 from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
-from dcounter.replica import Append, Cut, Effect, Notice, Offer, Replica, Send
+from dcounter.replica import Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
 
 _log = Logger()
 
 _CHECK_DELAY = 0.05
 """
 Time (s) after a lost connection until the node looks whether its own port still answers.
+"""
+
+_RECOVERY_SLOT = 0.02
+"""
+Time (s) that a node works through its journal before it lets others work.
 """
 
 Listen = Callable[[int], IStreamServerEndpoint]
@@ -177,17 +182,39 @@ class Node(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._journal.open(self._synced)
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(lambda why: _log.failure("node {node} did not start", why, node=self.node))
 
     async def _start(self) -> None:
+        try:
+            await self._recover()
+        except CorruptJournal as error:
+            _log.error(
+                "node {node} does not start: its journal is damaged: {error}. "
+                "Start once with --rebuild {node} to make it anew from the other nodes",
+                node=self.node,
+                error=error,
+            )
+            await self._journal.close()
+            return
+        self._journal.open(self)
         await self._listen_from(self._first_port)
         for link in self._links:
             link.startService()
         self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
             lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
         )
+
+    async def _recover(self) -> None:
+        """
+        Take in what the journal kept, without stopping whatever else this process does.
+        """
+        pause = self._clock.seconds() + _RECOVERY_SLOT
+        for entry in self._journal.recover():
+            self.replica.restore(entry)
+            if self._clock.seconds() > pause:
+                await deferLater(self._clock, 0)
+                pause = self._clock.seconds() + _RECOVERY_SLOT
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -330,8 +357,24 @@ class Node(Service):
     def _tick(self) -> None:
         self._perform(self.replica.tick(self._clock.seconds()))
 
-    def _synced(self, lines: int) -> None:
-        self._perform(self.replica.synced(lines))
+        if self._journal.due:
+            self._take_snapshot()
+
+    # The journal
+
+    def journalSynced(self, entries: int) -> None:
+        self._perform(self.replica.synced(entries))
+
+    def journalFailed(self, entries: int, reason: str) -> None:
+        self._perform(self.replica.failed(entries, reason))
+
+    def journalMended(self) -> None:
+        self._perform(self.replica.mended())
+
+    def _take_snapshot(self) -> None:
+        taking = self._journal.snapshot(self.replica.snapshot(), self.replica.snapshot_ready)
+        taking.addCallback(lambda kept: self._perform(self.replica.snapshot_kept()) if kept else None)
+        taking.addErrback(lambda why: _log.failure("node {node}: no snapshot", why, node=self.node))
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -340,7 +383,9 @@ class Node(Service):
                     if effect.channel in self._channels:
                         self._channels[effect.channel].send_line(effect.line)
                 case Append():
-                    self._journal.append(effect.line)
+                    self._journal.append(effect.entry)
+                case Snapshot():
+                    self._take_snapshot()
                 case Offer():
                     self._stream(effect.channel)
                 case Cut():

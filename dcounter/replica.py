@@ -17,12 +17,13 @@ from typing import Literal, assert_never
 
 from dcounter import wire
 from dcounter.clock import MAX_STAMP
-from dcounter.errors import MalformedMessage
+from dcounter.errors import CorruptJournal, MalformedMessage
 from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.log import Log
 from dcounter.position import LostRun, Position, join_all
+from dcounter.records import Entry
 from dcounter.wire import Opening, Record, Report
 
 
@@ -39,10 +40,10 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Append:
     """
-    Write a line to the journal, and call `synced` when it is durable.
+    Write a line to the journal, and call `synced` when it is durable, `failed` when it is not.
     """
 
-    line: bytes
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,14 @@ class Notice:
     text: str
 
 
-Effect = Send | Append | Offer | Cut | Notice
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    Take a snapshot now: lines were lost that the ledger has.
+    """
+
+
+Effect = Send | Append | Offer | Cut | Notice | Snapshot
 
 
 _NOWHERE = Position()
@@ -107,7 +115,7 @@ class _Unsynced:
     What becomes true when the oldest line that is not yet durable is.
     """
 
-    line: bytes
+    entry: Entry
     record: Record | None = None
     batch: wire.Batch | None = None
     channel: int = 0
@@ -120,6 +128,10 @@ class _Waiting:
     channel: int
     until: float
     question: wire.Count | wire.Await
+
+
+def _entry(record: Record, line: bytes) -> Entry:
+    return Entry(line, record.node, record.run, record.number)
 
 
 _FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Beat, wire.Farewell)
@@ -171,6 +183,12 @@ class Replica:
         # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
         self._awaits_members = bool(self._peers)
         self._draining = False
+        self._disk_failure: str | None = None
+        self._unjournalled: list[_Unsynced] = []
+        self._unjournalled_bytes = 0
+        self._snapshot_needed = False
+        self._snapshot_begin = _NOWHERE
+        self._snapshot_end: Position | None = None
         # While a copy is loaded, and until its end is covered, the ledger holds parts of batches.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
@@ -273,6 +291,110 @@ class Replica:
         self._progress()
         return self._take()
 
+    def failed(self, lines: int, reason: str) -> list[Effect]:
+        """
+        The oldest `lines` appended lines are not durable, and none will be until `mended`.
+
+        Of our own batches nothing was applied or offered: they are refused, and the run ends before them.
+        What others have journalled is counted all the same, and journalled later.
+        """
+        self._disk_failure = reason
+        refused = f"the disk failed: {reason}"
+        for _ in range(lines):
+            lost = self._unsynced.popleft()
+            if lost.batch is None:
+                self._keep_unjournalled(lost)
+            elif lost.channel in self._channels:
+                slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
+                self._send(lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices))
+        self.run = self._last_number = 0
+        self._broadcast()
+        return self._take()
+
+    def mended(self) -> list[Effect]:
+        """
+        The journal takes lines again.
+        """
+        self._disk_failure = None
+        kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
+        if self._snapshot_needed:
+            self._effects.append(Snapshot())
+        for each in kept:
+            self._append(each)
+        self._broadcast()
+        return self._take()
+
+    def _keep_unjournalled(self, unsynced: _Unsynced) -> None:
+        self._unjournalled.append(unsynced)
+        self._unjournalled_bytes += len(unsynced.entry.line)
+        if self._unjournalled_bytes > self._limits.log:
+            # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
+            self._snapshot_needed = True
+            self._unjournalled, self._unjournalled_bytes = [], 0
+
+    def snapshot(self) -> Iterator[bytes]:
+        """
+        The lines of a snapshot, made one after the other while the node goes on.
+
+        :returns: what `snapshot_ready` and `snapshot_kept` speak of.
+        """
+        self._snapshot_end = None
+        for message in self._copy_out():
+            if isinstance(message, wire.CopyBegin):
+                self._snapshot_begin = message.position
+            elif isinstance(message, wire.CopyEnd):
+                self._snapshot_end = message.position
+            yield wire.encode(message)
+
+    def snapshot_ready(self) -> bool:
+        """
+        Whether the log that is journalled reaches to the end of the snapshot that was made last.
+        """
+        return self._snapshot_needed or (
+            self._snapshot_end is not None and self.durable.covers(self._snapshot_end)
+        )
+
+    def snapshot_kept(self) -> list[Effect]:
+        """
+        The snapshot is durable.
+        """
+        self._snapshot_needed = False
+        self.durable = self.durable.join(self._snapshot_begin)
+        self._progress()
+        return self._take()
+
+    # Starting again
+
+    def restore(self, entry: Entry) -> None:
+        """
+        Take in a line that the journal kept; in the order in which they were appended.
+
+        :raises CorruptJournal: a line is missing.
+        """
+        try:
+            message = wire.decode(entry.line)
+        except MalformedMessage as error:
+            raise CorruptJournal(f"a line that is no message: {error}") from error
+        self._awaits_members = False
+        match message:
+            case Record():
+                known = self.applied.number(message.node, message.run)
+                if message.number > known + 1 and message.node == self.node:
+                    raise CorruptJournal(f"number {known + 1} of our own run {message.run} is missing")
+                # Others' numbers may lack some that came while the disk failed: they are fetched again.
+                if message.number == known + 1:
+                    self._apply(message, wire.decode_batch(message.batch), entry.line)
+            case wire.CopyBegin():
+                self._copy_begin, self._copy_wanted = message, True
+            case wire.CopyPiece():
+                self.ledger.merge(message.ids, message.stamps, message.tenants)
+            case wire.CopyEnd() if self._copy_begin is not None:
+                self._copied(self._copy_begin, message)
+                self._copy_begin = None
+            case _:
+                raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
+        self.durable = self.applied
+
     def stream(self, channel: int) -> list[bytes]:
         """
         Lines to write to a channel next; none if it has all for now.
@@ -353,6 +475,8 @@ class Replica:
         """
         if self._draining:
             return "the node is stopping"
+        if self._disk_failure is not None:
+            return f"the disk failed: {self._disk_failure}"
         if self._awaits_members:
             silent = sorted(self._peers - self._reports.keys())
             return f"the node starts empty and has not heard from nodes {silent}"
@@ -395,7 +519,7 @@ class Replica:
         stamp = batch.largest_stamp()
         record = Record(self.node, self.run, self._last_number, stamp, message.batch, opening)
         line = wire.encode(record)
-        self._append(_Unsynced(line, record, batch, channel, message.request))
+        self._append(_Unsynced(_entry(record, line), record, batch, channel, message.request))
 
     def _open_run(self) -> Opening:
         known = max((run for _, run, _ in self._known_of(self.node)), default=0)
@@ -418,7 +542,7 @@ class Replica:
             yield node, run, number
 
     def _apply_own(self, done: _Unsynced, record: Record, batch: wire.Batch) -> None:
-        self._apply(record, batch, done.line)
+        self._apply(record, batch, done.entry.line)
         self.items_taken += len(batch.ids)
         answer = wire.Stored(done.request, record.run, record.number, self.stamp)
         if done.channel in self._channels:
@@ -433,8 +557,11 @@ class Replica:
             self._learn_opening(record.node, record.opening)
 
     def _append(self, unsynced: _Unsynced) -> None:
-        self._unsynced.append(unsynced)
-        self._effects.append(Append(unsynced.line))
+        if self._disk_failure is None:
+            self._unsynced.append(unsynced)
+            self._effects.append(Append(unsynced.entry))
+        else:
+            self._keep_unjournalled(unsynced)
 
     # Counting and awaiting
 
@@ -496,7 +623,7 @@ class Replica:
         batch = wire.decode_batch(record.batch)
         line = wire.encode(record)
         self._apply(record, batch, line)
-        self._append(_Unsynced(line, record))
+        self._append(_Unsynced(_entry(record, line), record))
         self._progress()
 
     def _follow(self, channel: int, node: int) -> None:
@@ -687,30 +814,36 @@ class Replica:
             raise MalformedMessage("a copy that was not asked for")
         if isinstance(message, wire.CopyBegin):
             self._copy_begin = message
-            self._append(_Unsynced(wire.encode(message)))
+            self._append(_Unsynced(Entry(wire.encode(message))))
             return
         begin = self._copy_begin
         if begin is None:
             raise MalformedMessage("a copy without its beginning")
         if isinstance(message, wire.CopyPiece):
             self.ledger.merge(message.ids, message.stamps, message.tenants)
-            self._append(_Unsynced(wire.encode(message)))
+            self._append(_Unsynced(Entry(wire.encode(message))))
             return
         self._copy_from = self._copy_begin = None
-        self._copy_wanted = False
-        self.stamp = max(self.stamp, message.stamp)
-        self._hold = self._hold.join(message.position)
-        self.applied = self.applied.join(begin.position)
-        for node, openings in begin.openings.items():
-            for opening in openings:
-                self._learn_opening(node, opening)
-        self._lost.update(begin.lost)
-        self._append(_Unsynced(wire.encode(message), covers=begin.position))
+        self._copied(begin, message)
+        self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
         self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
         self._relays.clear()
         for peer, via in self._sources().items():
             self._follow(via, peer)
         self._progress()
+
+    def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
+        """
+        All pieces of a copy are in the ledger.
+        """
+        self._copy_wanted = False
+        self.stamp = max(self.stamp, end.stamp)
+        self._hold = self._hold.join(end.position)
+        self.applied = self.applied.join(begin.position)
+        for node, openings in begin.openings.items():
+            for opening in openings:
+                self._learn_opening(node, opening)
+        self._lost.update(begin.lost)
 
     # Output
 

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
     IReactorCore,
+    IReactorFromThreads,
     IReactorTCP,
     IReactorTime,
     IStreamClientEndpoint,
@@ -34,8 +35,10 @@ from zope.interface import implementer
 from dcounter import __version__
 from dcounter.clock import HybridClock
 from dcounter.coordinator import Coordinator
+from dcounter.datadir import node_directory, open_data_directory
+from dcounter.disk import RealDisk
 from dcounter.handshake import Identity, Role
-from dcounter.journal import MemoryJournal
+from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import MEBIBYTE, Limits
 from dcounter.link import Directory
 from dcounter.node import Node
@@ -106,6 +109,19 @@ class Options(TwistedOptions):
         os.write(1, f"dcounter {__version__}\n".encode())
         raise SystemExit(0)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self["rebuild"] = []
+
+    def opt_rebuild(self, node: str) -> None:
+        """
+        Make this node anew from the other ones; its journal is set aside. May be given again.
+        """
+        try:
+            self["rebuild"].append(int(node))
+        except ValueError as error:
+            raise UsageError(f"--rebuild: {node!r} is no node id") from error
+
     def postOptions(self) -> None:
         """
         Check what was given.
@@ -117,6 +133,8 @@ class Options(TwistedOptions):
                 raise UsageError(f"--{name} must be one of {', '.join(words)}, not {self[name]!r}")
         if self["nodes"] > 64:
             raise UsageError("--nodes: at most 64, since every node follows every other one")
+        if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
+            raise UsageError(f"--rebuild: only nodes 0 to {self['nodes'] - 1} are there")
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: no room for {self['nodes']} nodes from {self['node-port']} on")
         try:
@@ -159,6 +177,14 @@ class _Announced:
         return port
 
 
+def _set_aside(path: str) -> None:
+    """
+    Keep a directory that is not to be used any more under another name.
+    """
+    if os.path.exists(path):
+        os.rename(path, f"{path}.set-aside-{time.time_ns()}")
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
     """
     Build the daemon: nodes, a coordinator over them, HTTP over the coordinator.
@@ -182,7 +208,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     first = options["node-port"]
     members = range(options["nodes"])
     ports = range(first, min(first + limits.ports, 65_536))
-    identity = Identity(secrets.token_hex(16), secrets.token_bytes(32), members)
+    path = options["data-dir"]
+    if options["in-memory"]:
+        identity = Identity(secrets.token_hex(16), secrets.token_bytes(32), members)
+    else:
+        identity = open_data_directory(path, len(members), secrets.token_bytes)
+        for node in options["rebuild"]:
+            _set_aside(node_directory(path, node))
 
     def connect(port: int) -> IStreamClientEndpoint:
         return TCP4ClientEndpoint(cast(IReactorTCP, reactor), _HOST, port, timeout=_CONNECT_TIMEOUT)
@@ -206,6 +238,17 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             clock=cast(IReactorTime, reactor),
         )
 
+    def journal(node: int) -> Journal:
+        if options["in-memory"]:
+            return MemoryJournal(cast(IReactorTime, reactor))
+        return FileJournal(
+            RealDisk(node_directory(path, node)),
+            in_thread=WriterThread(cast(IReactorFromThreads, reactor), f"journal of node {node}"),
+            clock=cast(IReactorTime, reactor),
+            segment=limits.segment,
+            most=limits.snapshot,
+        )
+
     def make_node(node: int) -> Node:
         return Node(
             node,
@@ -214,7 +257,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             peer_ports={peer: first + peer for peer in members if peer != node},
             listen=listen,
             port=first + node,
-            journal=MemoryJournal(cast(IReactorTime, reactor)),
+            journal=journal(node),
             limits=limits,
             clock=cast(IReactorTime, reactor),
             wall=wall,
@@ -247,5 +290,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     daemon = MultiService()
     for service in (supervisor, coordinator, http):
         service.setServiceParent(daemon)
-    _log.warn("nodes keep their journals in memory: what is stored is gone when the daemon stops")
+    if options["in-memory"]:
+        _log.warn("in memory: what is stored is gone when the daemon stops")
     return daemon
