@@ -9,12 +9,12 @@ slow, is placed at another one with the same stamps, which is harmless even if b
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
-from dcounter.placement import place
+from dcounter.placement import balanced, place
 from dcounter.position import Position
 from dcounter.wire import Batch
 
@@ -376,8 +376,7 @@ class Dispatch:
             return False
         items = request.items
         placed: list[tuple[int, Slice]] = []
-        for preferred, first, end in place(len(items.ids), writers, self._turn):
-            part = items.cut(first, end)
+        for preferred, part in self._cut(items, writers):
             piece = Slice(request, part, part.size())
             node = self._add(piece, preferred, writers)
             if node is None:
@@ -385,9 +384,21 @@ class Dispatch:
                     self._windows[where].withdraw(other)
                 return False
             placed.append((node, piece))
-        self._turn += 1
+        self._turn += len(placed)
         request.slices = [piece for _, piece in placed]
         return True
+
+    def _cut(self, items: Columns, writers: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+        """
+        The slices of a request and the node each prefers: one per node, or several if they are large.
+        """
+        for preferred, first, end in place(len(items.ids), writers, self._turn):
+            part = items.cut(first, end)
+            pieces = min(len(part.ids), part.size() // self._limits.slice + 1)
+            done = 0
+            for size in balanced(len(part.ids), pieces):
+                yield preferred, part.cut(done, done + size)
+                done += size
 
     def _add(self, piece: Slice, preferred: int, nodes: Sequence[int]) -> int | None:
         for node in (preferred, *nodes):
