@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
-from dcounter.placement import balanced, place
+from dcounter.placement import place
 from dcounter.position import Position
 from dcounter.wire import Batch
+
+
+_ITEM_BYTES = 24
+"""
+About the bytes of an ID, its stamp and what is around them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,25 @@ class Columns:
 
     def size(self) -> int:
         """
-        About the bytes these items take on the wire.
+        About the bytes these items take on the wire, and never less than a sixth of them.
         """
-        return sum(len(tenant or "") for tenant in self.tenants) + 24 * len(self.ids)
+        return sum(len(tenant or "") for tenant in self.tenants) + _ITEM_BYTES * len(self.ids)
+
+    def pieces(self, limit: int) -> Iterator["Columns"]:
+        """
+        The same items in as few parts as keep each within a size, unless one item alone is larger.
+        """
+        if self.size() <= limit:
+            yield self
+            return
+        first = size = 0
+        for place_, tenant in enumerate(self.tenants):
+            more = len(tenant or "") + _ITEM_BYTES
+            if size + more > limit and place_ > first:
+                yield self.cut(first, place_)
+                first, size = place_, 0
+            size += more
+        yield self.cut(first, len(self.ids))
 
 
 @dataclass(slots=True, eq=False)
@@ -393,12 +415,8 @@ class Dispatch:
         The slices of a request and the node each prefers: one per node, or several if they are large.
         """
         for preferred, first, end in place(len(items.ids), writers, self._turn):
-            part = items.cut(first, end)
-            pieces = min(len(part.ids), part.size() // self._limits.slice + 1)
-            done = 0
-            for size in balanced(len(part.ids), pieces):
-                yield preferred, part.cut(done, done + size)
-                done += size
+            for part in items.cut(first, end).pieces(self._limits.slice):
+                yield preferred, part
 
     def _add(self, piece: Slice, preferred: int, nodes: Sequence[int]) -> int | None:
         for node in (preferred, *nodes):

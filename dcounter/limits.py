@@ -25,8 +25,8 @@ class Limits:
     :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
     :ivar window_bytes: the same in bytes.
     :ivar batch_bytes: size from which an open batch takes no further slice.
-    :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, and
-        what is around it fit a line.
+    :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, fits
+        a line.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
     :ivar line: longest line between nodes; larger than any batch of one request's body.
