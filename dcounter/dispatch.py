@@ -18,7 +18,6 @@ from dcounter.placement import place
 from dcounter.position import Position
 from dcounter.wire import Batch
 
-
 _ITEM_BYTES = 24
 """
 About the bytes of an ID, its stamp and what is around them.
