@@ -9,7 +9,7 @@ slow, is placed at another one with the same stamps, which is harmless even if b
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.errors import NotApplied
@@ -17,6 +17,11 @@ from dcounter.limits import Limits
 from dcounter.placement import place
 from dcounter.position import Position
 from dcounter.wire import Batch
+
+_ITEM_BYTES = 24
+"""
+About the bytes of an ID, its stamp and what is around them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,25 @@ class Columns:
 
     def size(self) -> int:
         """
-        About the bytes these items take on the wire.
+        About the bytes these items take on the wire, and never less than a sixth of them.
         """
-        return sum(len(tenant or "") for tenant in self.tenants) + 24 * len(self.ids)
+        return sum(len(tenant or "") for tenant in self.tenants) + _ITEM_BYTES * len(self.ids)
+
+    def pieces(self, limit: int) -> Iterator["Columns"]:
+        """
+        The same items in as few parts as keep each within a size, unless one item alone is larger.
+        """
+        if self.size() <= limit:
+            yield self
+            return
+        first = size = 0
+        for place_, tenant in enumerate(self.tenants):
+            more = len(tenant or "") + _ITEM_BYTES
+            if size + more > limit and place_ > first:
+                yield self.cut(first, place_)
+                first, size = place_, 0
+            size += more
+        yield self.cut(first, len(self.ids))
 
 
 @dataclass(slots=True, eq=False)
@@ -376,8 +397,7 @@ class Dispatch:
             return False
         items = request.items
         placed: list[tuple[int, Slice]] = []
-        for preferred, first, end in place(len(items.ids), writers, self._turn):
-            part = items.cut(first, end)
+        for preferred, part in self._cut(items, writers):
             piece = Slice(request, part, part.size())
             node = self._add(piece, preferred, writers)
             if node is None:
@@ -385,9 +405,17 @@ class Dispatch:
                     self._windows[where].withdraw(other)
                 return False
             placed.append((node, piece))
-        self._turn += 1
+        self._turn += len(placed)
         request.slices = [piece for _, piece in placed]
         return True
+
+    def _cut(self, items: Columns, writers: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+        """
+        The slices of a request and the node each prefers: one per node, or several if they are large.
+        """
+        for preferred, first, end in place(len(items.ids), writers, self._turn):
+            for part in items.cut(first, end).pieces(self._limits.slice):
+                yield preferred, part
 
     def _add(self, piece: Slice, preferred: int, nodes: Sequence[int]) -> int | None:
         for node in (preferred, *nodes):

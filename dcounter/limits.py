@@ -25,6 +25,8 @@ class Limits:
     :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
     :ivar window_bytes: the same in bytes.
     :ivar batch_bytes: size from which an open batch takes no further slice.
+    :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, fits
+        a line.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
     :ivar line: longest line between nodes; larger than any batch of one request's body.
@@ -53,6 +55,7 @@ class Limits:
     window_batches: int = 64
     window_bytes: int = 32 * MEBIBYTE
     batch_bytes: int = MEBIBYTE
+    slice: int = 2 * MEBIBYTE
     queue_requests: int = 10_000
     queue_bytes: int = 64 * MEBIBYTE
     line: int = 16 * MEBIBYTE

@@ -106,7 +106,10 @@ class Position(Struct, frozen=True, omit_defaults=True):
         known = self.of(node)
         runs = {r: min(n, beyond) if r == run else n for r, n in known.runs.items()}
         kept = NodePosition(known.folded, {r: n for r, n in runs.items() if n > 0})
-        return Position({**self.nodes, node: kept})
+        nodes = {**self.nodes, node: kept}
+        if kept == _NOTHING:
+            del nodes[node]
+        return Position(nodes)
 
     def join(self, other: "Position") -> "Position":
         """

@@ -8,6 +8,7 @@ is left to chance comes from one seed, so that a failing test can be repeated.
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    TimeoutError,
 )
 from twisted.internet.interfaces import (
     IConsumer,
@@ -48,6 +50,16 @@ from dcounter.position import TokenSeal
 
 _T = TypeVar("_T")
 
+_NEVER = 1e9
+"""
+A time (s) that no test reaches.
+"""
+
+_CONNECT_TIMEOUT = 2.0
+"""
+Time (s) after which an attempt to connect to somebody who cannot be heard fails.
+"""
+
 _BUFFER = 64 * 1024
 """
 Bytes under way on one direction of a connection above which its producer is paused.
@@ -59,11 +71,13 @@ class MemoryTransport:
     """
     One end of a connection in memory.
 
+    :ivar process: who holds this end.
     :ivar delivered: bytes that have arrived at the other end.
     """
 
-    def __init__(self, network: "Network", host: IPv4Address, peer: IPv4Address) -> None:
+    def __init__(self, network: "Network", process: str, host: IPv4Address, peer: IPv4Address) -> None:
         self._network = network
+        self.process = process
         self._host = host
         self._peer = peer
         self._under_way: deque[bytes] = deque()
@@ -72,6 +86,7 @@ class MemoryTransport:
         self._paused = False
         self.closing = False
         self._latest = 0.0
+        self._held = 0
         self.protocol: IProtocol | None = None
         self.other: MemoryTransport | None = None
         self.connected = True
@@ -80,12 +95,13 @@ class MemoryTransport:
     def write(self, data: bytes) -> None:
         if not self.connected or self.closing or not data:
             return
-        self._under_way.append(data)
-        self._bytes += len(data)
+        for piece in self._network.pieces(data):
+            self._under_way.append(piece)
+            self._bytes += len(piece)
+            self._later(self._deliver)
         if self._bytes > _BUFFER and self._producer is not None and not self._paused:
             self._paused = True
             self._producer.pauseProducing()
-        self._later(self._deliver)
 
     def writeSequence(self, iovec: Any) -> None:
         self.write(b"".join(iovec))
@@ -112,11 +128,28 @@ class MemoryTransport:
         self._end(ConnectionLost(), ConnectionLost())
 
     def _later(self, action: Callable[[], None]) -> None:
-        self._latest = max(self._latest, self._network.clock.seconds() + self._network.delay())
+        delay = self._network.delay(self.process, self._peer_process())
+        self._latest = max(self._latest, self._network.clock.seconds() + delay)
         self._network.clock.callLater(self._latest - self._network.clock.seconds(), action)
+
+    def _peer_process(self) -> str:
+        assert self.other is not None
+        return self.other.process
+
+    def release(self) -> None:
+        """
+        Let what was held back go on, if nothing holds it any more.
+        """
+        if self._held and not self._network.holds(self.process, self._peer_process()):
+            held, self._held = self._held, 0
+            for _ in range(held):
+                self._later(self._deliver)
 
     def _deliver(self) -> None:
         if not self.connected or not self._under_way or self.other is None:
+            return
+        if self._network.holds(self.process, self.other.process):
+            self._held += 1
             return
         data = self._under_way.popleft()
         self._bytes -= len(data)
@@ -138,7 +171,7 @@ class MemoryTransport:
         for end, why in ((self, here), (self.other, there)):
             if end is not None and end.connected:
                 end.connected = False
-                self._network.clock.callLater(0, end.lost, why)
+                self._network.clock.callLater(0, self._network.to_process, end.process, end.lost, why)
         self._network.connections.discard(self)
         if self.other is not None:
             self._network.connections.discard(self.other)
@@ -180,10 +213,13 @@ class MemoryTransport:
 class MemoryPort:
     """
     A port on which somebody listens.
+
+    :ivar process: who that is.
     """
 
-    def __init__(self, network: "Network", port: int, factory: IProtocolFactory) -> None:
+    def __init__(self, network: "Network", process: str, port: int, factory: IProtocolFactory) -> None:
         self._network = network
+        self.process = process
         self.port = port
         self.factory = factory
         factory.doStart()
@@ -211,12 +247,13 @@ class MemoryPort:
 @dataclass(frozen=True, slots=True)
 class _ListenEndpoint:
     network: "Network"
+    process: str
     port: int
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         if self.port in self.network.ports or self.port in self.network.taken:
             return fail(CannotListenError("memory", self.port, OSError("taken")))
-        listening = MemoryPort(self.network, self.port, protocolFactory)
+        listening = MemoryPort(self.network, self.process, self.port, protocolFactory)
         self.network.ports[self.port] = listening
         return succeed(cast(IListeningPort, listening))
 
@@ -233,21 +270,34 @@ class _ConnectEndpoint:
         listening = network.ports.get(self.port)
         if listening is None or (self.source, self.port) in network.unreachable:
             return fail(ConnectionRefusedError())
+        if frozenset((self.source, listening.process)) in network.parted:
+            return fail(ConnectionRefusedError())
+        ways = {(self.source, listening.process), (listening.process, self.source)}
+        if ways & network.silent:
+            failing: Deferred[IProtocol] = Deferred()
+            network.clock.callLater(_CONNECT_TIMEOUT, network.fail_later, failing, TimeoutError())
+            return failing
         network.last_source += 1
         here = IPv4Address("TCP", self.source, network.last_source)
         there = listening.getHost()
-        server_side = listening.factory.buildProtocol(here)
-        if server_side is None:
-            return fail(ConnectionRefusedError())
+        near = MemoryTransport(network, self.source, here, there)
+        far = MemoryTransport(network, listening.process, there, here)
+        near.other, far.other = far, near
+        network.connections |= {near, far}
+        network.to_process(listening.process, self._accept, listening, far)
         client_side = protocolFactory.buildProtocol(there)
         assert client_side is not None
-        near, far = MemoryTransport(network, here, there), MemoryTransport(network, there, here)
-        near.other, far.other = far, near
-        near.protocol, far.protocol = client_side, server_side
-        network.connections |= {near, far}
-        server_side.makeConnection(far)
+        near.protocol = client_side
         client_side.makeConnection(near)
         return succeed(client_side)
+
+    def _accept(self, listening: MemoryPort, far: MemoryTransport) -> None:
+        if far.connected:
+            far.protocol = listening.factory.buildProtocol(far.getPeer())
+            if far.protocol is None:
+                far.abortConnection()
+            else:
+                far.protocol.makeConnection(far)
 
 
 @dataclass(eq=False)
@@ -258,6 +308,11 @@ class Network:
     :ivar ports: port -> who listens there.
     :ivar taken: ports that somebody else holds.
     :ivar unreachable: (source, port) pairs between which no connection is made.
+    :ivar parted: pairs of processes between which no connection is made.
+    :ivar silent: (from, to) pairs of processes: what one sends waits on its way to the other.
+    :ivar frozen: processes that do nothing; their connections stay.
+    :ivar slow: (from, to) pairs of processes -> seconds that bytes take between them, beyond the usual.
+    :ivar shred: the chance that what is written at once arrives in two pieces.
     :ivar connections: both ends of each.
     """
 
@@ -267,20 +322,69 @@ class Network:
     ports: dict[int, MemoryPort] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
     unreachable: set[tuple[str, int]] = field(default_factory=set)
+    parted: set[frozenset[str]] = field(default_factory=set)
+    silent: set[tuple[str, str]] = field(default_factory=set)
+    frozen: set[str] = field(default_factory=set)
+    slow: dict[tuple[str, str], float] = field(default_factory=dict)
+    shred: float = 0.0
     connections: set[MemoryTransport] = field(default_factory=set)
     last_source: int = 40_000
+    _for_frozen: list[tuple[str, Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
 
-    def delay(self) -> float:
+    def delay(self, source: str, target: str) -> float:
         """
-        How long (s) the next bytes take.
+        How long (s) the next bytes take from one process to another.
         """
-        return self.random.uniform(0, self.slowest)
+        return self.random.uniform(0, self.slowest) + self.slow.get((source, target), 0.0)
 
-    def listen(self, port: int) -> IStreamServerEndpoint:
+    def pieces(self, data: bytes) -> list[bytes]:
+        """
+        What is written at once, in the pieces in which it arrives.
+        """
+        if len(data) < 2 or not self.shred or self.random.random() >= self.shred:
+            return [data]
+        place = self.random.randrange(1, len(data))
+        return [data[:place], data[place:]]
+
+    def holds(self, source: str, target: str) -> bool:
+        """
+        Whether bytes from one process to another wait on their way.
+        """
+        return target in self.frozen or (source, target) in self.silent
+
+    def to_process(self, process: str, action: Callable[..., object], *args: Any) -> None:
+        """
+        Let something happen in a process: now, or when it is no longer frozen.
+        """
+        if process in self.frozen:
+            self._for_frozen.append((process, action, args))
+        else:
+            action(*args)
+
+    def fail_later(self, deferred: "Deferred[IProtocol]", why: Exception) -> None:
+        """
+        An attempt to connect is over, unless it was given up.
+        """
+        if not deferred.called:
+            deferred.errback(why)
+
+    def release(self) -> None:
+        """
+        Let everything go on that `silent` and `frozen` no longer hold.
+        """
+        held, self._for_frozen = self._for_frozen, []
+        for process, action, args in held:
+            self.to_process(process, action, *args)
+        for end in sorted(self.connections, key=lambda each: (each.getHost().port, each.getPeer().port)):
+            end.release()
+
+    def listen(self, port: int, process: str = "") -> IStreamServerEndpoint:
         """
         The endpoint to listen on a port.
+
+        :param process: who listens.
         """
-        return _ListenEndpoint(self, port)
+        return _ListenEndpoint(self, process, port)
 
     def connect(self, source: str, port: int) -> IStreamClientEndpoint:
         """
@@ -306,6 +410,18 @@ class Network:
         for end in list(self.between(source, port)):
             end.cut()
 
+    def joining(self, one: str, other: str | None = None) -> list[MemoryTransport]:
+        """
+        Both ends of all connections between two processes, or of all that one process has.
+        """
+        return [
+            end
+            for end in sorted(self.connections, key=lambda each: (each.getHost().port, each.getPeer().port))
+            if end.other is not None
+            and one in (end.process, end.other.process)
+            and other in (None, end.process, end.other.process)
+        ]
+
 
 @implementer(IReactorTime)
 class ProcessClock:
@@ -317,6 +433,7 @@ class ProcessClock:
         self._clock = clock
         self._calls: list[IDelayedCall] = []
         self._dead = False
+        self._stopped: list[tuple[IDelayedCall, float]] = []
 
     def seconds(self) -> float:
         return self._clock.seconds()
@@ -340,6 +457,23 @@ class ProcessClock:
         for call in self.getDelayedCalls():
             call.cancel()
 
+    def freeze(self) -> None:
+        """
+        The process does nothing any more, for a while.
+        """
+        self._stopped = [(call, call.getTime()) for call in self.getDelayedCalls()]
+        for call, _ in self._stopped:
+            call.reset(_NEVER)
+
+    def thaw(self) -> None:
+        """
+        The process goes on: what it had scheduled meanwhile happens at once.
+        """
+        stopped, self._stopped = self._stopped, []
+        for call, when in stopped:
+            if call.active():
+                call.reset(max(0.0, when - self.seconds()))
+
 
 class Cluster:
     """
@@ -359,8 +493,9 @@ class Cluster:
         secret = self.random.randbytes(32)
         self.identity = Identity(self._nonce(), secret, range(nodes))
         self.nodes: dict[int, Node] = {}
-        self._clocks: dict[int, ProcessClock] = {}
+        self._clocks: dict[str, ProcessClock] = {}
         self.coordinators: list[Coordinator] = []
+        self._dead: set[int] = set()
         self._ports = range(8090, 8090 + self.limits.ports)
 
     def wall(self) -> int:
@@ -383,13 +518,14 @@ class Cluster:
         """
         Start a node that remembers nothing.
         """
-        clock = self._clocks[node] = ProcessClock(self.clock)
+        process = f"node {node}"
+        clock = self._clocks[process] = ProcessClock(self.clock)
         service = self.nodes[node] = Node(
             node,
             identity=self.identity,
-            directory=self.directory("node", node, clock),
+            directory=self.directory("node", process, clock, node),
             peer_ports={peer: 8090 + peer for peer in self.identity.members if peer != node},
-            listen=self.network.listen,
+            listen=partial(self.network.listen, process=process),
             port=8090 + node,
             journal=MemoryJournal(clock),
             limits=self.limits,
@@ -412,21 +548,83 @@ class Cluster:
         """
         Let a node die: its connections break, and it does nothing any more.
         """
-        port = self.nodes.pop(node).replica.port
-        self._clocks[node].kill()
-        self.network.ports.pop(port, None)
-        for end in list(self.network.connections):
-            if end.getHost().host == f"node {node}" or end.getHost().port == port:
+        del self.nodes[node]
+        self._die(f"node {node}")
+
+    def _die(self, process: str) -> None:
+        network = self.network
+        network.frozen.discard(process)
+        self._clocks[process].kill()
+        for port in [port for port, listening in network.ports.items() if listening.process == process]:
+            del network.ports[port]
+        for end in network.joining(process):
+            if end.process == process:
                 end.protocol = None
                 end.cut()
+
+    def kill_coordinator(self, coordinator: Coordinator) -> None:
+        """
+        Let a coordinator die: nobody who waits for it is ever answered.
+        """
+        place = self.coordinators.index(coordinator)
+        self._dead.add(place)
+        self._die(self._name(place))
+
+    def freeze(self, process: str) -> None:
+        """
+        Stop a process (`node 2`, `coordinator`) as SIGSTOP does; its connections stay.
+        """
+        self.network.frozen.add(process)
+        self._clocks[process].freeze()
+
+    def thaw(self, process: str) -> None:
+        """
+        Let a frozen process go on.
+        """
+        self.network.frozen.discard(process)
+        self._clocks[process].thaw()
+        self.network.release()
+
+    def part(self, one: str, other: str) -> None:
+        """
+        Break all connections between two processes, and let neither reach the other.
+
+        Those who try find out at once; between processes that are in `Network.silent` they do not.
+        """
+        self.network.parted.add(frozenset((one, other)))
+        for end in self.network.joining(one, other):
+            if end.connected:
+                end.cut()
+
+    def heal(self, one: str, other: str) -> None:
+        """
+        Let two processes reach each other again.
+        """
+        self.network.parted.discard(frozenset((one, other)))
+
+    def lose_listener(self, node: int, *, cut: bool = False) -> None:
+        """
+        A node's port is shut down from outside.
+
+        :param cut: break all its connections as well, so that it can tell nobody where it listens next.
+        """
+        process = f"node {node}"
+        for listening in [each for each in self.network.ports.values() if each.process == process]:
+            listening.lose()
+        if cut:
+            for end in self.network.joining(process):
+                if end.connected:
+                    end.cut()
 
     def start_coordinator(self) -> Coordinator:
         """
         Start one more coordinator.
         """
+        process = self._name(len(self.coordinators))
+        clock = self._clocks[process] = ProcessClock(self.clock)
         coordinator = Coordinator(
             cluster=self.identity.cluster,
-            directory=self.directory("coordinator", None, self.clock),
+            directory=self.directory("coordinator", process, clock),
             node_ports={node: 8090 + node for node in self.identity.members},
             clock=HybridClock(self.wall),
             wall=self.wall,
@@ -441,24 +639,29 @@ class Cluster:
         """
         Stop everything.
         """
-        for coordinator in self.coordinators:
-            if coordinator.running:
+        for process in sorted(self.network.frozen):
+            self.thaw(process)
+        for place, coordinator in enumerate(self.coordinators):
+            if coordinator.running and place not in self._dead:
                 self.result(coordinator.stopService())
         for node in list(self.nodes):
             self.stop_node(node)
         self.wait_for(lambda: not self.clock.getDelayedCalls())
 
-    def directory(self, role: Role, node: int | None, clock: IReactorTime) -> Directory:
+    @staticmethod
+    def _name(place: int) -> str:
+        return f"coordinator {place}" if place else "coordinator"
+
+    def directory(self, role: Role, process: str, clock: IReactorTime, node: int | None = None) -> Directory:
         """
         What a process needs to reach the nodes.
         """
-        source = role if node is None else f"node {node}"
         return Directory(
             self.identity,
             role=role,
             node=node,
             host="memory",
-            connect=lambda port: self.network.connect(source, port),
+            connect=partial(self.network.connect, process),
             ports=self._ports,
             nonce=self._nonce,
             limits=self.limits,
