@@ -6,7 +6,7 @@ nodes do not have. What to do when is decided by `dcounter.dispatch` and `dcount
 links, the timers and the callers' Deferreds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -78,7 +78,6 @@ class Coordinator(Service):
     Stores items on nodes and counts them there.
 
     :param directory: how to reach the nodes.
-    :param node_ports: node id -> the port where that node probably listens.
     :param clock: the clock that gives the stamps.
     :param wall: the wall clock, ns since 1970.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
@@ -89,7 +88,6 @@ class Coordinator(Service):
         *,
         cluster: str,
         directory: Directory,
-        node_ports: Mapping[int, int],
         clock: HybridClock,
         wall: Callable[[], int],
         seal: TokenSeal,
@@ -102,12 +100,10 @@ class Coordinator(Service):
         self._wall = wall
         self._seal = seal
         self._started = self._time.seconds()
-        self._membership = Membership(node_ports, clock=clock, limits=self._limits, now=self._started)
-        self._dispatch = Dispatch(node_ports, limits=self._limits, writers=self._writers)
-        self._links = {
-            node: Link(node, directory=directory, port=port, user=self, jitter=jitter)
-            for node, port in sorted(node_ports.items())
-        }
+        nodes = sorted(directory.addresses)
+        self._membership = Membership(nodes, clock=clock, limits=self._limits, now=self._started)
+        self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
+        self._links = {node: Link(node, directory=directory, user=self, jitter=jitter) for node in nodes}
         self._turn_end: IDelayedCall | None = None
         self._next_exact: _Question | None = None
         self._unasked: list[_Question] = []

@@ -49,6 +49,12 @@ class HandshakeRefused(PeerError):
     """
 
 
+class WrongNode(HandshakeRefused):
+    """
+    Somebody looks for another node; that is no fault, nodes may move from port to port.
+    """
+
+
 class LinkLost(DcounterError):
     """
     A connection to a node ended, or was given up, before the answer came.

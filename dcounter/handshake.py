@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dcounter.errors import HandshakeRefused
+from dcounter.errors import HandshakeRefused, WrongNode
 from dcounter.wire import PROTOCOL, Challenge, Hello, Proof
 
 Role = Literal["node", "coordinator", "probe"]
@@ -106,7 +106,7 @@ class Callee:
         if hello.cluster != mine.cluster:
             raise HandshakeRefused("another cluster")
         if hello.to != self._node:
-            raise HandshakeRefused(f"this is node {self._node}, not node {hello.to}")
+            raise WrongNode(f"this is node {self._node}, not node {hello.to}")
         if hello.members != list(mine.members):
             raise HandshakeRefused(f"members {hello.members} instead of {list(mine.members)}")
         if (hello.node is None) != (hello.role == "coordinator"):

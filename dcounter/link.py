@@ -2,11 +2,12 @@
 Connections between nodes and coordinators, and one persistent connection to a node.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
@@ -39,15 +40,48 @@ _HANDSHAKE_LINE = 8 * 1024
 Longest line (bytes) of a stranger: the handshake of a thousand members fits.
 """
 
+_PORTS_AT_ONCE = 10
+"""
+Ports of its range that are asked at once whether a node listens there.
+"""
+
 _LINGER = 1.0
 """
 Time (s) in which the other end may read why it is cut off.
 """
 
-Connect = Callable[[int], IStreamClientEndpoint]
+Connect = Callable[[str, int], IStreamClientEndpoint]
 """
-Gives the endpoint of a port of the machine where a node runs.
+Gives the endpoint of a port of a machine.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """
+    Where a node is.
+
+    :ivar host: the machine.
+    :ivar port: the port where the node probably listens.
+    :ivar ports: the ports on which it may listen.
+    """
+
+    host: str
+    port: int
+    ports: range
+
+    @classmethod
+    def from_port(cls, host: str, port: int, ports: int) -> "Address":
+        """
+        A node that tries so many ports, this one first.
+        """
+        return cls(host, port, range(port, min(port + ports, 65_536)))
+
+    def ports_from(self, port: int) -> Sequence[int]:
+        """
+        The ports of the range, that one first and those below it last.
+        """
+        return sorted({port, *self.ports}, key=lambda each: (each < port, each))
 
 
 @implementer(IPushProducer)
@@ -91,9 +125,7 @@ class Conversation(TwistedProtocol):
                     return
                 self.messageReceived(wire.decode(line))
         except PeerError as error:
-            peer = self.tcp.getPeer()
-            _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
-            self.close(str(error))
+            self.refuse(error)
 
     def messageReceived(self, message: wire.Message) -> None:
         """
@@ -102,6 +134,14 @@ class Conversation(TwistedProtocol):
         :raises PeerError: it does not belong here; the connection is closed.
         """
         raise MalformedMessage(f"{type(message).__name__} was not expected")
+
+    def refuse(self, error: PeerError) -> None:
+        """
+        The other end broke the protocol: hang up, and tell the operator.
+        """
+        peer = self.tcp.getPeer()
+        _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
+        self.close(str(error))
 
     def welcomed(self) -> None:
         """
@@ -225,6 +265,13 @@ class _Call(Conversation):
         else:
             super().messageReceived(message)
 
+    def refuse(self, error: PeerError) -> None:
+        if self._state == "welcome":
+            super().refuse(error)
+        else:
+            # Whoever looks for a node meets others.
+            self.close(str(error))
+
     def answerReceived(self, message: wire.Message) -> None:
         """
         A message after the handshake.
@@ -279,6 +326,16 @@ class _Knock(_Call):
         self.close("no longer wanted")
 
 
+class _OnceFactory(Factory):
+    noisy = False
+
+    def __init__(self, protocol: TwistedProtocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
+        return self._protocol
+
+
 class Directory:
     """
     What a process needs to reach the nodes of its cluster, and to be recognised.
@@ -286,9 +343,7 @@ class Directory:
     :param role: what this process is.
     :param node: its node id; `None` for a coordinator.
     :param nonce: gives a new random text, at least 32 characters.
-    :param host: the name of the machine where the nodes run, for people.
-    :param connect: gives the endpoint of one of its ports.
-    :param ports: the ports on which nodes may listen.
+    :param addresses: node id -> where that node is.
     """
 
     def __init__(
@@ -297,28 +352,26 @@ class Directory:
         *,
         role: Role,
         node: int | None,
-        host: str,
+        addresses: Mapping[int, Address],
         connect: Connect,
-        ports: range,
         nonce: Callable[[], str],
         limits: Limits,
         clock: IReactorTime,
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.ports = ports
-        self.host = host
+        self.addresses = addresses
         self._identity = identity
         self._role = role
         self._node = node
         self._connect = connect
         self._nonce = nonce
 
-    def endpoint(self, port: int) -> IStreamClientEndpoint:
+    def endpoint(self, node: int, port: int) -> IStreamClientEndpoint:
         """
-        The endpoint of a port.
+        The endpoint of a port of the machine where a node is.
         """
-        return self._connect(port)
+        return self._connect(self.addresses[node].host, port)
 
     def caller(self, to: int, *, probe: bool = False) -> Caller:
         """
@@ -327,19 +380,13 @@ class Directory:
         role = "probe" if probe and self._node is not None else self._role
         return Caller(self._identity, role=role, node=self._node, to=to, nonce=self._nonce())
 
-    def ports_from(self, port: int) -> Sequence[int]:
-        """
-        The ports of the range, that one first and those below it last.
-        """
-        return sorted({port, *self.ports}, key=lambda each: (each < port, each))
-
     async def answers(self, node: int, port: int) -> bool:
         """
         Whether that node listens on that port.
         """
         knock = _Knock(self.limits, self.clock, self.caller(node, probe=True))
         try:
-            await self._connect(port).connect(Factory.forProtocol(lambda: knock))
+            await self.endpoint(node, port).connect(_OnceFactory(knock))
         except ConnectError:
             return False
         return await knock.found
@@ -354,11 +401,13 @@ class _NodeEndpoint:
     :ivar doubtful: somebody else, or nobody, was found there.
     """
 
-    def __init__(self, node: int, directory: Directory, port: int) -> None:
+    def __init__(self, node: int, directory: Directory) -> None:
         self._node = node
         self._directory = directory
-        self.port = port
+        self._address = directory.addresses[node]
+        self.port = self._address.port
         self.doubtful = False
+        self._looked = 0
 
     def __repr__(self) -> str:
         return f"<node {self._node}, last seen on port {self.port}>"
@@ -369,14 +418,26 @@ class _NodeEndpoint:
     async def _find(self, factory: IProtocolFactory) -> IProtocol:
         if not self.doubtful:
             try:
-                return await self._directory.endpoint(self.port).connect(factory)
+                return await self._directory.endpoint(self._node, self.port).connect(factory)
             except ConnectError:
                 self.doubtful = True
-        for port in self._directory.ports_from(self.port):
-            if await self._directory.answers(self._node, port):
-                self.moved(port)
-                return await self._directory.endpoint(port).connect(factory)
+        port = await self._look()
+        if port is not None:
+            self.moved(port)
+            return await self._directory.endpoint(self._node, port).connect(factory)
         raise ConnectError(string=f"node {self._node} answers on no port of its range")
+
+    async def _look(self) -> int | None:
+        """
+        Ask who listens on some ports of the range, others each time; the likeliest ones always.
+        """
+        first, *others = self._address.ports_from(self.port)
+        self._looked %= max(1, len(others))
+        ports = [first, *others[self._looked : self._looked + _PORTS_AT_ONCE]]
+        self._looked += _PORTS_AT_ONCE
+        asking = [Deferred.fromCoroutine(self._directory.answers(self._node, port)) for port in ports]
+        found = await gatherResults(asking, consumeErrors=True)
+        return next((port for port, answers in zip(ports, found, strict=True) if answers), None)
 
     def moved(self, port: int) -> None:
         """
@@ -384,6 +445,7 @@ class _NodeEndpoint:
         """
         self.port = port
         self.doubtful = False
+        self._looked = 0
 
 
 class Link(ClientService):
@@ -395,13 +457,13 @@ class Link(ClientService):
     """
 
     def __init__(
-        self, node: int, *, directory: Directory, port: int, user: LinkUser, jitter: Callable[[], float]
+        self, node: int, *, directory: Directory, user: LinkUser, jitter: Callable[[], float]
     ) -> None:
         self.node = node
         self.up = False
         self._user = user
         self._directory = directory
-        self._endpoint = _NodeEndpoint(node, directory, port)
+        self._endpoint = _NodeEndpoint(node, directory)
         self._call: _LinkCall | None = None
         self._answers: dict[int, tuple[type[wire.Message], Deferred[Any]]] = {}
         self._last_request = 0
@@ -419,7 +481,7 @@ class Link(ClientService):
         """
         Where the node was last known to listen.
         """
-        return f"{self._directory.host}:{self._endpoint.port}"
+        return f"{self._directory.addresses[self.node].host}:{self._endpoint.port}"
 
     @property
     def paused(self) -> bool:

@@ -85,7 +85,7 @@ class Membership:
         if first:
             # What only a coordinator before this one was told of is required all the same.
             self.required = self.required.join(report.applied).join(report.durable)
-        self._settled = not self.unreported() or now - self._started >= self._limits.suspicion
+        self._settled = not self.unreported() or now - self._started >= self._limits.startup
         if not self.unreported():
             self._takes_writes = True
         return self._drop_lost(now)

@@ -2,7 +2,7 @@
 A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from twisted.application.service import Service
@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
 from dcounter import wire
-from dcounter.errors import ConfigurationError, CorruptJournal, HandshakeRefused
+from dcounter.errors import ConfigurationError, CorruptJournal, HandshakeRefused, PeerError, WrongNode
 from dcounter.handshake import Callee, Identity, Peer
 from dcounter.journal import Journal
 from dcounter.limits import Limits
@@ -74,6 +74,8 @@ class _Accepted(Conversation):
             self._node.received(self._channel, message)
         elif isinstance(message, wire.Hello):
             self.send(self._callee.greet(message))
+        elif isinstance(message, wire.Farewell):
+            self.close("it left before the handshake")
         elif isinstance(message, wire.Proof):
             peer = self._callee.verify(message)
             self.welcomed()
@@ -85,6 +87,12 @@ class _Accepted(Conversation):
 
     def cut(self, reason: str) -> None:
         self.close(reason)
+
+    def refuse(self, error: PeerError) -> None:
+        if isinstance(error, WrongNode):
+            self.close(str(error))
+        else:
+            super().refuse(error)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -128,9 +136,7 @@ class Node(Service):
     :param node: its id.
     :param identity: what it shares with the others of its cluster.
     :param directory: how it reaches its peers, and itself.
-    :param peer_ports: node id -> the port where that peer probably listens.
     :param listen: gives the endpoint for a port.
-    :param port: the first port to try.
     :param wall: the wall clock, ns since 1970.
     :param nonce: gives a new random text, at least 32 characters.
     :param jitter: gives a random number around 0, for the pauses between attempts.
@@ -143,9 +149,7 @@ class Node(Service):
         *,
         identity: Identity,
         directory: Directory,
-        peer_ports: Mapping[int, int],
         listen: Listen,
-        port: int,
         journal: Journal,
         limits: Limits,
         clock: IReactorTime,
@@ -160,7 +164,7 @@ class Node(Service):
         self._identity = identity
         self._directory = directory
         self._listen = listen
-        self._first_port = port
+        self._address = directory.addresses[node]
         self._journal = journal
         self._limits = limits
         self._clock = clock
@@ -172,8 +176,9 @@ class Node(Service):
         self._link_channels: dict[Link, int] = {}
         self._last_channel = 0
         self._links = [
-            Link(peer, directory=directory, port=where, user=self, jitter=jitter)
-            for peer, where in sorted(peer_ports.items())
+            Link(peer, directory=directory, user=self, jitter=jitter)
+            for peer in identity.members
+            if peer != node
         ]
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = clock
@@ -198,7 +203,7 @@ class Node(Service):
             await self._journal.close()
             return
         self._journal.open(self)
-        await self._listen_from(self._first_port)
+        await self._listen_from(self._address.port)
         for link in self._links:
             link.startService()
         self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
@@ -245,7 +250,7 @@ class Node(Service):
         """
         Listen on the first free port of the range, from `first` on.
         """
-        for port in self._directory.ports_from(first):
+        for port in self._address.ports_from(first):
             listener = self._listener = _Listener(self)
             try:
                 self._listening = await self._listen(port).listen(listener)

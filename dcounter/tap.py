@@ -1,11 +1,20 @@
 """
 The `twistd dcounter` command: options, and the only wiring of the daemon.
+
+`twistd dcounter` is a coordinator with HTTP; it starts its nodes, or joins nodes that run elsewhere.
+`twistd dcounter node` is one node.
 """
 
+import ctypes
+import hashlib
 import os
 import random
+import re
 import secrets
+import signal
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast, get_args
 
@@ -19,11 +28,9 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.interfaces import (
     IListeningPort,
+    IProcessProtocol,
+    IProcessTransport,
     IProtocolFactory,
-    IReactorCore,
-    IReactorFromThreads,
-    IReactorTCP,
-    IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -37,22 +44,30 @@ from dcounter.clock import HybridClock
 from dcounter.coordinator import Coordinator
 from dcounter.datadir import node_directory, open_data_directory
 from dcounter.disk import RealDisk
+from dcounter.errors import ConfigurationError
 from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import MEBIBYTE, Limits
-from dcounter.link import Directory
+from dcounter.link import Address, Directory
 from dcounter.node import Node
 from dcounter.position import TokenSeal
 from dcounter.store import Ack, Consistency
-from dcounter.supervisor import InlineSupervisor
+from dcounter.supervisor import InlineSupervisor, ProcessSupervisor
 
 _log = Logger()
 
 _HOST = "127.0.0.1"
 _CONNECT_TIMEOUT = 2
 """
-Time (s) for a connection to a node of this machine.
+Time (s) for a connection to a node.
 """
+
+_CHILD_VARIABLE = "DCOUNTER_SECRET"
+"""
+How a child process is told the secret: its environment is not for others to read, its arguments are.
+"""
+
+_PR_SET_PDEATHSIG = 1
 
 
 def _at_least(least: int) -> Any:
@@ -72,19 +87,115 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _address(text: str) -> tuple[str, int]:
+    """
+    Host and port of `tcp:host:port`.
+    """
+    found = re.fullmatch(r"tcp:([^:]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[2]) < 65_536:
+        raise UsageError(f"{text!r} is no address like tcp:host:port")
+    return found[1], int(found[2])
+
+
+def _listen_address(text: str) -> tuple[str, int]:
+    """
+    Interface and first port of `tcp:port:interface=address`.
+    """
+    found = re.fullmatch(r"tcp:([0-9]{1,5})(?::interface=([0-9.]+))?", text)
+    if found is None or not 0 < int(found[1]) < 65_536:
+        raise UsageError(f"--listen: {text!r} is not like tcp:8090 or tcp:8090:interface=10.0.0.1")
+    return found[2] or "", int(found[1])
+
+
+def _read_secret(path: str) -> bytes:
+    """
+    The secret that all nodes and coordinators of a cluster share.
+    """
+    try:
+        with open(path, "rb") as file:
+            secret = file.read().strip()
+    except OSError as error:
+        raise UsageError(f"--secret-file: {error}") from error
+    if len(secret) < 16:
+        raise UsageError(f"--secret-file: {path} holds less than 16 bytes")
+    return secret
+
+
+def _usable_directory(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--data-dir: {error}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(f"--data-dir: {path!r} cannot be written")
+
+
+class NodeOptions(TwistedOptions):
+    """
+    What `twistd dcounter node` takes.
+    """
+
+    synopsis = "[options]"
+    longdesc = "Runs one node of a cluster."
+
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["id", None, 0, "The id of this node; the nodes of a cluster are 0, 1, 2, ...", _at_least(0)],
+        ["listen", None, "tcp:8090", "First port of this node: tcp:PORT or tcp:PORT:interface=ADDRESS."],
+        ["data-dir", None, "./dcounter-data", "Where this node keeps its journal."],
+        ["secret-file", None, None, "A file with the secret that all of the cluster share."],
+        ["max-body", None, 16 * MEBIBYTE, "Largest body that coordinators take, in bytes.", _at_least(1024)],
+        ["suspicion", None, 1.0, "Silence after which a node is taken for gone, in seconds.", _seconds],
+        ["cluster", None, None, "The id of the cluster; unless given, it follows from the secret."],
+        ["parent", None, 0, "The process without which this one must not live.", _at_least(1)],
+    ]
+    optFlags: ClassVar[list[list[Any]]] = [
+        ["in-memory", None, "Keep nothing on disk: what is stored is gone when the node stops."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["peers"] = {}
+
+    def opt_peer(self, peer: str) -> None:
+        """
+        Another node, as ID=tcp:host:port; once for each.
+        """
+        found = re.fullmatch(r"([0-9]{1,5})=(.*)", peer)
+        if found is None:
+            raise UsageError(f"--peer: {peer!r} is not like 1=tcp:host:port")
+        self["peers"][int(found[1])] = _address(found[2])
+
+    def postOptions(self) -> None:
+        """
+        Check what was given.
+
+        :raises UsageError: it cannot work.
+        """
+        members = sorted({self["id"], *self["peers"]})
+        if self["id"] in self["peers"] or members != list(range(len(members))):
+            raise UsageError(f"the nodes must be 0, 1, 2, ..., each once; not {members} from --id and --peer")
+        self["interface"], self["port"] = _listen_address(self["listen"])
+        if self["secret-file"] is None and _CHILD_VARIABLE not in os.environ:
+            raise UsageError("--secret-file is needed")
+        if not self["in-memory"]:
+            _usable_directory(self["data-dir"])
+
+
 class Options(TwistedOptions):
     """
     What `twistd dcounter` takes.
     """
 
-    synopsis = "[options]"
+    synopsis = "[options] [node [options]]"
     longdesc = "Stores items and counts, exactly, how many each tenant owns."
 
+    subCommands: ClassVar[list[Any]] = [["node", None, NodeOptions, "Run one node by itself."]]
     optParameters: ClassVar[list[list[Any]]] = [
         ["http", None, "tcp:8085:interface=127.0.0.1", "Where HTTP listens: a Twisted endpoint description."],
         ["nodes", None, 4, "How many nodes store and count.", _at_least(1)],
         ["node-port", None, 8090, "First port for nodes; a taken port is passed over.", _at_least(1)],
         ["data-dir", None, "./dcounter-data", "Where nodes keep their journals."],
+        ["secret-file", None, None, "With --join: a file with the secret that all of the cluster share."],
         ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, in bytes.", _at_least(1024)],
         ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least(1)],
         ["ack", None, "node", f"How wide a store is durable by default: {', '.join(get_args(Ack))}."],
@@ -98,8 +209,13 @@ class Options(TwistedOptions):
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the daemon stops."],
-        ["inline", None, "Run the nodes in this process (in this version they always do)."],
+        ["inline", None, "Run the nodes in this process instead of each in its own."],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["rebuild"] = []
+        self["join"] = []
 
     def opt_version(self) -> None:
         """
@@ -108,10 +224,6 @@ class Options(TwistedOptions):
         # Twisted's own would show Twisted's; this is a command's output, not a log.
         os.write(1, f"dcounter {__version__}\n".encode())
         raise SystemExit(0)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["rebuild"] = []
 
     def opt_rebuild(self, node: str) -> None:
         """
@@ -122,36 +234,39 @@ class Options(TwistedOptions):
         except ValueError as error:
             raise UsageError(f"--rebuild: {node!r} is no node id") from error
 
+    def opt_join(self, address: str) -> None:
+        """
+        Start no nodes but use this one, as tcp:host:port; once for each, in the order of their ids.
+        """
+        self["join"].append(_address(address))
+
     def postOptions(self) -> None:
         """
         Check what was given.
 
         :raises UsageError: it cannot work.
         """
+        if self.subCommand is not None:
+            return
         for name, words in (("ack", get_args(Ack)), ("consistency", get_args(Consistency))):
             if self[name] not in words:
                 raise UsageError(f"--{name} must be one of {', '.join(words)}, not {self[name]!r}")
         if self["nodes"] > 64:
             raise UsageError("--nodes: at most 64, since every node follows every other one")
-        if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
-            raise UsageError(f"--rebuild: only nodes 0 to {self['nodes'] - 1} are there")
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: no room for {self['nodes']} nodes from {self['node-port']} on")
+        if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
+            raise UsageError(f"--rebuild: only nodes 0 to {self['nodes'] - 1} are there")
         try:
             # A reactor is not there yet; the description alone is checked.
             serverFromString(cast(Any, None), self["http"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: {error}") from error
-        if not self["in-memory"]:
-            self._check_directory(self["data-dir"])
-
-    def _check_directory(self, path: str) -> None:
-        try:
-            os.makedirs(path, mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--data-dir: {error}") from error
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise UsageError(f"--data-dir: {path!r} cannot be written")
+        if self["join"]:
+            if self["secret-file"] is None:
+                raise UsageError("--join needs --secret-file")
+        elif not self["in-memory"]:
+            _usable_directory(self["data-dir"])
 
 
 @implementer(IStreamServerEndpoint)
@@ -177,119 +292,211 @@ class _Announced:
         return port
 
 
+class _Wiring:
+    """
+    What all services of one process have in common.
+    """
+
+    def __init__(
+        self, reactor: Any, identity: Identity, addresses: Mapping[int, Address], limits: Limits
+    ) -> None:
+        self.reactor = reactor
+        self.identity = identity
+        self.addresses = addresses
+        self.limits = limits
+
+    def nonce(self) -> str:
+        return secrets.token_hex(16)
+
+    def jitter(self) -> float:
+        return random.uniform(-1, 1)
+
+    def connect(self, host: str, port: int) -> IStreamClientEndpoint:
+        return TCP4ClientEndpoint(self.reactor, host, port, timeout=_CONNECT_TIMEOUT)
+
+    def directory(self, role: Role, node: int | None) -> Directory:
+        return Directory(
+            self.identity,
+            role=role,
+            node=node,
+            addresses=self.addresses,
+            connect=self.connect,
+            nonce=self.nonce,
+            limits=self.limits,
+            clock=self.reactor,
+        )
+
+    def journal(self, node: int, path: str | None) -> Journal:
+        if path is None:
+            return MemoryJournal(self.reactor)
+        return FileJournal(
+            RealDisk(path),
+            in_thread=WriterThread(self.reactor, f"journal of node {node}"),
+            clock=self.reactor,
+            segment=self.limits.segment,
+            most=self.limits.snapshot,
+        )
+
+    def node(self, node: int, path: str | None, interface: str) -> Node:
+        return Node(
+            node,
+            identity=self.identity,
+            directory=self.directory("node", node),
+            listen=lambda port: TCP4ServerEndpoint(self.reactor, port, interface=interface),
+            journal=self.journal(node, path),
+            limits=self.limits,
+            clock=self.reactor,
+            wall=time.time_ns,
+            nonce=self.nonce,
+            jitter=self.jitter,
+            pid=os.getpid(),
+        )
+
+    def coordinator(self) -> Coordinator:
+        return Coordinator(
+            cluster=self.identity.cluster,
+            directory=self.directory("coordinator", None),
+            clock=HybridClock(time.time_ns),
+            wall=time.time_ns,
+            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            jitter=self.jitter,
+        )
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """
+    Build the daemon: nodes, a coordinator over them, HTTP over the coordinator; or one node.
+
+    :param reactor: Twisted's own unless a test brings one.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    if options.subCommand == "node":
+        return _node_service(cast(NodeOptions, options.subOptions), reactor)
+    # Importing klein installs a reactor: not before this one was chosen.
+    from dcounter.http.limits import HttpLimits
+    from dcounter.http.site import make_site
+
+    limits = _limits(options)
+    own = [(_HOST, options["node-port"] + node) for node in range(options["nodes"])]
+    addresses = _addresses(options["join"] or own, limits)
+    path = None if options["in-memory"] or options["join"] else options["data-dir"]
+    if options["join"]:
+        identity = _identity(_read_secret(options["secret-file"]), list(addresses))
+    elif path is None:
+        identity = _identity(secrets.token_hex(32).encode(), list(addresses))
+    else:
+        identity = open_data_directory(path, len(addresses), secrets.token_bytes)
+        for node in options["rebuild"]:
+            _set_aside(node_directory(path, node))
+    wiring = _Wiring(reactor, identity, addresses, limits)
+
+    daemon = MultiService()
+    supervisor: InlineSupervisor | ProcessSupervisor | None = None
+    if not options["join"]:
+        supervisor = _supervisor(options, wiring, path)
+        supervisor.setServiceParent(daemon)
+    coordinator = wiring.coordinator()
+    coordinator.setServiceParent(daemon)
+    site = make_site(
+        coordinator,
+        reactor=reactor,
+        now=time.time_ns,
+        limits=replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"]),
+        operations=supervisor,
+        ack=options["ack"],
+        consistency=options["consistency"],
+    )
+    http = strports.service(options["http"], site, reactor=reactor)
+    http.endpoint = _Announced(http.endpoint)
+    http.setServiceParent(daemon)
+    if options["in-memory"]:
+        _log.warn("in memory: what is stored is gone when the daemon stops")
+    return daemon
+
+
+def _node_service(options: NodeOptions, reactor: Any) -> IService:
+    if options["parent"]:
+        _die_with(options["parent"])
+    inherited = os.environ.pop(_CHILD_VARIABLE, None)
+    secret = bytes.fromhex(inherited) if inherited else _read_secret(options["secret-file"])
+    limits = _limits(options)
+    places = {**options["peers"], options["id"]: (options["interface"] or _HOST, options["port"])}
+    addresses = _addresses([places[node] for node in sorted(places)], limits)
+    wiring = _Wiring(reactor, _identity(secret, list(addresses), options["cluster"]), addresses, limits)
+    path = None if options["in-memory"] else options["data-dir"]
+    return wiring.node(options["id"], path, options["interface"])
+
+
+def _supervisor(options: Options, wiring: _Wiring, path: str | None) -> InlineSupervisor | ProcessSupervisor:
+    def directory(node: int) -> str | None:
+        return None if path is None else node_directory(path, node)
+
+    members = wiring.identity.members
+    if options["inline"]:
+        return InlineSupervisor(members, lambda node: wiring.node(node, directory(node), _HOST))
+
+    def spawn(protocol: IProcessProtocol, node: int) -> IProcessTransport:
+        return wiring.reactor.spawnProcess(  # type: ignore[no-any-return]
+            protocol,
+            sys.executable,
+            _node_command(node, wiring, directory(node), options),
+            env={**os.environ, _CHILD_VARIABLE: wiring.identity.secret.hex()},
+        )
+
+    return ProcessSupervisor(members, spawn=spawn, clock=wiring.reactor, patience=wiring.limits.drain + 5)
+
+
+def _node_command(node: int, wiring: _Wiring, path: str | None, options: Options) -> Sequence[str]:
+    """
+    The command line of the process of one of our nodes.
+    """
+    command = [sys.executable, "-m", "twisted", "--log-format=text", "dcounter", "node"]
+    command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", wiring.identity.cluster]
+    command += ["--listen", f"tcp:{wiring.addresses[node].port}:interface={_HOST}"]
+    for peer, address in wiring.addresses.items():
+        if peer != node:
+            command += ["--peer", f"{peer}=tcp:{address.host}:{address.port}"]
+    command += ["--suspicion", str(options["suspicion"]), "--max-body", str(options["max-body"])]
+    return [*command, "--in-memory"] if path is None else [*command, "--data-dir", path]
+
+
+def _limits(options: TwistedOptions) -> Limits:
+    limits = Limits()
+    return replace(
+        limits,
+        heartbeat=options["suspicion"] / 5,
+        suspicion=options["suspicion"],
+        line=max(limits.line, options["max-body"]),
+    )
+
+
+def _addresses(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, Address]:
+    return {node: Address.from_port(host, port, limits.ports) for node, (host, port) in enumerate(places)}
+
+
+def _identity(secret: bytes, members: Sequence[int], cluster: str | None = None) -> Identity:
+    """
+    The cluster that shares a secret; unless it is told, its id follows from the secret.
+    """
+    derived = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
+    return Identity(cluster or derived, secret, members)
+
+
+def _die_with(parent: int) -> None:
+    """
+    Have the kernel kill this process when its parent ends, whatever state it is in.
+
+    :raises ConfigurationError: the parent has ended already.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ConfigurationError(f"process {parent}, which started this node, has ended")
+
+
 def _set_aside(path: str) -> None:
     """
     Keep a directory that is not to be used any more under another name.
     """
     if os.path.exists(path):
         os.rename(path, f"{path}.set-aside-{time.time_ns()}")
-
-
-def makeService(options: Options, reactor: Any = None) -> IService:
-    """
-    Build the daemon: nodes, a coordinator over them, HTTP over the coordinator.
-
-    :param reactor: Twisted's own unless a test brings one.
-    """
-    if reactor is None:
-        from twisted.internet import reactor
-    # Importing klein installs a reactor: not before this one was chosen.
-    from dcounter.http.limits import HttpLimits
-    from dcounter.http.site import make_site
-
-    wall = time.time_ns
-    limits = Limits()
-    limits = replace(
-        limits,
-        heartbeat=options["suspicion"] / 5,
-        suspicion=options["suspicion"],
-        line=max(limits.line, options["max-body"]),
-    )
-    first = options["node-port"]
-    members = range(options["nodes"])
-    ports = range(first, min(first + limits.ports, 65_536))
-    path = options["data-dir"]
-    if options["in-memory"]:
-        identity = Identity(secrets.token_hex(16), secrets.token_bytes(32), members)
-    else:
-        identity = open_data_directory(path, len(members), secrets.token_bytes)
-        for node in options["rebuild"]:
-            _set_aside(node_directory(path, node))
-
-    def connect(port: int) -> IStreamClientEndpoint:
-        return TCP4ClientEndpoint(cast(IReactorTCP, reactor), _HOST, port, timeout=_CONNECT_TIMEOUT)
-
-    def listen(port: int) -> IStreamServerEndpoint:
-        return TCP4ServerEndpoint(cast(IReactorTCP, reactor), port, interface=_HOST)
-
-    def nonce() -> str:
-        return secrets.token_hex(16)
-
-    def directory(role: Role, node: int | None) -> Directory:
-        return Directory(
-            identity,
-            role=role,
-            node=node,
-            host=_HOST,
-            connect=connect,
-            ports=ports,
-            nonce=nonce,
-            limits=limits,
-            clock=cast(IReactorTime, reactor),
-        )
-
-    def journal(node: int) -> Journal:
-        if options["in-memory"]:
-            return MemoryJournal(cast(IReactorTime, reactor))
-        return FileJournal(
-            RealDisk(node_directory(path, node)),
-            in_thread=WriterThread(cast(IReactorFromThreads, reactor), f"journal of node {node}"),
-            clock=cast(IReactorTime, reactor),
-            segment=limits.segment,
-            most=limits.snapshot,
-        )
-
-    def make_node(node: int) -> Node:
-        return Node(
-            node,
-            identity=identity,
-            directory=directory("node", node),
-            peer_ports={peer: first + peer for peer in members if peer != node},
-            listen=listen,
-            port=first + node,
-            journal=journal(node),
-            limits=limits,
-            clock=cast(IReactorTime, reactor),
-            wall=wall,
-            nonce=nonce,
-            jitter=lambda: random.uniform(-1, 1),
-            pid=os.getpid(),
-        )
-
-    supervisor = InlineSupervisor(members, make_node)
-    coordinator = Coordinator(
-        cluster=identity.cluster,
-        directory=directory("coordinator", None),
-        node_ports={node: first + node for node in members},
-        clock=HybridClock(wall),
-        wall=wall,
-        seal=TokenSeal(identity.secret, identity.cluster),
-        jitter=lambda: random.uniform(-1, 1),
-    )
-    site = make_site(
-        coordinator,
-        reactor=cast(IReactorTime, reactor),
-        now=wall,
-        limits=replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"]),
-        operations=supervisor,
-        ack=options["ack"],
-        consistency=options["consistency"],
-    )
-    http = strports.service(options["http"], site, reactor=cast(IReactorCore, reactor))
-    http.endpoint = _Announced(http.endpoint)
-    daemon = MultiService()
-    for service in (supervisor, coordinator, http):
-        service.setServiceParent(daemon)
-    if options["in-memory"]:
-        _log.warn("in memory: what is stored is gone when the daemon stops")
-    return daemon

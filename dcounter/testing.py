@@ -44,7 +44,7 @@ from dcounter.coordinator import Coordinator
 from dcounter.handshake import Identity, Role
 from dcounter.journal import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.link import Directory
+from dcounter.link import Address, Directory
 from dcounter.node import Node
 from dcounter.position import TokenSeal
 
@@ -496,7 +496,8 @@ class Cluster:
         self._clocks: dict[str, ProcessClock] = {}
         self.coordinators: list[Coordinator] = []
         self._dead: set[int] = set()
-        self._ports = range(8090, 8090 + self.limits.ports)
+        ports = range(8090, 8090 + self.limits.ports)
+        self._addresses = {node: Address("memory", 8090 + node, ports) for node in range(nodes)}
 
     def wall(self) -> int:
         """
@@ -524,9 +525,7 @@ class Cluster:
             node,
             identity=self.identity,
             directory=self.directory("node", process, clock, node),
-            peer_ports={peer: 8090 + peer for peer in self.identity.members if peer != node},
             listen=partial(self.network.listen, process=process),
-            port=8090 + node,
             journal=MemoryJournal(clock),
             limits=self.limits,
             clock=clock,
@@ -625,7 +624,6 @@ class Cluster:
         coordinator = Coordinator(
             cluster=self.identity.cluster,
             directory=self.directory("coordinator", process, clock),
-            node_ports={node: 8090 + node for node in self.identity.members},
             clock=HybridClock(self.wall),
             wall=self.wall,
             seal=TokenSeal(self.identity.secret, self.identity.cluster),
@@ -660,9 +658,8 @@ class Cluster:
             self.identity,
             role=role,
             node=node,
-            host="memory",
-            connect=partial(self.network.connect, process),
-            ports=self._ports,
+            addresses=self._addresses,
+            connect=lambda _, port: self.network.connect(process, port),
             nonce=self._nonce,
             limits=self.limits,
             clock=clock,
