@@ -171,10 +171,12 @@ class Replica:
         # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
         self._awaits_members = bool(self._peers)
         self._draining = False
-        # While a copy is loaded, and until its end is covered, the ledger holds parts of batches.
+        # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
         self._copy_wanted = False
+        # Who gave the part of a copy that was loaded: only more of the same makes the ledger whole.
+        self._torn: int | None = None
         self._hold = Position()
         self._effects: list[Effect] = []
 
@@ -195,12 +197,11 @@ class Replica:
         """
         A connection is gone.
         """
-        self._channels.pop(channel, None)
+        gone = self._channels.pop(channel, None)
         self._waiting = [each for each in self._waiting if each.channel != channel]
         self._relays = {node: via for node, via in self._relays.items() if via != channel}
-        if self._copy_from == channel:
-            self._copy_from = self._copy_begin = None
-            self._say("warn", "a copy of the ledger broke off; another one will be taken")
+        if gone is not None and self._copy_from == channel:
+            self._copy_broke_off(gone.peer)
         self._choose_relays()
         return self._take()
 
@@ -232,14 +233,10 @@ class Replica:
             case wire.Unfollow():
                 self._channels[channel].sends.pop(message.node, None)
             case wire.Gap():
-                self._copy_wanted = True
-                self._want_copy(channel)
+                self._meet_gap(channel, message)
             case wire.Copy():
-                if self._copy_wanted:
-                    self._effects.append(Cut(channel, "this node is taking a copy itself"))
-                else:
-                    self._channels[channel].copy = self._copy_out()
-                    self._effects.append(Offer(channel))
+                self._channels[channel].copy = self._copy_out()
+                self._effects.append(Offer(channel))
             case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
                 self._copy_in(channel, message)
             case wire.Farewell():
@@ -453,7 +450,7 @@ class Replica:
         return self._exact() and self.applied.covers(question.required)
 
     def _exact(self) -> bool:
-        return not self._copy_wanted and self.applied.covers(self._hold)
+        return self.applied.covers(self._hold)
 
     def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
         able = self._can_answer(question)
@@ -597,8 +594,16 @@ class Replica:
         if there.calls and not there.following:
             there.following = True
             self._follow(channel, report.node)
-        if self._copy_wanted and not self.applied.covers(report.applied):
+        if self._copy_wanted and (report.node == self._torn or not self.applied.covers(report.applied)):
             self._want_copy(channel)
+        if (
+            self._copy_wanted
+            and self._copy_from is None
+            and all(self.applied.covers(each.applied) for each in self._reports.values())
+        ):
+            # What was missing came another way.
+            self._copy_wanted = False
+            self._follow_anew()
         self._choose_relays()
         self._fold()
         self._progress()
@@ -670,6 +675,28 @@ class Replica:
 
     # Copies of the ledger
 
+    def _meet_gap(self, channel: int, gap: wire.Gap) -> None:
+        peer = self._channels[channel].peer.node
+        report = self._reports.get(peer) if peer is not None else None
+        if report is not None and self.applied.covers(report.applied):
+            # It answers what was asked before a copy from another peer brought all that.
+            self._follow(channel, gap.node)
+        else:
+            self._copy_wanted = True
+            self._want_copy(channel)
+
+    def _copy_broke_off(self, giver: Peer) -> None:
+        if self._copy_begin is not None:
+            self._torn = giver.node
+            self._say("warn", "a copy of the ledger broke off; another one will be taken")
+        self._copy_from = self._copy_begin = None
+        if self._torn is None:
+            # It was refused. Whoever else has too short a log will say so again; if nobody does, none is
+            # needed: nodes that all want a copy would refuse each other for ever.
+            self._copy_wanted = False
+            for peer, via in self._sources().items():
+                self._follow(via, peer)
+
     def _want_copy(self, channel: int) -> None:
         if self._copy_from is None and self._channels[channel].calls:
             self._copy_from = channel
@@ -678,9 +705,15 @@ class Replica:
     def _copy_out(self) -> Iterator[wire.Message]:
         yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
         for ids, stamps, tenants in self.ledger.pieces(self._limits.piece):
-            yield wire.CopyPiece(ids, stamps, tenants)
+            yield wire.CopyPiece(ids, stamps, tenants, self._within())
+        yield wire.CopyEnd(self._within(), self.stamp)
+
+    def _within(self) -> Position:
+        """
+        A position that covers whatever is in the ledger.
+        """
         # What a copy of our own brought along may be beyond what we have applied.
-        yield wire.CopyEnd(self.applied.join(self._hold), self.stamp)
+        return self.applied.join(self._hold)
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
         if channel != self._copy_from:
@@ -694,9 +727,11 @@ class Replica:
             raise MalformedMessage("a copy without its beginning")
         if isinstance(message, wire.CopyPiece):
             self.ledger.merge(message.ids, message.stamps, message.tenants)
+            # Not only at the end: the copy may break off, and what came of it stays in the ledger.
+            self._hold = self._hold.join(message.position)
             self._append(_Unsynced(wire.encode(message)))
             return
-        self._copy_from = self._copy_begin = None
+        self._copy_from = self._copy_begin = self._torn = None
         self._copy_wanted = False
         self.stamp = max(self.stamp, message.stamp)
         self._hold = self._hold.join(message.position)
@@ -707,10 +742,13 @@ class Replica:
         self._lost.update(begin.lost)
         self._append(_Unsynced(wire.encode(message), covers=begin.position))
         self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
+        self._follow_anew()
+        self._progress()
+
+    def _follow_anew(self) -> None:
         self._relays.clear()
         for peer, via in self._sources().items():
             self._follow(via, peer)
-        self._progress()
 
     # Output
 
