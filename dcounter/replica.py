@@ -175,8 +175,6 @@ class Replica:
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
         self._copy_wanted = False
-        # Who gave the part of a copy that was loaded: only more of the same makes the ledger whole.
-        self._torn: int | None = None
         self._hold = Position()
         self._effects: list[Effect] = []
 
@@ -197,11 +195,12 @@ class Replica:
         """
         A connection is gone.
         """
-        gone = self._channels.pop(channel, None)
+        self._channels.pop(channel, None)
         self._waiting = [each for each in self._waiting if each.channel != channel]
         self._relays = {node: via for node, via in self._relays.items() if via != channel}
-        if gone is not None and self._copy_from == channel:
-            self._copy_broke_off(gone.peer)
+        if self._copy_from == channel:
+            self._copy_from = self._copy_begin = None
+            self._say("warn", "a copy of the ledger broke off; another one will be taken")
         self._choose_relays()
         return self._take()
 
@@ -233,7 +232,8 @@ class Replica:
             case wire.Unfollow():
                 self._channels[channel].sends.pop(message.node, None)
             case wire.Gap():
-                self._meet_gap(channel, message)
+                self._copy_wanted = True
+                self._want_copy(channel)
             case wire.Copy():
                 self._channels[channel].copy = self._copy_out()
                 self._effects.append(Offer(channel))
@@ -594,7 +594,7 @@ class Replica:
         if there.calls and not there.following:
             there.following = True
             self._follow(channel, report.node)
-        if self._copy_wanted and (report.node == self._torn or not self.applied.covers(report.applied)):
+        if self._copy_wanted and not self.applied.covers(report.applied):
             self._want_copy(channel)
         if (
             self._copy_wanted
@@ -675,28 +675,6 @@ class Replica:
 
     # Copies of the ledger
 
-    def _meet_gap(self, channel: int, gap: wire.Gap) -> None:
-        peer = self._channels[channel].peer.node
-        report = self._reports.get(peer) if peer is not None else None
-        if report is not None and self.applied.covers(report.applied):
-            # It answers what was asked before a copy from another peer brought all that.
-            self._follow(channel, gap.node)
-        else:
-            self._copy_wanted = True
-            self._want_copy(channel)
-
-    def _copy_broke_off(self, giver: Peer) -> None:
-        if self._copy_begin is not None:
-            self._torn = giver.node
-            self._say("warn", "a copy of the ledger broke off; another one will be taken")
-        self._copy_from = self._copy_begin = None
-        if self._torn is None:
-            # It was refused. Whoever else has too short a log will say so again; if nobody does, none is
-            # needed: nodes that all want a copy would refuse each other for ever.
-            self._copy_wanted = False
-            for peer, via in self._sources().items():
-                self._follow(via, peer)
-
     def _want_copy(self, channel: int) -> None:
         if self._copy_from is None and self._channels[channel].calls:
             self._copy_from = channel
@@ -731,7 +709,7 @@ class Replica:
             self._hold = self._hold.join(message.position)
             self._append(_Unsynced(wire.encode(message)))
             return
-        self._copy_from = self._copy_begin = self._torn = None
+        self._copy_from = self._copy_begin = None
         self._copy_wanted = False
         self.stamp = max(self.stamp, message.stamp)
         self._hold = self._hold.join(message.position)
