@@ -287,13 +287,13 @@ class Replica:
             for run, number in mine.runs.items():
                 if sent.get(run, 0) >= number:
                     continue
-                if not self._log.reaches(node, run, sent.get(run, 0)):
+                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
+                if not lines:
+                    # It was cut, or a copy left it short.
                     del there.sends[node]
                     return [wire.encode(wire.Gap(node))]
-                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
-                if lines:
-                    sent[run] = sent.get(run, 0) + len(lines)
-                    return lines
+                sent[run] = sent.get(run, 0) + len(lines)
+                return lines
         return []
 
     def tick(self, now: float) -> list[Effect]:
