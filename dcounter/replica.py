@@ -551,7 +551,7 @@ class Replica:
         found = set()
         for peer in sources:
             for run, number in self._reports[peer].applied.of(node).runs.items():
-                if number <= mine.number(run) or run == self.run:
+                if number <= mine.number(run) or (node, run) == (self.node, self.run):
                     continue
                 if origin is not None:
                     has = origin.applied.number(node, run)
