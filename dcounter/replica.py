@@ -87,6 +87,7 @@ class _Channel:
 
     :ivar calls: we made the connection, so we follow whom we reached.
     :ivar following: we follow it.
+    :ivar report: what it said last on this connection; before that it may have been somebody else.
     :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
     :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
     :ivar copy: the rest of a copy of our ledger that is being sent.
@@ -96,6 +97,7 @@ class _Channel:
     calls: bool
     heard: float
     following: bool = False
+    report: Report | None = None
     sends: dict[int, dict[int, int]] = field(default_factory=dict)
     asked: dict[int, tuple[int, int]] = field(default_factory=dict)
     copy: Iterator[wire.Message] | None = None
@@ -339,9 +341,9 @@ class Replica:
         """
         Whether every connected follower has all that this node has.
         """
-        there = {each.peer.node for each in self._channels.values()} - {None}
+        followers = [each for each in self._channels.values() if each.peer.node is not None]
         return not self._unsynced and all(
-            report.durable.covers(self.durable) for node, report in self._reports.items() if node in there
+            each.report is not None and each.report.durable.covers(self.durable) for each in followers
         )
 
     def refuses(self) -> str | None:
@@ -570,7 +572,7 @@ class Replica:
         there = self._channels[channel]
         if there.peer.node != report.node:
             raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
-        self._reports[report.node] = report
+        self._reports[report.node] = there.report = report
         self.stamp = max(self.stamp, report.stamp)
         for node, openings in report.openings.items():
             for opening in openings:
