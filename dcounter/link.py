@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
@@ -42,6 +42,11 @@ Longest line (bytes) of a stranger: the handshake of a thousand members fits.
 _LINGER = 1.0
 """
 Time (s) in which the other end may read why it is cut off.
+"""
+
+_KNOCKS = 16
+"""
+Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
 """
 
 Connect = Callable[[int], IStreamClientEndpoint]
@@ -209,6 +214,9 @@ class _Call(Conversation):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        # A node would answer at once: what is silent for so long is none, or as good as gone.
+        wait = min(self._limits.handshake, self._limits.suspicion)
+        self._start_timeout(wait, lambda: self.close("no answer to the handshake in time"))
         self.send(self._caller.hello)
 
     def messageReceived(self, message: wire.Message) -> None:
@@ -333,13 +341,42 @@ class Directory:
         """
         return sorted({port, *self.ports}, key=lambda each: (each < port, each))
 
+    async def locate(self, node: int, port: int) -> int | None:
+        """
+        The port of the range where that node listens, looked for from `port` on; `None` if on none.
+
+        Some ports are asked at once: strangers that listen there and say nothing must not hold it up.
+        """
+        ports = iter(self.ports_from(port))
+        found: Deferred[int | None] = Deferred()
+
+        async def look() -> None:
+            for each in ports:
+                if await self.answers(node, each) and not found.called:
+                    found.callback(each)
+                if found.called:
+                    return
+
+        looking = [Deferred.fromCoroutine(look()) for _ in range(_KNOCKS)]
+        everybody = gatherResults(looking, consumeErrors=True)
+        everybody.addCallbacks(
+            lambda _: None if found.called else found.callback(None),
+            lambda why: None if found.called else found.errback(why.value.subFailure),
+        )
+        try:
+            return await found
+        finally:
+            everybody.cancel()
+
     async def answers(self, node: int, port: int) -> bool:
         """
         Whether that node listens on that port.
         """
         knock = _Knock(self.limits, self.clock, self.caller(node, probe=True))
+        factory = Factory.forProtocol(lambda: knock)
+        factory.noisy = False
         try:
-            await self._connect(port).connect(Factory.forProtocol(lambda: knock))
+            await self._connect(port).connect(factory)
         except ConnectError:
             return False
         return await knock.found
@@ -372,11 +409,11 @@ class _NodeEndpoint:
                 return await self._directory.endpoint(self.port).connect(factory)
             except ConnectError:
                 self.doubtful = True
-        for port in self._directory.ports_from(self.port):
-            if await self._directory.answers(self._node, port):
-                self.moved(port)
-                return await self._directory.endpoint(port).connect(factory)
-        raise ConnectError(string=f"node {self._node} answers on no port of its range")
+        port = await self._directory.locate(self._node, self.port)
+        if port is None:
+            raise ConnectError(string=f"node {self._node} answers on no port of its range")
+        self.moved(port)
+        return await self._directory.endpoint(port).connect(factory)
 
     def moved(self, port: int) -> None:
         """
