@@ -40,14 +40,14 @@ _HANDSHAKE_LINE = 8 * 1024
 Longest line (bytes) of a stranger: the handshake of a thousand members fits.
 """
 
-_PORTS_AT_ONCE = 10
-"""
-Ports of its range that are asked at once whether a node listens there.
-"""
-
 _LINGER = 1.0
 """
 Time (s) in which the other end may read why it is cut off.
+"""
+
+_KNOCKS = 16
+"""
+Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
 """
 
 Connect = Callable[[str, int], IStreamClientEndpoint]
@@ -249,6 +249,9 @@ class _Call(Conversation):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        # A node would answer at once: what is silent for so long is none, or as good as gone.
+        wait = min(self._limits.handshake, self._limits.suspicion)
+        self._start_timeout(wait, lambda: self.close("no answer to the handshake in time"))
         self.send(self._caller.hello)
 
     def messageReceived(self, message: wire.Message) -> None:
@@ -326,16 +329,6 @@ class _Knock(_Call):
         self.close("no longer wanted")
 
 
-class _OnceFactory(Factory):
-    noisy = False
-
-    def __init__(self, protocol: TwistedProtocol) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
-        return self._protocol
-
-
 class Directory:
     """
     What a process needs to reach the nodes of its cluster, and to be recognised.
@@ -380,13 +373,42 @@ class Directory:
         role = "probe" if probe and self._node is not None else self._role
         return Caller(self._identity, role=role, node=self._node, to=to, nonce=self._nonce())
 
+    async def locate(self, node: int, port: int) -> int | None:
+        """
+        The port of the range where that node listens, looked for from `port` on; `None` if on none.
+
+        Some ports are asked at once: strangers that listen there and say nothing must not hold it up.
+        """
+        ports = iter(self.addresses[node].ports_from(port))
+        found: Deferred[int | None] = Deferred()
+
+        async def look() -> None:
+            for each in ports:
+                if await self.answers(node, each) and not found.called:
+                    found.callback(each)
+                if found.called:
+                    return
+
+        looking = [Deferred.fromCoroutine(look()) for _ in range(_KNOCKS)]
+        everybody = gatherResults(looking, consumeErrors=True)
+        everybody.addCallbacks(
+            lambda _: None if found.called else found.callback(None),
+            lambda why: None if found.called else found.errback(why.value.subFailure),
+        )
+        try:
+            return await found
+        finally:
+            everybody.cancel()
+
     async def answers(self, node: int, port: int) -> bool:
         """
         Whether that node listens on that port.
         """
         knock = _Knock(self.limits, self.clock, self.caller(node, probe=True))
+        factory = Factory.forProtocol(lambda: knock)
+        factory.noisy = False
         try:
-            await self.endpoint(node, port).connect(_OnceFactory(knock))
+            await self.endpoint(node, port).connect(factory)
         except ConnectError:
             return False
         return await knock.found
@@ -407,7 +429,6 @@ class _NodeEndpoint:
         self._address = directory.addresses[node]
         self.port = self._address.port
         self.doubtful = False
-        self._looked = 0
 
     def __repr__(self) -> str:
         return f"<node {self._node}, last seen on port {self.port}>"
@@ -421,23 +442,11 @@ class _NodeEndpoint:
                 return await self._directory.endpoint(self._node, self.port).connect(factory)
             except ConnectError:
                 self.doubtful = True
-        port = await self._look()
-        if port is not None:
-            self.moved(port)
-            return await self._directory.endpoint(self._node, port).connect(factory)
-        raise ConnectError(string=f"node {self._node} answers on no port of its range")
-
-    async def _look(self) -> int | None:
-        """
-        Ask who listens on some ports of the range, others each time; the likeliest ones always.
-        """
-        first, *others = self._address.ports_from(self.port)
-        self._looked %= max(1, len(others))
-        ports = [first, *others[self._looked : self._looked + _PORTS_AT_ONCE]]
-        self._looked += _PORTS_AT_ONCE
-        asking = [Deferred.fromCoroutine(self._directory.answers(self._node, port)) for port in ports]
-        found = await gatherResults(asking, consumeErrors=True)
-        return next((port for port, answers in zip(ports, found, strict=True) if answers), None)
+        port = await self._directory.locate(self._node, self.port)
+        if port is None:
+            raise ConnectError(string=f"node {self._node} answers on no port of its range")
+        self.moved(port)
+        return await self._directory.endpoint(self._node, port).connect(factory)
 
     def moved(self, port: int) -> None:
         """
@@ -445,7 +454,6 @@ class _NodeEndpoint:
         """
         self.port = port
         self.doubtful = False
-        self._looked = 0
 
 
 class Link(ClientService):

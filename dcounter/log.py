@@ -51,18 +51,15 @@ class Log:
             longest = max(self._runs.values(), key=lambda each: each.bytes)
             self.bytes -= longest.cut(longest.first)
 
-    def reaches(self, node: int, run: int, after: int) -> bool:
-        """
-        Whether the line that follows `after` is still there or yet to come.
-        """
-        kept = self._runs.get((node, run))
-        return kept is not None and kept.first <= after + 1 <= kept.first + len(kept.lines)
-
     def read(self, node: int, run: int, after: int, size: int) -> list[bytes]:
         """
         The lines that follow `after`, up to the one that makes it `size` bytes or more.
+
+        None if the first of them is not here.
         """
-        kept = self._runs[node, run]
+        kept = self._runs.get((node, run))
+        if kept is None or after + 1 < kept.first:
+            return []
         start = end = after + 1 - kept.first
         while end < len(kept.lines) and (end == start or size > 0):
             size -= len(kept.lines[end])

@@ -95,6 +95,7 @@ class _Channel:
 
     :ivar calls: we made the connection, so we follow whom we reached.
     :ivar following: we follow it.
+    :ivar report: what it said last on this connection; before that it may have been somebody else.
     :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
     :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
     :ivar copy: the rest of a copy of our ledger that is being sent.
@@ -104,6 +105,7 @@ class _Channel:
     calls: bool
     heard: float
     following: bool = False
+    report: Report | None = None
     sends: dict[int, dict[int, int]] = field(default_factory=dict)
     asked: dict[int, tuple[int, int]] = field(default_factory=dict)
     copy: Iterator[wire.Message] | None = None
@@ -189,7 +191,7 @@ class Replica:
         self._snapshot_needed = False
         self._snapshot_begin = _NOWHERE
         self._snapshot_end: Position | None = None
-        # While a copy is loaded, and until its end is covered, the ledger holds parts of batches.
+        # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
         self._copy_wanted = False
@@ -253,11 +255,8 @@ class Replica:
                 self._copy_wanted = True
                 self._want_copy(channel)
             case wire.Copy():
-                if self._copy_wanted:
-                    self._effects.append(Cut(channel, "this node is taking a copy itself"))
-                else:
-                    self._channels[channel].copy = self._copy_out()
-                    self._effects.append(Offer(channel))
+                self._channels[channel].copy = self._copy_out()
+                self._effects.append(Offer(channel))
             case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
                 self._copy_in(channel, message)
             case wire.Farewell():
@@ -388,6 +387,7 @@ class Replica:
                 self._copy_begin, self._copy_wanted = message, True
             case wire.CopyPiece():
                 self.ledger.merge(message.ids, message.stamps, message.tenants)
+                self._hold = self._hold.join(message.position)
             case wire.CopyEnd() if self._copy_begin is not None:
                 self._copied(self._copy_begin, message)
                 self._copy_begin = None
@@ -412,13 +412,13 @@ class Replica:
             for run, number in mine.runs.items():
                 if sent.get(run, 0) >= number:
                     continue
-                if not self._log.reaches(node, run, sent.get(run, 0)):
+                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
+                if not lines:
+                    # It was cut, or a copy left it short.
                     del there.sends[node]
                     return [wire.encode(wire.Gap(node))]
-                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
-                if lines:
-                    sent[run] = sent.get(run, 0) + len(lines)
-                    return lines
+                sent[run] = sent.get(run, 0) + len(lines)
+                return lines
         return []
 
     def tick(self, now: float) -> list[Effect]:
@@ -464,9 +464,9 @@ class Replica:
         """
         Whether every connected follower has all that this node has.
         """
-        there = {each.peer.node for each in self._channels.values()} - {None}
+        followers = [each for each in self._channels.values() if each.peer.node is not None]
         return not self._unsynced and all(
-            report.durable.covers(self.durable) for node, report in self._reports.items() if node in there
+            each.report is not None and each.report.durable.covers(self.durable) for each in followers
         )
 
     def refuses(self) -> str | None:
@@ -580,7 +580,7 @@ class Replica:
         return self._exact() and self.applied.covers(question.required)
 
     def _exact(self) -> bool:
-        return not self._copy_wanted and self.applied.covers(self._hold)
+        return self.applied.covers(self._hold)
 
     def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
         able = self._can_answer(question)
@@ -681,7 +681,7 @@ class Replica:
         found = set()
         for peer in sources:
             for run, number in self._reports[peer].applied.of(node).runs.items():
-                if number <= mine.number(run) or run == self.run:
+                if number <= mine.number(run) or (node, run) == (self.node, self.run):
                     continue
                 if origin is not None:
                     has = origin.applied.number(node, run)
@@ -700,7 +700,7 @@ class Replica:
         there = self._channels[channel]
         if there.peer.node != report.node:
             raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
-        self._reports[report.node] = report
+        self._reports[report.node] = there.report = report
         self.stamp = max(self.stamp, report.stamp)
         for node, openings in report.openings.items():
             for opening in openings:
@@ -726,6 +726,14 @@ class Replica:
             self._follow(channel, report.node)
         if self._copy_wanted and not self.applied.covers(report.applied):
             self._want_copy(channel)
+        if (
+            self._copy_wanted
+            and self._copy_from is None
+            and all(self.applied.covers(each.applied) for each in self._reports.values())
+        ):
+            # What was missing came another way.
+            self._copy_wanted = False
+            self._follow_anew()
         self._choose_relays()
         self._fold()
         self._progress()
@@ -805,9 +813,15 @@ class Replica:
     def _copy_out(self) -> Iterator[wire.Message]:
         yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
         for ids, stamps, tenants in self.ledger.pieces(self._limits.piece):
-            yield wire.CopyPiece(ids, stamps, tenants)
+            yield wire.CopyPiece(ids, stamps, tenants, self._within())
+        yield wire.CopyEnd(self._within(), self.stamp)
+
+    def _within(self) -> Position:
+        """
+        A position that covers whatever is in the ledger.
+        """
         # What a copy of our own brought along may be beyond what we have applied.
-        yield wire.CopyEnd(self.applied.join(self._hold), self.stamp)
+        return self.applied.join(self._hold)
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
         if channel != self._copy_from:
@@ -821,16 +835,21 @@ class Replica:
             raise MalformedMessage("a copy without its beginning")
         if isinstance(message, wire.CopyPiece):
             self.ledger.merge(message.ids, message.stamps, message.tenants)
+            # Not only at the end: the copy may break off, and what came of it stays in the ledger.
+            self._hold = self._hold.join(message.position)
             self._append(_Unsynced(Entry(wire.encode(message))))
             return
         self._copy_from = self._copy_begin = None
         self._copied(begin, message)
         self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
         self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
+        self._follow_anew()
+        self._progress()
+
+    def _follow_anew(self) -> None:
         self._relays.clear()
         for peer, via in self._sources().items():
             self._follow(via, peer)
-        self._progress()
 
     def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
         """

@@ -161,6 +161,8 @@ class MemoryTransport:
             self._producer.resumeProducing()
 
     def _close_when_delivered(self) -> None:
+        if not self.connected:
+            return
         if self._producer is not None:
             # As in Twisted: a registered producer keeps the connection.
             self._later(self._close_when_delivered)

@@ -341,11 +341,14 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin"):
 class CopyPiece(Struct, frozen=True, tag="copy_piece"):
     """
     Some entries of the ledger, as columns.
+
+    :ivar position: nothing in this piece lies beyond it.
     """
 
     ids: list[Int64]
     stamps: list[Stamp]
     tenants: list[Tenant | None]
+    position: Position
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.stamps) == len(self.tenants):

@@ -18,6 +18,13 @@ def _log(*lines: bytes, limit: int = 1_000, first: int = 1) -> Log:
     return log
 
 
+def _has(log: Log, node: int, run: int, after: int) -> bool:
+    """
+    Whether the line that follows is there.
+    """
+    return log.read(node, run, after, 1) != []
+
+
 def test_gives_what_follows() -> None:
     log = _log(b"a", b"b", b"c")
     assert log.read(NODE, RUN, 0, 1_000) == [b"a", b"b", b"c"]
@@ -33,17 +40,17 @@ def test_gives_at_least_one_line_and_stops_at_a_size(size: int, lines: int) -> N
     assert log.read(NODE, RUN, 0, size) == [b"aa", b"bb", b"cc"][:lines]
 
 
-def test_reaches_what_it_has_and_what_comes_next() -> None:
+def test_gives_nothing_that_it_does_not_have() -> None:
     log = _log(b"a", b"b", first=5)
-    assert [after for after in range(10) if log.reaches(NODE, RUN, after)] == [4, 5, 6]
-    assert not log.reaches(NODE, RUN + 1, 5)
-    assert not log.reaches(NODE + 1, RUN, 5)
+    assert [after for after in range(10) if _has(log, NODE, RUN, after)] == [4, 5]
+    assert not _has(log, NODE, RUN + 1, 5)
+    assert not _has(log, NODE + 1, RUN, 5)
 
 
 def test_a_record_that_does_not_follow_starts_its_run_anew() -> None:
     log = _log(b"a", b"b")
     log.append(NODE, RUN, 9, b"ccc")
-    assert [after for after in range(12) if log.reaches(NODE, RUN, after)] == [8, 9]
+    assert [after for after in range(12) if _has(log, NODE, RUN, after)] == [8]
     assert log.read(NODE, RUN, 8, 1_000) == [b"ccc"]
     assert log.bytes == 3
 
@@ -59,14 +66,13 @@ def test_is_cut_up_to_a_number() -> None:
     log = _log(b"a", b"bb", b"ccc")
     log.cut(NODE, RUN, 2)
     assert log.bytes == 3
-    assert not log.reaches(NODE, RUN, 1)
+    assert not _has(log, NODE, RUN, 1)
     assert log.read(NODE, RUN, 2, 1_000) == [b"ccc"]
     log.cut(NODE, RUN, 1)
     assert log.bytes == 3
     # Cut to its end it goes on where it was.
     log.cut(NODE, RUN, 99)
     assert log.bytes == 0
-    assert log.reaches(NODE, RUN, 3)
     log.append(NODE, RUN, 4, b"dddd")
     assert log.read(NODE, RUN, 3, 1_000) == [b"dddd"]
     log.cut(NODE, RUN + 1, 99)
@@ -78,7 +84,7 @@ def test_folding_forgets_older_runs_of_that_node_only() -> None:
     for node, run in [(0, 1), (0, 2), (0, 3), (1, 1)]:
         log.append(node, run, 1, b"x")
     log.fold(0, 3)
-    assert [key for key in [(0, 1), (0, 2), (0, 3), (1, 1)] if log.reaches(*key, 0)] == [(0, 3), (1, 1)]
+    assert [key for key in [(0, 1), (0, 2), (0, 3), (1, 1)] if _has(log, *key, 0)] == [(0, 3), (1, 1)]
     assert log.bytes == 2
 
 
@@ -88,8 +94,8 @@ def test_above_its_limit_the_oldest_lines_of_the_longest_run_go() -> None:
     for number in range(1, 4):
         log.append(1, 1, number, b"yyy")
     assert log.bytes == 9
-    assert log.reaches(0, 1, 0)
-    assert not log.reaches(1, 1, 0)
+    assert _has(log, 0, 1, 0)
+    assert not _has(log, 1, 1, 0)
     assert log.read(1, 1, 1, 1_000) == [b"yyy", b"yyy"]
 
 
@@ -97,8 +103,7 @@ def test_a_line_above_the_limit_is_not_kept() -> None:
     log = Log(10)
     log.append(0, 1, 1, b"xxx")
     log.append(1, 1, 1, b"y" * 11)
-    assert not log.reaches(1, 1, 0)
-    assert log.reaches(1, 1, 1)
+    assert not _has(log, 1, 1, 0)
     # Nor does it push out more than it must.
     assert log.bytes == 3
 
@@ -177,13 +182,14 @@ class Logs(RuleBasedStateMachine):
             return
         for key in [(node, run) for node in range(2) for run in range(1, 4)]:
             kept = self.runs.get(key)
-            first = None if kept is None else min(kept.lines, default=kept.end)
-            reached = [after for after in range(40) if self.log.reaches(*key, after)]
-            if kept is None or first is None:
-                assert reached == []
-            else:
-                assert reached == [after for after in range(40) if first - 1 <= after < kept.end]
-                assert self.log.read(*key, first - 1, 1_000) == list(kept.lines.values())
+            found = {after: self.log.read(*key, after, 1_000) for after in range(40)}
+            lines = {} if kept is None else kept.lines
+            assert found == {
+                after: [line for number, line in lines.items() if number > after]
+                if after + 1 in lines
+                else []
+                for after in range(40)
+            }
 
 
 TestLogs = Logs.TestCase

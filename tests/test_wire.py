@@ -50,7 +50,7 @@ raws = batches().map(lambda batch: Raw(wire.encode_batch(batch)))
 def copy_pieces(draw: st.DrawFn) -> wire.CopyPiece:
     rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
     ids, stamps, tenants = ([row[column] for row in rows] for column in range(3))
-    return wire.CopyPiece(ids, stamps, tenants)  # type: ignore[arg-type]
+    return wire.CopyPiece(ids, stamps, tenants, draw(strategies.any_positions))  # type: ignore[arg-type]
 
 
 requests = naturals
@@ -290,7 +290,7 @@ class TestBatches:
 
     @pytest.mark.parametrize("changes", [{"ids": [1, 2]}, {"stamps": [1, 2]}, {"tenants": [None, None]}])
     def test_pieces_of_a_copy_whose_columns_differ_are_refused(self, changes: dict[str, Any]) -> None:
-        good = {"type": "copy_piece", "ids": [1], "stamps": [1], "tenants": ["a"]}
+        good = {"type": "copy_piece", "ids": [1], "stamps": [1], "tenants": ["a"], "position": {}}
         wire.decode(json.dumps(good).encode())
 
         with pytest.raises(MalformedMessage):
