@@ -653,9 +653,7 @@ class Replica:
                     self._send(via, wire.Unfollow(node))
                     del self._relays[node]
                 continue
-            best = max(sources, key=lambda peer: self._ahead(peer, lacking), default=None)
-            if best is None or self._ahead(best, lacking) == 0:
-                continue
+            best = max(sources, key=lambda peer: self._ahead(peer, lacking))
             if via != sources[best]:
                 if via is not None:
                     self._send(via, wire.Unfollow(node))

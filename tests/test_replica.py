@@ -19,7 +19,7 @@ from dcounter.limits import Limits
 from dcounter.position import LostRun, NodePosition, Position
 from dcounter.replica import Append, Cut, Effect, Offer, Replica, Send
 from dcounter.wire import Opening, Record, Report
-from tests.replicas import COORDINATOR, WALL, End, World, limits, ready, store
+from tests.replicas import WALL, End, World, limits, ready, store
 
 
 def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[wire.Message]:
@@ -908,3 +908,367 @@ class TestStrangers:
         assert alone.hears(1, store(1, [1])) == []
         # To be gone twice is no harm.
         assert alone.replica.disconnected(1) == []
+
+
+class TestCopies:
+    """
+    Node 0 holds more than its log: whoever comes back to it takes a copy of its ledger.
+    """
+
+    ITEMS = 40
+
+    def _apart(self, nodes: int = 2) -> tuple[World, End]:
+        world = ready(nodes, limits=limits(log=600, piece=7))
+        caller = world.coordinator(0)
+        for peer in range(1, nodes):
+            world.part(0, peer)
+        for item in range(self.ITEMS):
+            world.store(caller, item, tenant=f"t{item % 3}", base=1_000 + item)
+        world.sync(0)
+        return world, caller
+
+    def _copying(self, world: World, follower: int = 1, giver: int = 0) -> tuple[End, End]:
+        """
+        Connect a node to another one, until the copy is about to begin.
+        """
+        near = world.connect(follower, giver)
+        far = near.other
+        assert far is not None
+        gap: list[bytes] = []
+        while not gap:
+            while world.deliver(far) or world.deliver(near):
+                pass
+            gap = world.replicas[giver].stream(far.channel)
+        assert gap == [wire.encode(wire.Gap(giver))]
+        world.put(far.channel, gap[0])
+        while world.deliver(near) or world.deliver(far):
+            pass
+        return near, far
+
+    def test_a_gap_is_answered_by_taking_a_copy(self) -> None:
+        world, _ = self._apart()
+        world.connect_all()
+        world.settle()
+        assert len(world.digests()) == 1
+        assert world.replicas[0].applied == world.replicas[1].applied == world.replicas[1].durable
+        assert ("info", f"took a copy of the ledger: {self.ITEMS} items") in world.notices[1]
+
+    def test_it_has_a_beginning_pieces_and_an_end(self) -> None:
+        world, caller = self._apart()
+        _, far = self._copying(world)
+        position = world.replicas[0].applied
+        messages = []
+        while lines := world.replicas[0].stream(far.channel):
+            messages += [wire.decode(line) for line in lines]
+            if len(messages) == 3:
+                # What is stored meanwhile is in a later piece or comes as a record.
+                world.store(caller, 99, tenant="late")
+                world.sync(0)
+        kinds = [type(message) for message in messages]
+        assert kinds == [wire.CopyBegin, *[wire.CopyPiece] * 6, wire.CopyEnd]
+        begin, *pieces, end = messages
+        assert isinstance(begin, wire.CopyBegin)
+        assert isinstance(end, wire.CopyEnd)
+        assert begin.position == position
+        assert end.position == world.replicas[0].applied != position
+        assert all(isinstance(piece, wire.CopyPiece) and len(piece.ids) <= 7 for piece in pieces)
+
+        ledger = Ledger()
+        for piece in pieces:
+            assert isinstance(piece, wire.CopyPiece)
+            ledger.merge(piece.ids, piece.stamps, piece.tenants)
+        assert ledger.digest() == world.replicas[0].ledger.digest()
+
+    def test_no_exact_count_before_what_pieces_brought_along_is_covered(self) -> None:
+        world, caller = self._apart()
+        near, far = self._copying(world)
+        before = world.replicas[0].applied
+        asking = world.coordinator(1)
+        held = world.replicas[1].applied
+
+        for _ in range(2):
+            assert world.stream(far)
+        # Stored after the beginning, but it is in a piece.
+        world.store(caller, 1_000, tenant="late", base=10**6)
+        world.sync(0)
+        while world.stream(far):
+            pass
+        late = [line for line in near.lines if b'"record"' in line]
+        copy = [line for line in near.lines if b'"copy_' in line]
+        assert b'"late"' in b"".join(copy)
+        near.lines.clear()
+
+        def counted(required: Position) -> wire.Counted:
+            [message] = _sent(
+                world.replicas[1].receive(asking.other.channel, wire.Count(1, ["late"], required), 0.0)  # type: ignore[union-attr]
+            )
+            assert isinstance(message, wire.Counted)
+            return message
+
+        for line in copy:
+            assert counted(held).complete == (line in copy[:2]), "inexact as soon as a piece was loaded"
+            near.lines.append(line)
+            world.deliver(near)
+        # All of the copy is there, its beginning is applied, its end is not covered.
+        assert world.replicas[1].applied == before
+        assert counted(before) == wire.Counted(1, [1], False, before, world.replicas[1].stamp)
+        # The record that is missing makes it whole.
+        assert late == []
+        world.settle()
+        after = world.replicas[0].applied
+        assert counted(after) == wire.Counted(1, [1], True, after, world.replicas[1].stamp)
+
+    def test_the_durable_position_jumps_when_all_of_it_is_synced(self) -> None:
+        world, _ = self._apart()
+        _, far = self._copying(world)
+        position = world.replicas[0].applied
+        while world.stream(far):
+            pass
+        for _ in range(5):
+            world.turn(but={1})
+        replica = world.replicas[1]
+        assert replica.applied == position
+        assert replica.durable == Position()
+        lines = len(world.unsynced[1])
+        assert lines == 8
+        world.sync(1, lines - 1)
+        assert replica.durable == Position()
+        world.sync(1, 1)
+        assert replica.durable == position
+
+    def test_a_broken_off_copy_is_taken_again(self) -> None:
+        world, _ = self._apart()
+        near, far = self._copying(world)
+        for _ in range(3):
+            world.stream(far)
+        world.turn()
+        assert 0 < len(world.replicas[1].ledger) < self.ITEMS
+        world.break_off(near)
+        assert ("warn", "a copy of the ledger broke off; another one will be taken") in world.notices[1]
+        world.connect_all()
+        world.settle()
+        assert len(world.digests()) == 1
+        assert world.replicas[1].applied == world.replicas[0].applied
+
+    def test_a_broken_off_copy_is_taken_from_another_peer(self) -> None:
+        world, _ = self._apart(3)
+        world.connect(2, 0)
+        world.part(1, 2)
+        world.settle()
+        assert len(world.replicas[2].ledger) == self.ITEMS
+        _, far = self._copying(world)
+        for _ in range(3):
+            world.stream(far)
+        world.turn()
+        world.stop(0)
+        world.connect_all()
+        world.settle()
+        assert len(world.digests()) == 1
+        assert len(world.replicas[1].ledger) == self.ITEMS
+
+    def test_two_nodes_may_need_each_others_copy(self) -> None:
+        world, _ = self._apart(2)
+        caller = world.coordinator(1)
+        for item in range(100, 140):
+            world.store(caller, item)
+        world.settle()
+        world.connect_all()
+        world.settle()
+        assert len(world.digests()) == 1
+        assert world.replicas[0].applied == world.replicas[1].applied
+
+    def test_three_nodes_may_need_copies_in_a_circle(self) -> None:
+        world, _ = self._apart(3)
+        world.part(1, 2)
+        for node in (1, 2):
+            caller = world.coordinator(node)
+            for item in range(100 * node, 100 * node + 40):
+                world.store(caller, item)
+        world.settle()
+        for caller_, callee in [(0, 1), (1, 2), (2, 0)]:
+            world.connect(caller_, callee)
+        world.settle()
+        world.connect_all()
+        world.settle()
+        assert len(world.digests()) == 1
+        required = world.replicas[0].applied
+        for node in world.members:
+            end = world.coordinator(node)
+            world.say(end, wire.Count(1, ["t"], required))
+            world.settle(rounds=1)
+            [answer] = _answers(end)
+            assert isinstance(answer, wire.Counted)
+            assert (answer.counts, answer.complete) == ([80], True)
+
+    def test_a_node_that_needs_one_no_more_goes_on_without(self) -> None:
+        # Node 0 told of a gap and died before its copy began. All that the others have comes as records.
+        world, _ = self._apart(3)
+        near, _ = self._copying(world)
+        assert wire.Copy() in _sent(world.trace[1], near.channel)
+        world.stop(0)
+        world.store(world.coordinator(2), 500)
+        world.settle()
+        assert world.replicas[1].applied.covers(world.replicas[2].applied)
+
+    def test_pieces_without_a_beginning_are_refused(self) -> None:
+        for message in (wire.CopyPiece([], [], [], Position()), wire.CopyEnd(Position(), 0)):
+            alone = Alone()
+            alone.connected(1, 1)
+            alone.hears(1, _report(1, _at((1, 1, 5))))
+            assert _sent(alone.hears(1, wire.Gap(1))) == [wire.Copy()]
+            with pytest.raises(MalformedMessage, match="a copy without its beginning"):
+                alone.hears(1, message)
+
+    def test_one_copy_at_a_time(self) -> None:
+        alone = Alone(range(3))
+        for peer in (1, 2):
+            alone.connected(peer, peer)
+            alone.hears(peer, _report(peer, _at((peer, 1, 5))))
+        assert _sent(alone.hears(1, wire.Gap(1))) == [wire.Copy()]
+        assert _sent(alone.hears(2, wire.Gap(2))) == []
+
+    def test_it_brings_what_is_known_of_runs_and_losses(self) -> None:
+        alone = Alone(range(3))
+        alone.connected(1, 1)
+        alone.hears(1, _report(1, _at((1, 1, 5))))
+        alone.hears(1, wire.Gap(1))
+        lost = LostRun(2, 1, 1, 2)
+        opening = Opening(3, 2, 1)
+        alone.hears(1, wire.CopyBegin(_at((2, 3, 1)), {2: [opening]}, [lost]))
+        alone.hears(1, wire.CopyEnd(_at((2, 3, 1)), 88))
+        report = alone.replica.report()
+        assert (report.lost, report.openings, report.stamp) == ([lost], {2: [opening]}, 88)
+
+
+# At random
+
+
+class Chaos:
+    """
+    Whatever may happen to replicas, from one seed: stores, deliveries in any order over the connections,
+    connections that break and are made again, logs asked for twice, journals that lag, restarts after a
+    drain.
+    """
+
+    def __init__(self, seed: int, nodes: int, log: int) -> None:
+        self.random = random.Random(seed)
+        self.world = World(nodes, limits=limits(log=log, piece=3, stream=400))
+        self.model: dict[int, tuple[int, str | None]] = {}
+        self.stamp = 10_000
+        self.callers: dict[int, End] = {}
+        self.world.connect_all()
+        self.world.settle()
+
+    def store(self) -> None:
+        node = self.random.choice(list(self.world.replicas))
+        if self.world.replicas[node].refuses() is not None:
+            return
+        ids = [self.random.randrange(12) for _ in range(self.random.randint(1, 4))]
+        tenants = [self.random.choice(["a", "b", "c", None]) for _ in ids]
+        stamps = [self.stamp + self.random.randint(-20, 20) for _ in ids]
+        self.stamp += 5
+        batch = wire.Batch([len(ids)], ids, tenants, stamps=stamps)
+        end = self.callers.get(node)
+        if end is None or end.channel not in self.world.ends:
+            end = self.callers[node] = self.world.coordinator(node)
+        self.world.say(end, wire.Store(1, Raw(wire.encode_batch(batch))))
+        for item, tenant, stamp in zip(ids, tenants, stamps, strict=True):
+            entry = (stamp, tenant)
+            known = self.model.get(item)
+            if known is None or (entry[0], entry[1] or "") > (known[0], known[1] or ""):
+                self.model[item] = entry
+
+    def deliver(self) -> None:
+        ends = [end for end in self.world.ends.values() if end.lines]
+        if ends:
+            end = self.random.choice(ends)
+            for _ in range(self.random.randint(1, 5)):
+                if end.channel in self.world.ends:
+                    self.world.deliver(end)
+
+    def stream(self) -> None:
+        ends = [end for end in self.world.ends.values() if end.offered]
+        if ends:
+            self.world.stream(self.random.choice(ends))
+
+    def sync(self) -> None:
+        node = self.random.choice(list(self.world.replicas))
+        self.world.sync(node, self.random.randint(0, len(self.world.unsynced[node])))
+
+    def part(self) -> None:
+        ends = [end for end in self.world.ends.values() if end.calls]
+        if ends:
+            self.world.break_off(self.random.choice(ends))
+
+    def connect(self) -> None:
+        caller, callee = self.random.sample(list(self.world.replicas), 2)
+        if not self.world.between(caller, callee):
+            self.world.connect(caller, callee)
+
+    def follow_again(self) -> None:
+        calls = [end for end in self.world.ends.values() if end.calls and end.at in self.world.replicas]
+        if calls:
+            end = self.random.choice(calls)
+            node = self.random.choice(list(self.world.members))
+            self.world.put(end.channel, wire.encode(wire.Follow(node, NodePosition())))
+
+    def tick(self) -> None:
+        self.world.tick(self.random.choice([0.05, 0.2, 0.4]))
+
+    def restart(self) -> None:
+        """
+        As `restart` of the supervisor does: hand over everything first.
+        """
+        node = self.random.choice(list(self.world.replicas))
+        self.world.perform(node, self.world.replicas[node].drain())
+        self.rest()
+        assert self.world.replicas[node].drained()
+        self.world.stop(node)
+        self.world.start(node)
+        self.world.connect_all()
+
+    def run(self, steps: int) -> None:
+        frequent: list[Callable[[], None]] = [self.store, self.deliver, self.deliver, self.stream, self.sync]
+        rare: list[Callable[[], None]] = [self.part, self.connect, self.follow_again, self.tick]
+        for _ in range(steps):
+            chance = self.random.random()
+            if chance < 0.02:
+                self.restart()
+            else:
+                self.random.choice(rare if chance < 0.2 else frequent)()
+        self.rest()
+
+    def rest(self) -> None:
+        """
+        All links are made again, and whatever is under way arrives.
+        """
+        for _ in range(6):
+            self.world.connect_all()
+            self.world.settle(rounds=1)
+
+    def check(self) -> None:
+        replicas = list(self.world.replicas.values())
+        assert {replica.refuses() for replica in replicas} == {None}
+        assert len(self.world.digests()) == 1
+        for replica in replicas:
+            assert replica.applied == replicas[0].applied == replica.durable
+            assert replica.report().lost == replicas[0].report().lost
+            for tenant in "abc":
+                owned = sum(owner == tenant for _, owner in self.model.values())
+                end = self.world.coordinator(replica.node)
+                self.world.say(end, wire.Count(1, [tenant], replicas[0].applied))
+                self.world.turn()
+                [answer] = _answers(end)
+                assert isinstance(answer, wire.Counted)
+                assert (answer.counts, answer.complete) == ([owned], True)
+            for item, (stamp, owner) in self.model.items():
+                entry = replica.ledger.get(item)
+                assert entry is not None
+                assert (entry.stamp, entry.tenant) == (stamp, owner)
+
+
+@given(seed=st.integers(0, 2**32), nodes=st.integers(2, 4), log=st.sampled_from([300, 1_500, 10**6]))
+def test_at_rest_all_replicas_hold_the_same(seed: int, nodes: int, log: int) -> None:
+    chaos = Chaos(seed, nodes, log)
+    chaos.run(150)
+    chaos.check()

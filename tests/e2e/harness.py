@@ -254,6 +254,16 @@ class Client:
 
         return await eventually(equal, what=f"{items if items is not None else 'the same'} items everywhere")
 
+    async def until_at_work(self) -> None:
+        """
+        Wait until every node is up and takes writes, whatever is on its way to it.
+        """
+
+        async def well() -> bool:
+            return all(each["state"] == "up" and not each["refuses"] for each in await self.nodes())
+
+        await eventually(well, what="all nodes at work")
+
     async def until_primary(self, node: int) -> None:
         """
         Make a node the primary by restarting all others; they are full again afterwards.

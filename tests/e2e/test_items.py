@@ -4,7 +4,7 @@ What the original promised of storing and counting (S3 to S6 and S9 to S11), ove
 
 import json
 import random
-import socket
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ import pytest
 import pytest_twisted
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import Client, Daemon, Json, Ports, Raw, eventually, items, together
+from tests.e2e.harness import Client, Daemon, Json, Raw, eventually, items, together
 from tests.e2e.sockets import listener
 
 SECOND = 1_000_000_000
@@ -158,55 +158,52 @@ async def test_s05_after_ack_all_every_node_has_it_durably(start_daemon: StartDa
 
 
 @contextmanager
-def highest_ports() -> Iterator[Ports]:
+def no_more_sockets(daemon: Daemon, from_fd: int) -> Iterator[None]:
     """
-    The last four ports there are: no node can move to another one when its own is taken.
+    Let a daemon open no descriptor from that number on, nor any other if those below are taken.
     """
-    with socket.socket(socket.AF_UNIX) as only_one:
-        # Whoever else runs this very test on this machine fails here, rather than somewhere deep.
-        only_one.bind(b"\0dcounter-e2e-highest-ports")
-        ports = Ports(range(65_532, 65_536))
-        try:
-            yield ports
-        finally:
-            ports.release()
+    limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (from_fd, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
 
 
 @pytest_twisted.ensureDeferred
 async def test_s05_only_who_asks_for_it_waits_for_a_node_that_is_away(start_daemon: StartDaemon) -> None:
-    with highest_ports() as ports:
-        daemon = await start_daemon(ports=ports)
-        # It ends up with no port at all, which it may well complain of.
-        daemon.expected += ["node 3 did not start", "found no free port", "Traceback"]
-        client = daemon.client()
-        await client.store(items(range(100), "s05"), ack="all")
-        with listener(daemon.pid, ports.nodes[3]).take():
-            await client.restart(3)
-
-            async def away() -> bool:
-                return (await client.nodes())[3]["state"] != "up" and "did not start" in daemon.log
-
-            await eventually(away)
-            for number, ack in enumerate(["node", "primary", "majority"]):
-                started = time.monotonic()
-                content = await client.store(items(range(100, 200 + number), "s05"), ack=ack)
-                assert content["ack"] == ack
-                # The deadline of a request is 5 s.
-                assert time.monotonic() - started < 2
-                assert await client.count_now("s05") == 200 + number
-            refused = await client.post(items(range(300), "s05"), ack="all")
-            assert refused.status == 504
-            assert refused.content["code"] == "ack_not_reached"
-            assert refused.content["reached"] == "majority"
-            assert refused.content["outcome"] == "stored"
-            # It is stored all the same, and a caller may wait for it.
-            after = await client.ask_count("s05", after=refused.content["position"])
-            assert after.ok()["counter"] == 300
+    daemon = await start_daemon()
+    # Node 3 will find no port at all, which it may well complain of.
+    daemon.expected += ["node 3 did not start", "found no free port", "Traceback"]
+    client = daemon.client()
+    await client.store(items(range(100), "s05"), ack="all")
+    with no_more_sockets(daemon, listener(daemon.pid, daemon.ports.nodes[3]).fd):
         await client.restart(3)
-        await client.until_equal(300)
-        await client.store(items(range(301), "s05"), ack="all")
-        assert daemon.log.count("Traceback") == 1
-        await client.close()
+
+        async def away() -> bool:
+            return (await client.nodes())[3]["state"] != "up" and "node 3 did not start" in daemon.log
+
+        await eventually(away, what="node 3 away")
+        for number, ack in enumerate(["node", "primary", "majority"]):
+            started = time.monotonic()
+            content = await client.store(items(range(100, 200 + number), "s05"), ack=ack)
+            assert content["ack"] == ack
+            # The deadline of a request is 5 s.
+            assert time.monotonic() - started < 2
+            assert await client.count_now("s05") == 200 + number
+        refused = await client.post(items(range(300), "s05"), ack="all")
+        assert refused.status == 504
+        assert refused.content["code"] == "ack_not_reached"
+        assert refused.content["reached"] == "majority"
+        assert refused.content["outcome"] == "stored"
+        # It is stored all the same.
+        after = await client.ask_count("s05", after=refused.content["position"])
+        assert after.ok()["counter"] == 300
+    await client.restart(3)
+    await client.until_equal(300)
+    await client.store(items(range(301), "s05"), ack="all")
+    assert daemon.log.count("Traceback") == 1
+    await client.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -33,7 +33,8 @@ async def test_s01_busy_ports_are_passed_over(
     busy = [ports.nodes[each] for each in taken]
     others = [occupy(port) for port in busy]
     try:
-        daemon = await start_daemon(ports=ports)
+        # Whoever listens there says nothing: after a suspicion time-out that is not taken for a node.
+        daemon = await start_daemon("--suspicion=1", ports=ports)
         client = daemon.client()
         nodes = await client.nodes()
         chosen = {each["id"]: port_of(each) for each in nodes}
@@ -120,7 +121,7 @@ async def test_a_busy_http_port_ends_the_daemon(tmp_path: Path, ports: Ports) ->
         (["--suspicion=0"], "must be between 0.1 and 3600 seconds"),
         (["--max-body=12"], "must be at least 1024"),
         (["--colour=red"], "option --colour not recognized"),
-        (["stray"], "stray"),
+        (["stray"], "Wrong number of arguments"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -129,7 +130,7 @@ async def test_bad_options_are_refused_with_the_usage(
 ) -> None:
     ended = await run(tmp_path, "--in-memory", *options)
     assert ended.code == 1
-    assert "Usage: twistd [options] dcounter [options]" in ended.output or "Usage:" in ended.output
+    assert "Usage: twistd [options]" in ended.output
     assert "--node-port=" in ended.output
     assert complaint in ended.output.splitlines()[-1]
     assert "Traceback" not in ended.output
