@@ -27,10 +27,12 @@ from dcounter.errors import (
     InvalidPosition,
     LinkLost,
     MalformedMessage,
+    NodeIsUp,
     NotApplied,
     NotReplicated,
     OutcomeUnknown,
     PositionLost,
+    UnknownNode,
 )
 from dcounter.link import Directory, Link
 from dcounter.membership import Membership
@@ -202,6 +204,28 @@ class Coordinator(Service):
             exact=not missing,
             missing=missing,
         )
+
+    async def forget(self, node: int) -> None:
+        """
+        Give up a member for good.
+
+        :raises UnknownNode: it is none.
+        :raises NodeIsUp: it is connected.
+        :raises NotApplied: no other node could be told.
+        """
+        if node not in self._links:
+            raise UnknownNode(f"there is no node {node}, only nodes {sorted(self._links)}")
+        if self._membership.state(node) == "up":
+            raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
+        told = 0
+        for other in self._membership.up():
+            try:
+                await self._links[other].ask(lambda number: wire.Forget(number, node), wire.Awaited)
+            except LinkLost:
+                continue
+            told += 1
+        if not told:
+            raise NotApplied("no other node could be told", retry_after=1)
 
     # Storing
 
@@ -442,7 +466,13 @@ class Coordinator(Service):
             raise MalformedMessage(f"{type(message).__name__} was not expected")
         if message.port:
             link.moved(message.port)
-        for lost in self._membership.reported(message, self._time.seconds()):
+        lost_runs = self._membership.reported(message, self._time.seconds())
+        for node in self._membership.forgotten & self._links.keys():
+            _log.warn("node {node} was given up", node=node)
+            self._links.pop(node).stopService().addErrback(
+                lambda why: _log.failure("a link did not stop", why)
+            )
+        for lost in lost_runs:
             _log.error(
                 "lost: batches of node {node}'s run {run} after number {last}; no member has them",
                 node=lost.node,

@@ -205,6 +205,14 @@ class InvalidPosition(Refusal):
     code = "position_invalid"
 
 
+class NodeIsUp(Refusal):
+    """
+    A node that is connected is not given up.
+    """
+
+    code = "node_is_up"
+
+
 class PositionLost(Refusal):
     """
     A position token names items that the cluster has lost for good.

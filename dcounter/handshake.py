@@ -8,7 +8,7 @@ by a label, so that none can be sent back to its maker.
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,9 +85,13 @@ class Callee:
 
     :param run: its open run, 0 if it has none.
     :param nonce: random text, at least 32 characters.
+    :param forgotten: members that were given up.
     """
 
-    def __init__(self, identity: Identity, *, node: int, run: int, nonce: str) -> None:
+    def __init__(
+        self, identity: Identity, *, node: int, run: int, nonce: str, forgotten: Collection[int] = ()
+    ) -> None:
+        self._forgotten = forgotten
         self._identity = identity
         self._node = node
         self._run = run
@@ -113,6 +117,8 @@ class Callee:
             raise HandshakeRefused(f"a {hello.role} with node id {hello.node}")
         if hello.node is not None and hello.node not in mine.members:
             raise HandshakeRefused(f"node {hello.node} is no member")
+        if hello.node in self._forgotten:
+            raise HandshakeRefused(f"node {hello.node} was given up")
         self._hello = hello
         proof = _code("node", mine, hello, self._node, self._run, self._nonce)
         return Challenge(self._node, self._run, self._nonce, proof)

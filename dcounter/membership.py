@@ -53,6 +53,11 @@ class Membership:
         self._settled = False
         self.required = Position()
         self.lost: set[LostRun] = set()
+        self.forgotten: set[int] = set()
+
+    def _member(self, node: int) -> _Member:
+        # Of one that was given up nothing more is noted.
+        return self._members.get(node) or _Member()
 
     # What happened
 
@@ -60,7 +65,7 @@ class Membership:
         """
         A node is connected.
         """
-        member = self._members[node]
+        member = self._member(node)
         member.up = True
         member.since = member.heard = now
         member.told = _NOWHERE
@@ -69,7 +74,7 @@ class Membership:
         """
         A node is not connected any more, or silent for too long.
         """
-        self._members[node].up = False
+        self._member(node).up = False
 
     def reported(self, report: Report, now: float) -> list[LostRun]:
         """
@@ -77,6 +82,11 @@ class Membership:
 
         :returns: what is now known to be lost: it is required no longer.
         """
+        for node in report.forgotten:
+            self.forgotten.add(node)
+            self._members.pop(node, None)
+        if report.node not in self._members:
+            return []
         member = self._members[report.node]
         member.heard = now
         first = member.report is None
@@ -94,7 +104,7 @@ class Membership:
         """
         A node answered that it has applied this.
         """
-        member = self._members[node]
+        member = self._member(node)
         member.told = member.told.join(position)
 
     def silent(self, now: float) -> list[int]:
@@ -187,13 +197,13 @@ class Membership:
         """
         What a node said last; `None` if it has not been heard of.
         """
-        return self._members[node].report
+        return self._member(node).report
 
     def state(self, node: int) -> str:
         """
         `up`, `down` or `new` (never seen).
         """
-        member = self._members[node]
+        member = self._member(node)
         if member.report is None:
             return "new"
         return "up" if member.up else "down"
@@ -202,14 +212,14 @@ class Membership:
         """
         What a node's counts include, as far as is known.
         """
-        member = self._members[node]
+        member = self._member(node)
         return member.told if member.report is None else member.report.applied.join(member.told)
 
     def durable(self, node: int) -> Position:
         """
         What a node has journalled, as far as is known.
         """
-        report = self._members[node].report
+        report = self._member(node).report
         return Position() if report is None else report.durable
 
     def everything(self) -> Position:
@@ -251,15 +261,23 @@ class Membership:
             named = next((lost for lost in told if lost.takes(node, run, number)), None)
             if named is not None:
                 found.append(LostRun(node, run, named.last if named.run == run else 0, run + 1))
-            elif node in self._members:
+            else:
                 known = everything.number(node, run)
-                report = self._reported(node)
-                if number > known and report.run != run and report.refuses is None:
+                if number > known and self._came_back_without(node, run):
                     found.append(LostRun(node, run, known, run + 1))
         return found
 
+    def _came_back_without(self, node: int, run: int) -> bool:
+        """
+        Whether a node will not bring back a run: it is back with another one, or never comes back.
+        """
+        if node not in self._members:
+            return node in self.forgotten
+        report = self._reported(node)
+        return report.run != run and report.refuses is None
+
     def _reported(self, node: int) -> Report:
-        report = self._members[node].report
+        report = self._member(node).report
         assert report is not None
         return report
 

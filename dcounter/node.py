@@ -25,7 +25,7 @@ from dcounter.handshake import Callee, Identity, Peer
 from dcounter.journal import Journal
 from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
-from dcounter.replica import Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
+from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
 
 _log = Logger()
 
@@ -205,7 +205,8 @@ class Node(Service):
         self._journal.open(self)
         await self._listen_from(self._address.port)
         for link in self._links:
-            link.startService()
+            if link.node not in self.replica.forgotten:
+                link.startService()
         self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
             lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
         )
@@ -302,7 +303,13 @@ class Node(Service):
         """
         if len(self.conversations) >= self._limits.connections or not self.running:
             return None
-        callee = Callee(self._identity, node=self.node, run=self.replica.run, nonce=self._nonce())
+        callee = Callee(
+            self._identity,
+            node=self.node,
+            run=self.replica.run,
+            nonce=self._nonce(),
+            forgotten=self.replica.forgotten,
+        )
         return _Accepted(self, callee, self._limits, self._clock)
 
     def accepted(self, conversation: _Accepted, peer: Peer) -> int:
@@ -345,6 +352,12 @@ class Node(Service):
 
     def linkWritable(self, link: Link) -> None:
         self._stream(self._link_channels[link])
+
+    def _abandon(self, node: int) -> None:
+        for link in self._links:
+            if link.node == node and link.running:
+                stopping = link.stopService()
+                stopping.addErrback(lambda why: _log.failure("a link did not stop", why))
 
     # The replica and its effects
 
@@ -389,6 +402,8 @@ class Node(Service):
                         self._channels[effect.channel].send_line(effect.line)
                 case Append():
                     self._journal.append(effect.entry)
+                case Abandon():
+                    self._abandon(effect.node)
                 case Snapshot():
                     self._take_snapshot()
                 case Offer():

@@ -82,7 +82,16 @@ class Snapshot:
     """
 
 
-Effect = Send | Append | Offer | Cut | Notice | Snapshot
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """
+    Stop looking for a node: it was given up.
+    """
+
+    node: int
+
+
+Effect = Send | Append | Offer | Cut | Notice | Snapshot | Abandon
 
 
 _NOWHERE = Position()
@@ -136,7 +145,7 @@ def _entry(record: Record, line: bytes) -> Entry:
     return Entry(line, record.node, record.run, record.number)
 
 
-_FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Beat, wire.Farewell)
+_FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Forget, wire.Beat, wire.Farewell)
 
 
 class Replica:
@@ -166,7 +175,8 @@ class Replica:
         self.stamp = 0
         self.items_taken = 0
         self._pid = pid
-        self._peers = frozenset(members) - {node}
+        self.forgotten: set[int] = set()
+        self._peers = set(members) - {node}
         self._wall = wall
         self._limits = limits
         self._log = Log(limits.log)
@@ -184,7 +194,7 @@ class Replica:
         self._told_own: set[int] = set()
         # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
         self._awaits_members = bool(self._peers)
-        self._draining = False
+        self._draining = self._given_up = False
         self._disk_failure: str | None = None
         self._unjournalled: list[_Unsynced] = []
         self._unjournalled_bytes = 0
@@ -245,6 +255,8 @@ class Replica:
                 self._follow_record(channel, message)
             case Report():
                 self._hear(channel, message)
+            case wire.Forget():
+                self._forget({message.node}, channel, message.request)
             case wire.Beat():
                 self.stamp = max(self.stamp, message.stamp)
             case wire.Follow():
@@ -286,6 +298,8 @@ class Replica:
                     self._apply_own(done, done.record, done.batch)
                 record = done.record
                 self.durable = self.durable.advance(record.node, record.run, record.number)
+            elif done.request:
+                self._send(done.channel, wire.Awaited(done.request, True, self.durable, self.stamp))
             self.durable = self.durable.join(done.covers)
         self._progress()
         return self._take()
@@ -383,6 +397,9 @@ class Replica:
                 # Others' numbers may lack some that came while the disk failed: they are fetched again.
                 if message.number == known + 1:
                     self._apply(message, wire.decode_batch(message.batch), entry.line)
+            case wire.Forget():
+                self.forgotten.add(message.node)
+                self._peers.discard(message.node)
             case wire.CopyBegin():
                 self._copy_begin, self._copy_wanted = message, True
             case wire.CopyPiece():
@@ -475,6 +492,8 @@ class Replica:
         """
         if self._draining:
             return "the node is stopping"
+        if self._given_up:
+            return "the others have given this node up"
         if self._disk_failure is not None:
             return f"the disk failed: {self._disk_failure}"
         if self._awaits_members:
@@ -500,6 +519,7 @@ class Replica:
             items_taken=self.items_taken,
             openings=self._live_openings(),
             lost=sorted(self._lost),
+            forgotten=sorted(self.forgotten),
             refuses=self.refuses(),
         )
 
@@ -704,13 +724,9 @@ class Replica:
             for opening in openings:
                 self._learn_opening(node, opening)
         self._lost.update(report.lost)
+        self._forget(set(report.forgotten))
         self._adopt_folds(report.applied)
-        if self._awaits_members and self._reports.keys() >= self._peers:
-            self._awaits_members = False
-            self._wiped = any(each.applied.nodes for each in self._reports.values())
-            if self._wiped:
-                self._say("warn", "this node has no journal but its peers hold items: refilling")
-            self._broadcast()
+        self._look_at_members()
         for run, number in report.applied.of(self.node).runs.items():
             if number > self.applied.number(self.node, run) and run not in self._told_own:
                 self._told_own.add(run)
@@ -736,6 +752,44 @@ class Replica:
         self._fold()
         self._progress()
 
+    def _look_at_members(self) -> None:
+        """
+        Whether it is known by now what an empty journal means.
+        """
+        if self._awaits_members and self._reports.keys() >= self._peers:
+            self._awaits_members = False
+            self._wiped = any(each.applied.nodes for each in self._reports.values())
+            if self._wiped:
+                self._say("warn", "this node has no journal but its peers hold items: refilling")
+            self._broadcast()
+
+    def _forget(self, nodes: Collection[int], channel: int = 0, request: int = 0) -> None:
+        """
+        Members were given up: the list of those only grows, and everybody tells everybody.
+        """
+        new = sorted({*nodes} - self.forgotten - {self.node})
+        for node in new:
+            self._say("warn", f"node {node} was given up: it is a member no longer")
+            self.forgotten.add(node)
+            self._peers.discard(node)
+            self._reports.pop(node, None)
+            self._relays.pop(node, None)
+            self._effects.append(Abandon(node))
+            for number, there in self._channels.items():
+                if there.peer.node == node:
+                    self._effects.append(Cut(number, "this node was given up"))
+            line = wire.encode(wire.Forget(request, node))
+            self._append(_Unsynced(Entry(line), channel=channel, request=request))
+        if new:
+            self._broadcast()
+            self._look_at_members()
+        elif request:
+            self._send(channel, wire.Awaited(request, True, self.durable, self.stamp))
+        if self.node in nodes and not self._given_up:
+            self._given_up = True
+            self._say("error", "the others have given this node up")
+            self._broadcast()
+
     def _learn_opening(self, node: int, opening: Opening) -> None:
         known = self._openings.setdefault(node, {})
         known[opening.run] = opening
@@ -758,7 +812,7 @@ class Replica:
         """
         Fold the closed runs that every member has durably, and cut the log that everybody has.
         """
-        if self._reports.keys() < self._peers:
+        if not self._reports.keys() >= self._peers:
             return
         everywhere = [self.durable, *(each.durable for each in self._reports.values())]
         for node, known in self._openings.items():

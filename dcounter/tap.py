@@ -44,7 +44,7 @@ from dcounter.clock import HybridClock
 from dcounter.coordinator import Coordinator
 from dcounter.datadir import node_directory, open_data_directory
 from dcounter.disk import RealDisk
-from dcounter.errors import ConfigurationError
+from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import MEBIBYTE, Limits
@@ -292,6 +292,28 @@ class _Announced:
         return port
 
 
+class _Operations:
+    """
+    What an operator may do to the nodes.
+
+    :param supervisor: who runs them; `None` if they run elsewhere.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, supervisor: InlineSupervisor | ProcessSupervisor | None
+    ) -> None:
+        self._coordinator = coordinator
+        self._supervisor = supervisor
+
+    async def restart(self, node: int) -> None:
+        if self._supervisor is None:
+            raise UnknownNode("this daemon did not start its nodes: restart them where they run")
+        await self._supervisor.restart(node)
+
+    async def forget(self, node: int) -> None:
+        await self._coordinator.forget(node)
+
+
 class _Wiring:
     """
     What all services of one process have in common.
@@ -403,7 +425,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         reactor=reactor,
         now=time.time_ns,
         limits=replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"]),
-        operations=supervisor,
+        operations=_Operations(coordinator, supervisor),
         ack=options["ack"],
         consistency=options["consistency"],
     )

@@ -236,6 +236,17 @@ class Awaited(Struct, frozen=True, tag="awaited"):
     stamp: Stamp
 
 
+class Forget(Struct, frozen=True, tag="forget"):
+    """
+    Give up this node for good: it counts as a member no longer, and is let in no more.
+
+    Answered by `Awaited`, once that is durable.
+    """
+
+    request: RequestId
+    node: NodeId
+
+
 class Beat(Struct, frozen=True, tag="beat"):
     """
     A coordinator's heartbeat.
@@ -260,6 +271,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar items_taken: items it stored straight from a coordinator.
     :ivar openings: what it knows of the beginnings of runs that are not folded: node -> openings.
     :ivar lost: what it knows to be lost.
+    :ivar forgotten: members that were given up.
     :ivar refuses: why it takes no writes; `None` if it takes them.
     """
 
@@ -274,6 +286,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     items_taken: Natural
     openings: dict[NodeId, list[Opening]] = {}
     lost: list[LostRun] = []
+    forgotten: list[NodeId] = []
     refuses: str | None = None
 
 
@@ -376,6 +389,7 @@ Message = (
     | Counted
     | Await
     | Awaited
+    | Forget
     | Beat
     | Report
     | Follow

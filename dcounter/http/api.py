@@ -4,7 +4,7 @@ What each route does, as plain functions over a `Store`: bytes in, an `Answer` o
 Nothing here knows Klein or Twisted's requests, so that the hot routes may be reached by a shorter way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast, get_args
 
 import msgspec
@@ -36,16 +36,25 @@ class Operations(Protocol):
         """
         ...
 
+    async def forget(self, node: int) -> None:
+        """
+        Give up a node for good.
 
-class _Restart(msgspec.Struct, forbid_unknown_fields=True):
+        :raises UnknownNode: there is no node of that number.
+        :raises NodeIsUp: it is connected.
+        """
+        ...
+
+
+class _OneNode(msgspec.Struct, forbid_unknown_fields=True):
     """
-    The body of a request to restart a node.
+    The body of a request about a node.
     """
 
     node: int
 
 
-_restart = msgspec.json.Decoder(_Restart)
+_one_node = msgspec.json.Decoder(_OneNode)
 
 
 class Api:
@@ -158,16 +167,33 @@ class Api:
 
         :param local: whether it is certain that the caller sits on this machine.
         """
+        return await self._operate(lambda operations: operations.restart, body, local=local)
+
+    async def forget(self, body: bytes, *, local: bool) -> Answer:
+        """
+        `POST /cluster/forget`
+
+        :param local: whether it is certain that the caller sits on this machine.
+        """
+        return await self._operate(lambda operations: operations.forget, body, local=local)
+
+    async def _operate(
+        self,
+        which: Callable[[Operations], Callable[[int], Awaitable[None]]],
+        body: bytes,
+        *,
+        local: bool,
+    ) -> Answer:
         try:
             if not local:
-                raise Forbidden("nodes are restarted from the machine on which they run")
+                raise Forbidden("this is only for callers on the machine on which the daemon runs")
             if self._operations is None:
-                raise NotSupported("this daemon cannot restart its nodes")
+                raise NotSupported("this daemon cannot operate on its nodes")
             try:
-                node = _restart.decode(body).node
+                node = _one_node.decode(body).node
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise MalformedBody(f'the body must be {{"node": <number>}}: {error}') from error
-            await self._operations.restart(node)
+            await which(self._operations)(node)
         except Refusal as refusal:
             return problem(refusal)
         return _ok({"status": "OK", "node": node})

@@ -158,6 +158,14 @@ _PATHS: Final[Mapping[str, _Schema]] = {
             requestBody=_body(_object("node", node=_INTEGER)),
         )
     },
+    "/cluster/forget": {
+        "post": _operation(
+            "Give up a node for good; for callers on the daemon's machine.",
+            _object("status node", status={"const": "OK"}, node=_INTEGER),
+            "400 403 404 408 409 413 500 503",
+            requestBody=_body(_object("node", node=_INTEGER)),
+        )
+    },
     "/healthz": {
         "get": _operation("Tell that the process lives.", _object("status", status={"const": "OK"}), "500")
     },

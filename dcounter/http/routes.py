@@ -55,6 +55,11 @@ class Routes:
         answer = await self._api.restart(request.content.read(), local=is_local(request))
         return prepare(request, answer)
 
+    @app.route("/cluster/forget", methods=["POST"])
+    async def forget(self, request: IRequest) -> bytes:
+        answer = await self._api.forget(request.content.read(), local=is_local(request))
+        return prepare(request, answer)
+
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: IRequest) -> bytes:
         return prepare(request, self._api.healthz())
