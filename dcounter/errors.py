@@ -205,6 +205,14 @@ class InvalidPosition(Refusal):
     code = "position_invalid"
 
 
+class NodeIsBusy(Refusal):
+    """
+    A node that is being started or stopped is left alone.
+    """
+
+    code = "node_is_busy"
+
+
 class NodeIsUp(Refusal):
     """
     A node that is connected is not given up.

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from dcounter import wire
-from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage, PeerError
+from dcounter.errors import LinkLost, MalformedMessage, PeerError
 from dcounter.handshake import Caller, Identity, Role
 from dcounter.limits import Limits
 
@@ -256,7 +256,8 @@ class _Call(Conversation):
 
     def messageReceived(self, message: wire.Message) -> None:
         if isinstance(message, wire.Farewell):
-            raise HandshakeRefused(f"the node says: {message.reason}")
+            self.close(f"the node says: {message.reason}")
+            return
         if isinstance(message, wire.Challenge) and self._state == "hello":
             self.send(self._caller.answer(message))
             self._state = "proof"
@@ -570,6 +571,7 @@ class Link(ClientService):
         if not welcome:
             self._endpoint.doubtful = True
             return
+        _log.info("the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}

@@ -23,12 +23,14 @@ class _Member:
     :ivar up: connected, and not silent for too long.
     :ivar since: when (s) it was connected.
     :ivar heard: when (s) it was last heard of.
+    :ivar reported: whether it has reported since it was connected.
     :ivar told: what its answers since it was connected said that it has applied.
     """
 
     up: bool = False
     since: float = 0.0
     heard: float = 0.0
+    reported: bool = False
     report: Report | None = None
     told: Position = _NOWHERE
 
@@ -69,12 +71,16 @@ class Membership:
         member.up = True
         member.since = member.heard = now
         member.told = _NOWHERE
+        member.reported = False
 
     def disconnected(self, node: int) -> None:
         """
         A node is not connected any more, or silent for too long.
         """
         self._member(node).up = False
+        if node == self._primary:
+            self._primary = None
+            self.primary()
 
     def reported(self, report: Report, now: float) -> list[LostRun]:
         """
@@ -91,6 +97,7 @@ class Membership:
         member.heard = now
         first = member.report is None
         member.report = report
+        member.reported = True
         self._clock.observe(report.stamp)
         if first:
             # What only a coordinator before this one was told of is required all the same.
@@ -252,7 +259,7 @@ class Membership:
         """
         for member in self._members.values():
             settled = member.up and now - member.since >= self._limits.suspicion
-            if not settled or member.heard <= member.since:
+            if not settled or not member.reported:
                 return []
         everything = self.everything()
         told = [lost for node in self._members for lost in self._reported(node).lost]

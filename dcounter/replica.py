@@ -195,6 +195,7 @@ class Replica:
         # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
         self._awaits_members = bool(self._peers)
         self._draining = self._given_up = False
+        self._before_drain: Position | None = None
         self._disk_failure: str | None = None
         self._unjournalled: list[_Unsynced] = []
         self._unjournalled_bytes = 0
@@ -474,16 +475,23 @@ class Replica:
         Take no more writes: the node is about to stop.
         """
         self._draining = True
+        self._before_drain = self.durable
         self._broadcast()
         return self._take()
 
     def drained(self) -> bool:
         """
-        Whether every connected follower has all that this node has.
+        Whether every connected follower has all that this node took.
+
+        What comes from other nodes while it drains is theirs to hand on: under load it never ends.
         """
         followers = [each for each in self._channels.values() if each.peer.node is not None]
-        return not self._unsynced and all(
-            each.report is not None and each.report.durable.covers(self.durable) for each in followers
+        wanted = self.durable
+        if self._before_drain is not None:
+            wanted = self._before_drain.join(Position({self.node: self.durable.of(self.node)}))
+        own = any(each.record is not None and each.record.node == self.node for each in self._unsynced)
+        return not own and all(
+            each.report is not None and each.report.durable.covers(wanted) for each in followers
         )
 
     def refuses(self) -> str | None:

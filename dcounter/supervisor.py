@@ -13,7 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import UnknownNode
+from dcounter.errors import NodeIsBusy, UnknownNode
 from dcounter.node import Node
 
 _log = Logger()
@@ -54,10 +54,11 @@ class InlineSupervisor(MultiService):
         Stop a node, once its peers have all it has, and start it again.
 
         :raises UnknownNode: it is not one of ours.
+        :raises NodeIsBusy: it is being restarted already.
         """
         service = self._nodes[_known(node, self._nodes)]
         if service.parent is None:
-            raise UnknownNode(f"node {node} is being restarted already")
+            raise NodeIsBusy(f"node {node} is being restarted already")
         _log.info("restarting node {node}", node=node)
         stopped = service.disownServiceParent()
         if stopped is not None:
@@ -136,11 +137,12 @@ class ProcessSupervisor(Service):
         """
         Stop a node, once its peers have all it has, and start it again.
 
-        :raises UnknownNode: it is not one of ours, or is not running.
+        :raises UnknownNode: it is not one of ours.
+        :raises NodeIsBusy: it is being started already.
         """
         child = self._children.get(_known(node, self._nodes))
         if child is None:
-            raise UnknownNode(f"node {node} is being started already")
+            raise NodeIsBusy(f"node {node} is being started already")
         _log.info("restarting node {node}", node=node)
         self._pauses[node] = 0.0
         await self._stop(child)

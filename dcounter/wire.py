@@ -471,7 +471,8 @@ class LineSplitter:
         first, *others = data.split(b"\n")
         self._rest.append(first)
         self._size += len(first)
-        if self._size > self.limit or any(len(line) > self.limit for line in others):
+        long = len(data) > self.limit and any(len(line) > self.limit for line in others)
+        if long or self._size > self.limit:
             self._rest, self._size = [], 0
             raise MalformedMessage(f"a line of more than {self.limit} bytes")
         if not others:

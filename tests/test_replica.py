@@ -1110,6 +1110,22 @@ class TestCopies:
         world.settle()
         assert world.replicas[1].applied.covers(world.replicas[2].applied)
 
+    def test_none_is_taken_of_what_came_another_way(self) -> None:
+        alone = Alone()
+        alone.connected(1, 1)
+        alone.hears(1, _report(1, _at((1, 1, 2))))
+        assert wire.Copy() in _sent(alone.hears(1, wire.Gap(1)))
+        alone.hears(1, _record(1, 1, 1, 1))
+        alone.hears(1, _record(1, 1, 2, 2))
+        alone.replica.disconnected(1)
+        alone.connected(2, 1)
+        sent = _sent(alone.hears(2, _report(1, _at((1, 1, 2)))))
+        assert wire.Copy() not in sent
+        assert wire.Follow(1, NodePosition(0, {1: 2})) in sent
+        # And it relays again.
+        relayed = _sent(alone.hears(2, _report(1, _at((1, 1, 2), (0, 5, 1)))))
+        assert wire.Follow(0, NodePosition()) in relayed
+
     def test_pieces_without_a_beginning_are_refused(self) -> None:
         for message in (wire.CopyPiece([], [], [], Position()), wire.CopyEnd(Position(), 0)):
             alone = Alone()

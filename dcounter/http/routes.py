@@ -3,6 +3,7 @@ Klein between Twisted's requests and the `Api`: which path is whose, and nothing
 """
 
 import ipaddress
+from http import HTTPStatus
 from typing import cast
 
 from klein import Klein
@@ -129,7 +130,8 @@ def prepare(request: IRequest, answer: Answer) -> bytes:
     """
     Set an answer's status and headers; its body is left to write.
     """
-    request.setResponseCode(answer.status)
+    # Twisted does not know all of them by name.
+    request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
     request.setHeader(b"Content-Type", answer.content_type)
     request.setHeader(b"Content-Length", b"%d" % len(answer.body))
     for name, value in answer.headers:

@@ -6,6 +6,7 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Callable
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -17,7 +18,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as PlainRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -208,7 +209,7 @@ class BoundedChannel(HTTPChannel):
         ]
         self.transport.writeSequence(
             [
-                b"HTTP/1.1 %d %s\r\n" % (answer.status, RESPONSES[answer.status]),
+                b"HTTP/1.1 %d %s\r\n" % (answer.status, HTTPStatus(answer.status).phrase.encode()),
                 *(b"%s: %s\r\n" % header for header in headers),
                 b"\r\n",
                 answer.body,

@@ -1,0 +1,339 @@
+"""
+What strangers, and callers without manners, can do to a daemon: nothing that others notice.
+"""
+
+import json
+import random
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from dcounter import wire
+from dcounter.handshake import Caller, Identity
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.harness import Client, Daemon, Raw, eventually, items, port_of, together
+from tests.e2e.sockets import sockets_of
+
+MEBIBYTE = 2**20
+
+# A node accepts so many connections, and closes each that says nothing for 5 s.
+CONNECTIONS = 1000
+
+
+class Watch:
+    """
+    What must not change while a daemon is abused.
+    """
+
+    def __init__(self, daemon: Daemon, client: Client, node_ports: list[int]) -> None:
+        self.daemon = daemon
+        self.client = client
+        self.node_ports = node_ports
+        self._links = self._between_nodes()
+        self._memory = daemon.memory()
+        self._stored = 0
+
+    def _between_nodes(self) -> set[int]:
+        every = [each for each in sockets_of(self.daemon.pid) if each.established]
+        pairs = {(each.port, each.peer_port) for each in every}
+        # Both ends belong to the daemon.
+        return {each.inode for each in every if (each.peer_port, each.port) in pairs}
+
+    async def well(self) -> None:
+        """
+        Items are taken and counted at once, by all nodes; no connection between nodes was lost.
+        """
+        started = time.monotonic()
+        ids = self.daemon.new_ids(8)
+        await self.client.store(items(ids, "abuse"))
+        self._stored += len(ids)
+        assert await self.client.count_now("abuse") == self._stored
+        assert time.monotonic() - started < 2
+        cluster = await self.client.cluster()
+        assert cluster["primary"] == 0
+        assert [each["state"] for each in cluster["nodes"]] == ["up"] * 4
+        assert self._between_nodes() == self._links
+        assert self.daemon.memory() - self._memory < 64 * MEBIBYTE
+
+
+@pytest.fixture
+def watch(daemon: Daemon, client: Client) -> Iterator[Watch]:
+    async def begin() -> Watch:
+        await client.until_at_work()
+        # What the first items bring along is no news.
+        await client.store(items(daemon.new_ids(8), "before"), ack="all")
+        # One for all tests: what they store, they store together.
+        return Watch(daemon, client, [port_of(each) for each in await client.nodes()])
+
+    watching = pytest_twisted.blockon(Deferred.fromCoroutine(begin()))
+    watching._stored = pytest_twisted.blockon(Deferred.fromCoroutine(client.count("abuse")))  # noqa: SLF001
+    yield watching
+    pytest_twisted.blockon(Deferred.fromCoroutine(watching.well()))
+
+
+async def cut_off(connection: Raw, because: bytes | None = None) -> None:
+    """
+    The node hangs up, and says why.
+    """
+    if because is not None:
+        await connection.until_received(because)
+        assert connection.received.startswith(b'{"type":"farewell"')
+    await connection.until_closed()
+
+
+@pytest_twisted.ensureDeferred
+async def test_random_bytes_cost_their_connection_only(watch: Watch) -> None:
+    dice = random.Random(1)
+    for port in watch.node_ports:
+        for size in (10, 1000, 100_000):
+            connection = await Raw.connect(port)
+            connection.write(dice.randbytes(size) + b"\n")
+            await cut_off(connection)
+            await watch.well()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"hello",
+        b"{}",
+        b"null",
+        b"[]",
+        b'{"type":"hello"}',
+        b'{"type":"proof","proof":""}',
+        b'{"type":"store","request":1,"batch":{"slices":[1],"ids":[1],"tenants":["x"],"bases":[1]}}',
+        b'{"type":"count","request":1,"tenants":["abuse"]}',
+        b'{"type":"copy"}',
+        b"GET / HTTP/1.1\r",
+        b"[" * 8000,
+        b"\xff" * 8000,
+        b"9" * 8000,
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_lines_that_do_not_belong_there_cost_their_connection_only(line: bytes, watch: Watch) -> None:
+    connection = await Raw.connect(watch.node_ports[0])
+    connection.write(line + b"\n")
+    await cut_off(connection, b"farewell")
+
+
+@pytest_twisted.ensureDeferred
+async def test_half_a_line_is_cut_off_after_a_while(watch: Watch) -> None:
+    connections = await together(Raw.connect(port) for port in watch.node_ports)
+    for each in connections:
+        each.write(b'{"type":"hel')
+    await watch.well()
+    for each in connections:
+        await cut_off(each, b"no handshake in time")
+
+
+@pytest_twisted.ensureDeferred
+async def test_64_mebibytes_without_a_newline_are_cut_off(watch: Watch) -> None:
+    for port in watch.node_ports[:2]:
+        connection = await Raw.connect(port)
+        piece = b"x" * MEBIBYTE
+
+        async def ended(connection: Raw = connection) -> bool:
+            return connection.closed
+
+        for _ in range(64):
+            if connection.closed:
+                break
+            connection.write(piece)
+            await eventually(lambda: _sent_or_closed(connection), what="room to write")  # noqa: B023
+        await eventually(ended)
+        await watch.well()
+
+
+async def _sent_or_closed(connection: Raw) -> bool:
+    transport = connection.tcp
+    return connection.closed or not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
+
+
+def strangers(cluster: str) -> dict[str, tuple[Identity, dict[str, Any]]]:
+    secret = b"x" * 32
+    right = Identity(cluster, secret, range(4))
+    coordinator: dict[str, Any] = {"role": "coordinator", "node": None, "to": 0}
+    return {
+        "another cluster": (Identity("0" * 32, secret, range(4)), coordinator),
+        "this is node 0, not node 1": (right, {**coordinator, "to": 1}),
+        "members [0, 1, 2] instead of": (Identity(cluster, secret, range(3)), coordinator),
+        "a coordinator with node id 1": (right, {**coordinator, "node": 1}),
+        "a node with node id None": (right, {**coordinator, "role": "node"}),
+        "node 9 is no member": (right, {**coordinator, "role": "node", "node": 9}),
+    }
+
+
+@pytest.mark.parametrize("reason", list(strangers("")))
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
+    identity, how = strangers((await watch.client.cluster())["cluster"])[reason]
+    connection = await Raw.connect(watch.node_ports[0])
+    connection.write(wire.encode(Caller(identity, **how, nonce="n" * 32).hello) + b"\n")
+    await cut_off(connection, reason.encode())
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_protocol_is_refused(watch: Watch) -> None:
+    cluster = (await watch.client.cluster())["cluster"]
+    hello = wire.Hello(wire.PROTOCOL + 1, cluster, "coordinator", None, 0, [0, 1, 2, 3], "n" * 32)
+    connection = await Raw.connect(watch.node_ports[0])
+    connection.write(wire.encode(hello) + b"\n")
+    await cut_off(connection, b"protocol 2 instead of 1")
+
+
+@pytest.mark.parametrize("mirror", [False, True], ids=["a made-up proof", "the node's own proof"])
+@pytest_twisted.ensureDeferred
+async def test_who_does_not_have_the_secret_is_refused(mirror: bool, watch: Watch) -> None:
+    identity = Identity((await watch.client.cluster())["cluster"], b"guessed", range(4))
+    caller = Caller(identity, role="coordinator", node=None, to=0, nonce="n" * 32)
+    connection = await Raw.connect(watch.node_ports[0])
+    connection.write(wire.encode(caller.hello) + b"\n")
+    await connection.until_received(b"\n")
+    challenge = wire.decode(bytes(connection.received).rstrip())
+    assert isinstance(challenge, wire.Challenge)
+    connection.received.clear()
+    proof = challenge.proof if mirror else "0" * 64
+    batch = b'{"type":"store","request":1,"batch":{"slices":[1],"ids":[1],"tenants":["abuse"],"bases":[1]}}\n'
+    connection.write(wire.encode(wire.Proof(proof)) + b"\n" + batch)
+    await cut_off(connection, b"does not have this cluster's secret")
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_without_a_handshake_up_to_the_limit(start_daemon: StartDaemon) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        daemon = await start_daemon()
+        client = daemon.client()
+        await client.store(items(range(100), "before"), ack="all")
+        memory = daemon.memory()
+        port = port_of((await client.nodes())[0])
+        flood: list[Raw] = []
+        for _ in range(0, 2 * CONNECTIONS, 100):
+            flood += await together(Raw.connect(port) for _ in range(100))
+            await client.store(items(range(100, 110), "meanwhile"))
+            assert await client.count_now("meanwhile") == 10
+
+        async def over_the_limit() -> bool:
+            return sum(each.closed for each in flood) >= CONNECTIONS
+
+        await eventually(over_the_limit, what="connections beyond the limit closed", within=4)
+        assert [each["state"] for each in await client.nodes()] == ["up"] * 4
+        for each in flood:
+            await each.until_closed()
+        assert daemon.memory() - memory < 64 * MEBIBYTE
+        # Those who belong there come in again.
+        await client.restart(1)
+        await client.until_equal(110)
+        await client.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest_twisted.ensureDeferred
+async def test_300_stalled_requests_stop_nobody(watch: Watch) -> None:
+    halves = [
+        b"POST /items HT",
+        b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Le",
+        b'POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[{"ID":1,',
+        b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{",
+        b"GET /items/x",
+        b"",
+    ]
+    stalled = await together(Raw.connect(watch.daemon.ports.http) for _ in range(300))
+    for number, each in enumerate(stalled):
+        each.write(halves[number % len(halves)])
+    for _ in range(20):
+        await watch.well()
+    assert not any(each.closed for each in stalled)
+    for each in stalled:
+        await each.abort()
+
+
+def post(items_: object) -> bytes:
+    body = json.dumps(items_).encode()
+    return b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest_twisted.ensureDeferred
+async def test_callers_that_hang_up_hurt_nobody_else(daemon: Daemon, watch: Watch) -> None:
+    stayed = gone = 0
+    for round_ in range(5):
+        leavers = await together(Raw.connect(daemon.ports.http) for _ in range(50))
+        staying = [watch.client.store(items(daemon.new_ids(7), "stayed")) for _ in range(50)]
+        stayed += 7 * len(staying)
+
+        async def leave(connection: Raw, round_: int = round_) -> None:
+            connection.write(post(items(daemon.new_ids(7), "gone")))
+            if round_ % 2:
+                # The request is on its way, and nothing but the answer is missing.
+                connection.tcp.loseWriteConnection()
+            await eventually(lambda: _sent_or_closed(connection))
+            await connection.abort()
+
+        gone += 7 * len(leavers)
+        results = await together([*staying, *(leave(each) for each in leavers)])
+        assert sum(each is not None for each in results) == 50
+    assert await watch.client.count_now("stayed") == stayed
+    assert 0 <= await watch.client.count_now("gone") <= gone
+    # Whatever became of it: it is the same everywhere.
+    await watch.client.until_equal()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(
+    daemon: Daemon, watch: Watch
+) -> None:
+    connection = await Raw.connect(daemon.ports.http)
+    connection.write(
+        b"POST /items HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        % (16 * MEBIBYTE + 1)
+    )
+    await connection.until_received(b'"body_too_large"')
+    assert connection.received.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in connection.received
+    await connection.until_closed()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_chunked_body_is_cut_off_at_the_limit(daemon: Daemon, watch: Watch) -> None:
+    connection = await Raw.connect(daemon.ports.http)
+    connection.write(b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"%x\r\n%b\r\n" % (MEBIBYTE, b" " * MEBIBYTE)
+    sent = 0
+    while not connection.closed and not connection.received:
+        assert sent < 32, "32 MiB were swallowed"
+        connection.write(chunk)
+        sent += 1
+        await eventually(lambda: _sent_or_closed(connection))
+    await connection.until_received(b'"body_too_large"')
+    assert connection.received.startswith(b"HTTP/1.1 413 ")
+    await connection.abort()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_limit_of_a_body_is_an_option(start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon("--max-body=2048", "--max-tenant=3")
+    client = daemon.client()
+    refused = await client.post(items(range(200), "abc"))
+    assert refused.status == 413
+    assert refused.content["code"] == "body_too_large"
+    assert "2048" in refused.content["message"]
+    assert (await client.post(items([1], "abcd"))).status == 422
+    await client.store(items([1], "abc"))
+    assert await client.count("abc") == 1
+    await client.close()
+
+
+def test_the_environment_lets_us_do_all_that() -> None:
+    assert Path("/proc/self/net/tcp").exists()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 2 * CONNECTIONS + 100

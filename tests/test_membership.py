@@ -1,0 +1,393 @@
+from dataclasses import replace
+
+import pytest
+
+from dcounter.clock import CLOCK_TOLERANCE, HybridClock
+from dcounter.limits import Limits
+from dcounter.membership import Membership
+from dcounter.position import LostRun, NodePosition, Position
+from dcounter.wire import Report
+
+WALL = 1_800_000_000_000_000_000
+LIMITS = replace(Limits(), suspicion=1.0, heartbeat=0.25)
+
+
+def at(*entries: tuple[int, int, int]) -> Position:
+    position = Position()
+    for node, run, number in entries:
+        position = position.advance(node, run, number)
+    return position
+
+
+def report(
+    node: int,
+    applied: Position | None = None,
+    *,
+    durable: Position | None = None,
+    run: int = 0,
+    stamp: int = 0,
+    lost: list[LostRun] | None = None,
+    refuses: str | None = None,
+) -> Report:
+    position = applied or Position()
+    return Report(
+        node,
+        8090 + node,
+        1,
+        run,
+        position,
+        position if durable is None else durable,
+        stamp,
+        0,
+        0,
+        lost=lost or [],
+        refuses=refuses,
+    )
+
+
+class World:
+    """
+    A coordinator's picture, its clock and the time.
+    """
+
+    def __init__(self, nodes: int = 3, *, wall: int = WALL, heard: int = 0) -> None:
+        self.wall = wall
+        self.clock = HybridClock(lambda: self.wall)
+        self.clock.observe(heard)
+        self.now = 100.0
+        self.membership = Membership(range(nodes), clock=self.clock, limits=LIMITS, now=self.now)
+
+    def up(self, *reports: Report) -> None:
+        """
+        Nodes connect and report.
+        """
+        for each in reports:
+            self.membership.connected(each.node, self.now)
+        self.report(*reports)
+
+    def report(self, *reports: Report) -> list[LostRun]:
+        found = []
+        for each in reports:
+            found += self.membership.reported(each, self.now)
+        return found
+
+    def settled(self, *reports: Report) -> list[LostRun]:
+        """
+        Nodes connect, report, and report again when a suspicion time-out has passed.
+        """
+        self.up(*reports)
+        found = []
+        for _ in range(6):
+            self.now += 0.25
+            found += self.report(*reports)
+        return found
+
+
+class TestStarting:
+    def test_takes_writes_when_all_have_reported(self) -> None:
+        world = World()
+        world.up(report(0), report(1))
+        assert not world.membership.takes_writes(world.now)
+        assert world.membership.unreported() == [2]
+        world.up(report(2, stamp=WALL + 5))
+        assert world.membership.takes_writes(world.now)
+        # Past the largest stamp that any has heard of, and no further.
+        assert world.clock.last == WALL + 5
+
+    def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
+        world = World()
+        world.up(report(0, stamp=WALL + 5))
+        assert not world.membership.takes_writes(world.now + 0.9)
+        assert world.clock.last == WALL + 5
+        assert world.membership.takes_writes(world.now + 1.0)
+        assert world.clock.last == WALL + CLOCK_TOLERANCE
+        # Once.
+        world.wall += 10**12
+        assert world.membership.takes_writes(world.now + 2.0)
+        assert world.clock.last == WALL + CLOCK_TOLERANCE
+
+    def test_a_stamp_beyond_the_tolerance_counts_too(self) -> None:
+        world = World()
+        far = WALL + 3 * CLOCK_TOLERANCE
+        world.up(report(0, stamp=far))
+        assert world.membership.takes_writes(world.now + 1.0)
+        assert world.clock.last == far
+
+    def test_restarts_do_not_add_up(self) -> None:
+        heard = 0
+        for _ in range(50):
+            world = World()
+            world.up(report(0, stamp=heard))
+            assert world.membership.takes_writes(world.now + 1.0)
+            # This coordinator wrote one item and was restarted.
+            heard = world.clock.take(1)
+        assert heard == WALL + CLOCK_TOLERANCE + 50
+
+    def test_who_reports_late_still_moves_the_clock(self) -> None:
+        world = World()
+        assert world.membership.takes_writes(world.now + 1.0)
+        far = WALL + 2 * CLOCK_TOLERANCE
+        world.up(report(2, stamp=far))
+        assert world.clock.last == far
+
+    def test_what_members_have_is_required(self) -> None:
+        world = World(2)
+        world.up(report(0, at((0, 1, 5)), durable=at((0, 1, 7))))
+        assert world.membership.required == at((0, 1, 7))
+        world.up(report(1, at((0, 1, 6), (1, 1, 1))))
+        assert world.membership.required == at((0, 1, 7), (1, 1, 1))
+        # What is stored later is required when its answer comes.
+        world.report(report(1, at((1, 1, 9))))
+        assert world.membership.required.number(1, 1) == 1
+        world.membership.require(at((1, 1, 2)))
+        assert world.membership.required == at((0, 1, 7), (1, 1, 2))
+
+    def test_unreported_members_count_as_missing(self) -> None:
+        world = World()
+        assert world.membership.missing(world.membership.required) == [0, 1, 2]
+        world.up(report(1, at((0, 1, 5))))
+        assert world.membership.missing(world.membership.required) == [0, 2]
+        world.up(report(0), report(2))
+        assert world.membership.missing(world.membership.required) == []
+        assert world.membership.missing(at((0, 1, 6), (2, 2, 1))) == [0, 2]
+        # Away is not missing as long as somebody has it all; only the living count.
+        world.membership.disconnected(0)
+        assert world.membership.missing(world.membership.required) == []
+        world.membership.disconnected(1)
+        assert world.membership.missing(world.membership.required) == [0]
+
+
+class TestPrimary:
+    def test_none_is_there(self) -> None:
+        world = World()
+        assert world.membership.primary() is None
+        world.membership.connected(0, world.now)
+        assert world.membership.primary() is None
+        assert world.membership.up() == []
+
+    def test_node_0_at_first_start_though_another_is_first(self) -> None:
+        world = World()
+        world.up(report(2))
+        assert world.membership.primary() == 2
+        world.up(report(1))
+        assert world.membership.primary() == 1
+        world.up(report(0))
+        assert world.membership.primary() == 0
+        # And from then on it stays, whatever the others have.
+        world.report(report(1, at((1, 1, 50))))
+        assert world.membership.primary() == 0
+
+    def test_without_node_0_after_a_suspicion_time_out(self) -> None:
+        world = World()
+        world.up(report(2))
+        assert world.membership.primary() == 2
+        world.now += 1.0
+        world.report(report(2))
+        assert world.membership.primary() == 2
+        world.up(report(0), report(1))
+        assert world.membership.primary() == 2
+
+    def test_who_misses_the_least_follows(self) -> None:
+        world = World(4)
+        reports = [report(0), report(1, at((0, 1, 3))), report(2, at((0, 1, 4))), report(3, at((0, 1, 4)))]
+        world.up(*reports)
+        world.membership.disconnected(2)
+        assert world.membership.primary() == 3
+        world.membership.connected(2, world.now)
+        assert world.membership.primary() == 3
+        world.membership.disconnected(3)
+        assert world.membership.primary() == 2
+
+    def test_batches_missing_are_summed_over_all_logs(self) -> None:
+        world = World()
+        world.up(
+            report(0, at((0, 1, 9))),
+            report(1, at((0, 1, 8), (1, 1, 9))),
+            report(2, at((0, 1, 8), (1, 1, 9), (2, 1, 3))),
+        )
+        everything = world.membership.everything()
+        assert everything == at((0, 1, 9), (1, 1, 9), (2, 1, 3))
+        assert [world.membership.lag(node, everything) for node in range(3)] == [12, 4, 1]
+        assert world.membership.primary() == 2
+
+    def test_candidates_begin_with_it(self) -> None:
+        world = World(4)
+        world.up(report(0), report(1, at((1, 1, 1))), report(2, at((1, 1, 3))), report(3, at((1, 1, 3))))
+        assert world.membership.primary() == 2
+        assert world.membership.candidates(at((1, 1, 3))) == [2, 3, 1, 0]
+        # Those that miss nothing of what is required are equal.
+        assert world.membership.candidates(at((1, 1, 1))) == [2, 1, 3, 0]
+        assert world.membership.candidates(Position()) == [2, 0, 1, 3]
+        world.membership.disconnected(2)
+        assert world.membership.candidates(at((1, 1, 3))) == [3, 1, 0]
+
+
+class TestWhoIsThere:
+    def test_states(self) -> None:
+        world = World(1)
+        assert world.membership.state(0) == "new"
+        world.membership.connected(0, world.now)
+        assert world.membership.state(0) == "new"
+        world.report(report(0))
+        assert world.membership.state(0) == "up"
+        world.membership.disconnected(0)
+        assert world.membership.state(0) == "down"
+        assert world.membership.report(0) == report(0)
+
+    def test_writers_are_up_and_willing(self) -> None:
+        world = World(4)
+        world.up(report(0), report(1, refuses="full"), report(2))
+        world.membership.connected(3, world.now)
+        world.membership.disconnected(2)
+        assert world.membership.writers() == [0]
+        assert world.membership.up() == [0, 1]
+
+    def test_the_silent(self) -> None:
+        world = World()
+        world.up(report(0), report(1), report(2))
+        world.membership.disconnected(2)
+        for _ in range(4):
+            world.now += 0.25
+            assert world.membership.silent(world.now) == []
+            world.report(report(0))
+        world.now += 0.1
+        assert world.membership.silent(world.now) == [1]
+
+    def test_who_slept_suspects_nobody(self) -> None:
+        world = World()
+        world.up(report(0), report(1), report(2))
+        assert world.membership.silent(world.now) == []
+        world.now += 60
+        assert world.membership.silent(world.now) == []
+        world.now += 0.25
+        world.report(report(0), report(1))
+        for _ in range(3):
+            world.now += 0.25
+            assert world.membership.silent(world.now) == []
+        world.now += 0.1
+        world.report(report(0))
+        assert world.membership.silent(world.now) == [2]
+
+    def test_what_is_known_of_a_node(self) -> None:
+        world = World(2)
+        assert world.membership.applied(0) == world.membership.durable(0) == Position()
+        assert world.membership.report(0) is None
+        world.membership.connected(0, world.now)
+        world.membership.told(0, at((0, 1, 1)))
+        assert world.membership.applied(0) == at((0, 1, 1))
+        world.report(report(0, at((0, 1, 3)), durable=at((0, 1, 2))))
+        assert world.membership.applied(0) == at((0, 1, 3))
+        assert world.membership.durable(0) == at((0, 1, 2))
+        world.membership.told(0, at((0, 1, 5)))
+        world.membership.told(0, at((0, 1, 4)))
+        assert world.membership.applied(0) == at((0, 1, 5))
+        # What it was told before it was connected again may be gone.
+        world.membership.disconnected(0)
+        world.membership.connected(0, world.now)
+        assert world.membership.applied(0) == at((0, 1, 3))
+
+    @pytest.mark.parametrize(("ahead", "shown"), [(-5, 0), (0, 0), (999_999, 0), (7_000_000, 7)])
+    def test_skew(self, ahead: int, shown: int) -> None:
+        world = World(heard=WALL + ahead)
+        assert world.membership.clock_skew_ms(WALL) == shown
+
+
+class TestLost:
+    def _before(self) -> World:
+        """
+        Node 0 has acknowledged 5 batches, the others have 3 of them, and it dies.
+        """
+        world = World()
+        world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))), report(2, at((0, 1, 3))))
+        world.membership.disconnected(0)
+        assert world.membership.required == at((0, 1, 5))
+        assert world.membership.missing(world.membership.required) == [0]
+        return world
+
+    def test_is_what_its_node_came_back_without(self) -> None:
+        world = self._before()
+        others = [report(1, at((0, 1, 3))), report(2, at((0, 1, 3)))]
+        found = world.settled(report(0, at((0, 1, 3))), *others)
+        assert found == [LostRun(0, 1, 3, 2)]
+        assert world.membership.lost == {LostRun(0, 1, 3, 2)}
+        assert world.membership.required == at((0, 1, 3))
+        assert world.membership.missing(world.membership.required) == []
+
+    def test_nothing_of_a_run_may_be_left(self) -> None:
+        world = World()
+        world.up(report(0, at((0, 1, 5)), run=1), report(1), report(2))
+        world.membership.disconnected(0)
+        assert world.settled(report(0), report(1), report(2)) == [LostRun(0, 1, 0, 2)]
+        assert world.membership.required == Position()
+
+    def test_is_not_known_before_all_have_reported_for_a_while(self) -> None:
+        world = self._before()
+        others = [report(1, at((0, 1, 3))), report(2, at((0, 1, 3)))]
+        world.up(report(0))
+        world.now += 0.9
+        assert world.report(report(0), *others) == []
+        world.now += 0.25
+        assert world.report(report(0)) == [LostRun(0, 1, 3, 2)]
+
+    def test_is_not_known_while_a_member_is_away(self) -> None:
+        world = self._before()
+        world.membership.disconnected(2)
+        assert world.settled(report(0), report(1, at((0, 1, 3)))) == []
+        assert world.membership.required == at((0, 1, 5))
+
+    def test_is_not_known_from_what_was_said_before_the_connection_was_lost(self) -> None:
+        # Node 0 is connected again, and this process slept: nobody knows yet what node 0 has.
+        world = World(1)
+        world.up(report(0, at((0, 1, 5)), run=1))
+        world.membership.require(at((0, 1, 6)))
+        world.membership.disconnected(0)
+        world.report(report(0, at((0, 1, 5)), run=2))
+        world.membership.connected(0, world.now)
+        world.membership.silent(world.now)
+        world.now += 60
+        world.membership.silent(world.now)
+        assert world.membership.lost_of(at((0, 1, 6)), world.now) == []
+
+    def test_is_not_what_the_open_run_may_still_bring(self) -> None:
+        world = self._before()
+        others = [report(1, at((0, 1, 3))), report(2, at((0, 1, 3)))]
+        assert world.settled(report(0, at((0, 1, 3)), run=1), *others) == []
+
+    def test_is_not_what_a_node_that_refuses_may_still_find(self) -> None:
+        world = self._before()
+        others = [report(1, at((0, 1, 3))), report(2, at((0, 1, 3)))]
+        assert world.settled(report(0, refuses="starting"), *others) == []
+
+    def test_is_not_what_somebody_has(self) -> None:
+        world = self._before()
+        assert world.settled(report(0), report(1, at((0, 1, 5))), report(2)) == []
+        assert world.membership.required == at((0, 1, 5))
+
+    def test_is_not_what_somebody_answered_to_have(self) -> None:
+        world = self._before()
+        world.up(report(0), report(1), report(2))
+        world.membership.told(1, at((0, 1, 5)))
+        world.now += 1.1
+        assert world.report(report(0), report(1), report(2)) == []
+
+    def test_is_what_the_nodes_name(self) -> None:
+        # They have folded it: only the name tells.
+        world = World(2)
+        world.up(report(0, at((0, 1, 3))), report(1, at((1, 1, 1)), run=1))
+        world.membership.require(at((0, 1, 5), (0, 2, 1), (0, 4, 1), (1, 1, 1)))
+        folded = Position({0: NodePosition(4, {4: 1})})
+        named = [LostRun(0, 1, 3, 4)]
+        reports = [report(0, folded, run=4, lost=named), report(1, folded.join(at((1, 1, 1))), run=1)]
+        assert set(world.settled(*reports)) == {LostRun(0, 1, 3, 2), LostRun(0, 2, 0, 3)}
+        assert world.membership.required == at((0, 1, 3), (0, 4, 1), (1, 1, 1))
+        assert world.membership.missing(world.membership.required) == []
+
+    def test_of_a_token_and_of_a_node_that_is_no_member(self) -> None:
+        world = World(1)
+        world.settled(report(0, at((0, 2, 1)), run=2))
+        assert world.membership.lost_of(at((0, 1, 4), (0, 2, 9), (7, 1, 1)), world.now) == [
+            LostRun(0, 1, 0, 2)
+        ]
+        # Asking does not change what is required.
+        assert world.membership.required == at((0, 2, 1))
+        assert world.membership.lost == set()
