@@ -160,8 +160,8 @@ class World:
             match effect:
                 case Send(channel, line):
                     self.put(channel, line)
-                case Append(line):
-                    self.unsynced[node].append(line)
+                case Append(entry):
+                    self.unsynced[node].append(entry.line)
                 case Offer(channel):
                     if channel in self.ends:
                         self.ends[channel].offered = True

@@ -17,6 +17,7 @@ from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.position import LostRun, NodePosition, Position
+from dcounter.records import Entry
 from dcounter.replica import Append, Cut, Effect, Offer, Replica, Send
 from dcounter.wire import Opening, Record, Report
 from tests.replicas import WALL, End, World, limits, ready, store
@@ -238,7 +239,7 @@ class TestFollowing:
     def test_only_the_next_number_is_taken(self) -> None:
         alone = self._follower()
         [append] = [e for e in alone.hears(1, _record(1, 5, 1, 10)) if isinstance(e, Append)]
-        assert append.line == wire.encode(_record(1, 5, 1, 10))
+        assert append.entry == Entry(wire.encode(_record(1, 5, 1, 10)), 1, 5, 1)
         # Lower: had already.
         assert alone.hears(1, _record(1, 5, 1, 99)) == []
         # Higher: asks again, once.

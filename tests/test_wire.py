@@ -88,6 +88,7 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
     wire.Await: st.builds(wire.Await, requests, positions, milliseconds),
     wire.Awaited: st.builds(wire.Awaited, requests, st.booleans(), positions, stamps),
+    wire.Forget: st.builds(wire.Forget, requests, node_ids),
     wire.Beat: st.builds(wire.Beat, stamps),
     wire.Report: st.builds(
         wire.Report,
@@ -102,6 +103,7 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         naturals,
         opening_lists,
         lost_runs,
+        st.lists(node_ids, max_size=3),
         st.none() | texts,
     ),
     wire.Follow: st.builds(wire.Follow, node_ids, strategies.any_node_positions),

@@ -4,13 +4,36 @@ What nodes keep on disk, read when they have stopped.
 
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from twisted.internet.task import Clock
 
-from dcounter.datadir import node_directory
 from dcounter.disk import RealDisk
 from dcounter.journal import FileJournal
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.replica import Replica
-from tests.replicas import InTurn  # type: ignore[attr-defined]
+
+
+def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
+    """
+    The ledger that a node would have if it started now.
+    """
+    limits = Limits()
+    disk = RealDisk(str(directory))
+    # Nothing is written: a thread and time are not needed.
+    journal = FileJournal(
+        disk, in_thread=cast(Any, None), clock=Clock(), segment=limits.segment, most=limits.snapshot
+    )
+    replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
+    for entry in journal.recover():
+        replica.restore(entry)
+    disk.close()
+    return replica.ledger
+
+
+def read_ledgers(data: Path, nodes: int = 4) -> list[Ledger]:
+    """
+    The ledgers of all nodes of a daemon that has stopped.
+    """
+    return [read_ledger(data / f"node-{node}", node, nodes) for node in range(nodes)]

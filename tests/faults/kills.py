@@ -1,0 +1,109 @@
+"""
+The kill loop: nodes and daemons die by `kill -9` under load, and nothing that was acknowledged is lost.
+"""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from tests.faults.ledgers import read_ledgers
+from tests.faults.load import Load, until_exact
+from tests.faults.processes import Caller, Daemon, is_alive, wait_until
+
+Victim = Literal["backup", "primary", "two", "daemon"]
+
+VICTIMS: tuple[Victim, ...] = ("backup", "primary", "two", "daemon")
+
+
+@dataclass(slots=True)
+class Figures:
+    """
+    What a loop of faults showed.
+
+    :ivar to_exact: time (s) from each fault of one node until an exact count.
+    """
+
+    name: str
+    rounds: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    unknown: int = 0
+    to_exact: list[float] = field(default_factory=list)
+
+    def shown(self) -> str:
+        faults = ", ".join(f"{count} {name}" for name, count in self.faults.items())
+        times = "-"
+        if self.to_exact:
+            times = f"{median(self.to_exact):.2f} s, {max(self.to_exact):.2f} s"
+        return f"{self.name:<24} {self.rounds:>6} {self.acknowledged:>9} {self.unknown:>7}  {times:<16} {faults}"
+
+    @staticmethod
+    def heading() -> str:
+        return f"{'test':<24} rounds    stored unknown  to exact: median, worst; faults"
+
+
+def kill_loop(
+    directory: Path, rounds: int, *, seed: int, requests: int = 10, options: tuple[str, ...] = ()
+) -> Figures:
+    """
+    Kill, in turn, a backup, the primary, two nodes, and the daemon with all of them, under six writers.
+
+    :param requests: how many requests every writer stores between two rounds.
+    """
+    figures = Figures("kill -9")
+    chance = random.Random(seed)
+    daemon = Daemon(directory, options)
+    caller = daemon.caller()
+    try:
+        daemon.start()
+        daemon.until_ready()
+        with Load(daemon.caller, seed) as load:
+            for round_ in range(rounds):
+                load.go_on(requests)
+                victim = VICTIMS[round_ % len(VICTIMS)]
+                _kill(daemon, caller, victim, chance, figures)
+                figures.rounds += 1
+                # Every other time the next one dies before the last one is as good as new.
+                if chance.random() < 0.5:
+                    caller.until_at_work()
+            load.go_on(1)
+        figures.acknowledged, figures.unknown = load.history.acknowledged, load.history.unknown
+        load.check()
+        caller.until_equal()
+        load.history.check_counts(caller)
+        assert caller.cluster()["lost"] == []
+        assert not daemon.running.bad_lines()
+        assert daemon.running.stop() in {0, -15}
+        load.history.check_ledgers(read_ledgers(daemon.data))
+    finally:
+        caller.close()
+        daemon.close()
+    return figures
+
+
+def _kill(daemon: Daemon, caller: Caller, victim: Victim, chance: random.Random, figures: Figures) -> None:
+    figures.faults[victim] += 1
+    if victim == "daemon":
+        orphans = daemon.kill_all()
+        caller.close()
+        # Often before the last of them is gone.
+        daemon.start()
+        wait_until(lambda: not any(map(is_alive, orphans.values())), "the end of all nodes")
+        daemon.until_ready()
+        return
+    primary = caller.primary()
+    others = [node for node in range(4) if node != primary]
+    match victim:
+        case "primary":
+            nodes = [primary]
+        case "backup":
+            nodes = [chance.choice(others)]
+        case "two":
+            nodes = [primary, chance.choice(others)] if chance.random() < 0.5 else chance.sample(others, 2)
+    killed = daemon.kill(*nodes)
+    to_exact = until_exact(caller, killed)
+    if len(nodes) == 1:
+        figures.to_exact.append(to_exact)
