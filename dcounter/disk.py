@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dcounter.errors import ConfigurationError
 
-_LOCK = "lock"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class AppendFile(Protocol):
@@ -58,7 +58,7 @@ class Disk(Protocol):
 
     def list(self) -> list[str]:
         """
-        Names of all files, sorted.
+        Names of all that is there, sorted.
         """
         ...
 
@@ -71,6 +71,8 @@ class Disk(Protocol):
     def create(self, name: str) -> AppendFile:
         """
         A new, empty file; its name is durable after `sync`.
+
+        :raises FileExistsError: there is one.
         """
         ...
 
@@ -86,13 +88,44 @@ class Disk(Protocol):
 
     def remove(self, name: str) -> None:
         """
-        Remove a file.
+        Remove a file, if it is there.
         """
 
     def sync(self) -> None:
         """
         Make all names durable.
         """
+
+
+def sync_directory(path: str) -> None:
+    """
+    Make the names in a directory durable.
+    """
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str) -> None:
+    """
+    Make a directory, and those it is in, unless it is there; its name is durable.
+    """
+    path = os.path.abspath(path)
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        make_directory(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        # Whoever made it may have had no time to do this, or may have forbidden it.
+        with contextlib.suppress(OSError):
+            sync_directory(parent)
+    else:
+        sync_directory(parent)
 
 
 class _RealFile:
@@ -115,57 +148,66 @@ class RealDisk:
     """
     A directory of this machine, made if it is not there.
 
+    It is reached through the descriptor that is locked: should somebody move it away and put another one
+    in its place, nothing gets into that one.
+
     :param path: the directory.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock: int | None = None
+        self._directory: int | None = None
 
     def open(self) -> None:
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
-        lock = os.open(self._at(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_directory(self._path)
+        directory = os.open(self._path, _DIRECTORY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The directory itself is locked: that needs no file, which a full disk would not take.
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(lock)
+            os.close(directory)
+            if not isinstance(error, BlockingIOError):
+                raise
             raise ConfigurationError(f"{self._path} is used by another process") from error
-        self._lock = lock
+        self._directory = directory
 
     def close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            os.close(directory)
 
     def list(self) -> list[str]:
-        return sorted(name for name in os.listdir(self._path) if name != _LOCK)
+        return sorted(os.listdir(self._opened))
 
     def read(self, name: str) -> bytes:
-        with open(self._at(name), "rb") as file:
+        with open(self._open_file(name, os.O_RDONLY), "rb") as file:
             return file.read()
 
     def create(self, name: str) -> AppendFile:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        return _RealFile(os.open(self._at(name), flags, 0o600))
+        return _RealFile(self._open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND))
 
     def truncate(self, name: str, size: int) -> None:
-        with open(self._at(name), "r+b") as file:
-            file.truncate(size)
-            os.fsync(file.fileno())
+        descriptor = self._open_file(name, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def rename(self, old: str, new: str) -> None:
-        os.rename(self._at(old), self._at(new))
+        os.rename(old, new, src_dir_fd=self._opened, dst_dir_fd=self._opened)
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(self._at(name))
+            os.remove(name, dir_fd=self._opened)
 
     def sync(self) -> None:
-        directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        os.fsync(self._opened)
 
-    def _at(self, name: str) -> str:
-        return os.path.join(self._path, name)
+    @property
+    def _opened(self) -> int:
+        assert self._directory is not None, "the disk is not open"
+        return self._directory
+
+    def _open_file(self, name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_CLOEXEC, 0o600, dir_fd=self._opened)

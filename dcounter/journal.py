@@ -10,11 +10,13 @@ Group commit: all lines that arrive while one sync runs share the next write and
 in the writer's thread, never in the reactor's.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from errno import EIO
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -24,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 
 from dcounter.disk import AppendFile, Disk
 from dcounter.errors import CorruptJournal
-from dcounter.records import Entry, frame, scan
+from dcounter.records import Entry, frame, scan, unframe_all
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -32,6 +34,8 @@ _T = TypeVar("_T")
 _SEGMENT = ".journal"
 _SNAPSHOT = ".snapshot"
 _UNFINISHED = ".unfinished"
+_OURS = re.compile(r"[0-9]{12}\.(journal|snapshot|unfinished)")
+_TRIAL = f"{0:012d}{_UNFINISHED}"
 
 _READY_PAUSE = 0.05
 """
@@ -41,6 +45,11 @@ Time (s) between two looks whether a snapshot may be relied on.
 _MEND_PAUSE = 1.0
 """
 Time (s) between two attempts to use a disk again that failed.
+"""
+
+_SNAPSHOT_PAUSE = 10.0
+"""
+Time (s) after a snapshot that failed until another one is due.
 """
 
 
@@ -89,6 +98,9 @@ class JournalUser(Protocol):
     def journalFailed(self, entries: int, reason: str) -> None:
         """
         The oldest `entries` of the lines appended are not durable, and none will be until `journalMended`.
+
+        That is all that were appended until now. With 0 entries, from within `open`: what `recover` gave is
+        not known to be durable, and only a snapshot makes it so.
         """
 
     def journalMended(self) -> None:
@@ -112,7 +124,7 @@ class Journal(Protocol):
 
     def open(self, user: JournalUser) -> None:
         """
-        Begin; the user is never called from within `append`.
+        Begin; the user is called from within `open` if the disk fails already, never from within `append`.
         """
 
     def append(self, entry: Entry) -> None:
@@ -126,7 +138,8 @@ class Journal(Protocol):
 
         :param lines: gives the next piece whenever the last one is written.
         :param ready: whether what the copy holds is durable otherwise, so that it may be relied on.
-        :returns: whether it is durable now.
+        :returns: whether it is durable now; it is not if one was being taken already, or if lines failed
+            meanwhile.
         """
         ...
 
@@ -139,7 +152,7 @@ class Journal(Protocol):
 
     def close(self) -> Deferred[None]:
         """
-        Finish what was taken; the Deferred fires when it is durable.
+        Finish what was taken; the Deferred fires when it is durable, or known not to be.
         """
         ...
 
@@ -188,6 +201,9 @@ class FileJournal:
     """
     A journal on a disk.
 
+    A file is written to as long as all that was written to it is durable. After a failed write or sync it
+    is cut to where that was so, and a new one is begun.
+
     :param segment: size (bytes) from which a new segment is begun.
     :param most: size (bytes) of all segments from which a snapshot is due, unless the last one was larger.
     """
@@ -201,47 +217,49 @@ class FileJournal:
         self._segment = segment
         self._most = most
         self._queue: list[Entry] = []
-        self._committing = False
         self._turn_end: IDelayedCall | None = None
-        self._mending: IDelayedCall | None = None
+        self._committing = False
+        self._mend_call: IDelayedCall | None = None
+        self._mending = False
         self._broken: str | None = None
+        self._failures = 0
+        self._snapshots = DeferredLock()
+        self._snapshots_asked = 0
+        self._snapshot_failures: int | None = None
+        self._snapshot_size = 0
+        self._no_snapshot_before = float("-inf")
         self._idle: list[Deferred[None]] = []
         self._closed = False
-        self._snapshotting = False
         # Of the writer's thread:
         self._file: AppendFile | None = None
         self._name = ""
-        self._size = 0
-        self._sizes: dict[str, int] = {}
         self._last = 0
-        self._snapshot_size = 0
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+        # Files that may hold more than what is durable, and the size of that.
+        self._doubtful: dict[str, int] = {}
+        self._last_write = 0
 
     # Recovering
 
     def recover(self) -> Iterator[Entry]:
         self._disk.open()
-        names = self._disk.list()
-        for name in names:
-            if name.endswith(_UNFINISHED):
-                self._disk.remove(name)
+        names = [name for name in self._disk.list() if _OURS.fullmatch(name)]
         snapshots = [name for name in names if name.endswith(_SNAPSHOT)]
         segments = [name for name in names if name.endswith(_SEGMENT)]
-        first = ""
-        for name in snapshots[-1:]:
-            first = name.removesuffix(_SNAPSHOT)
-            data = self._disk.read(name)
-            entries, size = self._scan(name, data)
-            if size < len(data):
-                raise CorruptJournal(f"{name}: damaged at byte {size}")
-            self._snapshot_size = size
-            yield from entries
-        for name in snapshots[:-1] + [name for name in segments if name < first]:
-            self._disk.remove(name)
-        segments = [name for name in segments if name >= first]
+        first = snapshots[-1].removesuffix(_SNAPSHOT) if snapshots else ""
+        used = {*snapshots[-1:], *(name for name in segments if name >= first)}
+        self._last = max((int(name.partition(".")[0]) for name in names), default=0)
+        self._tidy(name for name in names if name not in used)
+        if first:
+            yield from self._recover_snapshot(first + _SNAPSHOT)
         torn = ""
-        for name in segments:
-            data = self._disk.read(name)
-            entries, size = self._scan(name, data)
+        for name in sorted(used.intersection(segments)):
+            data = self._read(name)
+            try:
+                entries, size = scan(data)
+            except CorruptJournal as error:
+                raise CorruptJournal(f"{name}: {error}") from error
             if torn and entries:
                 raise CorruptJournal(f"{torn}: the end is damaged, but {name} follows")
             if size < len(data):
@@ -251,181 +269,301 @@ class FileJournal:
                     name=name,
                     bytes=len(data) - size,
                 )
-            # Cut, and synced: what was read may never have been.
-            self._disk.truncate(name, size)
             self._sizes[name] = size
+            self._doubtful[name] = size
+            try:
+                # Also where there is nothing to cut: what was read may not be durable yet.
+                self._cut(name)
+            except OSError as error:
+                self._broken = str(error)
             yield from entries
-        self._last = max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
+        self._total = sum(self._sizes.values())
 
-    def _scan(self, name: str, data: bytes) -> tuple[list[Entry], int]:
+    def _tidy(self, names: Iterable[str]) -> None:
+        """
+        Remove what was left unfinished, and what a snapshot covers.
+        """
         try:
-            return scan(data)
-        except CorruptJournal as error:
-            raise CorruptJournal(f"{name}: {error}") from error
+            # First of all the snapshot: its name may not be durable yet.
+            self._disk.sync()
+            for name in names:
+                self._disk.remove(name)
+        except OSError as error:
+            _log.warn("files that are used no more stay there: {why}", why=str(error))
+
+    def _recover_snapshot(self, name: str) -> Iterator[Entry]:
+        data = self._read(name)
+        size = 0
+        for entry, end in unframe_all(data):
+            if entry is None:
+                break
+            yield entry
+            size = end
+        if size < len(data):
+            raise CorruptJournal(f"{name}: damaged at byte {size}")
+        self._snapshot_size = size
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._disk.read(name)
+        except OSError as error:
+            raise CorruptJournal(f"{name} cannot be read: {error}") from error
 
     # Appending
 
     def open(self, user: JournalUser) -> None:
         self._user = user
+        if self._broken is not None:
+            _log.error("the disk failed: {why}", why=self._broken)
+            user.journalFailed(0, self._broken)
+            self._mend_later()
 
     def append(self, entry: Entry) -> None:
         self._queue.append(entry)
-        if not self._committing and self._turn_end is None and self._broken is None:
+        self._commit_soon()
+
+    def _commit_soon(self) -> None:
+        waits = self._committing or self._turn_end is not None or self._broken is not None
+        if self._queue and not waits:
             self._turn_end = self._clock.callLater(0, self._commit)
 
     def _commit(self) -> None:
         self._turn_end = None
         entries, self._queue = self._queue, []
         self._committing = True
-        done = self._in_thread(lambda: self._write(entries))
+        done = self._in_thread(partial(self._write, entries))
         done.addCallbacks(self._committed, self._failed, callbackArgs=(entries,), errbackArgs=(entries,))
-        done.addErrback(lambda why: _log.failure("the journal is stuck", why))
+        done.addErrback(_stuck)
 
     def _committed(self, _: None, entries: Sequence[Entry]) -> None:
-        self._committing = False
-        self._user.journalSynced(len(entries))
-        if self._queue and self._turn_end is None:
-            self._commit()
-        else:
-            self._tell_idle()
+        try:
+            self._user.journalSynced(len(entries))
+        finally:
+            self._committing = False
+            if self._queue:
+                self._commit()
+            else:
+                self._tell_idle()
 
     def _failed(self, why: Failure, entries: Sequence[Entry]) -> None:
-        why.trap(OSError)
-        self._committing = False
-        self._broken = why.getErrorMessage()
-        _log.error("the disk failed: {why}", why=self._broken)
         failed = len(entries) + len(self._queue)
         self._queue = []
-        if not self._closed:
-            self._mending = self._clock.callLater(_MEND_PAUSE, self._mend)
-        self._user.journalFailed(failed, self._broken)
-        self._tell_idle()
+        self._failures += 1
+        self._broken = _reason(why)
+        _log.error("the disk failed: {why}", why=self._broken)
+        self._mend_later()
+        try:
+            self._user.journalFailed(failed, self._broken)
+        finally:
+            self._committing = False
+            self._tell_idle()
 
     def _write(self, entries: Sequence[Entry]) -> None:
         """
         In the writer's thread: make entries durable.
         """
         data = b"".join(map(frame, entries))
-        if self._file is None or self._size >= self._segment:
+        self._last_write = len(data)
+        if self._file is None or self._sizes[self._name] >= self._segment:
             self._begin_segment()
         assert self._file is not None
+        size = self._doubtful[self._name] = self._sizes[self._name]
         self._file.write(data)
         self._file.sync()
-        self._size += len(data)
-        self._sizes[self._name] = self._size
+        del self._doubtful[self._name]
+        self._sizes[self._name] = size + len(data)
+        self._total += len(data)
 
     def _begin_segment(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._doubtful:
+            # A failed write was not mended yet: what it left must not stand before anything new.
+            raise OSError(EIO, "the last segment is not cut")
+        self._end_segment()
         self._last += 1
-        self._name = f"{self._last:012d}{_SEGMENT}"
-        self._file = self._disk.create(self._name)
-        self._disk.sync()
-        self._size = 0
-        self._sizes[self._name] = 0
+        name = f"{self._last:012d}{_SEGMENT}"
+        file = self._disk.create(name)
+        try:
+            self._disk.sync()
+        except OSError:
+            _close(file)
+            raise
+        self._file, self._name = file, name
+        self._sizes[name] = 0
+
+    def _end_segment(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            _close(file)
 
     # After a failure
 
+    def _mend_later(self) -> None:
+        if not self._closed:
+            self._mend_call = self._clock.callLater(_MEND_PAUSE, self._mend)
+
     def _mend(self) -> None:
-        self._mending = None
+        self._mend_call = None
+        self._mending = True
         done = self._in_thread(self._begin_anew)
         done.addCallbacks(self._mended, self._still_broken)
-        done.addErrback(lambda why: _log.failure("the journal is stuck", why))
-
-    def _begin_anew(self) -> None:
-        """
-        In the writer's thread: forget what may or may not have been written, and use a new segment.
-        """
-        if self._name in self._sizes:
-            self._disk.truncate(self._name, self._sizes[self._name])
-        self._begin_segment()
+        done.addErrback(_stuck)
 
     def _mended(self, _: None) -> None:
         self._broken = None
         _log.info("the disk works again")
-        self._user.journalMended()
+        try:
+            self._user.journalMended()
+        finally:
+            self._mending = False
+            self._commit_soon()
+            self._tell_idle()
 
     def _still_broken(self, why: Failure) -> None:
-        why.trap(OSError)
-        if not self._closed:
-            self._mending = self._clock.callLater(_MEND_PAUSE, self._mend)
+        _reason(why)
+        self._mend_later()
+        self._mending = False
+        self._tell_idle()
+
+    def _begin_anew(self) -> None:
+        """
+        In the writer's thread: cut what may or may not have been written, and use a new segment.
+        """
+        self._end_segment()
+        for name in sorted(self._doubtful):
+            self._cut(name)
+            if not self._sizes[name]:
+                self._disk.remove(name)
+                del self._sizes[name]
+        self._try_disk()
+        self._begin_segment()
+
+    def _cut(self, name: str) -> None:
+        self._disk.truncate(name, self._doubtful[name])
+        del self._doubtful[name]
+
+    def _try_disk(self) -> None:
+        """
+        Whether the disk takes what it did not take last time.
+        """
+        self._disk.remove(_TRIAL)
+        file = self._disk.create(_TRIAL)
+        try:
+            file.write(bytes(self._last_write))
+            file.sync()
+        finally:
+            _close(file)
+            self._disk.remove(_TRIAL)
 
     # Snapshots
 
     @property
     def due(self) -> bool:
-        segments = sum(self._sizes.values())
-        return not self._snapshotting and not self._broken and segments > max(self._most, self._snapshot_size)
+        return (
+            not self._snapshots_asked
+            and self._broken is None
+            and self._clock.seconds() >= self._no_snapshot_before
+            and self._total > max(self._most, self._snapshot_size)
+        )
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
-        self._snapshotting = True
-        done = Deferred.fromCoroutine(self._take_snapshot(lines, ready))
-        return done.addBoth(self._snapshot_over)
+        if self._snapshot_failures == self._failures:
+            # One is being taken, and nothing was lost since it began.
+            return succeed(False)
+        self._snapshots_asked += 1
+        taken = self._snapshots.run(lambda: Deferred.fromCoroutine(self._take_snapshot(lines, ready)))
+        return taken.addBoth(self._snapshot_over)
+
+    def _snapshot_over(self, result: Failure | bool) -> Failure | bool:
+        self._snapshots_asked -= 1
+        self._snapshot_failures = None
+        if result is not True:
+            self._no_snapshot_before = self._clock.seconds() + _SNAPSHOT_PAUSE
+        self._tell_idle()
+        if isinstance(result, Failure) and result.check(OSError):
+            _log.error("no snapshot: {why}", why=result.getErrorMessage())
+            return False
+        return result
 
     async def _take_snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> bool:
-        first = await self._in_thread(self._split_segments)
-        name = f"{first:012d}"
-        self._disk.remove(name + _UNFINISHED)
-        file = await self._in_thread(lambda: self._disk.create(name + _UNFINISHED))
+        self._snapshot_failures = self._failures
+        if self._in_vain:
+            return False
+        name = f"{await self._in_thread(self._split_segments):012d}"
         size = 0
+        file = await self._in_thread(partial(self._create_unfinished, name))
         try:
             for line in lines:
-                data = frame(Entry(line))
-                size += len(data)
-                await self._in_thread(partial(_write_synced, file, data))
-        finally:
-            file.close()
-        while not ready():
-            if self._closed or self._broken:
+                if self._in_vain:
+                    return False
+                size += await self._in_thread(partial(_write_line, file, line))
+            while not ready():
+                if self._in_vain:
+                    return False
+                await deferLater(self._clock, _READY_PAUSE)
+            if self._in_vain:
                 return False
-            await deferLater(self._clock, _READY_PAUSE)
-        await self._in_thread(lambda: self._finish_snapshot(name))
+            await self._in_thread(partial(self._finish_snapshot, name))
+        finally:
+            await self._in_thread(partial(self._drop_unfinished, name, file))
         self._snapshot_size = size
-        return True
+        # If lines were lost meanwhile, it need not cover them.
+        return self._snapshot_failures == self._failures
+
+    @property
+    def _in_vain(self) -> bool:
+        """
+        Whether the snapshot that is being taken is not to be finished.
+
+        After a failure lines may have been given up that it does not hold.
+        """
+        return self._closed or self._broken is not None or self._snapshot_failures != self._failures
 
     def _split_segments(self) -> int:
         """
         In the writer's thread: begin a segment that a snapshot taken from now on does not cover.
         """
-        self._begin_segment()
+        if self._file is None or self._sizes[self._name]:
+            self._begin_segment()
         return self._last
+
+    def _create_unfinished(self, name: str) -> AppendFile:
+        self._disk.remove(name + _UNFINISHED)
+        return self._disk.create(name + _UNFINISHED)
 
     def _finish_snapshot(self, name: str) -> None:
         self._disk.rename(name + _UNFINISHED, name + _SNAPSHOT)
         self._disk.sync()
-        for old in self._disk.list():
-            stem, _, kind = old.partition(".")
-            if stem < name and f".{kind}" in (_SEGMENT, _SNAPSHOT):
-                self._disk.remove(old)
-                self._sizes.pop(old, None)
+        old = [each for each in self._disk.list() if _OURS.fullmatch(each) and each < name]
+        for each in old:
+            self._sizes.pop(each, None)
+        self._total = sum(self._sizes.values())
+        self._tidy(old)
 
-    def _snapshot_over(self, result: Failure | bool) -> bool:
-        self._snapshotting = False
-        self._tell_idle()
-        if isinstance(result, Failure):
-            result.trap(OSError)
-            _log.error("no snapshot: {why}", why=result.getErrorMessage())
-            return False
-        return result
+    def _drop_unfinished(self, name: str, file: AppendFile) -> None:
+        """
+        In the writer's thread: a snapshot is over; if it was not finished, it must not fill the disk.
+        """
+        _close(file)
+        try:
+            self._disk.remove(name + _UNFINISHED)
+        except OSError as error:
+            _log.warn("an unfinished snapshot stays there: {why}", why=str(error))
 
     # Closing
 
     def close(self) -> Deferred[None]:
         self._closed = True
-        if self._mending is not None:
-            self._mending.cancel()
-            self._mending = None
+        if self._mend_call is not None:
+            self._mend_call.cancel()
+            self._mend_call = None
         return Deferred.fromCoroutine(self._finish())
 
     async def _finish(self) -> None:
-        while self._committing or self._turn_end is not None or self._snapshotting:
+        while self._committing or self._turn_end is not None or self._mending or self._snapshots_asked:
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)
             await idle
-        if self._file is not None:
-            await self._in_thread(self._file.close)
-            self._file = None
+        await self._in_thread(self._end_segment)
         self._in_thread.stop()
         self._disk.close()
 
@@ -435,6 +573,31 @@ class FileJournal:
             each.callback(None)
 
 
-def _write_synced(file: AppendFile, data: bytes) -> None:
+def _write_line(file: AppendFile, line: bytes) -> int:
+    data = frame(Entry(line))
     file.write(data)
     file.sync()
+    return len(data)
+
+
+def _close(file: AppendFile) -> None:
+    """
+    Close a file that needs nothing more from the disk: all of it is synced, or does not count.
+    """
+    try:
+        file.close()
+    except OSError as error:
+        _log.warn("a file was not closed: {why}", why=str(error))
+
+
+def _reason(why: Failure) -> str:
+    """
+    Why something failed; what is not the disk's fault is our own, and logged as such.
+    """
+    if not why.check(OSError):
+        _log.failure("the journal failed", why)
+    return why.getErrorMessage()
+
+
+def _stuck(why: Failure) -> None:
+    _log.failure("whoever uses the journal failed", why)

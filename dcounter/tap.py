@@ -511,6 +511,8 @@ def _die_with(parent: int) -> None:
 
     :raises ConfigurationError: the parent has ended already.
     """
+    # Ctrl-C reaches a whole process group: the parent stops its nodes in order, nobody else does.
+    os.setsid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise ConfigurationError(f"process {parent}, which started this node, has ended")

@@ -388,15 +388,25 @@ class Load:
         assert not self.problems, self.problems[:10]
 
 
-def until_exact(caller: Caller, since: float, *, within: float = 60.0) -> float:
+def longest_silence(caller: Caller, since: float, over: Callable[[], bool], *, within: float = 60.0) -> float:
     """
-    Ask for a count until it is exact; how long (s) that took.
-    """
+    Ask for a count again and again; the longest time (s) without an exact one until the fault is over.
 
-    def exact() -> bool:
+    :param since: when (s) the fault came.
+    """
+    longest = 0.0
+    last = since
+
+    def at_rest() -> bool:
+        nonlocal longest, last
+        # What is over now must be answered afterwards, too.
+        at_last = over()
         with suppress(NoAnswer):
-            return caller.count("new-1-0").status == 200
+            if caller.count("new-1-0").status == 200:
+                now = time.monotonic()
+                longest, last = max(longest, now - last), now
+                return at_last
         return False
 
-    wait_until(exact, "an exact count", within=within)
-    return time.monotonic() - since
+    wait_until(at_rest, "exact counts and the end of the fault", within=within)
+    return longest
