@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.kills import Figures
+from tests.faults.figures import Figures
 
 Table = Callable[[Figures], None]
 

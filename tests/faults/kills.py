@@ -3,12 +3,11 @@ The kill loop: nodes and daemons die by `kill -9` under load, and nothing that w
 """
 
 import random
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
+from tests.faults.figures import Figures
 from tests.faults.ledgers import read_ledgers
 from tests.faults.load import Load, longest_silence
 from tests.faults.processes import Caller, Daemon, is_alive, wait_until
@@ -18,44 +17,24 @@ Victim = Literal["backup", "primary", "two", "daemon"]
 VICTIMS: tuple[Victim, ...] = ("backup", "primary", "two", "daemon")
 
 
-@dataclass(slots=True)
-class Figures:
-    """
-    What a loop of faults showed.
-
-    :ivar to_exact: for each fault of one node the longest time (s) without an exact count.
-    """
-
-    name: str
-    rounds: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    acknowledged: int = 0
-    unknown: int = 0
-    to_exact: list[float] = field(default_factory=list)
-
-    def shown(self) -> str:
-        faults = ", ".join(f"{count} {name}" for name, count in self.faults.items())
-        times = "-"
-        if self.to_exact:
-            times = f"{median(self.to_exact):.2f} s, {max(self.to_exact):.2f} s"
-        return f"{self.name:<24} {self.rounds:>6} {self.acknowledged:>9} {self.unknown:>7}  {times:<16} {faults}"
-
-    @staticmethod
-    def heading() -> str:
-        return f"{'test':<24} rounds    stored unknown  to exact: median, worst; faults"
-
-
 def kill_loop(
-    directory: Path, rounds: int, *, seed: int, requests: int = 20, options: tuple[str, ...] = ()
+    directory: Path,
+    rounds: int,
+    *,
+    seed: int,
+    name: str = "kill -9",
+    requests: int = 20,
+    options: Sequence[str] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> Figures:
     """
     Kill, in turn, a backup, the primary, two nodes, and the daemon with all of them, under six writers.
 
     :param requests: how many requests at most every writer stores between two rounds.
     """
-    figures = Figures("kill -9")
+    figures = Figures(name)
     chance = random.Random(seed)
-    daemon = Daemon(directory, options)
+    daemon = Daemon(directory, options, limits or {})
     caller = daemon.caller()
     try:
         daemon.start()

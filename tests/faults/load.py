@@ -24,6 +24,8 @@ from typing import Any
 from dcounter.ledger import Ledger
 from tests.faults.processes import Answer, Caller, NoAnswer, wait_until
 
+_WRITERS = 6
+
 _NEW = 20
 _MOVED = 4
 _STAMPED = 4
@@ -33,8 +35,8 @@ Items of each kind in one request.
 
 _MOVED_IDS = 200
 _STAMPED_IDS = 1000
-_FIRST_MOVED = 10_000_000_000
-_FIRST_STAMPED = 20_000_000_000
+_FIRST_MOVED = 10**15
+_FIRST_STAMPED = 2 * 10**15
 _REQUESTS_PER_TENANT = 25
 
 _PACE = 0.02
@@ -337,12 +339,13 @@ class Load:
     Writers and a reader at work.
 
     :ivar caller: makes a connection.
+    :ivar first_writer: the number of the first writer: writers of the same number store the same IDs.
     :ivar problems: what must not have happened.
     """
 
     caller: Callable[[], Caller]
     seed: int = 0
-    writers_wanted: int = 6
+    first_writer: int = 1
     history: History = field(default_factory=History)
     born: int = field(default_factory=time.time_ns)
     problems: list[str] = field(default_factory=list)
@@ -351,7 +354,7 @@ class Load:
     readers: list[_Reader] = field(default_factory=list)
 
     def __enter__(self) -> "Load":
-        self.writers = [_Writer(n + 1, self, self.seed * 100 + n) for n in range(self.writers_wanted)]
+        self.writers = [_Writer(self.first_writer + n, self, self.seed * 100 + n) for n in range(_WRITERS)]
         self.readers = [_Reader(self, self.seed)]
         for thread in [*self.writers, *self.readers]:
             thread.start()

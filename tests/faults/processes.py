@@ -291,10 +291,12 @@ class Daemon:
     A daemon with its nodes on one data directory, started again and again.
 
     :ivar options: what it is started with beyond the places.
+    :ivar limits: bounds (`dcounter.limits`) that it has instead of the usual ones.
     """
 
     directory: Path
     options: Sequence[str] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
     ports: Ports = field(default_factory=Ports)
     process: Process | None = None
 
@@ -319,7 +321,11 @@ class Daemon:
             f"--node-port={self.ports.nodes[0]}",
             *self.options,
         )
-        self.process = Process.start(command, self.log)
+        environment = {
+            "PYTHONPATH": str(Path(__file__).with_name("small")),
+            "DCOUNTER_TEST_LIMITS": " ".join(f"{name}={bound}" for name, bound in self.limits.items()),
+        }
+        self.process = Process.start(command, self.log, environment if self.limits else None)
 
     def until_ready(self) -> None:
         """
