@@ -11,12 +11,12 @@ in the writer's thread, never in the reactor's.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from errno import EIO
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from dcounter.disk import AppendFile, Disk
-from dcounter.errors import CorruptJournal
+from dcounter.errors import ConfigurationError, CorruptJournal
 from dcounter.records import Entry, frame, scan, unframe_all
 
 _log = Logger()
@@ -35,6 +35,7 @@ _SEGMENT = ".journal"
 _SNAPSHOT = ".snapshot"
 _UNFINISHED = ".unfinished"
 _OURS = re.compile(r"[0-9]{12}\.(journal|snapshot|unfinished)")
+_OWNER = "owner"
 _TRIAL = f"{0:012d}{_UNFINISHED}"
 
 _READY_PAUSE = 0.05
@@ -119,6 +120,7 @@ class Journal(Protocol):
         All that was kept, oldest first; called once, before `open`.
 
         :raises CorruptJournal: something in the middle is damaged.
+        :raises ConfigurationError: it is used by another process, or not ours.
         """
         ...
 
@@ -138,8 +140,8 @@ class Journal(Protocol):
 
         :param lines: gives the next piece whenever the last one is written.
         :param ready: whether what the copy holds is durable otherwise, so that it may be relied on.
-        :returns: whether it is durable now; it is not if one was being taken already, or if lines failed
-            meanwhile.
+        :returns: whether it is durable now; it is not if one was being taken already, if lines failed
+            meanwhile, or if the disk failed a moment ago.
         """
         ...
 
@@ -204,18 +206,27 @@ class FileJournal:
     A file is written to as long as all that was written to it is durable. After a failed write or sync it
     is cut to where that was so, and a new one is begun.
 
+    :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
     :param segment: size (bytes) from which a new segment is begun.
     :param most: size (bytes) of all segments from which a snapshot is due, unless the last one was larger.
     """
 
     def __init__(
-        self, disk: Disk, *, in_thread: InThread, clock: IReactorTime, segment: int, most: int
+        self,
+        disk: Disk,
+        *,
+        in_thread: InThread,
+        clock: IReactorTime,
+        segment: int,
+        most: int,
+        owner: str | None = None,
     ) -> None:
         self._disk = disk
         self._in_thread = in_thread
         self._clock = clock
         self._segment = segment
         self._most = most
+        self._owner = owner
         self._queue: list[Entry] = []
         self._turn_end: IDelayedCall | None = None
         self._committing = False
@@ -223,9 +234,7 @@ class FileJournal:
         self._mending = False
         self._broken: str | None = None
         self._failures = 0
-        self._snapshots = DeferredLock()
-        self._snapshots_asked = 0
-        self._snapshot_failures: int | None = None
+        self._snapshotting = False
         self._snapshot_size = 0
         self._no_snapshot_before = float("-inf")
         self._idle: list[Deferred[None]] = []
@@ -244,12 +253,14 @@ class FileJournal:
 
     def recover(self) -> Iterator[Entry]:
         self._disk.open()
-        names = [name for name in self._disk.list() if _OURS.fullmatch(name)]
+        everything = self._disk.list()
+        names = [name for name in everything if _OURS.fullmatch(name)]
         snapshots = [name for name in names if name.endswith(_SNAPSHOT)]
         segments = [name for name in names if name.endswith(_SEGMENT)]
         first = snapshots[-1].removesuffix(_SNAPSHOT) if snapshots else ""
         used = {*snapshots[-1:], *(name for name in segments if name >= first)}
         self._last = max((int(name.partition(".")[0]) for name in names), default=0)
+        self._recognize(everything)
         self._tidy(name for name in names if name not in used)
         if first:
             yield from self._recover_snapshot(first + _SNAPSHOT)
@@ -291,6 +302,41 @@ class FileJournal:
         except OSError as error:
             _log.warn("files that are used no more stay there: {why}", why=str(error))
 
+    def _recognize(self, names: Collection[str]) -> None:
+        """
+        See that the journal is its owner's; a new one becomes that.
+        """
+        if self._owner is None:
+            return
+        if _OWNER in names:
+            owner = self._read(_OWNER).decode(errors="replace").strip()
+            if owner != self._owner:
+                raise ConfigurationError(f"the journal is that of {owner}, not that of {self._owner}")
+            self._owner = None
+            return
+        if any(name.endswith((_SEGMENT, _SNAPSHOT)) for name in names):
+            raise ConfigurationError(f"the journal does not say whose it is: the file {_OWNER!r} is gone")
+        try:
+            self._sign()
+        except OSError as error:
+            self._broken = str(error)
+
+    def _sign(self) -> None:
+        """
+        Say whose journal it is, if that is not said yet.
+        """
+        if self._owner is not None:
+            self._disk.remove(_TRIAL)
+            file = self._disk.create(_TRIAL)
+            try:
+                file.write(f"{self._owner}\n".encode())
+                file.sync()
+            finally:
+                _close(file)
+            self._disk.rename(_TRIAL, _OWNER)
+            self._disk.sync()
+            self._owner = None
+
     def _recover_snapshot(self, name: str) -> Iterator[Entry]:
         data = self._read(name)
         size = 0
@@ -299,7 +345,7 @@ class FileJournal:
                 break
             yield entry
             size = end
-        if size < len(data):
+        if size < len(data) or not data:
             raise CorruptJournal(f"{name}: damaged at byte {size}")
         self._snapshot_size = size
 
@@ -307,6 +353,8 @@ class FileJournal:
         try:
             return self._disk.read(name)
         except OSError as error:
+            if error.errno != EIO:
+                raise
             raise CorruptJournal(f"{name} cannot be read: {error}") from error
 
     # Appending
@@ -434,6 +482,7 @@ class FileJournal:
             if not self._sizes[name]:
                 self._disk.remove(name)
                 del self._sizes[name]
+        self._sign()
         self._try_disk()
         self._begin_segment()
 
@@ -458,65 +507,53 @@ class FileJournal:
 
     @property
     def due(self) -> bool:
-        return (
-            not self._snapshots_asked
-            and self._broken is None
-            and self._clock.seconds() >= self._no_snapshot_before
-            and self._total > max(self._most, self._snapshot_size)
-        )
+        return self._snapshot_possible() and self._total > max(self._most, self._snapshot_size)
+
+    def _snapshot_possible(self) -> bool:
+        paused = self._clock.seconds() < self._no_snapshot_before
+        return not (self._snapshotting or paused or self._closed or self._broken is not None)
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
-        if self._snapshot_failures == self._failures:
-            # One is being taken, and nothing was lost since it began.
+        if not self._snapshot_possible():
             return succeed(False)
-        self._snapshots_asked += 1
-        taken = self._snapshots.run(lambda: Deferred.fromCoroutine(self._take_snapshot(lines, ready)))
-        return taken.addBoth(self._snapshot_over)
+        self._snapshotting = True
+        return Deferred.fromCoroutine(self._take_snapshot(lines, ready)).addBoth(self._snapshot_over)
 
     def _snapshot_over(self, result: Failure | bool) -> Failure | bool:
-        self._snapshots_asked -= 1
-        self._snapshot_failures = None
-        if result is not True:
-            self._no_snapshot_before = self._clock.seconds() + _SNAPSHOT_PAUSE
+        self._snapshotting = False
         self._tell_idle()
         if isinstance(result, Failure) and result.check(OSError):
             _log.error("no snapshot: {why}", why=result.getErrorMessage())
+            self._no_snapshot_before = self._clock.seconds() + _SNAPSHOT_PAUSE
             return False
         return result
 
     async def _take_snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> bool:
-        self._snapshot_failures = self._failures
-        if self._in_vain:
-            return False
+        failures = self._failures
+
+        def in_vain() -> bool:
+            # After a failure, lines may have been given up that this snapshot does not hold.
+            return self._closed or self._failures != failures
+
         name = f"{await self._in_thread(self._split_segments):012d}"
-        size = 0
         file = await self._in_thread(partial(self._create_unfinished, name))
+        size = 0
         try:
             for line in lines:
-                if self._in_vain:
+                if in_vain():
                     return False
                 size += await self._in_thread(partial(_write_line, file, line))
             while not ready():
-                if self._in_vain:
+                if in_vain():
                     return False
                 await deferLater(self._clock, _READY_PAUSE)
-            if self._in_vain:
+            if in_vain():
                 return False
             await self._in_thread(partial(self._finish_snapshot, name))
         finally:
             await self._in_thread(partial(self._drop_unfinished, name, file))
         self._snapshot_size = size
-        # If lines were lost meanwhile, it need not cover them.
-        return self._snapshot_failures == self._failures
-
-    @property
-    def _in_vain(self) -> bool:
-        """
-        Whether the snapshot that is being taken is not to be finished.
-
-        After a failure lines may have been given up that it does not hold.
-        """
-        return self._closed or self._broken is not None or self._snapshot_failures != self._failures
+        return self._failures == failures
 
     def _split_segments(self) -> int:
         """
@@ -559,11 +596,12 @@ class FileJournal:
         return Deferred.fromCoroutine(self._finish())
 
     async def _finish(self) -> None:
-        while self._committing or self._turn_end is not None or self._mending or self._snapshots_asked:
+        while self._committing or self._turn_end is not None or self._mending or self._snapshotting:
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)
             await idle
-        await self._in_thread(self._end_segment)
+        if self._file is not None:
+            await self._in_thread(self._end_segment)
         self._in_thread.stop()
         self._disk.close()
 

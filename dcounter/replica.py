@@ -96,6 +96,11 @@ Effect = Send | Append | Offer | Cut | Notice | Snapshot | Abandon
 
 _NOWHERE = Position()
 
+_SNAPSHOT_PAUSE = 1.0
+"""
+Time (s) between two requests for a snapshot that the node cannot do without.
+"""
+
 
 @dataclass(slots=True)
 class _Channel:
@@ -144,6 +149,8 @@ class _Waiting:
 def _entry(record: Record, line: bytes) -> Entry:
     return Entry(line, record.node, record.run, record.number)
 
+
+_NO_COPY = wire.CopyBegin(_NOWHERE, {}, [])
 
 _FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Forget, wire.Beat, wire.Farewell)
 
@@ -200,8 +207,11 @@ class Replica:
         self._unjournalled: list[_Unsynced] = []
         self._unjournalled_bytes = 0
         self._snapshot_needed = False
+        self._snapshot_asked = float("-inf")
         self._snapshot_begin = _NOWHERE
         self._snapshot_end: Position | None = None
+        # What is journalled behind lines that were given up for a snapshot.
+        self._beyond = _NOWHERE
         # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
@@ -297,13 +307,23 @@ class Replica:
             if done.record is not None:
                 if done.batch is not None:
                     self._apply_own(done, done.record, done.batch)
-                record = done.record
-                self.durable = self.durable.advance(record.node, record.run, record.number)
+                self._journalled(done.record)
             elif done.request:
                 self._send(done.channel, wire.Awaited(done.request, True, self.durable, self.stamp))
-            self.durable = self.durable.join(done.covers)
+            if self._snapshot_needed:
+                self._beyond = self._beyond.join(done.covers)
+            else:
+                self.durable = self.durable.join(done.covers)
         self._progress()
         return self._take()
+
+    def _journalled(self, record: Record) -> None:
+        node, run, number = record.node, record.run, record.number
+        if number > self.durable.number(node, run) + 1:
+            # What is before it was given up for a snapshot, and is not durable before that is kept.
+            self._beyond = self._beyond.advance(node, run, number)
+        else:
+            self.durable = self.durable.advance(node, run, number)
 
     def failed(self, lines: int, reason: str) -> list[Effect]:
         """
@@ -311,8 +331,13 @@ class Replica:
 
         Of our own batches nothing was applied or offered: they are refused, and the run ends before them.
         What others have journalled is counted all the same, and journalled later.
+
+        :param lines: 0 if nothing that was restored is known to be durable.
         """
         self._disk_failure = reason
+        if lines == 0:
+            self.durable = _NOWHERE
+            self._snapshot_needed = True
         refused = f"the disk failed: {reason}"
         for _ in range(lines):
             lost = self._unsynced.popleft()
@@ -331,6 +356,7 @@ class Replica:
         """
         self._disk_failure = None
         kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
+        self._snapshot_asked = float("-inf")
         if self._snapshot_needed:
             self._effects.append(Snapshot())
         for each in kept:
@@ -344,7 +370,9 @@ class Replica:
         if self._unjournalled_bytes > self._limits.log:
             # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
             self._snapshot_needed = True
-            self._unjournalled, self._unjournalled_bytes = [], 0
+            # The end of a copy must not stand in the journal as if all of the copy did.
+            no_copy = _Unsynced(Entry(wire.encode(_NO_COPY)))
+            self._unjournalled, self._unjournalled_bytes = [no_copy], len(no_copy.entry.line)
 
     def snapshot(self) -> Iterator[bytes]:
         """
@@ -353,12 +381,19 @@ class Replica:
         :returns: what `snapshot_ready` and `snapshot_kept` speak of.
         """
         self._snapshot_end = None
+        loading = self._copy_begin
+        forgotten = sorted(self.forgotten)
         for message in self._copy_out():
             if isinstance(message, wire.CopyBegin):
                 self._snapshot_begin = message.position
             elif isinstance(message, wire.CopyEnd):
                 self._snapshot_end = message.position
             yield wire.encode(message)
+        for node in forgotten:
+            yield wire.encode(wire.Forget(0, node))
+        if loading is not None:
+            # The rest of that copy, and its end, are in the log behind this snapshot.
+            yield wire.encode(loading)
 
     def snapshot_ready(self) -> bool:
         """
@@ -373,7 +408,8 @@ class Replica:
         The snapshot is durable.
         """
         self._snapshot_needed = False
-        self.durable = self.durable.join(self._snapshot_begin)
+        self.durable = self.durable.join(self._snapshot_begin).join(self._beyond)
+        self._beyond = _NOWHERE
         self._progress()
         return self._take()
 
@@ -406,8 +442,9 @@ class Replica:
             case wire.CopyPiece():
                 self.ledger.merge(message.ids, message.stamps, message.tenants)
                 self._hold = self._hold.join(message.position)
-            case wire.CopyEnd() if self._copy_begin is not None:
-                self._copied(self._copy_begin, message)
+            case wire.CopyEnd():
+                # Without its beginning: the snapshot before it was taken when it was in the ledger already.
+                self._copied(self._copy_begin or _NO_COPY, message)
                 self._copy_begin = None
             case _:
                 raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
@@ -455,6 +492,10 @@ class Replica:
             self._last_beat = now
             self._broadcast()
         self._choose_relays()
+        needed = self._snapshot_needed and self._disk_failure is None
+        if needed and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
+            self._snapshot_asked = now
+            self._effects.append(Snapshot())
         over = [each for each in self._waiting if each.until <= now]
         if over:
             self._waiting = [each for each in self._waiting if each.until > now]
