@@ -14,12 +14,12 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast, get_args
 
 from twisted.application import strports
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -292,6 +292,34 @@ class _Announced:
         return port
 
 
+class _Daemon(MultiService):
+    """
+    Services that stop one after the other, the last one first: whoever waits is answered meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._after: dict[IService, Callable[[], Awaitable[None]]] = {}
+
+    def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
+        """
+        What is to be done when that service has stopped.
+        """
+        self._after[service] = action
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            stopped = service.stopService()
+            if stopped is not None:
+                await stopped
+            if service in self._after:
+                await self._after[service]()
+
+
 class _Operations:
     """
     What an operator may do to the nodes.
@@ -413,7 +441,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             _set_aside(node_directory(path, node))
     wiring = _Wiring(reactor, identity, addresses, limits)
 
-    daemon = MultiService()
+    daemon = _Daemon()
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
         supervisor = _supervisor(options, wiring, path)
@@ -432,6 +460,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     http = strports.service(options["http"], site, reactor=reactor)
     http.endpoint = _Announced(http.endpoint)
     http.setServiceParent(daemon)
+    daemon.after(coordinator, site.ended)
     if options["in-memory"]:
         _log.warn("in memory: what is stored is gone when the daemon stops")
     return daemon

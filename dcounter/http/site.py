@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as PlainRequest
@@ -74,6 +75,7 @@ class BoundedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self._site = channel.site
         self._taken = 0
+        self.awaited = False
 
     def getRequestHostname(self) -> bytes:
         """
@@ -102,6 +104,7 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         # Twisted's own looks for a resource along the decoded path, and answers `*` by itself.
+        self.awaited = True
         self.site = self._site
         self.setHeader(b"Date", datetimeToString())
         self.prepath = []
@@ -186,6 +189,15 @@ class BoundedChannel(HTTPChannel):
             )
         )
 
+    def end(self) -> None:
+        """
+        Close the connection, after the answer if one is awaited.
+        """
+        if any(request.awaited for request in self.requests):
+            self.persistent = False
+        else:
+            self.loseConnection()
+
     def refuse(self, refusal: Refusal) -> None:
         """
         Answer, and end the connection without taking anything more from it.
@@ -250,6 +262,7 @@ class BoundedSite(Site):
     def __init__(self, resource: IResource, *, limits: HttpLimits, reactor: IReactorTime) -> None:
         # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle, reactor=reactor)
+        self._reactor = reactor
         self.limits = limits
         self.channels: set[BoundedChannel] = set()
         self.body_bytes = 0
@@ -272,11 +285,21 @@ class BoundedSite(Site):
 
     def stopFactory(self) -> None:
         """
-        No connection outlives its site.
+        Close the connections whose callers await nothing; the others end with their answer.
         """
         super().stopFactory()
         for channel in tuple(self.channels):
-            channel.loseConnection()
+            channel.end()
+
+    async def ended(self) -> None:
+        """
+        Wait until the last connection is closed, but not for callers who do not read their answer.
+        """
+        until = self._reactor.seconds() + self.limits.linger
+        while self.channels and self._reactor.seconds() < until:
+            await deferLater(self._reactor, 0.05)
+        for channel in tuple(self.channels):
+            channel.transport.abortConnection()
 
     def log(self, request: PlainRequest) -> None:
         pass
