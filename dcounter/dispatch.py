@@ -106,9 +106,8 @@ class Request:
         """
         The caller is answered now.
         """
-        if not self.over:
-            self.over = True
-            self.ended(self)
+        self.over = True
+        self.ended(self)
 
 
 @dataclass(slots=True, eq=False)
