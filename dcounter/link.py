@@ -69,6 +69,7 @@ class Conversation(TwistedProtocol):
         self._limits = limits
         self._clock = clock
         self._splitter = wire.LineSplitter(_HANDSHAKE_LINE)
+        self._welcomed = False
         self._timeout: IDelayedCall | None = None
         self.paused = False
         self.ended = False
@@ -91,10 +92,14 @@ class Conversation(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         try:
-            for line in self._splitter.feed(data):
-                if self.ended:
-                    return
-                self.messageReceived(wire.decode(line))
+            while data:
+                # Until the handshake is over, each line may be the one that welcomes longer ones.
+                end = 0 if self._welcomed else data.find(b"\n") + 1
+                first, data = (data[:end], data[end:]) if end else (data, b"")
+                for line in self._splitter.feed(first):
+                    if self.ended:
+                        return
+                    self.messageReceived(wire.decode(line))
         except PeerError as error:
             peer = self.tcp.getPeer()
             _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
@@ -112,6 +117,7 @@ class Conversation(TwistedProtocol):
         """
         The handshake is over: longer lines are welcome.
         """
+        self._welcomed = True
         self._splitter.limit = self._limits.line
         self._stop_timeout()
 
