@@ -343,9 +343,9 @@ class Directory:
 
     def ports_from(self, port: int) -> Sequence[int]:
         """
-        The ports of the range, that one first and those below it last.
+        The ports of the range from that one on, those below it last.
         """
-        return sorted({port, *self.ports}, key=lambda each: (each < port, each))
+        return sorted(self.ports, key=lambda each: (each < port, each))
 
     async def locate(self, node: int, port: int) -> int | None:
         """
