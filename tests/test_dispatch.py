@@ -52,6 +52,9 @@ class Desk:
         self.now += seconds
         self.dispatch.tick(self.now)
 
+    def waiting(self) -> bool:
+        return self.dispatch.waiting
+
     def is_empty(self) -> bool:
         """
         Whether every window has room for a batch that only an empty one takes.
@@ -68,13 +71,13 @@ class TestPlacing:
         desk = Desk()
         request = desk.admit(11)
         assert not request.sent
-        assert desk.dispatch.waiting
+        assert desk.waiting()
         flights = desk.launch()
         assert sizes(flights) == {0: [3], 1: [3], 2: [3], 3: [2]}
         assert [flight.batch().ids for flight in flights] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
         assert [flight.batch().bases for flight in flights] == [[1_000], [1_003], [1_006], [1_009]]
         assert request.sent
-        assert not desk.dispatch.waiting
+        assert not desk.waiting()
         assert desk.launch() == []
         for flight in flights:
             assert not request.over
@@ -218,7 +221,7 @@ class TestRoom:
         [busy] = desk.launch()
         desk.writers = [0, 1]
         request = desk.admit(2)
-        assert not desk.dispatch.waiting
+        assert not desk.waiting()
         assert desk.launch() == []
         # What was reserved is free again for another.
         assert desk.dispatch._windows[0].has_room(10**9)  # noqa: SLF001
@@ -447,7 +450,7 @@ class TestRetrying:
         request = desk.admit(1)
         [slow] = desk.launch()
         desk.tick(1.0)
-        assert desk.dispatch.waiting
+        assert desk.waiting()
         desk.dispatch.lost(slow)
         flights = desk.launch()
         assert [piece.request for flight in flights for piece in flight.slices] == [request]
@@ -667,7 +670,7 @@ class Storm:
         self.launch()
         self.check()
         assert sorted(map(id, self.desk.ended)) == sorted(map(id, self.requests))
-        assert not self.desk.dispatch.waiting
+        assert not self.desk.waiting()
         for window in self.desk.dispatch._windows.values():  # noqa: SLF001
             assert (window._bytes, window.flights, window.open) == (0, set(), [])  # noqa: SLF001
         assert self.desk.dispatch._queued_bytes == 0  # noqa: SLF001
