@@ -175,7 +175,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     limits = Limits()
     limits = replace(
         limits,
-        heartbeat=options["suspicion"] / 5,
+        # A long suspicion is no reason to look at deadlines more seldom.
+        heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
         line=max(limits.line, options["max-body"]),
     )
