@@ -70,14 +70,12 @@ class TestPlacing:
     def test_11_items_over_4_nodes(self) -> None:
         desk = Desk()
         request = desk.admit(11)
-        assert not request.sent
-        assert desk.waiting()
+        assert (request.sent, desk.waiting()) == (False, True)
         flights = desk.launch()
         assert sizes(flights) == {0: [3], 1: [3], 2: [3], 3: [2]}
         assert [flight.batch().ids for flight in flights] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
         assert [flight.batch().bases for flight in flights] == [[1_000], [1_003], [1_006], [1_009]]
-        assert request.sent
-        assert not desk.waiting()
+        assert (request.sent, desk.waiting()) == (True, False)
         assert desk.launch() == []
         for flight in flights:
             assert not request.over
