@@ -256,7 +256,9 @@ class Node(Service):
         Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
         """
         listening = self._listening
-        answers = listening is None or await self._directory.answers(self.node, self.replica.port)
+        # A full node would turn away itself.
+        alive = listening is None or len(self.conversations) >= self._limits.connections
+        answers = alive or await self._directory.answers(self.node, self.replica.port)
         self._check = None
         if not answers and listening is self._listening and listening is not None and self.running:
             # Its end calls listenerLost.
