@@ -75,6 +75,8 @@ class _Accepted(Conversation):
             self.send(wire.Welcome())
             if peer.role != "probe":
                 self._channel = self._node.accepted(self, peer)
+        elif isinstance(message, wire.Farewell):
+            self.close("the other end left")
         else:
             raise HandshakeRefused(f"{type(message).__name__} before the handshake")
 
