@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -206,7 +206,7 @@ class Node(Service):
             self._check.cancel()
         self._listener = None
         if self._listening is not None:
-            await _stopped_listening(self._listening)
+            await maybeDeferred(self._listening.stopListening)
         for conversation in list(self.conversations):
             conversation.close("the node is stopping")
         await gatherResults([link.stopService() for link in self._links if link.running])
@@ -264,7 +264,7 @@ class Node(Service):
         self._check = None
         if not answers and listening is self._listening and listening is not None and self.running:
             # Its end calls listenerLost.
-            await _stopped_listening(listening)
+            await maybeDeferred(listening.stopListening)
 
     # Conversations that others began
 
@@ -367,9 +367,3 @@ class Node(Service):
                 return
             for line in lines:
                 there.send_line(line)
-
-
-async def _stopped_listening(port: IListeningPort) -> None:
-    stopped = port.stopListening()
-    if stopped is not None:
-        await stopped
