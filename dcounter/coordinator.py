@@ -110,6 +110,7 @@ class Coordinator(Service):
         self._next_exact: _Question | None = None
         self._unasked: list[_Question] = []
         self._questions: dict[_Question, None] = {}
+        self._widening: set[Deferred[None]] = set()
         self._last_beat = 0.0
         self._announced = False
         self._ticking = LoopingCall(self._tick)
@@ -132,6 +133,8 @@ class Coordinator(Service):
         self._dispatch.stop()
         for question in list(self._questions):
             self._expire(question)
+        for enough in list(self._widening):
+            enough.callback(None)
         if self._turn_end is not None:
             self._turn_end.cancel()
             self._turn_end = None
@@ -142,7 +145,8 @@ class Coordinator(Service):
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
         before, stamp = self._open(after)
-        if stamp > self._clock.latest_allowed():
+        # What this clock is past already cannot move it.
+        if stamp > max(self._clock.latest_allowed(), self._clock.last):
             raise InvalidPosition("the position is from a clock that is ahead of this one by more than 10 s")
         self._clock.observe(stamp)
         if not len(items):
@@ -151,6 +155,8 @@ class Coordinator(Service):
         stored: Deferred[None] = Deferred()
         while not self._membership.takes_writes(self._time.seconds()):
             await self._later(deadline)
+        if not self.running:
+            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
         request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
         self._dispatch.admit(request)
         self._end_turn()
@@ -176,7 +182,10 @@ class Coordinator(Service):
         question = self._question(consistency, extra)
         question.tenants.append(tenant)
         question.waiters.append(waiter)
-        self._end_turn()
+        if self.running:
+            self._end_turn()
+        else:
+            self._expire(question)
         return await waiter
 
     def status(self) -> ClusterStatus:
@@ -316,9 +325,12 @@ class Coordinator(Service):
         everybody = gatherResults(asking, consumeErrors=True)
         everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
         everybody.addErrback(lambda why: why.trap(FirstError))
+        if not enough.called:
+            self._widening.add(enough)
         try:
             await enough
         finally:
+            self._widening.discard(enough)
             everybody.cancel()
         return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
 
@@ -339,7 +351,7 @@ class Coordinator(Service):
                 assert_never(ack)
 
     async def _durable_at(self, node: int, position: Position, deadline: float) -> bool:
-        if position.nodes.keys() == {node} or self._membership.durable(node).covers(position):
+        if position.nodes.keys() == {node} or self._membership.has_durable(node, position):
             return True
         while (left := deadline - self._time.seconds()) > 0:
             make = partial(wire.Await, position=position, wait=int(left * 1000))
@@ -376,7 +388,8 @@ class Coordinator(Service):
         exact = question.consistency != "eventual"
         required = self._membership.required.join(question.extra) if exact else Position()
         now = self._time.seconds()
-        wait = max(0, int((question.until - now) * 1000)) if exact else 0
+        # The node's own answer, however little it has, is to be here before the time is over.
+        wait = max(0, int((question.until - now - self._limits.heartbeat) * 1000)) if exact else 0
         for node in self._membership.candidates(required):
             if node in question.tried:
                 continue

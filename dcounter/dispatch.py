@@ -106,9 +106,8 @@ class Request:
         """
         The caller is answered now.
         """
-        if not self.over:
-            self.over = True
-            self.ended(self)
+        self.over = True
+        self.ended(self)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +117,7 @@ class Slice:
 
     :ivar tried: nodes that had their chance.
     :ivar flights: batches under way that hold this slice.
+    :ivar waits: whether it is about to be sent: in an open batch, or waiting for room in one.
     """
 
     request: Request
@@ -125,6 +125,7 @@ class Slice:
     size: int
     tried: set[int] = field(default_factory=set)
     flights: int = 0
+    waits: bool = True
     stored: bool = False
 
     @property
@@ -265,6 +266,7 @@ class Dispatch:
             for piece in flight.slices:
                 piece.request.sent = True
                 piece.flights += 1
+                piece.waits = False
         return flights
 
     @property
@@ -328,7 +330,7 @@ class Dispatch:
                 if not flight.slow and now - flight.since >= self._limits.slow:
                     flight.slow = True
                     for piece in flight.slices:
-                        if not piece.settled and piece.flights == 1:
+                        if not (piece.settled or piece.waits) and piece.flights == 1:
                             self._retry(piece, flight.node)
         exhausted, self._exhausted = self._exhausted, []
         for piece in exhausted:
@@ -360,11 +362,12 @@ class Dispatch:
         Place a slice again unless another node has it on its way.
         """
         piece.tried.add(node)
-        if piece.flights == 0:
-            self._again.append(piece)
+        if piece.flights == 0 and not piece.waits:
+            self._retry(piece, node)
 
     def _retry(self, piece: Slice, node: int) -> None:
         piece.tried.add(node)
+        piece.waits = True
         self._again.append(piece)
 
     def _place_waiting(self) -> None:

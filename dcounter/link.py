@@ -79,9 +79,9 @@ class Address:
 
     def ports_from(self, port: int) -> Sequence[int]:
         """
-        The ports of the range, that one first and those below it last.
+        The ports of the range from that one on, those below it last.
         """
-        return sorted({port, *self.ports}, key=lambda each: (each < port, each))
+        return sorted(self.ports, key=lambda each: (each < port, each))
 
 
 @implementer(IPushProducer)
@@ -98,6 +98,7 @@ class Conversation(TwistedProtocol):
         self._limits = limits
         self._clock = clock
         self._splitter = wire.LineSplitter(_HANDSHAKE_LINE)
+        self._welcomed = False
         self._timeout: IDelayedCall | None = None
         self.paused = False
         self.ended = False
@@ -120,10 +121,14 @@ class Conversation(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         try:
-            for line in self._splitter.feed(data):
-                if self.ended:
-                    return
-                self.messageReceived(wire.decode(line))
+            while data:
+                # Until the handshake is over, each line may be the one that welcomes longer ones.
+                end = 0 if self._welcomed else data.find(b"\n") + 1
+                first, data = (data[:end], data[end:]) if end else (data, b"")
+                for line in self._splitter.feed(first):
+                    if self.ended:
+                        return
+                    self.messageReceived(wire.decode(line))
         except PeerError as error:
             self.refuse(error)
 
@@ -147,6 +152,7 @@ class Conversation(TwistedProtocol):
         """
         The handshake is over: longer lines are welcome.
         """
+        self._welcomed = True
         self._splitter.limit = self._limits.line
         self._stop_timeout()
 

@@ -4,7 +4,7 @@ A coordinator's picture of the nodes: who is up, who is preferred, what a count 
 Pure: it is told what happened and when, and answers questions.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dcounter.clock import HybridClock
@@ -56,6 +56,7 @@ class Membership:
         self.required = Position()
         self.lost: set[LostRun] = set()
         self.forgotten: set[int] = set()
+        self._folded_away: dict[tuple[int, int], int] = {}
 
     def _member(self, node: int) -> _Member:
         # Of one that was given up nothing more is noted.
@@ -101,7 +102,7 @@ class Membership:
         self._clock.observe(report.stamp)
         if first:
             # What only a coordinator before this one was told of is required all the same.
-            self.required = self.required.join(report.applied).join(report.durable)
+            self.require(report.applied.join(report.durable))
         self._settled = not self.unreported() or now - self._started >= self._limits.startup
         if not self.unreported():
             self._takes_writes = True
@@ -133,6 +134,10 @@ class Membership:
         """
         From now on counts must include this.
         """
+        for node, run, number in self.required.entries():
+            if run < position.of(node).folded:
+                # Complete, or lost with what was folded away: the node that folded it will say so.
+                self._folded_away[node, run] = number
         self.required = self.required.join(position)
 
     # Starting
@@ -229,6 +234,12 @@ class Membership:
         report = self._member(node).report
         return Position() if report is None else report.durable
 
+    def has_durable(self, node: int, position: Position) -> bool:
+        """
+        Whether a node has journalled all of a position, as far as is known, and nothing of it is lost.
+        """
+        return self.durable(node).covers(position) and not self._told_lost(position.entries())
+
     def everything(self) -> Position:
         """
         What all live nodes have together.
@@ -257,18 +268,15 @@ class Membership:
         A node's batch is lost once that node came back without it and, all members having been connected
         for a while and having reported since, none has it.
         """
+        found = self._told_lost(position.entries())
         for member in self._members.values():
             settled = member.up and now - member.since >= self._limits.suspicion
             if not settled or not member.reported:
-                return []
+                return found
         everything = self.everything()
-        told = [lost for node in self._members for lost in self._reported(node).lost]
-        found = []
+        named = {(lost.node, lost.run) for lost in found}
         for node, run, number in position.entries():
-            named = next((lost for lost in told if lost.takes(node, run, number)), None)
-            if named is not None:
-                found.append(LostRun(node, run, named.last if named.run == run else 0, run + 1))
-            else:
+            if (node, run) not in named:
                 known = everything.number(node, run)
                 if number > known and self._came_back_without(node, run):
                     found.append(LostRun(node, run, known, run + 1))
@@ -283,6 +291,20 @@ class Membership:
         report = self._reported(node)
         return report.run != run and report.refuses is None
 
+    def _told_lost(self, entries: Iterable[tuple[int, int, int]]) -> list[LostRun]:
+        """
+        What nodes say to be lost, of these nodes, runs and numbers.
+        """
+        told = {lost for member in self._members.values() if member.report for lost in member.report.lost}
+        if not told:
+            return []
+        found = []
+        for node, run, number in entries:
+            named = next((lost for lost in told if lost.takes(node, run, number)), None)
+            if named is not None:
+                found.append(LostRun(node, run, named.last if named.run == run else 0, run + 1))
+        return found
+
     def _reported(self, node: int) -> Report:
         report = self._member(node).report
         assert report is not None
@@ -290,6 +312,12 @@ class Membership:
 
     def _drop_lost(self, now: float) -> list[LostRun]:
         found = self.lost_of(self.required, now)
+        if self._folded_away:
+            found += self._told_lost((n, run, number) for (n, run), number in self._folded_away.items())
+            reports = [each.report for each in self._members.values() if each.report]
+            for node, run in list(self._folded_away):
+                if any(run < report.applied.of(node).folded for report in reports):
+                    del self._folded_away[node, run]
         for lost in found:
             self.lost.add(lost)
             self.required = self.required.without(lost.node, lost.run, lost.last)

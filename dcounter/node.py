@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -82,6 +82,8 @@ class _Accepted(Conversation):
             self.send(wire.Welcome())
             if peer.role != "probe":
                 self._channel = self._node.accepted(self, peer)
+        elif isinstance(message, wire.Farewell):
+            self.close("the other end left")
         else:
             raise HandshakeRefused(f"{type(message).__name__} before the handshake")
 
@@ -237,7 +239,7 @@ class Node(Service):
             self._check.cancel()
         self._listener = None
         if self._listening is not None:
-            await _stopped_listening(self._listening)
+            await maybeDeferred(self._listening.stopListening)
         for conversation in list(self.conversations):
             conversation.close("the node is stopping")
         await gatherResults([link.stopService() for link in self._links if link.running])
@@ -289,11 +291,13 @@ class Node(Service):
         Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
         """
         listening = self._listening
-        answers = listening is None or await self._directory.answers(self.node, self.replica.port)
+        # A full node would turn away itself.
+        alive = listening is None or len(self.conversations) >= self._limits.connections
+        answers = alive or await self._directory.answers(self.node, self.replica.port)
         self._check = None
         if not answers and listening is self._listening and listening is not None and self.running:
             # Its end calls listenerLost.
-            await _stopped_listening(listening)
+            await maybeDeferred(listening.stopListening)
 
     # Conversations that others began
 
@@ -428,9 +432,3 @@ class Node(Service):
                 return
             for line in lines:
                 there.send_line(line)
-
-
-async def _stopped_listening(port: IListeningPort) -> None:
-    stopped = port.stopListening()
-    if stopped is not None:
-        await stopped

@@ -217,6 +217,7 @@ class Replica:
         self._copy_begin: wire.CopyBegin | None = None
         self._copy_wanted = False
         self._hold = Position()
+        self._stuck_since: float | None = None
         self._effects: list[Effect] = []
 
     # What the shell calls
@@ -496,6 +497,7 @@ class Replica:
         if needed and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
             self._snapshot_asked = now
             self._effects.append(Snapshot())
+        self._drop_lost_hold(now)
         over = [each for each in self._waiting if each.until <= now]
         if over:
             self._waiting = [each for each in self._waiting if each.until > now]
@@ -645,8 +647,16 @@ class Replica:
 
     def _can_answer(self, question: wire.Count | wire.Await) -> bool:
         if isinstance(question, wire.Await):
-            return self.durable.covers(question.position)
-        return self._exact() and self.applied.covers(question.required)
+            return self._covers(self.durable, question.position)
+        return self._exact() and self._covers(self.applied, question.required)
+
+    def _covers(self, mine: Position, wanted: Position) -> bool:
+        """
+        Whether we have all that is wanted; what was lost before its runs were folded nobody has.
+        """
+        return mine.covers(wanted) and not any(
+            lost.takes(*entry) for lost in self._lost for entry in wanted.entries()
+        )
 
     def _exact(self) -> bool:
         return self.applied.covers(self._hold)
@@ -923,6 +933,35 @@ class Replica:
         """
         # What a copy of our own brought along may be beyond what we have applied.
         return self.applied.join(self._hold)
+
+    def _drop_lost_hold(self, now: float) -> None:
+        """
+        Wait no longer for batches that were in a copy and that, for a while now, no member has.
+        """
+        gone = []
+        if not self._exact() and self._sources().keys() == self._peers:
+            known = join_all([self.applied, *(each.applied for each in self._reports.values())])
+            gone = [
+                (node, run, known.number(node, run))
+                for node, run, number in self._hold.entries()
+                if number > known.number(node, run) and self._is_closed(node, run)
+            ]
+        if not gone:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        elif now - self._stuck_since >= self._limits.suspicion:
+            for node, run, number in gone:
+                self._hold = self._hold.without(node, run, number)
+                self._say("error", f"a copy held items of node {node} that no member has any more")
+
+    def _is_closed(self, node: int, run: int) -> bool:
+        """
+        Whether a node, which heard from all members since it started, has another run open than this.
+        """
+        if node == self.node:
+            return self.run != run and not self._awaits_members
+        return self._reports[node].run != run and self._reports[node].refuses is None
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
         if channel != self._copy_from:

@@ -516,7 +516,8 @@ def _limits(options: TwistedOptions) -> Limits:
     limits = Limits()
     return replace(
         limits,
-        heartbeat=options["suspicion"] / 5,
+        # A long suspicion is no reason to look at deadlines more seldom.
+        heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
         line=max(limits.line, options["max-body"]),
     )

@@ -224,6 +224,7 @@ class MemoryPort:
         self.process = process
         self.port = port
         self.factory = factory
+        self._open = True
         factory.doStart()
 
     def startListening(self) -> None:
@@ -239,6 +240,8 @@ class MemoryPort:
         """
         if self._network.ports.get(self.port) is self:
             del self._network.ports[self.port]
+        if self._open:
+            self._open = False
             self.factory.doStop()
 
     def getHost(self) -> IPv4Address:

@@ -251,6 +251,11 @@ def dcounter(*arguments: str) -> list[str]:
     return [sys.executable, twistd, "-n", "--pidfile=", "dcounter", *arguments]
 
 
+def _python_path() -> list[str]:
+    path = os.environ.get("PYTHONPATH")
+    return [path] if path else []
+
+
 def children(pid: int) -> dict[int, int]:
     """
     The node processes that a daemon has: node id -> pid.
@@ -322,7 +327,7 @@ class Daemon:
             *self.options,
         )
         environment = {
-            "PYTHONPATH": str(Path(__file__).with_name("small")),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("small")), *_python_path()]),
             "DCOUNTER_TEST_LIMITS": " ".join(f"{name}={bound}" for name, bound in self.limits.items()),
         }
         self.process = Process.start(command, self.log, environment if self.limits else None)

@@ -1,0 +1,680 @@
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcounter.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.errors import NotApplied
+from dcounter.limits import Limits
+from dcounter.position import Position
+
+LIMITS = Limits()
+ITEM = 25
+"""
+What an item with a tenant of one character takes.
+"""
+
+
+def columns(count: int, *, base: int = 1_000, first: int = 0, stamps: Sequence[int] | None = None) -> Columns:
+    ids = range(first, first + count)
+    return Columns(list(ids), ["t"] * count, base, stamps)
+
+
+class Desk:
+    """
+    A dispatch whose nodes are played by the test.
+    """
+
+    def __init__(self, nodes: int = 4, **limits: float) -> None:
+        self.limits = replace(LIMITS, **limits)  # type: ignore[arg-type]
+        self.writers = list(range(nodes))
+        self.dispatch = Dispatch(range(nodes), limits=self.limits, writers=lambda: self.writers)
+        self.ended: list[Request] = []
+        self.now = 0.0
+
+    def admit(self, items: int | Columns, *, deadline: float = 5.0) -> Request:
+        what = items if isinstance(items, Columns) else columns(items)
+        request = Request(what, self.now + deadline, self.ended.append)
+        self.dispatch.admit(request)
+        return request
+
+    def launch(self) -> list[Flight]:
+        return self.dispatch.launch(self.now)
+
+    def stored(self, flight: Flight, *, refused: Collection[int] = (), number: int = 1) -> None:
+        position = Position().advance(flight.node, 7, number)
+        self.dispatch.stored(flight, position, dict.fromkeys(refused, "full"))
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.dispatch.tick(self.now)
+
+    def waiting(self) -> bool:
+        return self.dispatch.waiting
+
+    def is_empty(self) -> bool:
+        """
+        Whether every window has room for a batch that only an empty one takes.
+        """
+        return all(window.has_room(10**12) for window in self.dispatch._windows.values())  # noqa: SLF001
+
+
+def sizes(flights: Collection[Flight]) -> dict[int, list[int]]:
+    return {flight.node: [len(piece.items.ids) for piece in flight.slices] for flight in flights}
+
+
+class TestPlacing:
+    def test_11_items_over_4_nodes(self) -> None:
+        desk = Desk()
+        request = desk.admit(11)
+        assert (request.sent, desk.waiting()) == (False, True)
+        flights = desk.launch()
+        assert sizes(flights) == {0: [3], 1: [3], 2: [3], 3: [2]}
+        assert [flight.batch().ids for flight in flights] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+        assert [flight.batch().bases for flight in flights] == [[1_000], [1_003], [1_006], [1_009]]
+        assert (request.sent, desk.waiting()) == (True, False)
+        assert desk.launch() == []
+        for flight in flights:
+            assert not request.over
+            desk.stored(flight)
+        assert request.over
+        assert request.complete
+        assert desk.ended == [request]
+        assert request.position == Position(
+            {node: Position().advance(node, 7, 1).of(node) for node in range(4)}
+        )
+        assert desk.is_empty()
+
+    def test_small_requests_rotate(self) -> None:
+        desk = Desk()
+        nodes = []
+        for _ in range(8):
+            desk.admit(1)
+            [flight] = desk.launch()
+            nodes.append(flight.node)
+            desk.stored(flight)
+        assert sorted(nodes[:4]) == sorted(nodes[4:]) == [0, 1, 2, 3]
+
+    def test_only_nodes_that_take_writes_are_used(self) -> None:
+        desk = Desk()
+        desk.writers = [1, 3]
+        desk.admit(11)
+        assert sizes(desk.launch()) == {1: [6], 3: [5]}
+
+    def test_large_requests_are_cut_into_slices_that_fit(self) -> None:
+        desk = Desk(2, slice=3 * ITEM)
+        request = desk.admit(14)
+        flights = desk.launch()
+        assert sizes(flights) == {0: [3, 3, 1], 1: [3, 3, 1]}
+        assert [item for flight in flights for item in flight.batch().ids] == list(range(14))
+        for flight in flights:
+            desk.stored(flight)
+        assert request.complete
+
+    def test_an_item_larger_than_a_slice_goes_alone(self) -> None:
+        items = Columns([1, 2, 3], ["t", "x" * 1_000, None], 5)
+        assert [(list(piece.ids), piece.base) for piece in items.pieces(60)] == [([1], 5), ([2], 6), ([3], 7)]
+        assert list(items.pieces(10_000)) == [items]
+
+
+class TestCoalescing:
+    def test_requests_of_one_turn_share_a_batch(self) -> None:
+        desk = Desk(1)
+        requests = [
+            desk.admit(columns(2, base=50, first=0)),
+            desk.admit(columns(1, base=90, first=10)),
+        ]
+        [flight] = desk.launch()
+        batch = flight.batch()
+        assert (batch.slices, batch.ids, batch.bases, batch.stamps) == ([2, 1], [0, 1, 10], [50, 90], None)
+        desk.stored(flight)
+        assert desk.ended == requests
+
+    def test_own_stamps_make_one_stamp_per_item(self) -> None:
+        desk = Desk(1)
+        desk.admit(columns(3, base=50))
+        desk.admit(columns(2, stamps=[7, 99], first=10))
+        desk.admit(columns(1, base=70, first=20))
+        [flight] = desk.launch()
+        batch = flight.batch()
+        assert batch.bases is None
+        assert batch.stamps == [50, 51, 52, 7, 99, 70]
+        assert batch.slices == [3, 2, 1]
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 9), st.integers(0, 10**6), st.booleans()), min_size=1, max_size=6),
+        st.integers(1, 4),
+    )
+    def test_columns_are_what_expanding_by_hand_gives(
+        self, wanted: list[tuple[int, int, bool]], nodes: int
+    ) -> None:
+        desk = Desk(nodes)
+        expected = []
+        for place, (count, base, own) in enumerate(wanted):
+            stamps = [base + 3 * item for item in range(count)] if own else None
+            ids = [100 * place + item for item in range(count)]
+            tenants = [f"t{item}" for item in ids]
+            desk.admit(Columns(ids, tenants, base, stamps))
+            expected += list(zip(ids, tenants, stamps or range(base, base + count), strict=True))
+        found = []
+        for flight in desk.launch():
+            batch = flight.batch()
+            assert sum(batch.slices) == len(batch.ids)
+            found += list(zip(batch.ids, batch.tenants, batch.item_stamps(), strict=True))
+        assert sorted(found) == sorted(expected)
+
+    def test_an_open_batch_is_bounded(self) -> None:
+        desk = Desk(1, batch_bytes=3 * ITEM)
+        for _ in range(4):
+            desk.admit(2)
+        desk.admit(1)
+        assert [[len(piece.items.ids) for piece in flight.slices] for flight in desk.launch()] == [
+            [2],
+            [2],
+            [2],
+            [2, 1],
+        ]
+
+
+class TestRoom:
+    def test_another_node_when_one_has_none(self) -> None:
+        desk = Desk(2, window_batches=1)
+        desk.admit(1)
+        [busy] = desk.launch()
+        desk.admit(2)
+        [flight] = desk.launch()
+        assert flight.node != busy.node
+        assert [len(piece.items.ids) for piece in flight.slices] == [1, 1]
+
+    def test_bytes_are_bounded_too(self) -> None:
+        desk = Desk(2, window_bytes=5 * ITEM)
+        desk.writers = [0]
+        desk.admit(4)
+        desk.launch()
+        desk.writers = [0, 1]
+        request = desk.admit(4)
+        # Two items would be one too many for node 0.
+        assert sizes(desk.launch()) == {1: [2, 2]}
+        assert request.sent
+
+    def test_an_empty_window_takes_a_batch_of_any_size(self) -> None:
+        desk = Desk(1, window_bytes=1)
+        desk.admit(10)
+        [flight] = desk.launch()
+        later = desk.admit(1)
+        assert desk.launch() == []
+        desk.stored(flight)
+        [flight] = desk.launch()
+        desk.stored(flight)
+        assert later.complete
+
+    def test_reservation_is_all_or_nothing(self) -> None:
+        # Node 0 has room for one slice, node 1 for none; the request has two.
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM)
+        desk.writers = [1]
+        desk.admit(1)
+        [busy] = desk.launch()
+        desk.writers = [0, 1]
+        request = desk.admit(2)
+        assert not desk.waiting()
+        assert desk.launch() == []
+        # What was reserved is free again for another.
+        assert desk.dispatch._windows[0].has_room(10**9)  # noqa: SLF001
+        desk.stored(busy)
+        assert sizes(desk.launch()) == {0: [1], 1: [1]}
+        assert request.sent
+
+    def test_without_any_node_it_waits(self) -> None:
+        desk = Desk(2)
+        desk.writers = []
+        request = desk.admit(3)
+        assert desk.launch() == []
+        desk.writers = [1]
+        desk.tick()
+        [flight] = desk.launch()
+        desk.stored(flight)
+        assert request.complete
+
+    def test_those_that_wait_keep_their_order(self) -> None:
+        desk = Desk(1, window_batches=1, batch_bytes=ITEM)
+        first = desk.admit(1)
+        [flight] = desk.launch()
+        others = [desk.admit(columns(1, first=number)) for number in range(1, 5)]
+        while not others[-1].over:
+            desk.stored(flight)
+            [flight] = desk.launch()
+            if flight.slices[0].request is others[-1]:
+                desk.stored(flight)
+        assert desk.ended == [first, *others]
+
+    def test_nobody_overtakes(self) -> None:
+        # The first that waits is large; a small one for which there would be room waits behind it.
+        desk = Desk(1, window_bytes=10 * ITEM)
+        desk.admit(6)
+        [flight] = desk.launch()
+        large = desk.admit(8)
+        small = desk.admit(1)
+        assert desk.launch() == []
+        desk.stored(flight)
+        [flight] = desk.launch()
+        assert [piece.request for piece in flight.slices] == [large, small]
+
+
+class TestQueueBounds:
+    def test_requests(self) -> None:
+        desk = Desk(1, queue_requests=2)
+        desk.writers = []
+        desk.admit(1)
+        desk.admit(1)
+        with pytest.raises(
+            NotApplied, match="2 requests are waiting for a node, the most allowed"
+        ) as refused:
+            desk.admit(1)
+        assert refused.value.retry_after == 1
+        # There is room again when those before it have ended.
+        desk.tick(5.0)
+        assert [request.sent for request in desk.ended] == [False, False]
+        desk.admit(1)
+
+    def test_bytes(self) -> None:
+        desk = Desk(1, queue_bytes=3 * ITEM)
+        desk.writers = []
+        desk.admit(2)
+        with pytest.raises(NotApplied, match=f"requests of more than {3 * ITEM} bytes are waiting"):
+            desk.admit(2)
+        desk.admit(1)
+        desk.writers = [0]
+        desk.tick()
+        assert len(desk.launch()[0].slices) == 2
+        desk.writers = []
+        desk.admit(3)
+
+    def test_one_request_may_be_larger_than_the_queue(self) -> None:
+        desk = Desk(1, queue_bytes=1)
+        desk.writers = []
+        desk.admit(10)
+        with pytest.raises(NotApplied):
+            desk.admit(1)
+
+    def test_a_refused_request_is_forgotten(self) -> None:
+        desk = Desk(1, queue_requests=0)
+        desk.writers = []
+        with pytest.raises(NotApplied):
+            desk.admit(1)
+        desk.tick(10.0)
+        assert desk.ended == []
+
+
+class TestRetrying:
+    def test_a_refused_slice_goes_elsewhere(self) -> None:
+        desk = Desk(3)
+        request = desk.admit(1)
+        nodes = []
+        for _ in range(3):
+            [flight] = desk.launch()
+            nodes.append(flight.node)
+            desk.stored(flight, refused=[0])
+        # Never back to one that refused while others remain.
+        assert sorted(nodes) == [0, 1, 2]
+        assert desk.launch() == []
+        # Then any may have changed its mind.
+        desk.tick()
+        [flight] = desk.launch()
+        desk.stored(flight)
+        assert request.complete
+        assert request.position == Position().advance(flight.node, 7, 1)
+
+    def test_slice_by_slice(self) -> None:
+        desk = Desk(2)
+        desk.writers = [0]
+        kept = desk.admit(columns(1, first=1))
+        refused = desk.admit(columns(2, first=2, base=500))
+        [flight] = desk.launch()
+        desk.writers = [0, 1]
+        desk.stored(flight, refused=[1])
+        assert desk.ended == [kept]
+        [again] = desk.launch()
+        assert again.node == 1
+        # With the same stamps.
+        assert (again.batch().ids, again.batch().bases) == ([2, 3], [500])
+        desk.stored(again)
+        assert desk.ended == [kept, refused]
+
+    def test_a_lost_batch_goes_elsewhere(self) -> None:
+        desk = Desk(2)
+        request = desk.admit(2)
+        first, second = desk.launch()
+        desk.writers = [1]
+        desk.dispatch.lost(first)
+        [again] = desk.launch()
+        assert (again.node, again.batch().ids) == (1, [0])
+        desk.stored(second)
+        desk.stored(again, number=2)
+        assert request.complete
+        assert desk.is_empty()
+
+    def test_a_slow_batch_goes_elsewhere_as_well_once(self) -> None:
+        desk = Desk(3)
+        request = desk.admit(1)
+        [slow] = desk.launch()
+        desk.tick(0.9)
+        assert desk.launch() == []
+        desk.tick(0.1)
+        [other] = desk.launch()
+        assert other.node != slow.node
+        assert other.batch() == slow.batch()
+        for _ in range(20):
+            desk.tick(0.1)
+        assert desk.launch() == []
+        desk.stored(other)
+        assert request.complete
+        assert request.items_stored == 1
+        # The late answer is counted no more, and frees its window.
+        desk.stored(slow)
+        assert request.items_stored == 1
+        assert desk.ended == [request]
+        assert desk.is_empty()
+
+    def test_the_slow_one_may_be_first_after_all(self) -> None:
+        desk = Desk(2)
+        request = desk.admit(2)
+        slow, quick = desk.launch()
+        desk.stored(quick)
+        desk.tick(1.0)
+        [again] = desk.launch()
+        desk.stored(slow)
+        assert request.complete
+        desk.dispatch.lost(again)
+        assert desk.launch() == []
+        assert desk.is_empty()
+
+    def test_a_lost_batch_that_was_slow_is_under_way_elsewhere_already(self) -> None:
+        desk = Desk(3)
+        desk.admit(1)
+        [slow] = desk.launch()
+        desk.tick(1.0)
+        [again] = desk.launch()
+        desk.dispatch.lost(slow)
+        assert desk.launch() == []
+        desk.dispatch.lost(again)
+        assert len(desk.launch()) == 1
+
+    def test_a_slow_batch_waits_if_no_other_node_is_there(self) -> None:
+        desk = Desk(2)
+        desk.writers = [0]
+        request = desk.admit(1)
+        [slow] = desk.launch()
+        desk.tick(1.0)
+        desk.tick(0.1)
+        assert desk.launch() == []
+        desk.writers = [0, 1]
+        desk.tick(0.1)
+        [again] = desk.launch()
+        assert again.node == 1
+        desk.stored(again)
+        desk.stored(slow)
+        assert request.items_stored == 1
+
+    def test_a_slice_that_waits_to_be_sent_again_is_sent_once(self) -> None:
+        # It was slow, found no room elsewhere, and then its node was gone as well.
+        desk = Desk(2, window_batches=2, batch_bytes=ITEM)
+        desk.writers = [1]
+        desk.admit(columns(1, first=1))
+        desk.admit(columns(1, first=2))
+        busy = desk.launch()
+        assert len(busy) == 2
+        desk.writers = [0, 1]
+        desk.now = 0.5
+        request = desk.admit(columns(1, first=7))
+        [slow] = desk.launch()
+        desk.writers = [1]
+        desk.tick(1.0)
+        assert desk.launch() == []
+        desk.dispatch.lost(slow)
+        for flight in busy:
+            desk.stored(flight)
+        flights = desk.launch()
+        assert [piece.request for flight in flights for piece in flight.slices] == [request]
+        desk.stored(flights[0])
+        assert desk.launch() == []
+        assert desk.is_empty()
+
+    def test_a_slice_that_is_about_to_be_sent_again_is_sent_once(self) -> None:
+        # It was slow, has a place in an open batch, and then its node was gone as well.
+        desk = Desk(3)
+        request = desk.admit(1)
+        [slow] = desk.launch()
+        desk.tick(1.0)
+        assert desk.waiting()
+        desk.dispatch.lost(slow)
+        flights = desk.launch()
+        assert [piece.request for flight in flights for piece in flight.slices] == [request]
+
+    def test_what_was_not_sent_to_a_node_that_leaves_goes_elsewhere(self) -> None:
+        desk = Desk(2)
+        request = desk.admit(2)
+        desk.writers = [0]
+        desk.dispatch.left(1)
+        [flight] = desk.launch()
+        assert flight.node == 0
+        assert flight.batch().ids == [0, 1]
+        desk.stored(flight)
+        assert request.complete
+        assert desk.is_empty()
+
+    def test_new_requests_come_after_slices_that_wait_for_another_node(self) -> None:
+        desk = Desk(1, window_batches=1, batch_bytes=ITEM)
+        first = desk.admit(1)
+        [flight] = desk.launch()
+        waiting = desk.admit(columns(1, first=5))
+        desk.stored(flight, refused=[0])
+        assert not first.over
+        # The refused slice has no other node: the one behind it goes ahead.
+        [flight] = desk.launch()
+        assert flight.slices[0].request is waiting
+        desk.tick()
+        desk.stored(flight)
+        [flight] = desk.launch()
+        assert flight.slices[0].request is first
+
+
+class TestEnding:
+    def test_what_was_never_sent_is_not_applied(self) -> None:
+        desk = Desk(1)
+        request = desk.admit(1, deadline=1.0)
+        desk.tick(1.0)
+        assert desk.ended == [request]
+        assert not request.sent
+        assert not request.complete
+        # It was in an open batch: it is withdrawn, and never sent.
+        assert desk.launch() == []
+        assert not request.sent
+        assert desk.is_empty()
+
+    def test_the_others_of_an_open_batch_stay(self) -> None:
+        desk = Desk(1)
+        desk.admit(columns(1, first=1), deadline=1.0)
+        stays = desk.admit(columns(2, first=2))
+        desk.tick(1.0)
+        [flight] = desk.launch()
+        assert [piece.request for piece in flight.slices] == [stays]
+        desk.stored(flight)
+        assert stays.complete
+        assert desk.is_empty()
+
+    def test_what_was_sent_is_known_in_part(self) -> None:
+        desk = Desk(2)
+        request = desk.admit(5)
+        first, second = desk.launch()
+        desk.stored(first)
+        desk.tick(4.0)
+        assert not request.over
+        desk.tick(1.0)
+        assert desk.ended == [request]
+        assert request.sent
+        assert not request.complete
+        assert request.items_stored == 3
+        assert request.position == Position().advance(0, 7, 1)
+        # Late answers are harmless.
+        desk.stored(second)
+        assert request.items_stored == 3
+        assert desk.ended == [request]
+
+    def test_one_that_waits_behind_another_ends_too(self) -> None:
+        desk = Desk(1)
+        desk.writers = []
+        first = desk.admit(1, deadline=5.0)
+        second = desk.admit(1, deadline=1.0)
+        desk.tick(1.0)
+        assert desk.ended == [second]
+        desk.writers = [0]
+        desk.tick()
+        [flight] = desk.launch()
+        assert [piece.request for piece in flight.slices] == [first]
+
+    def test_stop_answers_everybody(self) -> None:
+        desk = Desk(2)
+        sent = desk.admit(2)
+        desk.launch()
+        open_ = desk.admit(2)
+        desk.writers = []
+        queued = desk.admit(2)
+        desk.dispatch.stop()
+        assert desk.ended == [sent, open_, queued]
+        assert [request.sent for request in desk.ended] == [True, False, False]
+        assert desk.launch() == []
+
+    def test_a_slice_refused_after_the_end_is_not_sent_again(self) -> None:
+        desk = Desk(2)
+        desk.admit(1, deadline=1.0)
+        [flight] = desk.launch()
+        desk.tick(1.0)
+        desk.stored(flight, refused=[0])
+        desk.tick()
+        assert desk.launch() == []
+        assert desk.is_empty()
+
+    def test_slices_that_wait_end_with_their_request(self) -> None:
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM)
+        desk.writers = [1]
+        desk.admit(1, deadline=9.0)
+        desk.launch()
+        desk.writers = [0, 1]
+        request = desk.admit(1, deadline=1.0)
+        [flight] = desk.launch()
+        desk.dispatch.lost(flight)
+        desk.writers = [1]
+        assert desk.launch() == []
+        desk.tick(1.0)
+        assert desk.ended == [request]
+        desk.tick()
+        assert desk.launch() == []
+
+
+class Storm:
+    """
+    Nodes that refuse, answer late, lose batches and go away, from one seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.desk = Desk(
+            self.random.randint(1, 4),
+            window_batches=self.random.randint(1, 4),
+            window_bytes=self.random.choice([3 * ITEM, 20 * ITEM, 10**9]),
+            batch_bytes=self.random.choice([ITEM, 5 * ITEM, 10**9]),
+            queue_requests=self.random.randint(0, 6),
+            queue_bytes=self.random.choice([5 * ITEM, 10**9]),
+            slice=self.random.choice([2 * ITEM, 10**9]),
+        )
+        self.nodes = len(self.desk.writers)
+        self.requests: list[Request] = []
+        self.refused: list[Request] = []
+        self.flights: list[Flight] = []
+        self.stored: dict[Request, set[int]] = {}
+        self.sent: dict[Request, set[int]] = {}
+        self.items = 0
+
+    def admit(self) -> None:
+        count = self.random.randint(1, 9)
+        items = columns(count, first=self.items, base=self.items + 1)
+        self.items += count
+        request = Request(items, self.desk.now + self.random.choice([0.5, 2.0, 5.0]), self.end)
+        try:
+            self.desk.dispatch.admit(request)
+        except NotApplied:
+            self.refused.append(request)
+        else:
+            self.requests.append(request)
+
+    def end(self, request: Request) -> None:
+        assert request.over
+        self.desk.ended.append(request)
+        # Told at that moment: unsent items are never sent later.
+        assert request.sent == (request in self.sent)
+
+    def launch(self) -> None:
+        for flight in self.desk.launch():
+            assert flight.slices
+            self.flights.append(flight)
+            for piece in flight.slices:
+                assert piece.request.sent
+                assert piece.request not in self.refused
+                assert not piece.request.over or piece.request in self.sent
+                self.sent.setdefault(piece.request, set()).update(piece.items.ids)
+
+    def land(self) -> None:
+        if not self.flights:
+            return
+        flight = self.flights.pop(self.random.randrange(len(self.flights)))
+        if self.random.random() < 0.3:
+            self.desk.dispatch.lost(flight)
+            return
+        refused = {place for place in range(len(flight.slices)) if self.random.random() < 0.2}
+        for place, piece in enumerate(flight.slices):
+            if place not in refused and not piece.request.over:
+                self.stored.setdefault(piece.request, set()).update(piece.items.ids)
+        self.desk.stored(flight, refused=refused)
+
+    def change(self) -> None:
+        self.desk.writers = [node for node in range(self.nodes) if self.random.random() < 0.7]
+        if self.random.random() < 0.5:
+            self.desk.dispatch.left(self.random.randrange(self.nodes))
+
+    def tick(self) -> None:
+        self.desk.tick(self.random.choice([0.05, 0.3, 1.0]))
+
+    def check(self) -> None:
+        for request in self.requests:
+            assert request.items_stored == len(self.stored.get(request, ())), "each item is counted once"
+            assert request.complete == (self.stored.get(request) == set(request.items.ids))
+            assert request.over or not request.complete
+        assert len(set(self.desk.ended)) == len(self.desk.ended), "each request ends once"
+
+    def run(self, steps: int) -> None:
+        actions = [self.admit, self.launch, self.launch, self.land, self.land, self.change, self.tick]
+        for _ in range(steps):
+            self.random.choice(actions)()
+            self.check()
+        self.desk.tick(10.0)
+        self.launch()
+        while self.flights:
+            self.land()
+            self.launch()
+        self.desk.tick(10.0)
+        self.launch()
+        self.check()
+        assert sorted(map(id, self.desk.ended)) == sorted(map(id, self.requests))
+        assert not self.desk.waiting()
+        for window in self.desk.dispatch._windows.values():  # noqa: SLF001
+            assert (window._bytes, window.flights, window.open) == (0, set(), [])  # noqa: SLF001
+        assert self.desk.dispatch._queued_bytes == 0  # noqa: SLF001
+        assert not self.desk.dispatch._queue  # noqa: SLF001
+
+
+@given(st.integers(0, 2**32))
+def test_whatever_nodes_do_each_request_ends_once(seed: int) -> None:
+    Storm(seed).run(120)

@@ -1,0 +1,46 @@
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+from dcounter.limits import Limits
+
+DOCS = Path(__file__).parent.parent / "docs" / "limits.md"
+DEFAULTS = dataclasses.asdict(Limits())
+_ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<default>[0-9.]+) \((?P<unit>[^)]*)\) \| (?P<reason>.+) \|$")
+
+ROWS = [match for line in DOCS.read_text("utf-8").splitlines() if (match := _ROW.match(line))]
+UNITS = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+
+
+def test_the_page_has_every_limit_with_its_default_and_its_reason() -> None:
+    assert {row["name"]: float(row["default"]) for row in ROWS} == DEFAULTS
+    assert [row["name"] for row in ROWS] == list(DEFAULTS)
+    assert all(len(row["reason"]) > 10 for row in ROWS)
+
+
+def test_the_page_shows_times_as_seconds_and_sizes_as_bytes() -> None:
+    for row in ROWS:
+        number, _, unit = row["unit"].rpartition(" ")
+        if unit in UNITS:
+            assert float(number) * UNITS[unit] == float(row["default"])
+        else:
+            assert (row["unit"] == "s") == isinstance(DEFAULTS[row["name"]], float)
+
+
+def test_the_code_says_what_each_one_is_for() -> None:
+    assert re.findall(r":ivar (\w+):", inspect.getdoc(Limits) or "") == list(DEFAULTS)
+
+
+def test_they_fit_each_other() -> None:
+    limits = Limits()
+    # One lost heartbeat is no alarm, and a slow node is noticed before a caller gives up.
+    assert 4 * limits.heartbeat < limits.suspicion < limits.idle
+    assert limits.slow < limits.request
+    assert limits.hedge < limits.count_wait
+    # A slice of the largest size, in its longest form in JSON, fits a line, and so does an open batch.
+    assert 6 * max(limits.slice, limits.batch_bytes) < limits.line
+    assert limits.batch_bytes * limits.window_batches >= limits.window_bytes
+    assert limits.window_bytes > limits.line
+    # So does a piece of a copy with the longest tenants that are allowed by default.
+    assert limits.piece * (6 * 256 + 42) < limits.line

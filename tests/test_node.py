@@ -1,0 +1,575 @@
+"""
+A node as a service: where it listens, whom it serves, how it starts and stops.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+
+from dcounter import wire
+from dcounter.errors import ConfigurationError
+from dcounter.handshake import Caller, Role
+from dcounter.journal import MemoryJournal
+from dcounter.limits import Limits
+from dcounter.link import Conversation
+from dcounter.node import Node
+from dcounter.position import NodePosition, Position
+from dcounter.store import Items
+from dcounter.testing import Cluster, MemoryTransport
+from dcounter.wire import LineSplitter, Report
+from tests.nodes import make_node
+from tests.replicas import store
+
+Failures = Callable[..., list[Failure]]
+
+
+class Visitor(Protocol):
+    """
+    Whoever connects to a node: says what the test tells it to, and keeps what it hears.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.splitter = LineSplitter(10**9)
+        self.heard: list[wire.Message] = []
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += map(wire.decode, self.splitter.feed(data))
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.lost = True
+
+    def write(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def say(self, *messages: wire.Message) -> None:
+        for message in messages:
+            self.write(wire.encode(message) + b"\n")
+
+    def hang_up(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def greet(self, node: int, role: Role = "coordinator", own: int | None = None) -> None:
+        """
+        The whole handshake.
+        """
+        caller = Caller(self.cluster.identity, role=role, node=own, to=node, nonce="v" * 32)
+        self.say(caller.hello)
+        self.cluster.run(0.02)
+        [challenge] = self.heard
+        assert isinstance(challenge, wire.Challenge)
+        self.say(caller.answer(challenge))
+        self.cluster.run(0.02)
+        assert wire.Welcome() in self.heard
+
+    def answers(self) -> list[wire.Message]:
+        ours = (wire.Challenge, wire.Welcome, Report)
+        return [message for message in self.heard if not isinstance(message, ours)]
+
+    def reports(self) -> list[Report]:
+        return [message for message in self.heard if isinstance(message, Report)]
+
+    def farewell(self) -> str:
+        [message] = [message for message in self.heard if isinstance(message, wire.Farewell)]
+        return message.reason
+
+
+def visit(cluster: Cluster, port: int) -> Visitor:
+    visitor = Visitor(cluster)
+    connecting = cluster.network.connect("visitor", port).connect(Factory.forProtocol(lambda: visitor))
+    connecting.addErrback(lambda why: pytest.fail(f"nobody listens there: {why}"))
+    cluster.run(0.01)
+    return visitor
+
+
+def started(cluster: Cluster, node: int = 0, **changes: Any) -> Node:
+    """
+    A node that runs; `Cluster.stop` stops it.
+    """
+    service = cluster.nodes[node] = make_node(cluster, node, **changes)
+    service.startService()
+    cluster.clock.advance(0.01)
+    return service
+
+
+def alone(**limits: float) -> tuple[Cluster, Node]:
+    cluster = Cluster(1, limits=replace(Limits(), **limits))  # type: ignore[arg-type]
+    return cluster, started(cluster)
+
+
+def stopped(cluster: Cluster) -> None:
+    """
+    All stops, and nothing is left of it.
+    """
+    cluster.stop()
+    assert cluster.clock.getDelayedCalls() == []
+    assert cluster.network.connections == set()
+    assert cluster.network.ports == {}
+
+
+class TestListening:
+    def test_on_its_port(self) -> None:
+        cluster, node = alone()
+        assert list(cluster.network.ports) == [8090]
+        assert node.replica.port == 8090
+        stopped(cluster)
+
+    def test_on_the_next_free_port(self) -> None:
+        cluster = Cluster(1)
+        cluster.network.taken = {8090, 8091, 8093}
+        node = started(cluster)
+        assert node.replica.port == 8092
+        assert list(cluster.network.ports) == [8092]
+        stopped(cluster)
+
+    def test_from_the_beginning_of_the_range_after_its_end(self) -> None:
+        cluster = Cluster(3)
+        cluster.network.taken = set(range(8092, 8090 + 100)) | {8090}
+        node = started(cluster, 2)
+        assert node.replica.port == 8091
+        stopped(cluster)
+
+    def test_without_any_free_port_it_does_not_start(self, expected_failures: Failures) -> None:
+        cluster = Cluster(1)
+        cluster.network.taken = set(range(8090, 8090 + 100))
+        node = started(cluster)
+        [failure] = expected_failures(ConfigurationError)
+        assert failure.getErrorMessage() == "node 0 found no free port from 8090 on"
+        assert node.replica.port == 0
+        stopped(cluster)
+
+    def test_again_when_the_listener_is_lost(self) -> None:
+        cluster = Cluster(2).start()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        cluster.network.ports[8090].lose()
+        cluster.run(0.05)
+        # 8091 is node 1's.
+        assert cluster.nodes[0].replica.port == 8092
+        assert sorted(cluster.network.ports) == [8091, 8092]
+        # Coordinators and peers were told over the connections that remained.
+        assert [report.port for report in visitor.reports()][-1] == 8092
+        assert not visitor.lost
+        cluster.run(0.5)
+        status = cluster.coordinator.status()
+        assert [node.address for node in status.nodes] == ["memory:8092", "memory:8091"]
+        for end in list(cluster.network.between("node 1", 8090)):
+            end.cut()
+        before = len(list(cluster.network.between("node 1", 8092)))
+        cluster.run(0.2)
+        assert before == 0
+        assert len(list(cluster.network.between("node 1", 8092))) == 1
+        visitor.hang_up()
+        stopped(cluster)
+
+    def test_within_its_range_when_the_last_port_of_it_is_lost(self) -> None:
+        cluster = Cluster(1)
+        node = started(cluster, port=8189)
+        assert node.replica.port == 8189
+        cluster.network.ports[8189].lose()
+        cluster.run(0.05)
+        assert node.replica.port == 8090
+        stopped(cluster)
+
+    def test_with_no_other_port_it_is_deaf_and_says_so(self, expected_failures: Failures) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        cluster.network.taken = set(range(8090, 8090 + 100))
+        cluster.network.ports[8090].lose()
+        cluster.run(0.05)
+        assert len(expected_failures(ConfigurationError)) == 1
+        assert [report.port for report in visitor.reports()][-1] == 0
+        assert node.replica.port == 0
+        visitor.hang_up()
+        stopped(cluster)
+
+    def test_a_listener_that_dies_in_silence_is_found_when_connections_drop(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        del cluster.network.ports[8090]
+        cluster.run(1)
+        assert node.replica.port == 8090
+        visitor.hang_up()
+        cluster.run(0.2)
+        assert node.replica.port == 8091
+        assert list(cluster.network.ports) == [8091]
+        stopped(cluster)
+
+    def test_a_listener_that_lives_is_kept_when_connections_drop(self) -> None:
+        cluster, node = alone()
+        first, second = visit(cluster, 8090), visit(cluster, 8090)
+        for visitor in (first, second):
+            visitor.greet(0)
+        # Two at once are one look.
+        first.hang_up()
+        second.hang_up()
+        cluster.run(1)
+        assert node.replica.port == 8090
+        assert node.conversations == set()
+        stopped(cluster)
+
+    def test_it_does_not_look_while_it_is_full(self) -> None:
+        # Its own look would be turned away like anybody else.
+        cluster, node = alone(connections=2)
+        first, second = visit(cluster, 8090), visit(cluster, 8090)
+        first.greet(0)
+        first.hang_up()
+        cluster.run(0.02)
+        third = visit(cluster, 8090)
+        cluster.run(1)
+        assert len(node.conversations) == 2
+        assert node.replica.port == 8090
+        for visitor in (second, third):
+            visitor.hang_up()
+        stopped(cluster)
+
+    def test_it_does_not_look_when_it_stops(self) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.hang_up()
+        cluster.run(0.02)
+        stopped(cluster)
+
+    def test_a_look_under_way_when_it_stops(self) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.hang_up()
+        # Its own knock stays unanswered.
+        cluster.network.silent = {("node 0", "node 0")}
+        cluster.run(0.1)
+        stopping = cluster.nodes.pop(0).stopService()
+        cluster.result(stopping)
+        cluster.network.silent.clear()
+        stopped(cluster)
+
+    def test_looking_at_itself_is_no_reason_to_warn(self, caplog: pytest.LogCaptureFixture) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.hang_up()
+        caplog.clear()
+        cluster.run(1)
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
+        stopped(cluster)
+
+
+class TestVisitors:
+    def test_a_coordinator_stores_and_counts(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.say(store(3, [1, 2]))
+        cluster.run(0.05)
+        run = node.replica.run
+        assert visitor.answers() == [wire.Stored(3, run, 1, 1_001)]
+        visitor.say(wire.Count(4, ["t"], node.replica.applied))
+        cluster.run(0.05)
+        assert visitor.answers()[1:] == [wire.Counted(4, [2], True, node.replica.applied, 1_001)]
+        visitor.hang_up()
+        stopped(cluster)
+
+    @pytest.mark.parametrize(
+        ("messages", "why"),
+        [
+            ([wire.Beat(1)], "Beat before the handshake"),
+            ([wire.Proof("x")], "a proof before the hello"),
+            ([wire.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32)], "protocol 9 instead of 1"),
+        ],
+    )
+    def test_strangers_are_turned_away(self, messages: list[wire.Message], why: str) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.say(*messages)
+        cluster.run(0.05)
+        assert visitor.farewell() == why
+        assert visitor.lost
+        assert node.conversations == set()
+        stopped(cluster)
+
+    def test_a_guest_that_misbehaves_is_turned_away_and_nobody_else(self) -> None:
+        cluster, _ = alone()
+        good, bad = visit(cluster, 8090), visit(cluster, 8090)
+        good.greet(0)
+        bad.greet(0)
+        bad.say(wire.Gap(0))
+        cluster.run(0.05)
+        assert bad.farewell() == "Gap from a coordinator"
+        assert bad.lost
+        assert not good.lost
+        good.hang_up()
+        stopped(cluster)
+
+    def test_one_that_says_farewell_is_left(self) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.say(wire.Farewell("so long"))
+        cluster.run(0.05)
+        assert visitor.farewell() == "the other end left: so long"
+        assert visitor.lost
+        stopped(cluster)
+
+    def test_a_probe_is_no_channel(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0, "probe", 0)
+        cluster.run(1)
+        assert visitor.reports() == []
+        visitor.say(wire.Farewell("only asking who is there"))
+        cluster.run(0.05)
+        assert visitor.lost
+        assert node.conversations == set()
+        stopped(cluster)
+
+    def test_connections_are_bounded(self) -> None:
+        cluster, node = alone(connections=2)
+        visitors = [visit(cluster, 8090) for _ in range(3)]
+        assert [visitor.lost for visitor in visitors] == [False, False, True]
+        visitors[0].hang_up()
+        cluster.run(0.05)
+        visitors.append(visit(cluster, 8090))
+        assert [visitor.lost for visitor in visitors] == [True, False, True, False]
+        assert len(node.conversations) == 2
+        for visitor in visitors:
+            visitor.hang_up()
+        stopped(cluster)
+
+    def test_an_answer_after_the_caller_left_goes_nowhere(self) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.say(store(1, [1]))
+        visitor.hang_up()
+        cluster.run(0.2)
+        assert visitor.answers() == []
+        stopped(cluster)
+
+
+class TestStreaming:
+    def _sent(self, cluster: Cluster, visitor: Visitor) -> list[int]:
+        return [message.number for message in visitor.heard if isinstance(message, wire.Record)]
+
+    def test_a_follower_that_does_not_read_is_not_drowned(self) -> None:
+        cluster = Cluster(2)
+        node = started(cluster)
+        follower = visit(cluster, 8090)
+        follower.greet(0, "node", 1)
+        report = Report(1, 0, 0, 0, Position(), Position(), 0, 0, 0)
+        follower.say(report)
+        caller = visit(cluster, 8090)
+        caller.greet(0)
+        tenant = "x" * 1_000
+        for request in range(1_000):
+            caller.say(store(request, [request], tenant))
+        cluster.run(0.2)
+        assert len(caller.answers()) == 1_000
+
+        far = cast(MemoryTransport, follower.transport).other
+        assert far is not None
+        cluster.network.slow[("node 0", "visitor")] = 0.4
+        before = far.delivered
+        follower.say(wire.Follow(0, NodePosition()))
+        cluster.run(0.3)
+        # It stopped at about what the connection holds.
+        assert far.delivered == before
+        [conversation] = [each for each in node.conversations if each.paused]
+        assert self._sent(cluster, follower) == []
+
+        del cluster.network.slow[("node 0", "visitor")]
+        for _ in range(20):
+            cluster.run(0.1)
+            follower.say(report)
+            caller.say(wire.Beat(1))
+        assert self._sent(cluster, follower) == list(range(1, 1_001))
+        assert not conversation.paused
+        for visitor in (follower, caller):
+            visitor.hang_up()
+        stopped(cluster)
+
+    def test_a_stranger_that_is_slow_is_paused_too(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        [conversation] = node.conversations
+        conversation.pauseProducing()
+        conversation.resumeProducing()
+        assert not conversation.paused
+        visitor.hang_up()
+        stopped(cluster)
+
+    def test_links_stream_and_resume_as_well(self) -> None:
+        # Node 1 asks for node 0's log over the connection that node 0 made.
+        cluster = Cluster(2).start()
+        cluster.run(1)
+        tenant = "x" * 1_000
+        cluster.network.slow[("node 0", "node 1")] = 0.3
+        for first in range(0, 1_000, 100):
+            items = Items(list(range(first, first + 100)), [tenant] * 100)
+            cluster.result(cluster.coordinator.store(items, ack="node"))
+        [end] = cluster.network.between("node 0", 8091)
+        assert end.other is not None
+        far = cast(Conversation, end.other.protocol)
+        [near] = cluster.nodes[0]._links  # noqa: SLF001
+        for _ in range(3):
+            far.send(wire.Follow(0, NodePosition()))
+        cluster.run(0.2)
+        paused = near.paused
+        del cluster.network.slow[("node 0", "node 1")]
+        cluster.run(2)
+        assert (paused, near.paused) == (True, False)
+        assert cluster.nodes[0].replica.applied == cluster.nodes[1].replica.applied
+        stopped(cluster)
+
+    def test_a_silent_channel_is_cut_and_written_to_no_more(self) -> None:
+        cluster = Cluster(2)
+        started(cluster, 0)
+        cluster.run(0.15)
+        started(cluster, 1)
+        cluster.run(1)
+        assert len(cluster.nodes[0].conversations) == 1
+        # At whatever moment between two heartbeats that is.
+        for moment in range(4):
+            cluster.network.silent = {("node 1", "node 0"), ("node 0", "node 1")}
+            cluster.run(4)
+            assert cluster.nodes[0].conversations == set()
+            cluster.network.silent.clear()
+            cluster.network.release()
+            cluster.run(3 + moment * 0.05)
+            assert len(cluster.nodes[0].conversations) == 1
+        stopped(cluster)
+
+
+class SlowJournal(MemoryJournal):
+    """
+    One that takes its time to close.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.clock)
+        self.closing: Deferred[None] = Deferred()
+        self.was_closed = False
+
+    def close(self) -> Deferred[None]:
+        self.was_closed = True
+        return self.closing
+
+
+class TestStopping:
+    def test_hands_over_what_it_has_first(self) -> None:
+        cluster = Cluster(2).start()
+        cluster.run(1)
+        cluster.result(cluster.coordinator.store(Items([1, 2, 3], ["t"] * 3), ack="node"))
+        cluster.network.slow[("node 0", "node 1")] = 0.5
+        cluster.result(cluster.coordinator.store(Items([4, 5, 6], ["t"] * 3), ack="node"))
+        node = cluster.nodes[0]
+        cluster.stop_node(0)
+        cluster.run(1)
+        assert cluster.nodes[1].replica.applied.covers(node.replica.applied)
+        stopped(cluster)
+
+    def test_waits_for_a_follower_no_longer_than_allowed(self) -> None:
+        cluster = Cluster(2, limits=replace(Limits(), drain=0.5)).start()
+        cluster.run(1)
+        cluster.network.silent = {("node 0", "node 1")}
+        cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="node"))
+        before = cluster.clock.seconds()
+        cluster.stop_node(0)
+        assert 0.5 <= cluster.clock.seconds() - before < 2
+        cluster.network.silent.clear()
+        cluster.network.release()
+        stopped(cluster)
+
+    def test_tells_those_who_are_there(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        visitor.say(store(1, [1]))
+        cluster.run(0.01)
+        cluster.stop()
+        assert visitor.farewell() == "the node is stopping"
+        assert visitor.lost
+        assert [report.refuses for report in visitor.reports()][-1] == "the node is stopping"
+        assert node.replica.ledger.count("t") == 1
+
+    def test_lets_nobody_in_any_more(self) -> None:
+        cluster = Cluster(2, limits=replace(Limits(), drain=0.5)).start()
+        cluster.run(1)
+        cluster.network.silent = {("node 0", "node 1")}
+        cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="node"))
+        stopping = cluster.nodes.pop(0).stopService()
+        visitor = visit(cluster, 8090)
+        assert visitor.lost
+        # A listener that is lost now is not replaced.
+        cluster.network.ports[8090].lose()
+        cluster.result(stopping)
+        assert list(cluster.network.ports) == [8091]
+        cluster.network.silent.clear()
+        cluster.network.release()
+        stopped(cluster)
+
+    def test_ends_when_the_journal_is_closed(self) -> None:
+        cluster = Cluster(1)
+        journal = SlowJournal(cluster)
+        node = started(cluster, journal=journal)
+        done: list[None] = []
+        node.stopService().addCallback(done.append)
+        del cluster.nodes[0]
+        cluster.clock.advance(1)
+        assert journal.was_closed
+        assert done == []
+        journal.closing.callback(None)
+        assert done == [None]
+        stopped(cluster)
+
+    def test_in_its_first_moment(self) -> None:
+        cluster = Cluster(2)
+        node = make_node(cluster, 0)
+        node.startService()
+        cluster.result(node.stopService())
+        stopped(cluster)
+
+    def test_closes_at_once_who_does_not_answer(self) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        cluster.network.frozen.add("visitor")
+        cluster.stop_node(0)
+        cluster.network.frozen.clear()
+        cluster.network.release()
+        stopped(cluster)
+
+
+def test_what_the_replica_tells_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(2).start()
+    cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="all"))
+    cluster.stop_node(0)
+    cluster.start_node(0)
+    cluster.run(1)
+    assert any(
+        record.levelname == "WARNING"
+        and "node 0: this node has no journal but its peers" in record.getMessage()
+        for record in caplog.records
+    )
+    stopped(cluster)
+
+
+def test_a_failing_listener_is_logged(expected_failures: Failures) -> None:
+    class Broken:
+        def listen(self, protocolFactory: object) -> Deferred[Any]:
+            raise ZeroDivisionError
+
+    cluster = Cluster(1)
+    started(cluster, listen=lambda port: Broken())
+    assert len(expected_failures(ZeroDivisionError)) == 1
+    stopped(cluster)

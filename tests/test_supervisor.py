@@ -1,0 +1,109 @@
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from dcounter.errors import UnknownNode
+from dcounter.node import Node
+from dcounter.store import Items
+from dcounter.supervisor import InlineSupervisor
+from dcounter.testing import Cluster
+from tests.nodes import make_node
+
+
+class Supervised:
+    """
+    A cluster in memory whose nodes a supervisor runs.
+    """
+
+    def __init__(self, nodes: int = 3) -> None:
+        self.cluster = Cluster(nodes)
+        self.made: list[Node] = []
+        self.supervisor = InlineSupervisor(self.cluster.identity.members, self._make)
+        self.supervisor.startService()
+        self.coordinator = self.cluster.start_coordinator()
+        self.cluster.wait_for(lambda: self.coordinator.readiness().exact)
+
+    def _make(self, node: int) -> Node:
+        self.made.append(make_node(self.cluster, node))
+        return self.made[-1]
+
+    def nodes(self) -> list[int]:
+        return sorted(service.node for service in self.supervisor if isinstance(service, Node))
+
+    def restart(self, node: int) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.supervisor.restart(node))
+
+    def stop(self) -> None:
+        self.cluster.result(self.coordinator.stopService())
+        self.cluster.result(self.supervisor.stopService())
+        self.cluster.stop()
+        assert self.cluster.network.ports == {}
+        assert self.cluster.network.connections == set()
+
+
+def test_runs_a_node_for_each_id() -> None:
+    supervised = Supervised()
+    assert supervised.nodes() == [0, 1, 2]
+    assert all(node.running for node in supervised.made)
+    supervised.stop()
+    assert not any(node.running for node in supervised.made)
+
+
+def test_a_restarted_node_is_a_new_one_and_has_what_it_had() -> None:
+    supervised = Supervised()
+    items = Items(list(range(9)), ["t"] * 9)
+    supervised.cluster.result(supervised.coordinator.store(items, ack="node"))
+
+    supervised.cluster.result(supervised.restart(1))
+
+    assert supervised.nodes() == [0, 1, 2]
+    assert [node.node for node in supervised.made] == [0, 1, 2, 1]
+    old, new = supervised.made[1], supervised.made[3]
+    assert not old.running
+    assert new.running
+    assert old.replica.ledger.count("t") == 9, "it was handed over before it stopped"
+    supervised.cluster.run(2)
+    assert new.replica.ledger.digest() == old.replica.ledger.digest()
+    counted = supervised.cluster.result(supervised.coordinator.count("t", consistency="exact"))
+    assert counted.counter == 9
+    supervised.stop()
+
+
+def test_a_node_that_is_not_there_is_not_restarted() -> None:
+    supervised = Supervised(2)
+    with pytest.raises(UnknownNode, match=r"there is no node 2, only nodes \[0, 1\]"):
+        supervised.cluster.result(supervised.supervisor.restart(2))
+    supervised.stop()
+
+
+def test_twice_at_once_is_once() -> None:
+    supervised = Supervised(2)
+    first = supervised.restart(0)
+    with pytest.raises(UnknownNode, match="node 0 is being restarted already"):
+        supervised.cluster.result(supervised.restart(0))
+    supervised.cluster.result(first)
+    assert [node.node for node in supervised.made] == [0, 1, 0]
+    # And afterwards it may be restarted again.
+    supervised.cluster.result(supervised.restart(0))
+    assert len(supervised.made) == 4
+    supervised.stop()
+
+
+def test_one_that_restarts_while_all_stop_stays_down() -> None:
+    supervised = Supervised(2)
+    supervised.cluster.result(supervised.coordinator.store(Items([1], ["t"]), ack="all"))
+    failures: list[Failure] = []
+    restarting = supervised.restart(0)
+    restarting.addErrback(failures.append)
+    supervised.stop()
+    assert restarting.called
+    assert failures == []
+    assert supervised.nodes() == [1]
+    assert not any(node.running for node in supervised.made)
+
+
+def test_before_it_runs_nothing_does() -> None:
+    cluster = Cluster(2)
+    supervisor = InlineSupervisor([0, 1], lambda node: make_node(cluster, node))
+    cluster.result(supervisor.restart(0))
+    assert cluster.clock.getDelayedCalls() == []
