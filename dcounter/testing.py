@@ -514,9 +514,9 @@ class _Inode:
     def lose_power(self, random: Random, keep: float) -> None:
         kept = self.durable
         if random.random() < keep:
-            kept = random.randint(self.durable, len(self.data))
+            kept = len(self.data) if keep == 1.0 else random.randint(self.durable, len(self.data))
         torn = bytearray(self.data[:kept])
-        if random.random() < keep:
+        if random.random() < keep / 2:
             for place in range(max(self.durable, kept - random.randint(0, 40)), kept):
                 torn[place] = random.choice((0, 10, random.randrange(256)))
         self.data, self.durable, self.dropped = torn, kept, False

@@ -67,7 +67,7 @@ def test_garbage_at_the_end_is_a_torn_tail(garbage: bytes) -> None:
 @pytest.mark.parametrize("place", [0, 5, 20])
 def test_damage_before_valid_lines_is_corruption(place: int) -> None:
     first = len(_file(b"one"))
-    data = bytearray(_file(b"one", b"two", b"three"))
+    data = bytearray(_file(b"one", b"two", b"three", b"four"))
     data[first + place] ^= 1
     with pytest.raises(CorruptJournal, match=f"damaged at byte {first}, and valid lines follow"):
         scan(bytes(data))
