@@ -18,9 +18,7 @@ def make_node(cluster: Cluster, node: int, **changes: Any) -> Node:
     given: dict[str, Any] = {
         "identity": cluster.identity,
         "directory": cluster.directory("node", process, clock, node),
-        "peer_ports": {peer: 8090 + peer for peer in cluster.identity.members if peer != node},
         "listen": lambda port: cluster.network.listen(port, process),
-        "port": 8090 + node,
         "journal": MemoryJournal(clock),
         "limits": cluster.limits,
         "clock": clock,

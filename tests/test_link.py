@@ -21,7 +21,7 @@ from dcounter import wire
 from dcounter.errors import LinkLost, MalformedMessage
 from dcounter.handshake import Callee, Identity, Role
 from dcounter.limits import Limits
-from dcounter.link import Conversation, Directory, Link
+from dcounter.link import Address, Conversation, Directory, Link
 from dcounter.position import Position
 from dcounter.testing import MemoryPort, Network
 from dcounter.wire import LineSplitter
@@ -338,14 +338,13 @@ class Site:
             IDENTITY,
             role=role,
             node=node,
-            host="memory",
-            connect=self._connect,
-            ports=self.PORTS,
+            addresses={to: Address("memory", 9000 + to, self.PORTS) for to in IDENTITY.members},
+            connect=lambda _, port: self._connect(port),
             nonce=lambda: self.random.randbytes(16).hex(),
             limits=LIMITS,
             clock=self.clock,
         )
-        self.link = Link(1, directory=self.directory, port=9001, user=self, jitter=lambda: 0.0)
+        self.link = Link(1, directory=self.directory, user=self, jitter=lambda: 0.0)
 
     def _connect(self, port: int) -> IStreamClientEndpoint:
         self.attempts.append((self.clock.seconds(), port))
@@ -598,10 +597,10 @@ class TestReconnecting:
         site.stop()
 
     def test_ports_below_are_looked_at_last(self) -> None:
-        site = Site()
-        assert list(site.directory.ports_from(9038)) == [9038, 9039, *range(9000, 9038)]
+        address = Address("memory", 9001, range(9000, 9040))
+        assert list(address.ports_from(9038)) == [9038, 9039, *range(9000, 9038)]
         # One beyond the range wraps around: whoever listened there could not be found.
-        assert list(site.directory.ports_from(9040)) == list(range(9000, 9040))
+        assert list(address.ports_from(9040)) == list(range(9000, 9040))
 
     def test_another_node_on_the_port_means_looking_on_the_others(self) -> None:
         site = Site()

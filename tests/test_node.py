@@ -172,8 +172,10 @@ class TestListening:
 
     def test_within_its_range_when_the_last_port_of_it_is_lost(self) -> None:
         cluster = Cluster(1)
-        node = started(cluster, port=8189)
+        cluster.network.taken = set(range(8090, 8189))
+        node = started(cluster)
         assert node.replica.port == 8189
+        cluster.network.taken = set()
         cluster.network.ports[8189].lose()
         cluster.run(0.05)
         assert node.replica.port == 8090

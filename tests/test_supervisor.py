@@ -2,7 +2,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from dcounter.errors import UnknownNode
+from dcounter.errors import NodeIsBusy, UnknownNode
 from dcounter.node import Node
 from dcounter.store import Items
 from dcounter.supervisor import InlineSupervisor
@@ -79,7 +79,7 @@ def test_a_node_that_is_not_there_is_not_restarted() -> None:
 def test_twice_at_once_is_once() -> None:
     supervised = Supervised(2)
     first = supervised.restart(0)
-    with pytest.raises(UnknownNode, match="node 0 is being restarted already"):
+    with pytest.raises(NodeIsBusy, match="node 0 is being restarted already"):
         supervised.cluster.result(supervised.restart(0))
     supervised.cluster.result(first)
     assert [node.node for node in supervised.made] == [0, 1, 0]
