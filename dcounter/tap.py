@@ -52,21 +52,26 @@ Time (s) for a connection to a node of this machine.
 """
 
 
-def _at_least(least: int) -> Any:
+def _at_least(option: str, least: int) -> Any:
     def coerce(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise ValueError(f"must be at least {least}")
-        return number
+        if not (text.isdecimal() and int(text) >= least):
+            raise ValueError(f"--{option} must be a whole number from {least} on, not {text!r}")
+        return int(text)
 
     return coerce
 
 
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0.1 <= number <= 3600:
-        raise ValueError("must be between 0.1 and 3600 seconds")
-    return number
+def _seconds(option: str, least: float, most: float) -> Any:
+    def coerce(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1
+        if not least <= number <= most:
+            raise ValueError(f"--{option} must be {least:g} to {most:g} seconds, not {text!r}")
+        return number
+
+    return coerce
 
 
 class Options(TwistedOptions):
@@ -79,11 +84,11 @@ class Options(TwistedOptions):
 
     optParameters: ClassVar[list[list[Any]]] = [
         ["http", None, "tcp:8085:interface=127.0.0.1", "Where HTTP listens: a Twisted endpoint description."],
-        ["nodes", None, 4, "How many nodes store and count.", _at_least(1)],
-        ["node-port", None, 8090, "First port for nodes; a taken port is passed over.", _at_least(1)],
+        ["nodes", None, 4, "How many nodes store and count.", _at_least("nodes", 1)],
+        ["node-port", None, 8090, "First port for nodes; a taken one is skipped.", _at_least("node-port", 1)],
         ["data-dir", None, "./dcounter-data", "Where nodes keep their journals."],
-        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, in bytes.", _at_least(1024)],
-        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least(1)],
+        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, in bytes.", _at_least("max-body", 1024)],
+        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
         ["ack", None, "node", f"How wide a store is durable by default: {', '.join(get_args(Ack))}."],
         [
             "consistency",
@@ -91,7 +96,13 @@ class Options(TwistedOptions):
             "exact",
             f"What a count may answer by default: {', '.join(get_args(Consistency))}.",
         ],
-        ["suspicion", None, 1.0, "Silence after which a node is taken for gone, in seconds.", _seconds],
+        [
+            "suspicion",
+            None,
+            1.0,
+            "Silence after which a node is taken for gone, in seconds.",
+            _seconds("suspicion", 0.1, 3600),
+        ],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the daemon stops."],
@@ -122,7 +133,7 @@ class Options(TwistedOptions):
         try:
             # A reactor is not there yet; the description alone is checked.
             serverFromString(cast(Any, None), self["http"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: {error}") from error
         if not self["in-memory"]:
             self._check_directory(self["data-dir"])
