@@ -4,13 +4,14 @@ The `twistd dcounter` command: options, and the only wiring of the daemon.
 
 import os
 import random
+import resource
 import secrets
 import time
 from dataclasses import replace
 from typing import Any, ClassVar, cast, get_args
 
 from twisted.application import strports
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -170,6 +171,32 @@ class _Announced:
         return port
 
 
+class _Descriptors(Service):
+    """
+    Lets this process open as many descriptors as its connections may need, if that is permitted.
+
+    Otherwise strangers on the port of a node could use up all there are, and callers found none.
+
+    :param wanted: how many that is.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = self._wanted if hard == resource.RLIM_INFINITY else min(self._wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < self._wanted:
+            _log.warn(
+                "only {most} descriptors are permitted; all connections at once may need {wanted}",
+                most=most,
+                wanted=self._wanted,
+            )
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
     """
     Build the daemon: nodes, a coordinator over them, HTTP over the coordinator.
@@ -245,11 +272,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         seal=TokenSeal(identity.secret, identity.cluster),
         jitter=lambda: random.uniform(-1, 1),
     )
+    http_limits = replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"])
     site = make_site(
         coordinator,
         reactor=cast(IReactorTime, reactor),
         now=wall,
-        limits=replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"]),
+        limits=http_limits,
         operations=supervisor,
         ack=options["ack"],
         consistency=options["consistency"],
@@ -257,7 +285,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     http = strports.service(options["http"], site, reactor=cast(IReactorCore, reactor))
     http.endpoint = _Announced(http.endpoint)
     daemon = MultiService()
-    for service in (supervisor, coordinator, http):
+    callers = http_limits.max_connections + http_limits.spare_connections
+    # Nodes accept connections, and make some to each other; a hundred for files, timers and the like.
+    descriptors = _Descriptors(len(members) * (limits.connections + 2 * len(members)) + callers + 100)
+    for service in (descriptors, supervisor, coordinator, http):
         service.setServiceParent(daemon)
     _log.warn("nodes keep their journals in memory: what is stored is gone when the daemon stops")
     return daemon
