@@ -88,7 +88,7 @@ class Options(TwistedOptions):
         ["nodes", None, 4, "How many nodes store and count.", _at_least("nodes", 1)],
         ["node-port", None, 8090, "First port for nodes; a taken one is skipped.", _at_least("node-port", 1)],
         ["data-dir", None, "./dcounter-data", "Where nodes keep their journals."],
-        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, in bytes.", _at_least("max-body", 1024)],
+        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, bytes.", _at_least("max-body", 1024)],
         ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
         ["ack", None, "node", f"How wide a store is durable by default: {', '.join(get_args(Ack))}."],
         [
@@ -211,12 +211,15 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
     wall = time.time_ns
     limits = Limits()
+    line = max(limits.line, options["max-body"])
     limits = replace(
         limits,
         # A long suspicion is no reason to look at deadlines more seldom.
         heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
-        line=max(limits.line, options["max-body"]),
+        line=line,
+        # A character of a tenant takes up to six bytes in JSON; an ID and a stamp some forty.
+        piece=max(1, min(limits.piece, line // (6 * options["max-tenant"] + 64))),
     )
     first = options["node-port"]
     members = range(options["nodes"])
