@@ -274,6 +274,11 @@ class Membership:
             if not settled or not member.reported:
                 return found
         everything = self.everything()
+        for node, part in position.nodes.items():
+            mine = everything.of(node)
+            if part.folded > mine.folded and node in self._members and self._reported(node).refuses is None:
+                # Only nodes that are empty now knew that it was folded so far.
+                found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
         named = {(lost.node, lost.run) for lost in found}
         for node, run, number in position.entries():
             if (node, run) not in named:
@@ -321,6 +326,8 @@ class Membership:
         for lost in found:
             self.lost.add(lost)
             self.required = self.required.without(lost.node, lost.run, lost.last)
+            if self.required.of(lost.node).folded == lost.until:
+                self.required = self.required.unfold(lost.node, lost.run)
         return found
 
     # Skew

@@ -111,6 +111,13 @@ class Position(Struct, frozen=True, omit_defaults=True):
             del nodes[node]
         return Position(nodes)
 
+    def unfold(self, node: int, run: int) -> "Position":
+        """
+        This position, folded for a node no further than to `run`.
+        """
+        known = self.of(node)
+        return Position({**self.nodes, node: NodePosition(min(known.folded, run), known.runs)})
+
     def join(self, other: "Position") -> "Position":
         """
         The higher of each: what both know together.

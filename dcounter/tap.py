@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 import re
+import resource
 import secrets
 import signal
 import sys
@@ -70,21 +71,26 @@ How a child process is told the secret: its environment is not for others to rea
 _PR_SET_PDEATHSIG = 1
 
 
-def _at_least(least: int) -> Any:
+def _at_least(option: str, least: int) -> Any:
     def coerce(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise ValueError(f"must be at least {least}")
-        return number
+        if not (text.isdecimal() and int(text) >= least):
+            raise ValueError(f"--{option} must be a whole number from {least} on, not {text!r}")
+        return int(text)
 
     return coerce
 
 
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0.1 <= number <= 3600:
-        raise ValueError("must be between 0.1 and 3600 seconds")
-    return number
+def _seconds(option: str, least: float, most: float) -> Any:
+    def coerce(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1
+        if not least <= number <= most:
+            raise ValueError(f"--{option} must be {least:g} to {most:g} seconds, not {text!r}")
+        return number
+
+    return coerce
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -139,14 +145,21 @@ class NodeOptions(TwistedOptions):
     longdesc = "Runs one node of a cluster."
 
     optParameters: ClassVar[list[list[Any]]] = [
-        ["id", None, 0, "The id of this node; the nodes of a cluster are 0, 1, 2, ...", _at_least(0)],
+        ["id", None, 0, "The id of this node; the nodes of a cluster are 0, 1, 2, ...", _at_least("id", 0)],
         ["listen", None, "tcp:8090", "First port of this node: tcp:PORT or tcp:PORT:interface=ADDRESS."],
         ["data-dir", None, "./dcounter-data", "Where this node keeps its journal."],
         ["secret-file", None, None, "A file with the secret that all of the cluster share."],
-        ["max-body", None, 16 * MEBIBYTE, "Largest body that coordinators take, in bytes.", _at_least(1024)],
-        ["suspicion", None, 1.0, "Silence after which a node is taken for gone, in seconds.", _seconds],
+        ["max-body", None, 16 * MEBIBYTE, "Largest body, bytes.", _at_least("max-body", 1024)],
+        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
+        [
+            "suspicion",
+            None,
+            1.0,
+            "Silence after which a node is taken for gone, in seconds.",
+            _seconds("suspicion", 0.1, 3600),
+        ],
         ["cluster", None, None, "The id of the cluster; unless given, it follows from the secret."],
-        ["parent", None, 0, "The process without which this one must not live.", _at_least(1)],
+        ["parent", None, 0, "The process without which this one must not live.", _at_least("parent", 1)],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the node stops."],
@@ -192,12 +205,12 @@ class Options(TwistedOptions):
     subCommands: ClassVar[list[Any]] = [["node", None, NodeOptions, "Run one node by itself."]]
     optParameters: ClassVar[list[list[Any]]] = [
         ["http", None, "tcp:8085:interface=127.0.0.1", "Where HTTP listens: a Twisted endpoint description."],
-        ["nodes", None, 4, "How many nodes store and count.", _at_least(1)],
-        ["node-port", None, 8090, "First port for nodes; a taken port is passed over.", _at_least(1)],
+        ["nodes", None, 4, "How many nodes store and count.", _at_least("nodes", 1)],
+        ["node-port", None, 8090, "First port for nodes; a taken one is skipped.", _at_least("node-port", 1)],
         ["data-dir", None, "./dcounter-data", "Where nodes keep their journals."],
         ["secret-file", None, None, "With --join: a file with the secret that all of the cluster share."],
-        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, in bytes.", _at_least(1024)],
-        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least(1)],
+        ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, bytes.", _at_least("max-body", 1024)],
+        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
         ["ack", None, "node", f"How wide a store is durable by default: {', '.join(get_args(Ack))}."],
         [
             "consistency",
@@ -205,7 +218,13 @@ class Options(TwistedOptions):
             "exact",
             f"What a count may answer by default: {', '.join(get_args(Consistency))}.",
         ],
-        ["suspicion", None, 1.0, "Silence after which a node is taken for gone, in seconds.", _seconds],
+        [
+            "suspicion",
+            None,
+            1.0,
+            "Silence after which a node is taken for gone, in seconds.",
+            _seconds("suspicion", 0.1, 3600),
+        ],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the daemon stops."],
@@ -260,7 +279,7 @@ class Options(TwistedOptions):
         try:
             # A reactor is not there yet; the description alone is checked.
             serverFromString(cast(Any, None), self["http"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: {error}") from error
         if self["join"]:
             if self["secret-file"] is None:
@@ -355,6 +374,14 @@ class _Wiring:
         self.addresses = addresses
         self.limits = limits
 
+    def descriptors(self, nodes: int) -> int:
+        """
+        How many descriptors a process with so many nodes may need.
+        """
+        # Nodes accept connections, and make some to each other; a hundred for files, timers and the like.
+        members = len(self.identity.members)
+        return nodes * (self.limits.connections + 2 * members) + members + 100
+
     def nonce(self) -> str:
         return secrets.token_hex(16)
 
@@ -413,6 +440,32 @@ class _Wiring:
         )
 
 
+class _Descriptors(Service):
+    """
+    Lets this process open as many descriptors as its connections may need, if that is permitted.
+
+    Otherwise strangers on the port of a node could use up all there are, and callers found none.
+
+    :param wanted: how many that is.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = self._wanted if hard == resource.RLIM_INFINITY else min(self._wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < self._wanted:
+            _log.warn(
+                "only {most} descriptors are permitted; all connections at once may need {wanted}",
+                most=most,
+                wanted=self._wanted,
+            )
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
     """
     Build the daemon: nodes, a coordinator over them, HTTP over the coordinator; or one node.
@@ -441,7 +494,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             _set_aside(node_directory(path, node))
     wiring = _Wiring(reactor, identity, addresses, limits)
 
+    http_limits = replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"])
     daemon = _Daemon()
+    inline = len(addresses) if options["inline"] and not options["join"] else 0
+    wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
+    _Descriptors(wanted).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
         supervisor = _supervisor(options, wiring, path)
@@ -452,7 +509,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         coordinator,
         reactor=reactor,
         now=time.time_ns,
-        limits=replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"]),
+        limits=http_limits,
         operations=_Operations(coordinator, supervisor),
         ack=options["ack"],
         consistency=options["consistency"],
@@ -476,7 +533,10 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
     addresses = _addresses([places[node] for node in sorted(places)], limits)
     wiring = _Wiring(reactor, _identity(secret, list(addresses), options["cluster"]), addresses, limits)
     path = None if options["in-memory"] else options["data-dir"]
-    return wiring.node(options["id"], path, options["interface"])
+    node = MultiService()
+    _Descriptors(wiring.descriptors(1)).setServiceParent(node)
+    wiring.node(options["id"], path, options["interface"]).setServiceParent(node)
+    return node
 
 
 def _supervisor(options: Options, wiring: _Wiring, path: str | None) -> InlineSupervisor | ProcessSupervisor:
@@ -508,18 +568,22 @@ def _node_command(node: int, wiring: _Wiring, path: str | None, options: Options
     for peer, address in wiring.addresses.items():
         if peer != node:
             command += ["--peer", f"{peer}=tcp:{address.host}:{address.port}"]
-    command += ["--suspicion", str(options["suspicion"]), "--max-body", str(options["max-body"])]
+    for name in ("suspicion", "max-body", "max-tenant"):
+        command += [f"--{name}", str(options[name])]
     return [*command, "--in-memory"] if path is None else [*command, "--data-dir", path]
 
 
 def _limits(options: TwistedOptions) -> Limits:
     limits = Limits()
+    line = max(limits.line, options["max-body"])
     return replace(
         limits,
         # A long suspicion is no reason to look at deadlines more seldom.
         heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
-        line=max(limits.line, options["max-body"]),
+        line=line,
+        # A character of a tenant takes up to six bytes in JSON; an ID and a stamp some forty.
+        piece=max(1, min(limits.piece, line // (6 * options["max-tenant"] + 64))),
     )
 
 

@@ -5,6 +5,7 @@ The nodes, links and coordinators are those of production; only what is passed i
 is left to chance comes from one seed, so that a failing test can be repeated.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from random import Random
 from typing import Any, Literal, TypeVar, cast
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import (
     CannotListenError,
@@ -69,6 +71,30 @@ _BUFFER = 64 * 1024
 """
 Bytes under way on one direction of a connection above which its producer is paused.
 """
+
+
+class _Time(Clock):
+    """
+    A clock that keeps its calls in order as they come, for tests that schedule very many.
+    """
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> DelayedCall:
+        call = DelayedCall(
+            self.seconds() + delay, callable, args, kw, self.calls.remove, lambda _: None, self.seconds
+        )
+        insort(self.calls, call, key=DelayedCall.getTime)
+        return call
+
+    def advance(self, amount: float) -> None:
+        self.rightNow += amount
+        # Those that were put off have moved.
+        self.calls.sort(key=DelayedCall.getTime)
+        while self.calls and self.calls[0].getTime() <= self.rightNow:
+            call = self.calls.pop(0)
+            call.called = 1
+            call.func(*call.args, **call.kw)
 
 
 @implementer(ITCPTransport, IConsumer)
@@ -807,7 +833,7 @@ class Cluster:
     """
 
     def __init__(self, nodes: int = 4, *, seed: int = 0, limits: Limits | None = None) -> None:
-        self.clock = Clock()
+        self.clock = _Time()
         self.random = Random(seed)  # noqa: S311 - chance, not a secret
         self.network = Network(self.clock, self.random)
         self.limits = limits or Limits()

@@ -2,8 +2,9 @@
 Daemons for end-to-end tests.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -16,7 +17,7 @@ CALM = "--suspicion=5"
 For tests in which no node falls silent: a busy machine must not make it seem so.
 """
 
-StartDaemon = Callable[..., Awaitable[Daemon]]
+StartDaemon = Callable[..., Coroutine[Deferred[Any], Any, Daemon]]
 
 
 @pytest.fixture

@@ -178,7 +178,10 @@ class Client:
         await self._pool.closeCachedConnections()
 
     async def ask(self, method: str, path: str, **how: Any) -> Answer:
-        response = cast(IResponse, await self._http.request(method, self._base + path, **how))
+        # No answer takes so long: what is never answered must fail the test, not stop it.
+        response = cast(
+            IResponse, await self._http.request(method, self._base + path, timeout=DEADLINE, **how)
+        )
         return Answer(response.code, await treq.json_content(response))
 
     async def post(self, items: Json, **parameters: str) -> Answer:

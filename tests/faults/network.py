@@ -50,8 +50,9 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The cables go with the namespaces.
         for place in self.places:
+            # A namespace lives as long as anything that was sent there: its cable is to go now.
+            subprocess.run(["ip", "link", "delete", self._namespace(place)], check=False, timeout=30)
             subprocess.run(["ip", "netns", "delete", self._namespace(place)], check=False, timeout=30)
         subprocess.run(["ip", "link", "delete", self.name], check=False, timeout=30)
 
@@ -90,8 +91,8 @@ class Network:
                 device = "iifname" if chain == "input" else "oifname"
                 which = f"{source} {self.places[other]}" if other else f'{device} "eth0"'
                 hook = f"type filter hook {chain} priority 0;"
-                rules.append(f"chain {chain} {{ {hook} {which} drop; }}")
-        run(*self.inside(place), "nft", "-f", "-", given=f"table inet cut {{ {' '.join(rules)} }}\n")
+                rules.append(f"chain {chain} {{\n{hook}\n{which} drop\n}}\n")
+        run(*self.inside(place), "nft", "-f", "-", given=f"table inet cut {{\n{''.join(rules)}}}\n")
 
     def heal(self, place: str) -> None:
         """

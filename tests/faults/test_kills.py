@@ -7,7 +7,7 @@ from tests.faults.kills import kill_loop
 ROUNDS = int(os.environ.get("DCOUNTER_KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("DCOUNTER_KILL_SEED", "1"))
 
-SMALL = {"segment": 64 * 1024, "snapshot": 512 * 1024, "log": 256 * 1024, "piece": 500}
+SMALL = {"segment": 64 * 1024, "snapshot": 512 * 1024, "log": 16 * 1024, "piece": 500}
 """
 Bounds that make nodes take snapshots and copies all the time.
 """

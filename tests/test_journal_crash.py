@@ -1,0 +1,380 @@
+"""
+Power fails, disks fill up and fail, processes die: whatever was said to be durable is there afterwards.
+
+`Life` is a small model of a node: of its own lines it applies those that are durable and forgets those that
+failed; others' lines it applies at once and journals again when the disk is mended, or gives them up for a
+snapshot if they are too many.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from errno import EIO
+from random import Random
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from dcounter.journal import FileJournal
+from dcounter.records import Entry
+from dcounter.testing import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
+
+OWNER = "node 1 of cluster c"
+BEGIN, END = b"begin", b"end"
+
+
+@dataclass
+class Truth:
+    """
+    What was said over all lives.
+
+    :ivar refused: our own lines that failed before the disk was mended: they are gone for good.
+    """
+
+    appended: list[bytes] = field(default_factory=list)
+    acknowledged: set[bytes] = field(default_factory=set)
+    refused: set[bytes] = field(default_factory=set)
+
+    def check(self, found: list[bytes]) -> None:
+        assert len(found) == len(set(found))
+        assert self.acknowledged <= set(found)
+        assert set(found) <= set(self.appended)
+        assert not self.refused & set(found)
+        own = [line for line in found if line.startswith(b"own")]
+        assert own == [line for line in self.appended if line in own]
+
+
+class Life:
+    """
+    A process that uses the disk, until one of them dies.
+    """
+
+    def __init__(self, disk: SimulatedDisk, truth: Truth, random: Random | None = None) -> None:
+        self.disk = disk
+        self.truth = truth
+        self.clock = Clock()
+        chance = (lambda: random.choice((0.0, 0.001, 0.2))) if random else (lambda: 0.001)
+        self.journal = FileJournal(
+            disk,
+            in_thread=SimulatedWriter(self.clock, chance, chance),
+            clock=self.clock,
+            segment=100,
+            most=300,
+            owner=OWNER,
+        )
+        self.applied: list[bytes] = []
+        self.under_way: list[bytes] = []
+        self.failed_own: set[bytes] = set()
+        self.kept: list[bytes] = []
+        self.most_kept = 3
+        self.broken = self.needed = False
+        self.again = 0.0
+        self.snapshots = 0
+        self.begin: set[bytes] = set()
+        self.end: set[bytes] | None = None
+        self.numbers = [0]
+
+    def start(self) -> "Life":
+        for entry in self.journal.recover():
+            if entry.line not in (BEGIN, END, *self.applied):
+                self.applied.append(entry.line)
+        self.truth.check(self.applied)
+        self.journal.open(self)
+        if not self.broken:
+            self.truth.acknowledged.update(self.applied)
+        return self
+
+    # JournalUser
+
+    def journalSynced(self, entries: int) -> None:
+        for _ in range(entries):
+            line = self.under_way.pop(0)
+            if line.startswith(b"own"):
+                self.applied.append(line)
+            self.truth.acknowledged.add(line)
+
+    def journalFailed(self, entries: int, reason: str) -> None:
+        self.broken = True
+        assert entries == len(self.under_way)
+        if entries == 0:
+            self.needed = True
+        for line in self.under_way:
+            if line.startswith(b"own"):
+                self.failed_own.add(line)
+            else:
+                self._keep(line)
+        self.under_way.clear()
+
+    def journalMended(self) -> None:
+        self.broken = False
+        self.truth.refused |= self.failed_own
+        self.failed_own.clear()
+        if self.needed:
+            self.snapshot()
+        kept, self.kept = self.kept, []
+        for line in kept:
+            self._append(line)
+
+    # What a node does
+
+    def own(self) -> None:
+        if not self.broken:
+            self._append(self._new(b"own"))
+
+    def foreign(self) -> None:
+        line = self._new(b"foreign")
+        self.applied.append(line)
+        if self.broken:
+            self._keep(line)
+        else:
+            self._append(line)
+
+    def tick(self) -> None:
+        if self.journal.due or (self.needed and not self.broken and self.clock.seconds() > self.again):
+            self.again = self.clock.seconds() + 1
+            self.snapshot()
+
+    def snapshot(self) -> Deferred[bool]:
+        return self.journal.snapshot(self._snapshot(), self._ready).addCallback(self._kept_snapshot)
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.clock.seconds() + seconds
+        while (now := self.clock.seconds()) < until:
+            calls = [call.getTime() for call in self.clock.getDelayedCalls()]
+            self.clock.advance(max(0.0, min([*calls, until, now + 0.25]) - now))
+            self.tick()
+
+    def _new(self, kind: bytes) -> bytes:
+        line = b"%s %d" % (kind, len(self.truth.appended))
+        self.truth.appended.append(line)
+        return line
+
+    def _append(self, line: bytes) -> None:
+        self.under_way.append(line)
+        self.journal.append(Entry(line, 1, 2, 3))
+
+    def _keep(self, line: bytes) -> None:
+        self.kept.append(line)
+        if len(self.kept) > self.most_kept:
+            self.kept.clear()
+            self.needed = True
+
+    def _snapshot(self) -> Iterator[bytes]:
+        self.end = None
+        self.begin = set(self.applied)
+        yield BEGIN
+        place = 0
+        while place < len(self.applied):
+            yield self.applied[place]
+            place += 1
+        self.end = set(self.applied)
+        yield END
+
+    def _ready(self) -> bool:
+        return self.needed or (self.end is not None and self.end <= self.truth.acknowledged)
+
+    def _kept_snapshot(self, kept: bool) -> bool:
+        if kept:
+            self.snapshots += 1
+            self.needed = False
+            self.truth.acknowledged |= self.begin
+        return kept
+
+
+def _story(life: Life) -> None:
+    """
+    Everything that happens in a journal, once.
+    """
+    for round_ in range(3):
+        for _ in range(4):
+            life.own()
+            life.foreign()
+            life.pass_time(0.01)
+        life.own()
+        life.foreign()
+        life.snapshot()
+        life.own()
+        life.pass_time(0.03)
+        life.foreign()
+        life.own()
+        life.pass_time(0.2)
+        if round_ < 2:
+            life.disk.errors["write" if round_ else "sync"] = EIO
+            for _ in range(1 + 4 * round_):
+                life.own()
+                life.foreign()
+            life.pass_time(1.5)
+            life.disk.errors.clear()
+            life.foreign()
+            life.pass_time(1.5)
+    life.own()
+    closed = life.journal.close()
+    life.pass_time(1)
+    assert closed.called
+
+
+def _lived(points: int | None) -> tuple[SimulatedDisk, Truth, bool]:
+    """
+    The disk after a story in which the power failed at some point.
+    """
+    disk, truth = SimulatedDisk(), Truth()
+    disk.power_fails_at = points
+    life = Life(disk, truth)
+    try:
+        life.start()
+        _story(life)
+    except (PowerLoss, AssertionError):
+        assert points is not None
+        return disk, truth, False
+    assert life.snapshots == 4
+    assert life.truth.refused
+    return disk, truth, True
+
+
+def test_a_story_without_disaster() -> None:
+    disk, truth, finished = _lived(None)
+    assert finished
+    assert truth.acknowledged | truth.refused == set(truth.appended)
+    assert truth.acknowledged
+    assert disk.points > 200
+    Life(disk, truth).start()
+
+
+POINTS = _lived(None)[0].points
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_power_fails_at_every_point(part: int) -> None:
+    for point in range(part, POINTS, 8):
+        for seed in range(4):
+            disk, truth, _ = _lived(point)
+            disk.lose_power(Random(seed))
+            life = Life(disk, truth).start()
+            found = list(life.applied)
+            # All that was found is durable now: it stays, whatever happens next.
+            life.disk.lose_power(Random(seed + 1))
+            life = Life(disk, truth).start()
+            assert life.applied == found
+            life.own()
+            life.foreign()
+            life.pass_time(0.1)
+            assert set(life.applied[-2:]) <= truth.acknowledged
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_power_fails_again_at_every_point_of_the_recovery(part: int) -> None:
+    for point in range(part, POINTS, 8):
+        again = 0
+        while True:
+            disk, truth, _ = _lived(point)
+            disk.lose_power(Random(point))
+            disk.power_fails_at = disk.points + again
+            try:
+                Life(disk, truth).start()
+                break
+            except PowerLoss:
+                disk.lose_power(Random(again))
+                Life(disk, truth).start()
+            again += 1
+        assert again >= 4
+
+
+def test_a_process_dies_at_every_point() -> None:
+    for point in range(0, POINTS, 2):
+        disk, truth, _ = _lived(point)
+        disk.power_fails_at = None
+        disk.kill()
+        found = Life(disk, truth).start().applied
+        disk.kill()
+        assert Life(disk, truth).start().applied == found
+
+
+FAILURES: dict[str, Callable[[SimulatedDisk, Random], None]] = {
+    "write": lambda disk, random: disk.errors.update({"write": EIO}),
+    "sync": lambda disk, random: disk.errors.update({"sync": EIO}),
+    "full": lambda disk, random: setattr(disk, "capacity", random.randint(0, 2_000)),
+    "read only": lambda disk, random: setattr(disk, "read_only", True),
+    "any": lambda disk, random: disk.errors.update({random.choice(OPERATIONS): EIO}),
+}
+OPERATIONS: list[DiskOperation] = [
+    "create",
+    "truncate",
+    "rename",
+    "remove",
+    "sync names",
+    "write",
+    "sync",
+    "close",
+]
+
+
+def _mend(disk: SimulatedDisk) -> None:
+    disk.errors.clear()
+    disk.capacity = None
+    disk.read_only = False
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_anything_at_random(seed: int) -> None:
+    random = Random(seed)
+    disk, truth = SimulatedDisk(), Truth()
+    life = Life(disk, truth, random).start()
+    snapshots = 0
+    for _ in range(60):
+        match random.randrange(12):
+            case 0 | 1 | 2:
+                life.own()
+            case 3 | 4:
+                for _ in range(random.randint(1, 6)):
+                    life.foreign()
+            case 5 | 6 | 7:
+                life.pass_time(random.choice((0.0, 0.01, 0.1, 2.0)))
+            case 8:
+                life.snapshot()
+            case 9:
+                random.choice(list(FAILURES.values()))(disk, random)
+            case 10:
+                _mend(disk)
+            case 11:
+                snapshots += life.snapshots
+                life = _next_life(life, random)
+    _mend(disk)
+    life = _next_life(life, random)
+    life.foreign()
+    life.own()
+    life.pass_time(30)
+    assert set(life.applied) <= truth.acknowledged
+    closed = life.journal.close()
+    life.pass_time(1)
+    assert closed.called
+
+
+def _next_life(life: Life, random: Random) -> Life:
+    disk = life.disk
+    match random.randrange(3):
+        case 0:
+            disk.power_fails_at = disk.points + random.randrange(20)
+            try:
+                life.own()
+                life.snapshot()
+                life.pass_time(1)
+            except PowerLoss:
+                pass
+            disk.lose_power(random)
+        case 1:
+            _mend(disk)
+            disk.kill()
+        case 2:
+            closed = life.journal.close()
+            life.pass_time(10)
+            assert closed.called
+    # What it takes to start is another test's matter.
+    _mend(disk) if random.random() < 0.5 else disk.errors.clear()
+    disk.power_fails_at = disk.points + random.randrange(40) if random.random() < 0.5 else None
+    while True:
+        try:
+            return Life(disk, life.truth, random).start()
+        except PowerLoss:
+            disk.lose_power(random)
+        finally:
+            disk.power_fails_at = None

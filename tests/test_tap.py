@@ -1,0 +1,335 @@
+"""
+The options of `twistd dcounter`, and what it builds from them.
+"""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import IService, IServiceMaker, MultiService
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+
+from dcounter import __version__
+from dcounter.coordinator import Coordinator
+from dcounter.limits import Limits
+from dcounter.node import Node
+from dcounter.supervisor import InlineSupervisor
+from dcounter.tap import Options, _Announced, _Descriptors, makeService
+
+ROOT = Path(__file__).parent.parent
+
+
+def parsed(*arguments: str) -> Options:
+    options = Options()
+    options.parseOptions(["--in-memory", *arguments])
+    return options
+
+
+class TestOptions:
+    def test_defaults(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        options = Options()
+        options.parseOptions([])
+        assert dict(options) == {
+            "http": "tcp:8085:interface=127.0.0.1",
+            "nodes": 4,
+            "node-port": 8090,
+            "data-dir": "./dcounter-data",
+            "max-body": 16 * 2**20,
+            "max-tenant": 256,
+            "ack": "node",
+            "consistency": "exact",
+            "suspicion": 1.0,
+            "in-memory": 0,
+            "inline": 0,
+        }
+        assert (tmp_path / "dcounter-data").is_dir()
+        assert (tmp_path / "dcounter-data").stat().st_mode & 0o777 == 0o700
+
+    def test_all_can_be_set(self, tmp_path: Path) -> None:
+        options = Options()
+        text = "--http tcp:0 --nodes 64 --node-port 65472 --max-body 1024 --max-tenant 1 --ack all"
+        text += " --consistency eventual --suspicion 0.1 --inline --data-dir"
+        options.parseOptions([*text.split(), str(tmp_path / "a" / "b")])
+        assert (options["nodes"], options["node-port"], options["suspicion"]) == (64, 65_472, 0.1)
+        assert (tmp_path / "a" / "b").is_dir()
+        # What is there already is taken.
+        Options().parseOptions(["--data-dir", str(tmp_path / "a")])
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (["--nodes", "0"], "--nodes must be a whole number from 1 on, not '0'"),
+            (["--nodes", "four"], "--nodes must be a whole number from 1 on, not 'four'"),
+            (["--nodes", "-1"], "--nodes must be a whole number from 1 on, not '-1'"),
+            (["--nodes", "65"], "--nodes: at most 64"),
+            (["--node-port", "0"], "--node-port must be a whole number from 1 on, not '0'"),
+            (["--node-port", "65533"], "--node-port: no room for 4 nodes from 65533 on"),
+            (
+                ["--node-port", "65472", "--nodes", "64", "--max-body", "9"],
+                "--max-body must be .* from 1024 on",
+            ),
+            (["--max-tenant", "0"], "--max-tenant must be a whole number from 1 on, not '0'"),
+            (["--ack", "some"], "--ack must be one of node, primary, majority, all, not 'some'"),
+            (
+                ["--consistency", "sure"],
+                "--consistency must be one of exact, available, eventual, not 'sure'",
+            ),
+            (["--suspicion", "0.09"], "--suspicion must be 0.1 to 3600 seconds, not '0.09'"),
+            (["--suspicion", "3601"], "--suspicion must be 0.1 to 3600 seconds, not '3601'"),
+            (["--suspicion", "nan"], "--suspicion must be 0.1 to 3600 seconds, not 'nan'"),
+            (["--suspicion", "soon"], "--suspicion must be 0.1 to 3600 seconds, not 'soon'"),
+            (["--http", ""], "--http: '' is no endpoint: Unknown endpoint type: ''"),
+            (["--http", "8085"], "--http: '8085' is no endpoint"),
+            (["--http", "tcp"], "--http: 'tcp' is no endpoint"),
+            (["--http", "tcp:http"], "--http: 'tcp:http' is no endpoint: invalid literal"),
+            (["--http", "tcp:80:colour=red"], "--http: .* is no endpoint: .*colour"),
+            (["--http", "ssl:443:privateKey=/nonexistent"], "--http: .* is no endpoint: .*No such file"),
+            (["--http", "systemd:domain=INET:index=9"], "--http: .* is no endpoint"),
+            (["--colour", "red"], "option --colour not recognized"),
+            (["more"], "Wrong number of arguments"),
+        ],
+    )
+    def test_what_cannot_work_is_refused(self, arguments: list[str], why: str) -> None:
+        with pytest.raises(UsageError, match=why):
+            parsed(*arguments)
+
+    def test_the_data_directory_must_be_one(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for path, why in [
+            (tmp_path / "file", "File exists"),
+            (tmp_path / "file" / "below", "Not a directory"),
+            # Not even root may write there.
+            (Path("/proc/self"), "'/proc/self' cannot be written"),
+        ]:
+            with pytest.raises(UsageError, match=f"--data-dir: .*{why}"):
+                Options().parseOptions(["--data-dir", str(path)])
+
+    def test_in_memory_touches_no_disk(self, tmp_path: Path) -> None:
+        parsed("--data-dir", str(tmp_path / "none"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_help_explains_each(self) -> None:
+        options = Options()
+        text = str(options)
+        for name in dict(options):
+            [line] = [line for line in text.splitlines() if f"--{name} " in f"{line} ".replace("=", " ")]
+            assert len(line.split(name, 1)[1]) > 20
+        assert "counts, exactly" in text
+
+    def test_version(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            parsed("--version")
+        assert end.value.code == 0
+        assert capfd.readouterr().out == f"dcounter {__version__}\n"
+
+
+class Port:
+    """
+    A port that listens somewhere.
+    """
+
+    def __init__(self, address: Any) -> None:
+        self.address = address
+
+    def getHost(self) -> Any:
+        return self.address
+
+
+class Listening:
+    """
+    An endpoint that listens at once.
+    """
+
+    def __init__(self, address: Any) -> None:
+        self.port = Port(address)
+
+    def listen(self, protocolFactory: object) -> Deferred[Any]:
+        return succeed(self.port)
+
+
+class TestAnnouncing:
+    @pytest.mark.parametrize(
+        ("address", "shown"),
+        [
+            (IPv4Address("TCP", "127.0.0.1", 8085), "http://127.0.0.1:8085/items"),
+            (IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80/items"),
+        ],
+    )
+    def test_says_where_and_what_to_try(
+        self, address: Any, shown: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        endpoint = Listening(address)
+        found: list[Any] = []
+        with caplog.at_level("INFO"):
+            _Announced(endpoint).listen(Factory()).addCallback(found.append)  # type: ignore[arg-type]
+        assert found == [endpoint.port]
+        assert f"try: curl {shown} -d" in caplog.text
+        assert f"then: curl {shown}/hello/count" in caplog.text
+
+    def test_a_socket_in_the_file_system(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level("INFO"):
+            _Announced(Listening(UNIXAddress("/run/x"))).listen(Factory())  # type: ignore[arg-type]
+        assert "/run/x" in caplog.text
+
+
+def built(*arguments: str) -> tuple[Any, MemoryReactorClock, list[IService]]:
+    reactor = MemoryReactorClock()
+    daemon = makeService(parsed(*arguments), reactor)
+    assert isinstance(daemon, MultiService)
+    return daemon, reactor, list(daemon)
+
+
+class TestMakeService:
+    def test_builds_and_starts_nothing(self) -> None:
+        daemon, reactor, services = built()
+        assert not daemon.running
+        assert reactor.getDelayedCalls() == []
+        assert reactor.tcpServers == []
+        kinds = {type(service) for service in services}
+        assert {InlineSupervisor, Coordinator, StreamServerEndpointService} <= kinds
+
+    def test_nodes_are_what_was_asked_for(self) -> None:
+        _, _, services = built("--nodes", "3", "--suspicion", "2")
+        [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
+        nodes = [service for service in supervisor if isinstance(service, Node)]
+        assert [node.node for node in nodes] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ([], Limits()),
+            (["--suspicion", "0.5"], Limits(suspicion=0.5, heartbeat=0.1)),
+            (["--max-body", str(2**25)], Limits(line=2**25)),
+            (["--max-body", "1024"], Limits()),
+            (["--max-tenant", "4096"], Limits(piece=680)),
+            (["--max-tenant", str(2**24)], Limits(piece=1)),
+        ],
+    )
+    def test_limits_follow_the_options(self, arguments: list[str], expected: Limits) -> None:
+        _, _, services = built(*arguments)
+        [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
+        [coordinator] = [service for service in services if isinstance(service, Coordinator)]
+        found = {node._limits for node in supervisor if isinstance(node, Node)}  # noqa: SLF001
+        assert found == {expected}
+        assert coordinator._limits == expected  # noqa: SLF001
+
+    def test_starting_listens_and_stopping_leaves_nothing(self) -> None:
+        daemon, reactor, _ = built("--nodes", "2", "--http", "tcp:8085")
+        daemon.startService()
+        assert [server[0] for server in reactor.tcpServers] == [8090, 8091, 8085]
+        assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]
+        # Nodes and the coordinator call each other.
+        reactor.advance(0)
+        assert {(host, port) for host, port, *_ in reactor.tcpClients} == {
+            ("127.0.0.1", 8090),
+            ("127.0.0.1", 8091),
+        }
+        assert {client[3] for client in reactor.tcpClients} == {2}
+        # Each conversation has a nonce of its own.
+        nodes: list[Any] = [server[1] for server in reactor.tcpServers[:2]]
+        nonces = {node.buildProtocol(None)._callee._nonce for node in nodes for _ in range(2)}  # noqa: SLF001
+        assert len(nonces) == 4
+        assert {len(nonce) for nonce in nonces} == {32}
+        stopped: list[object] = []
+        daemon.stopService().addCallback(stopped.append)
+        reactor.advance(10)
+        assert len(stopped) == 1
+        assert reactor.getDelayedCalls() == []
+
+    def test_each_daemon_has_a_secret_of_its_own(self) -> None:
+        identities = []
+        for _ in range(2):
+            _, _, services = built("--nodes", "1")
+            [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
+            [node] = [service for service in supervisor if isinstance(service, Node)]
+            identities.append(node._identity)  # noqa: SLF001
+        assert identities[0].secret != identities[1].secret
+        assert identities[0].cluster != identities[1].cluster
+        assert min(len(identity.secret) for identity in identities) >= 32
+
+    def test_ports_end_where_they_must(self) -> None:
+        _, _, services = built("--node-port", "65500")
+        [coordinator] = [service for service in services if isinstance(service, Coordinator)]
+        links = coordinator._links.values()  # noqa: SLF001
+        assert {max(link._directory.ports) for link in links} == {65_535}  # noqa: SLF001
+
+    def test_without_a_reactor_it_takes_twisteds_own(self) -> None:
+        from twisted.internet import reactor
+
+        daemon = makeService(parsed("--nodes", "1"))
+        [supervisor] = [service for service in daemon if isinstance(service, InlineSupervisor)]  # type: ignore[attr-defined]
+        [node] = list(supervisor)
+        assert node._clock is reactor  # noqa: SLF001
+
+    def test_it_says_that_nothing_is_kept(self, caplog: pytest.LogCaptureFixture) -> None:
+        built()
+        assert "what is stored is gone when the daemon stops" in caplog.text
+
+
+@pytest.fixture
+def descriptors() -> Iterator[int]:
+    """
+    How many descriptors this process could open; few are permitted meanwhile.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class TestDescriptors:
+    def _started(self, wanted: int) -> int:
+        _Descriptors(wanted).privilegedStartService()
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def test_as_many_as_are_wanted(self, descriptors: int, caplog: pytest.LogCaptureFixture) -> None:
+        assert self._started(300) == 300
+        # Never fewer than there were.
+        assert self._started(100) == 300
+        assert caplog.text == ""
+
+    def test_as_many_as_are_permitted(self, descriptors: int, caplog: pytest.LogCaptureFixture) -> None:
+        assert self._started(descriptors + 1) == descriptors
+        assert f"only {descriptors} descriptors are permitted" in caplog.text
+
+    def test_the_daemon_wants_enough_for_all_its_connections(self) -> None:
+        _, _, services = built("--nodes", "3")
+        [wanted] = [service._wanted for service in services if isinstance(service, _Descriptors)]  # noqa: SLF001
+        assert wanted > 3 * Limits().connections
+
+
+class TestImporting:
+    @pytest.mark.parametrize("module", ["dcounter.tap", "twisted.plugins.dcounter_plugin"])
+    def test_chooses_no_reactor(self, module: str) -> None:
+        code = (
+            f"import sys, {module}\n"
+            "bad = [each for each in ('klein', 'twisted.internet.reactor') if each in sys.modules]\n"
+            "assert not bad, bad\n"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+    def test_the_plugin_is_data_only(self) -> None:
+        code = "import sys, twisted.plugins.dcounter_plugin as p; assert 'dcounter' not in sys.modules"
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (run.returncode, run.stderr) == (0, "")
+
+    def test_twistd_finds_it(self) -> None:
+        [plugin] = [each for each in getPlugins(IServiceMaker) if each.tapname == "dcounter"]
+        assert plugin.options is Options
+        assert plugin.makeService is makeService
