@@ -128,6 +128,12 @@ class Coordinator(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        until = self._time.seconds() + self._limits.drain
+        while self._busy() and self._time.seconds() < until:
+            await deferLater(self._time, self._limits.heartbeat / 4)
         if self._ticking.running:
             self._ticking.stop()
         self._dispatch.stop()
@@ -138,8 +144,13 @@ class Coordinator(Service):
         if self._turn_end is not None:
             self._turn_end.cancel()
             self._turn_end = None
-        stopping = gatherResults([link.stopService() for link in self._links.values() if link.running])
-        return stopping.addCallback(lambda _: None)
+        await gatherResults([link.stopService() for link in self._links.values() if link.running])
+
+    def _busy(self) -> bool:
+        """
+        Whether somebody waits for an answer.
+        """
+        return bool(self._dispatch.busy or self._questions or self._widening)
 
     # Store
 
@@ -505,7 +516,7 @@ class Coordinator(Service):
         """
         Let everything of this turn of the reactor share its batches and its counts.
         """
-        if self._turn_end is None and self.running and (self._dispatch.waiting or self._unasked):
+        if self._turn_end is None and self._ticking.running and (self._dispatch.waiting or self._unasked):
             self._turn_end = self._time.callLater(0, self._turn_ended)
 
     def _turn_ended(self) -> None:

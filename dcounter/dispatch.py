@@ -276,6 +276,13 @@ class Dispatch:
         """
         return any(window.open for window in self._windows.values())
 
+    @property
+    def busy(self) -> bool:
+        """
+        Whether a request has not ended.
+        """
+        return bool(self._requests)
+
     def stored(self, flight: Flight, position: Position, refused: Mapping[int, str]) -> None:
         """
         A node answered.

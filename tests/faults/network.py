@@ -124,13 +124,15 @@ class Cluster:
     def caller(self) -> Caller:
         return Caller(_HTTP, self.network.places["c"])
 
-    def start(self) -> None:
+    def start(self, environments: Mapping[int, Mapping[str, str]] | None = None) -> None:
         """
         Start all, and wait until they take items and count exactly.
+
+        :param environments: what some nodes find in their environment.
         """
         self.secret.write_text("a secret of at least sixteen bytes")
         for node in range(4):
-            self.start_node(node)
+            self.start_node(node, (environments or {}).get(node))
         self.start_coordinator()
         self.until_ready()
 
@@ -144,7 +146,7 @@ class Cluster:
         )
         self._start(str(node), command, environment)
 
-    def start_coordinator(self) -> None:
+    def start_coordinator(self, environment: Mapping[str, str] | None = None) -> None:
         places = self.network.places
         command = dcounter(
             f"--http=tcp:{_HTTP}:interface={places['c']}",
@@ -152,7 +154,7 @@ class Cluster:
             *(f"--join=tcp:{places[str(node)]}:{_PORT}" for node in range(4)),
             *self.options,
         )
-        self._start("c", command)
+        self._start("c", command, environment)
 
     def _start(self, place: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         log = self.directory / f"{place}.log"
