@@ -34,7 +34,7 @@ from dcounter.errors import (
 )
 from dcounter.link import Directory, Link
 from dcounter.membership import Membership
-from dcounter.position import Position, TokenSeal
+from dcounter.position import LostRun, Position, TokenSeal
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -426,6 +426,13 @@ class Coordinator(Service):
             self._finish(question, best, complete=False)
             return
         del self._questions[question]
+        # Those that are long on their way may be older than the position.
+        newer = question.until - self._limits.count_wait / 2
+        lost = self._membership.lost_of(question.extra, self._time.seconds(), told=newer)
+        if lost:
+            for waiter in question.waiters:
+                waiter.errback(_position_lost(lost))
+            return
         missing = self._membership.missing(self._membership.required.join(question.extra))
         where = f"the items of nodes {missing} are" if missing else "some items are"
         for place, waiter in enumerate(question.waiters):
@@ -542,9 +549,10 @@ class Coordinator(Service):
             position, stamp = self._seal.open(token)
         except ValueError as error:
             raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
-        lost = self._membership.lost_of(position, self._time.seconds())
+        now = self._time.seconds()
+        lost = self._membership.lost_of(position, now, told=now)
         if lost:
-            raise PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
+            raise _position_lost(lost)
         return position, stamp
 
     # Status
@@ -566,6 +574,10 @@ class Coordinator(Service):
             lag=membership.lag(node, everything),
             refuses=report.refuses if report else None,
         )
+
+
+def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
+    return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
 
 
 _WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")

@@ -24,6 +24,7 @@ class _Member:
     :ivar since: when (s) it was connected.
     :ivar heard: when (s) it was last heard of.
     :ivar reported: whether it has reported since it was connected.
+    :ivar reported_at: when (s) it last did.
     :ivar told: what its answers since it was connected said that it has applied.
     """
 
@@ -31,6 +32,7 @@ class _Member:
     since: float = 0.0
     heard: float = 0.0
     reported: bool = False
+    reported_at: float = float("-inf")
     report: Report | None = None
     told: Position = _NOWHERE
 
@@ -86,6 +88,7 @@ class Membership:
         first = member.report is None
         member.report = report
         member.reported = True
+        member.reported_at = now
         self._clock.observe(report.stamp)
         if first:
             # What only a coordinator before this one was told of is required all the same.
@@ -248,12 +251,15 @@ class Membership:
 
     # What is lost
 
-    def lost_of(self, position: Position, now: float) -> list[LostRun]:
+    def lost_of(self, position: Position, now: float, *, told: float = float("-inf")) -> list[LostRun]:
         """
         What a position names that the cluster has lost for good.
 
         A node's batch is lost once that node came back without it and, all members having been connected
         for a while and having reported since, none has it.
+
+        :param told: when (s) a caller brought the position: what was reported before may be older than the
+            position, and then says nothing about it unless the node has opened a later run since.
         """
         found = self._told_lost(position.entries())
         for member in self._members.values():
@@ -261,9 +267,15 @@ class Membership:
             if not settled or not member.reported:
                 return found
         everything = self.everything()
+        newer = all(member.reported_at > told for member in self._members.values())
         for node, part in position.nodes.items():
             mine = everything.of(node)
-            if part.folded > mine.folded and node in self._members and self._reported(node).refuses is None:
+            if (
+                newer
+                and part.folded > mine.folded
+                and node in self._members
+                and self._reported(node).refuses is None
+            ):
                 # Only nodes that are empty now knew that it was folded so far.
                 found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
         named = {(lost.node, lost.run) for lost in found}
@@ -271,7 +283,8 @@ class Membership:
             if node in self._members and (node, run) not in named:
                 known = everything.number(node, run)
                 report = self._reported(node)
-                if number > known and report.run != run and report.refuses is None:
+                closed = report.run != run if newer else report.run > run
+                if number > known and closed and report.refuses is None:
                     found.append(LostRun(node, run, known, run + 1))
         return found
 
