@@ -112,7 +112,7 @@ class Coordinator(Service):
         self._next_exact: _Question | None = None
         self._unasked: list[_Question] = []
         self._questions: dict[_Question, None] = {}
-        self._widening: set[Deferred[None]] = set()
+        self._widening: dict[Deferred[None], Callable[[], bool]] = {}
         self._last_beat = 0.0
         self._announced = False
         self._ticking = LoopingCall(self._tick)
@@ -135,6 +135,7 @@ class Coordinator(Service):
         self._dispatch.stop()
         for question in list(self._questions):
             self._expire(question)
+        self._next_exact = None
         for enough in list(self._widening):
             enough.callback(None)
         if self._turn_end is not None:
@@ -306,11 +307,11 @@ class Coordinator(Service):
         everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
         everybody.addErrback(lambda why: why.trap(FirstError))
         if not enough.called:
-            self._widening.add(enough)
+            self._widening[enough] = partial(self._reaches, ack, there)
         try:
             await enough
         finally:
-            self._widening.discard(enough)
+            self._widening.pop(enough, None)
             everybody.cancel()
         return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
 
@@ -508,6 +509,10 @@ class Coordinator(Service):
             for link in self._links.values():
                 link.send_line(beat)
         self._dispatch.tick(now)
+        for enough, reached in list(self._widening.items()):
+            # Another node may have become the primary.
+            if reached():
+                enough.callback(None)
         for question in list(self._questions):
             self._look_at(question, now)
         self._end_turn()
