@@ -35,10 +35,10 @@ from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing import Cluster
 
 _FIRST = int(os.environ.get("DCOUNTER_FIRST_SEED", "0"))
-_SEEDS = int(os.environ.get("DCOUNTER_SEEDS", "120"))
+_SEEDS = int(os.environ.get("DCOUNTER_SEEDS", "150"))
 _PER_TEST = 20
 
-_EVENTS = 90
+_EVENTS = int(os.environ.get("DCOUNTER_EVENTS", "50"))
 _TENANTS = ("a", "b", "c", "d", "é")
 _GROWING = "growing"
 """
