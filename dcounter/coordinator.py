@@ -36,7 +36,7 @@ from dcounter.errors import (
 )
 from dcounter.link import Directory, Link
 from dcounter.membership import Membership
-from dcounter.position import Position, TokenSeal
+from dcounter.position import LostRun, Position, TokenSeal
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -110,7 +110,7 @@ class Coordinator(Service):
         self._next_exact: _Question | None = None
         self._unasked: list[_Question] = []
         self._questions: dict[_Question, None] = {}
-        self._widening: set[Deferred[None]] = set()
+        self._widening: dict[Deferred[None], Callable[[], bool]] = {}
         self._last_beat = 0.0
         self._announced = False
         self._ticking = LoopingCall(self._tick)
@@ -139,6 +139,7 @@ class Coordinator(Service):
         self._dispatch.stop()
         for question in list(self._questions):
             self._expire(question)
+        self._next_exact = None
         for enough in list(self._widening):
             enough.callback(None)
         if self._turn_end is not None:
@@ -337,11 +338,11 @@ class Coordinator(Service):
         everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
         everybody.addErrback(lambda why: why.trap(FirstError))
         if not enough.called:
-            self._widening.add(enough)
+            self._widening[enough] = partial(self._reaches, ack, there)
         try:
             await enough
         finally:
-            self._widening.discard(enough)
+            self._widening.pop(enough, None)
             everybody.cancel()
         return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
 
@@ -457,6 +458,13 @@ class Coordinator(Service):
             self._finish(question, best, complete=False)
             return
         del self._questions[question]
+        # Those that are long on their way may be older than the position.
+        newer = question.until - self._limits.count_wait / 2
+        lost = self._membership.lost_of(question.extra, self._time.seconds(), told=newer)
+        if lost:
+            for waiter in question.waiters:
+                waiter.errback(_position_lost(lost))
+            return
         missing = self._membership.missing(self._membership.required.join(question.extra))
         where = f"the items of nodes {missing} are" if missing else "some items are"
         for place, waiter in enumerate(question.waiters):
@@ -538,6 +546,10 @@ class Coordinator(Service):
             for link in self._links.values():
                 link.send_line(beat)
         self._dispatch.tick(now)
+        for enough, reached in list(self._widening.items()):
+            # Another node may have become the primary.
+            if reached():
+                enough.callback(None)
         for question in list(self._questions):
             self._look_at(question, now)
         self._end_turn()
@@ -579,9 +591,10 @@ class Coordinator(Service):
             position, stamp = self._seal.open(token)
         except ValueError as error:
             raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
-        lost = self._membership.lost_of(position, self._time.seconds())
+        now = self._time.seconds()
+        lost = self._membership.lost_of(position, now, told=now)
         if lost:
-            raise PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
+            raise _position_lost(lost)
         return position, stamp
 
     # Status
@@ -603,6 +616,10 @@ class Coordinator(Service):
             lag=membership.lag(node, everything),
             refuses=report.refuses if report else None,
         )
+
+
+def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
+    return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
 
 
 _WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")

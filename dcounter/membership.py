@@ -24,6 +24,7 @@ class _Member:
     :ivar since: when (s) it was connected.
     :ivar heard: when (s) it was last heard of.
     :ivar reported: whether it has reported since it was connected.
+    :ivar reported_at: when (s) it last did.
     :ivar told: what its answers since it was connected said that it has applied.
     """
 
@@ -31,6 +32,7 @@ class _Member:
     since: float = 0.0
     heard: float = 0.0
     reported: bool = False
+    reported_at: float = float("-inf")
     report: Report | None = None
     told: Position = _NOWHERE
 
@@ -99,6 +101,7 @@ class Membership:
         first = member.report is None
         member.report = report
         member.reported = True
+        member.reported_at = now
         self._clock.observe(report.stamp)
         if first:
             # What only a coordinator before this one was told of is required all the same.
@@ -261,12 +264,15 @@ class Membership:
 
     # What is lost
 
-    def lost_of(self, position: Position, now: float) -> list[LostRun]:
+    def lost_of(self, position: Position, now: float, *, told: float = float("-inf")) -> list[LostRun]:
         """
         What a position names that the cluster has lost for good.
 
         A node's batch is lost once that node came back without it and, all members having been connected
         for a while and having reported since, none has it.
+
+        :param told: when (s) a caller brought the position: what was reported before may be older than the
+            position, and then says nothing about it unless the node has opened a later run since.
         """
         found = self._told_lost(position.entries())
         for member in self._members.values():
@@ -274,27 +280,36 @@ class Membership:
             if not settled or not member.reported:
                 return found
         everything = self.everything()
+        newer = all(member.reported_at > told for member in self._members.values())
         for node, part in position.nodes.items():
             mine = everything.of(node)
-            if part.folded > mine.folded and node in self._members and self._reported(node).refuses is None:
+            if (
+                newer
+                and part.folded > mine.folded
+                and node in self._members
+                and self._reported(node).refuses is None
+            ):
                 # Only nodes that are empty now knew that it was folded so far.
                 found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
         named = {(lost.node, lost.run) for lost in found}
         for node, run, number in position.entries():
             if (node, run) not in named:
                 known = everything.number(node, run)
-                if number > known and self._came_back_without(node, run):
+                if number > known and self._came_back_without(node, run, newer=newer):
                     found.append(LostRun(node, run, known, run + 1))
         return found
 
-    def _came_back_without(self, node: int, run: int) -> bool:
+    def _came_back_without(self, node: int, run: int, *, newer: bool) -> bool:
         """
         Whether a node will not bring back a run: it is back with another one, or never comes back.
+
+        :param newer: whether its report is newer than what is known of the run.
         """
         if node not in self._members:
             return node in self.forgotten
         report = self._reported(node)
-        return report.run != run and report.refuses is None
+        closed = report.run != run if newer else report.run > run
+        return closed and report.refuses is None
 
     def _told_lost(self, entries: Iterable[tuple[int, int, int]]) -> list[LostRun]:
         """

@@ -1034,7 +1034,9 @@ class Cluster:
         Let time pass.
         """
         until = self.clock.seconds() + seconds
-        self.wait_for(lambda: self.clock.seconds() >= until, seconds + 1)
+        while any(call.getTime() <= until for call in self.clock.getDelayedCalls()):
+            self.step()
+        self.clock.advance(max(0.0, until - self.clock.seconds()))
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """

@@ -8,7 +8,7 @@ wall clock that jumps. A failure names its seed. To repeat it, or to run more of
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
@@ -35,10 +35,10 @@ from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing import Cluster
 
 _FIRST = int(os.environ.get("DCOUNTER_FIRST_SEED", "0"))
-_SEEDS = int(os.environ.get("DCOUNTER_SEEDS", "120"))
+_SEEDS = int(os.environ.get("DCOUNTER_SEEDS", "150"))
 _PER_TEST = 20
 
-_EVENTS = 90
+_EVENTS = int(os.environ.get("DCOUNTER_EVENTS", "50"))
 _TENANTS = ("a", "b", "c", "d", "é")
 _GROWING = "growing"
 """
@@ -615,9 +615,9 @@ def play(seed: int) -> History:
     return history
 
 
-def batches() -> Iterator[range]:
-    for first in range(_FIRST, _FIRST + _SEEDS, _PER_TEST):
-        yield range(first, min(first + _PER_TEST, _FIRST + _SEEDS))
+def batches() -> list[range]:
+    end = _FIRST + _SEEDS
+    return [range(first, min(first + _PER_TEST, end)) for first in range(_FIRST, end, _PER_TEST)]
 
 
 @pytest.mark.parametrize("seeds", batches(), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")

@@ -392,3 +392,57 @@ class TestLost:
         # Asking does not change what is required.
         assert world.membership.required == at((0, 2, 1))
         assert world.membership.lost == set()
+
+    def test_is_what_was_folded_away_before_it_was_named(self) -> None:
+        # The answer to a count brought the fold; the report that names the loss comes after it.
+        world = self._before()
+        world.membership.require(Position({0: NodePosition(4, {4: 1})}))
+        assert world.membership.required == Position({0: NodePosition(4, {4: 1})})
+        folded = Position({0: NodePosition(4, {4: 1})})
+        found = world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)]))
+        assert found == [LostRun(0, 1, 3, 2)]
+        assert world.membership.lost == {LostRun(0, 1, 3, 2)}
+        # Once.
+        assert world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)])) == []
+
+    def test_is_not_what_was_folded_away_complete(self) -> None:
+        world = self._before()
+        folded = Position({0: NodePosition(4, {4: 1})})
+        world.membership.require(folded)
+        assert world.report(report(1)) == []
+        assert world.report(report(1, folded)) == []
+        # What is named later is about something else.
+        assert world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)])) == []
+        assert world.membership.lost == set()
+
+    def test_is_what_only_nodes_knew_that_are_empty_now(self) -> None:
+        world = World(2)
+        folded = Position({0: NodePosition(4, {4: 2})})
+        world.up(report(0, folded, run=4), report(1, folded))
+        for node in range(2):
+            world.membership.disconnected(node)
+        assert set(world.settled(report(0), report(1))) == {LostRun(0, 0, 0, 4), LostRun(0, 4, 0, 5)}
+        assert world.membership.required == Position()
+        assert world.membership.missing(world.membership.required) == []
+
+    def test_a_token_newer_than_the_reports_names_nothing_lost(self) -> None:
+        world = World(1)
+        world.settled(report(0, at((0, 2, 1)), run=2))
+        token = Position({0: NodePosition(3, {3: 7})})
+        assert world.membership.lost_of(token, world.now, told=world.now) == []
+        world.now += 0.25
+        # The node has said since that it has another run open.
+        world.report(report(0, at((0, 2, 1)), run=2))
+        assert world.membership.lost_of(at((0, 3, 7)), world.now, told=world.now - 0.1) == [
+            LostRun(0, 3, 0, 4)
+        ]
+        # A run below the open one is closed, whenever that was said.
+        assert world.membership.lost_of(at((0, 1, 7)), world.now, told=world.now) == [LostRun(0, 1, 0, 2)]
+
+    def test_is_not_durable_anywhere(self) -> None:
+        world = World(1)
+        folded = Position({0: NodePosition(4, {4: 1})})
+        world.up(report(0, folded, run=4, lost=[LostRun(0, 1, 3, 4)]))
+        assert world.membership.has_durable(0, at((0, 1, 3)))
+        assert not world.membership.has_durable(0, at((0, 1, 4)))
+        assert not world.membership.has_durable(0, at((0, 4, 2)))

@@ -386,6 +386,7 @@ class TestStreaming:
         cluster.run(0.3)
         # It stopped at about what the connection holds.
         assert far.delivered == before
+        assert 0 < far._bytes < 2 * cluster.limits.stream  # noqa: SLF001
         [conversation] = [each for each in node.conversations if each.paused]
         assert self._sent(cluster, follower) == []
 

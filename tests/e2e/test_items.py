@@ -351,6 +351,17 @@ async def test_s11_three_hundred_writes_each_followed_by_the_exact_count(
 
 
 @pytest_twisted.ensureDeferred
+async def test_s11_counts_are_exact_while_nodes_are_busy_copying(daemon: Daemon, client: Client) -> None:
+    # An answer is quick, to copy so much is not: whoever counts has to wait for it.
+    async def write(tenant: str) -> None:
+        for stored in range(1, 6):
+            await client.store(items(daemon.new_ids(12_000), tenant))
+            assert await client.count_now(tenant) == stored * 12_000
+
+    await together(write(f"s11-busy-{writer}") for writer in range(8))
+
+
+@pytest_twisted.ensureDeferred
 async def test_twelve_writers_at_once_and_the_counts_equal_a_model(start_daemon: StartDaemon) -> None:
     daemon = await start_daemon()
     client = daemon.client()
