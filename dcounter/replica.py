@@ -874,26 +874,34 @@ class Replica:
         if not self._reports.keys() >= self._peers:
             return
         everywhere = [self.durable, *(each.durable for each in self._reports.values())]
+        known_somewhere = join_all([self.applied, *(each.applied for each in self._reports.values())])
         for node, known in self._openings.items():
             for run in sorted(known):
-                if run > self.durable.of(node).folded and self._complete(node, known[run], everywhere):
+                if run > self.durable.of(node).folded and self._complete(
+                    node, known[run], everywhere, known_somewhere
+                ):
                     self._fold_to(node, known[run])
         for node, run, number in self.durable.entries():
             held = min(position.number(node, run) for position in everywhere)
             self._log.cut(node, run, min(held, number))
 
-    def _complete(self, node: int, opening: Opening, positions: Collection[Position]) -> bool:
+    def _complete(
+        self, node: int, opening: Opening, positions: Collection[Position], known: Position
+    ) -> bool:
         """
         Whether all the positions have all runs before an opening.
+
+        :param known: what anybody is known to have; a node that lost its journal may have stated less.
         """
         if opening.previous == 0:
             return False
-        if any(p.number(node, opening.previous) < opening.last for p in positions):
+        last = max(opening.last, known.of(node).runs.get(opening.previous, 0))
+        if any(p.number(node, opening.previous) < last for p in positions):
             return False
         if all(opening.previous <= p.of(node).folded for p in positions):
             return True
         before = self._openings[node].get(opening.previous)
-        return before is not None and (before.previous == 0 or self._complete(node, before, positions))
+        return before is not None and (before.previous == 0 or self._complete(node, before, positions, known))
 
     def _fold_to(self, node: int, opening: Opening) -> None:
         self.applied = self.applied.fold(node, opening.run)
@@ -911,7 +919,7 @@ class Replica:
         for node, part in heard.nodes.items():
             if part.folded > self.applied.of(node).folded:
                 opening = self._openings.get(node, {}).get(part.folded)
-                if opening is not None and self._complete(node, opening, [self.applied, self.durable]):
+                if opening is not None and self._complete(node, opening, [self.durable], self.applied):
                     self._fold_to(node, opening)
 
     # Copies of the ledger

@@ -474,6 +474,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        _keep_steady_time(reactor)
     if options.subCommand == "node":
         return _node_service(cast(NodeOptions, options.subOptions), reactor)
     # Importing klein installs a reactor: not before this one was chosen.
@@ -521,6 +523,18 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if options["in-memory"]:
         _log.warn("in memory: what is stored is gone when the daemon stops")
     return daemon
+
+
+def _keep_steady_time(reactor: Any) -> None:
+    """
+    Have a reactor's timers follow a clock that nobody sets.
+
+    Twisted's follow the wall clock: after it was set back by an hour, no heartbeat would be sent and no
+    deadline would pass for an hour.
+    """
+    # Calls that wait already are due by the same count.
+    ahead = reactor.seconds() - time.monotonic()
+    reactor.seconds = lambda: ahead + time.monotonic()
 
 
 def _node_service(options: NodeOptions, reactor: Any) -> IService:
