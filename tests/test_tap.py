@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from dcounter.coordinator import Coordinator
 from dcounter.limits import Limits
 from dcounter.node import Node
 from dcounter.supervisor import InlineSupervisor
-from dcounter.tap import Options, _Announced, _Descriptors, makeService
+from dcounter.tap import Options, _Announced, _Descriptors, _keep_steady_time, makeService
 
 ROOT = Path(__file__).parent.parent
 
@@ -275,6 +276,15 @@ class TestMakeService:
         [supervisor] = [service for service in daemon if isinstance(service, InlineSupervisor)]  # type: ignore[attr-defined]
         [node] = list(supervisor)
         assert node._clock is reactor  # noqa: SLF001
+
+    def test_timers_go_on_although_the_wall_clock_is_set_back(self) -> None:
+        wall = [1_000_000.0]
+        reactor = SimpleNamespace(seconds=lambda: wall[0])
+        _keep_steady_time(reactor)
+        due = reactor.seconds()
+        assert due >= 1_000_000
+        wall[0] -= 3600
+        assert reactor.seconds() >= due
 
     def test_it_says_that_nothing_is_kept(self, caplog: pytest.LogCaptureFixture) -> None:
         built()
