@@ -245,8 +245,9 @@ class FileJournal:
         self._last = 0
         self._sizes: dict[str, int] = {}
         self._total = 0
-        # Files that may hold more than what is durable, and the size of that.
-        self._doubtful: dict[str, int] = {}
+        # The segment that may hold more than what is durable; the one that may hold less than what was read.
+        self._doubtful: str | None = None
+        self._unproved: str | None = None
         self._last_write = 0
 
     # Recovering
@@ -264,7 +265,8 @@ class FileJournal:
         self._tidy(name for name in names if name not in used)
         if first:
             yield from self._recover_snapshot(first + _SNAPSHOT)
-        torn = ""
+        torn = last = ""
+        rest = b""
         for name in sorted(used.intersection(segments)):
             data = self._read(name)
             try:
@@ -281,14 +283,16 @@ class FileJournal:
                     bytes=len(data) - size,
                 )
             self._sizes[name] = size
-            self._doubtful[name] = size
-            try:
-                # Also where there is nothing to cut: what was read may not be durable yet.
-                self._cut(name)
-            except OSError as error:
-                self._broken = str(error)
+            if data:
+                last, rest = name, data[:size]
             yield from entries
         self._total = sum(self._sizes.values())
+        if last:
+            try:
+                self._put(last, rest)
+            except OSError as error:
+                self._broken = str(error)
+                self._unproved = last
 
     def _tidy(self, names: Iterable[str]) -> None:
         """
@@ -326,16 +330,19 @@ class FileJournal:
         Say whose journal it is, if that is not said yet.
         """
         if self._owner is not None:
-            self._disk.remove(_TRIAL)
-            file = self._disk.create(_TRIAL)
-            try:
-                file.write(f"{self._owner}\n".encode())
-                file.sync()
-            finally:
-                _close(file)
-            self._disk.rename(_TRIAL, _OWNER)
-            self._disk.sync()
+            self._put(_OWNER, f"{self._owner}\n".encode())
             self._owner = None
+
+    def _put(self, name: str, data: bytes) -> None:
+        """
+        Make a file of these bytes, durably, in place of the one that is there.
+
+        For the last segment of an earlier process this is more than to sync it: a sync that failed then
+        may have left bytes that can be read, count as written, and are not on the disk.
+        """
+        self._try_disk(data)
+        self._disk.rename(_TRIAL, name)
+        self._disk.sync()
 
     def _recover_snapshot(self, name: str) -> Iterator[Entry]:
         data = self._read(name)
@@ -415,17 +422,17 @@ class FileJournal:
         if self._file is None or self._sizes[self._name] >= self._segment:
             self._begin_segment()
         assert self._file is not None
-        size = self._doubtful[self._name] = self._sizes[self._name]
+        self._doubtful = self._name
         self._file.write(data)
         self._file.sync()
-        del self._doubtful[self._name]
-        self._sizes[self._name] = size + len(data)
+        self._doubtful = None
+        self._sizes[self._name] += len(data)
         self._total += len(data)
 
     def _begin_segment(self) -> None:
-        if self._doubtful:
-            # A failed write was not mended yet: what it left must not stand before anything new.
-            raise OSError(EIO, "the last segment is not cut")
+        if self._doubtful is not None or self._unproved is not None:
+            # What a failed write left must not stand before anything new.
+            raise OSError(EIO, "the last segment is not mended")
         self._end_segment()
         self._last += 1
         name = f"{self._last:012d}{_SEGMENT}"
@@ -477,31 +484,36 @@ class FileJournal:
         In the writer's thread: cut what may or may not have been written, and use a new segment.
         """
         self._end_segment()
-        for name in sorted(self._doubtful):
-            self._cut(name)
-            if not self._sizes[name]:
-                self._disk.remove(name)
-                del self._sizes[name]
+        if self._doubtful is not None:
+            size = self._sizes[self._doubtful]
+            self._disk.truncate(self._doubtful, size)
+            if not size:
+                self._disk.remove(self._doubtful)
+            self._doubtful = None
+        if self._unproved is not None:
+            self._put(self._unproved, self._disk.read(self._unproved)[: self._sizes[self._unproved]])
+            self._unproved = None
         self._sign()
-        self._try_disk()
+        # Whether the disk takes what it did not take last time.
+        self._try_disk(bytes(self._last_write))
+        self._disk.remove(_TRIAL)
         self._begin_segment()
 
-    def _cut(self, name: str) -> None:
-        self._disk.truncate(name, self._doubtful[name])
-        del self._doubtful[name]
-
-    def _try_disk(self) -> None:
+    def _try_disk(self, data: bytes) -> None:
         """
-        Whether the disk takes what it did not take last time.
+        Write a file that is not used yet.
         """
         self._disk.remove(_TRIAL)
         file = self._disk.create(_TRIAL)
         try:
-            file.write(bytes(self._last_write))
+            file.write(data)
             file.sync()
-        finally:
+        except OSError:
+            # A full disk is not to be full of this.
             _close(file)
             self._disk.remove(_TRIAL)
+            raise
+        _close(file)
 
     # Snapshots
 
@@ -537,23 +549,35 @@ class FileJournal:
 
         name = f"{await self._in_thread(self._split_segments):012d}"
         file = await self._in_thread(partial(self._create_unfinished, name))
-        size = 0
         try:
-            for line in lines:
-                if in_vain():
-                    return False
-                size += await self._in_thread(partial(_write_line, file, line))
-            while not ready():
-                if in_vain():
-                    return False
-                await deferLater(self._clock, _READY_PAUSE)
-            if in_vain():
-                return False
-            await self._in_thread(partial(self._finish_snapshot, name))
-        finally:
+            size = await self._write_snapshot(file, lines, ready, in_vain)
+            if not in_vain():
+                await self._in_thread(partial(self._finish_snapshot, name))
+                self._snapshot_size = size
+        except Exception:
             await self._in_thread(partial(self._drop_unfinished, name, file))
-        self._snapshot_size = size
-        return self._failures == failures
+            raise
+        await self._in_thread(partial(self._drop_unfinished, name, file))
+        return not in_vain()
+
+    async def _write_snapshot(
+        self,
+        file: AppendFile,
+        lines: Iterator[bytes],
+        ready: Callable[[], bool],
+        in_vain: Callable[[], bool],
+    ) -> int:
+        """
+        Write all pieces, and wait until they may be relied on, unless it is in vain.
+        """
+        size = 0
+        for line in lines:
+            if in_vain():
+                return size
+            size += await self._in_thread(partial(_write_line, file, line))
+        while not (ready() or in_vain()):
+            await deferLater(self._clock, _READY_PAUSE)
+        return size
 
     def _split_segments(self) -> int:
         """

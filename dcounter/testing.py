@@ -694,8 +694,8 @@ class SimulatedDisk:
             self._change("rename", old, new)
 
     def remove(self, name: str) -> None:
-        self._check("remove")
         if name in self._names:
+            self._check("remove")
             with self.doing("remove"):
                 self._change("remove", name, None)
 
