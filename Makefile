@@ -1,5 +1,6 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
 # make test    lint, types, tests with branch coverage and its gate
+# make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # Everything happens in VENV, which is made when needed and kept up to date.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test lint types constraints dist clean
+.PHONY: run test test-faults lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -20,6 +21,15 @@ run: $(VENV)/.run
 
 test: lint types
 	@$(BIN)/python -m pytest --cov
+
+# What breaks networks, disks and clocks; installed if it is not there.
+FAULT_TOOLS = strace iproute2 nftables libfaketime
+
+test-faults: $(VENV)/.test
+	@[ "$$(id -u)" = 0 ] || { echo "Namespaces, mounts and strace need root." >&2; exit 1; }
+	@dpkg -s $(FAULT_TOOLS) >/dev/null 2>&1 || { \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(FAULT_TOOLS); }
+	@$(BIN)/python -m pytest tests/faults
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

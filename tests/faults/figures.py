@@ -27,7 +27,8 @@ class Figures:
         times = "-"
         if self.to_exact:
             times = f"{median(self.to_exact):.2f} s, {max(self.to_exact):.2f} s"
-        return f"{self.name:<24} {self.rounds:>6} {self.acknowledged:>9} {self.unknown:>7}  {times:<16} {faults}"
+        counts = f"{self.rounds:>6} {self.acknowledged:>9} {self.unknown:>7}"
+        return f"{self.name:<24} {counts}  {times:<16} {faults}"
 
     @staticmethod
     def heading() -> str:

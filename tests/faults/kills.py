@@ -75,13 +75,12 @@ def _kill(daemon: Daemon, caller: Caller, victim: Victim, chance: random.Random,
         return
     primary = caller.primary()
     others = [node for node in range(4) if node != primary]
-    match victim:
-        case "primary":
-            nodes = [primary]
-        case "backup":
-            nodes = [chance.choice(others)]
-        case "two":
-            nodes = [primary, chance.choice(others)] if chance.random() < 0.5 else chance.sample(others, 2)
+    if victim == "primary":
+        nodes = [primary]
+    elif victim == "backup":
+        nodes = [chance.choice(others)]
+    else:
+        nodes = [primary, chance.choice(others)] if chance.random() < 0.5 else chance.sample(others, 2)
     before = daemon.nodes()
     killed = daemon.kill(*nodes)
 

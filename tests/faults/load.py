@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from dcounter.ledger import Ledger
 from tests.faults.processes import Answer, Caller, NoAnswer, wait_until
@@ -231,6 +231,7 @@ class _Writer(threading.Thread):
         first = self._number * 1_000_000_000 + self._made * _NEW
         tenant = f"new-{self._number}-{self._made // _REQUESTS_PER_TENANT}"
         self._made += 1
+        first_moved = _FIRST_MOVED + self._number * _MOVED_IDS
         moved = chance.sample(range(_MOVED_IDS), _MOVED)
         stamped = chance.sample(range(_STAMPED_IDS), _STAMPED)
         # Few different times, so that some are equal.
@@ -238,7 +239,7 @@ class _Writer(threading.Thread):
         return Request(
             tenant,
             range(first, first + _NEW),
-            {_FIRST_MOVED + self._number * _MOVED_IDS + item: f"moved-{chance.randrange(8)}" for item in moved},
+            {first_moved + item: f"moved-{chance.randrange(8)}" for item in moved},
             {
                 _FIRST_STAMPED + item: (
                     (latest - chance.randrange(3600)) * _SECOND + chance.randrange(3),
@@ -276,7 +277,7 @@ class _Writer(threading.Thread):
         """
         Whether a request that was not stored may be stored all the same.
         """
-        outcome = answer.content["outcome"]
+        outcome = str(answer.content["outcome"])
         expected = {"unavailable": "not_applied", "deadline": "unknown"}
         if expected.get(str(answer.code)) != outcome:
             self._load.problems.append(f"{self.name}: {answer}")
@@ -353,7 +354,7 @@ class Load:
     writers: list[_Writer] = field(default_factory=list)
     readers: list[_Reader] = field(default_factory=list)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         self.writers = [_Writer(self.first_writer + n, self, self.seed * 100 + n) for n in range(_WRITERS)]
         self.readers = [_Reader(self, self.seed)]
         for thread in [*self.writers, *self.readers]:

@@ -156,7 +156,7 @@ class Cluster:
         )
         self._start("c", command, environment)
 
-    def _start(self, place: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def _start(self, place: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
         log = self.directory / f"{place}.log"
         self.processes[place] = Process.start([*self.network.inside(place), *command], log, environment)
 

@@ -144,11 +144,12 @@ class Caller:
         """
         The node that is asked first, once there is one.
         """
-        answer = wait_until(lambda: [self.cluster()["primary"]], "a cluster")
-        return int(answer[0]) if answer[0] is not None else self._some_primary()
 
-    def _some_primary(self) -> int:
-        return int(wait_until(lambda: [x for x in [self.cluster()["primary"]] if x is not None], "a primary")[0])
+        def known() -> list[int]:
+            primary = self.cluster()["primary"]
+            return [] if primary is None else [primary]
+
+        return wait_until(known, "a primary")[0]
 
     def until_at_work(self, *, within: float = DEADLINE) -> None:
         """
@@ -193,9 +194,7 @@ class Process:
     log: Path
 
     @classmethod
-    def start(
-        cls, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
-    ) -> Self:
+    def start(cls, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Self:
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 command,

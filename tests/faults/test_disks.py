@@ -180,24 +180,24 @@ def test_all_nodes_on_one_full_disk_refuse_items_and_count_exactly(tmp_path: Pat
         daemon.start()
         daemon.until_ready()
         pids = daemon.nodes()
-        history = None
+        load = Load(daemon.caller, 7)
         try:
             for turn in range(2):
-                kept = {} if history is None else {"history": history}
-                with Load(daemon.caller, 7 + turn, first_writer=1 + 10 * turn, **kept) as load:
-                    history = load.history
+                load = Load(daemon.caller, 7 + turn, first_writer=1 + 10 * turn, history=load.history)
+                with load:
                     load.go_on(5)
                 load.check()
                 with filled(daemon.data):
                     # Whoever was first may not know; everybody after him does.
                     first = caller.ask("POST", "/items", many)
-                    assert (first.status, first.content["outcome"]) in {(503, "not_applied"), (504, "unknown")}
+                    outcome = first.status, first.content["outcome"]
+                    assert outcome in {(503, "not_applied"), (504, "unknown")}, first
                     for node in range(4):
                         until_refusing(caller, FULL, node)
                     then = caller.ask("POST", "/items", many)
                     assert (then.status, then.content["outcome"]) == (503, "not_applied"), then
                     assert caller.ask("GET", "/readyz").status == 503
-                    history.check_counts(caller)
+                    load.history.check_counts(caller)
                     assert caller.exact_count("nobody") == 0
                 for node in range(4):
                     until_taking(caller, node)
