@@ -2,11 +2,11 @@
 A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, assert_never
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -25,6 +25,7 @@ from dcounter.handshake import Callee, Identity, Peer
 from dcounter.journal import Journal
 from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
+from dcounter.records import Entry
 from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
 
 _log = Logger()
@@ -32,6 +33,17 @@ _log = Logger()
 _CHECK_DELAY = 0.05
 """
 Time (s) after a lost connection until the node looks whether its own port still answers.
+"""
+
+_DEAF_PAUSE = 1.0
+"""
+Time (s) after which a node that found no free port looks again.
+"""
+
+_LOCK_PATIENCE = 10.0
+_LOCK_PAUSE = 0.05
+"""
+Time (s) for which a node waits until no other process uses its directory, and between two looks.
 """
 
 _RECOVERY_SLOT = 0.02
@@ -173,6 +185,8 @@ class Node(Service):
         self._nonce = nonce
         self._listener: _Listener | None = None
         self._listening: IListeningPort | None = None
+        self._starting: Deferred[None] = succeed(None)
+        self._seeking: Deferred[None] = succeed(None)
         self._check: IDelayedCall | None = None
         self._channels: dict[int, _Channel] = {}
         self._link_channels: dict[Link, int] = {}
@@ -189,8 +203,9 @@ class Node(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        starting = Deferred.fromCoroutine(self._start())
-        starting.addErrback(lambda why: _log.failure("node {node} did not start", why, node=self.node))
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(lambda why: why.trap(CancelledError))
+        self._starting.addErrback(lambda why: _log.failure("node {node} did not start", why, node=self.node))
 
     async def _start(self) -> None:
         try:
@@ -205,7 +220,7 @@ class Node(Service):
             await self._journal.close()
             return
         self._journal.open(self)
-        await self._listen_from(self._address.port)
+        self._begin_to_listen(self._address.port)
         for link in self._links:
             if link.node not in self.replica.forgotten:
                 link.startService()
@@ -217,18 +232,39 @@ class Node(Service):
         """
         Take in what the journal kept, without stopping whatever else this process does.
         """
+        entries, entry = await self._open_journal()
         pause = self._clock.seconds() + _RECOVERY_SLOT
-        for entry in self._journal.recover():
+        while entry is not None:
             self.replica.restore(entry)
             if self._clock.seconds() > pause:
                 await deferLater(self._clock, 0)
                 pause = self._clock.seconds() + _RECOVERY_SLOT
+            entry = next(entries, None)
+
+    async def _open_journal(self) -> tuple[Iterator[Entry], Entry | None]:
+        """
+        What the journal kept, and the first line of it.
+
+        :raises ConfigurationError: another process uses its directory, and does not end.
+        """
+        until = self._clock.seconds() + _LOCK_PATIENCE
+        while True:
+            entries = iter(self._journal.recover())
+            try:
+                return entries, next(entries, None)
+            except ConfigurationError:
+                # The process that had the directory may be about to end.
+                if self._clock.seconds() >= until:
+                    raise
+            await deferLater(self._clock, _LOCK_PAUSE)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._starting.cancel()
+        self._seeking.cancel()
         self._perform(self.replica.drain())
         until = self._clock.seconds() + self._limits.drain
         while not self.replica.drained() and self._clock.seconds() < until:
@@ -251,8 +287,20 @@ class Node(Service):
 
     async def _listen_from(self, first: int) -> None:
         """
-        Listen on the first free port of the range, from `first` on.
+        Listen on the first free port of the range, from `first` on; as soon as there is one.
         """
+        while not await self._listen_once(first):
+            self._listener = None
+            self._perform(self.replica.listening(0))
+            _log.error(
+                "node {node} is deaf: there is no free port from {first} on; trying again in {pause:g} s",
+                node=self.node,
+                first=first,
+                pause=_DEAF_PAUSE,
+            )
+            await deferLater(self._clock, _DEAF_PAUSE)
+
+    async def _listen_once(self, first: int) -> bool:
         for port in self._address.ports_from(first):
             listener = self._listener = _Listener(self)
             try:
@@ -262,10 +310,13 @@ class Node(Service):
                 continue
             _log.info("node {node} listens on port {port}", node=self.node, port=port)
             self._perform(self.replica.listening(port))
-            return
-        self._listener = None
-        self._perform(self.replica.listening(0))
-        raise ConfigurationError(f"node {self.node} found no free port from {first} on")
+            return True
+        return False
+
+    def _begin_to_listen(self, first: int) -> None:
+        self._seeking = Deferred.fromCoroutine(self._listen_from(first))
+        self._seeking.addErrback(lambda why: why.trap(CancelledError))
+        self._seeking.addErrback(lambda why: _log.failure("node {node} is deaf", why, node=self.node))
 
     def listenerLost(self, listener: _Listener) -> None:
         """
@@ -275,8 +326,7 @@ class Node(Service):
             lost = self.replica.port
             self._listening = None
             _log.warn("node {node} lost its listener on port {port}", node=self.node, port=lost)
-            again = Deferred.fromCoroutine(self._listen_from(lost + 1))
-            again.addErrback(lambda why: _log.failure("node {node} is deaf", why, node=self.node))
+            self._begin_to_listen(lost + 1)
 
     def _check_soon(self) -> None:
         if self._check is None and self.running:
