@@ -118,6 +118,7 @@ class History:
     log: list[str] = field(default_factory=list)
     down: set[int] = field(default_factory=set)
     faulty_until: float = 0.0
+    last_stop: float = -1.0
     next_id: int = 1_000_000
     exact: int = 0
     lost: int = 0
@@ -222,8 +223,10 @@ class History:
         holders = len(self.holders(write))
         nodes = len(self.cluster.identity.members)
         if holders < {"node": 0, "primary": 0, "majority": nodes // 2 + 1, "all": nodes}[write.ack]:
-            # A node that died meanwhile may have had it.
-            (self.note if self.lossy else self.problem)(f"ack={write.ack}, but {holders} nodes have it")
+            # A node that stopped meanwhile had it.
+            (self.note if self.last_stop >= write.asked else self.problem)(
+                f"ack={write.ack}, but {holders} nodes have it"
+            )
         self.tokens.append((receipt.position, [write], 0))
 
     def not_stored(self, why: Failure, write: Write) -> None:
@@ -441,6 +444,7 @@ class History:
         """
         A node is gone: mark what nobody else has.
         """
+        self.last_stop = self.now
         for place, write in enumerate(self.writes, 1):
             for item, row in (write.rows or {}).items():
                 if item not in write.at_risk and not any(self.has(n, item, row) for n in self.cluster.nodes):
