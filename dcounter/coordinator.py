@@ -110,7 +110,7 @@ class Coordinator(Service):
         self._next_exact: _Question | None = None
         self._unasked: list[_Question] = []
         self._questions: dict[_Question, None] = {}
-        self._widening: dict[Deferred[None], Callable[[], bool]] = {}
+        self._widening: dict[Deferred[None], Callable[[float], bool]] = {}
         self._last_beat = 0.0
         self._announced = False
         self._ticking = LoopingCall(self._tick)
@@ -338,7 +338,9 @@ class Coordinator(Service):
         everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
         everybody.addErrback(lambda why: why.trap(FirstError))
         if not enough.called:
-            self._widening[enough] = partial(self._reaches, ack, there)
+            # A node that does not answer in time must not hold the caller, and another one may have
+            # become the primary.
+            self._widening[enough] = lambda now: now >= deadline or self._reaches(ack, there)
         try:
             await enough
         finally:
@@ -546,9 +548,8 @@ class Coordinator(Service):
             for link in self._links.values():
                 link.send_line(beat)
         self._dispatch.tick(now)
-        for enough, reached in list(self._widening.items()):
-            # Another node may have become the primary.
-            if reached():
+        for enough, over in list(self._widening.items()):
+            if over(now):
                 enough.callback(None)
         for question in list(self._questions):
             self._look_at(question, now)

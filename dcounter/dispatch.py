@@ -173,7 +173,8 @@ class _Window:
         self._node = node
         self._limits = limits
         self._bytes = 0
-        self.flights: set[Flight] = set()
+        # In the order of their start, so that the same events have the same effects.
+        self.flights: dict[Flight, None] = {}
         self.open: list[Flight] = []
 
     def has_room(self, size: int) -> bool:
@@ -206,11 +207,11 @@ class _Window:
         launched, self.open = self.open, []
         for flight in launched:
             flight.since = now
-        self.flights.update(launched)
+        self.flights.update(dict.fromkeys(launched))
         return launched
 
     def land(self, flight: Flight) -> None:
-        self.flights.remove(flight)
+        del self.flights[flight]
         self._bytes -= flight.size
 
 

@@ -276,7 +276,8 @@ class Node(Service):
         self._listener = None
         if self._listening is not None:
             await maybeDeferred(self._listening.stopListening)
-        for conversation in list(self.conversations):
+        # In an order that the same events repeat.
+        for conversation in sorted(self.conversations, key=lambda each: each.tcp.getPeer().port):
             conversation.close("the node is stopping")
         await gatherResults([link.stopService() for link in self._links if link.running])
         while self.conversations:

@@ -595,7 +595,9 @@ class Replica:
     def _open_run(self) -> Opening:
         known = max((run for _, run, _ in self._known_of(self.node)), default=0)
         last = max((n for _, run, n in self._known_of(self.node) if run == known), default=0)
-        self.run = max(self._wall(), known + 1)
+        # An opening may have been told whose first batch never became durable.
+        told = max(self._openings.get(self.node, {}), default=0)
+        self.run = max(self._wall(), known + 1, told + 1)
         opening = Opening(self.run, known, last, self._wiped)
         self._learn_opening(self.node, opening)
         return opening
@@ -904,11 +906,13 @@ class Replica:
         return before is not None and (before.previous == 0 or self._complete(node, before, positions, known))
 
     def _fold_to(self, node: int, opening: Opening) -> None:
+        # An opening that nobody knew a run before is never folded to on its own, but passed over.
+        for each in (*self._openings.get(node, {}).values(), opening):
+            if each.wiped and self.applied.of(node).folded < each.run <= opening.run:
+                self._lost.add(LostRun(node, each.previous, each.last, each.run))
         self.applied = self.applied.fold(node, opening.run)
         self.durable = self.durable.fold(node, opening.run)
         self._log.fold(node, opening.run)
-        if opening.wiped:
-            self._lost.add(LostRun(node, opening.previous, opening.last, opening.run))
 
     def _adopt_folds(self, heard: Position) -> None:
         """

@@ -342,6 +342,13 @@ class TestStoring:
         assert world.cluster.clock.seconds() - before < 2
         world.cluster.network.silent.clear()
 
+    def test_is_answered_in_time_although_a_node_never_is(self, world: World) -> None:
+        for node in (2, 3):
+            world.cluster.freeze(f"node {node}")
+        asked = world.cluster.clock.seconds()
+        world.refused(NotReplicated, world.storing([1, 2], ack="all"))
+        assert world.cluster.clock.seconds() - asked <= world.cluster.limits.request + 0.1
+
     def test_goes_elsewhere_when_a_node_dies_under_it(self, world: World) -> None:
         storing = world.storing(range(11))
         world.cluster.step()
@@ -609,6 +616,24 @@ class TestLoss:
             assert count == 0
         two.cluster.run(3)
         assert two.count("b") == 0
+
+    def test_is_told_of_a_run_that_nobody_else_knew(self, two: World) -> None:
+        two.cluster.part("node 0", "node 1")
+        two.store([1, 2], ["a", "b"])
+        two.cluster.kill_node(1)
+        two.cluster.heal("node 0", "node 1")
+        # Two more runs, before anybody can be sure that the first one is lost: it is folded away.
+        for first in (10, 20):
+            two.cluster.start_node(1)
+            two.cluster.run(0.5)
+            two.store([first, first + 1], "c", ack="all")
+            two.cluster.stop_node(1)
+        two.cluster.start_node(1)
+        two.cluster.run(0.5)
+        two.store([30, 31], "c", ack="all")
+        two.cluster.run(3)
+        assert two.count("b") == 0
+        assert [lost["node"] for lost in two.coordinator.status().lost] == [1]
 
     def test_is_not_reached_as_an_ack(self, two: World) -> None:
         two.cluster.part("node 0", "node 1")

@@ -670,7 +670,7 @@ class Storm:
         assert sorted(map(id, self.desk.ended)) == sorted(map(id, self.requests))
         assert not self.desk.waiting()
         for window in self.desk.dispatch._windows.values():  # noqa: SLF001
-            assert (window._bytes, window.flights, window.open) == (0, set(), [])  # noqa: SLF001
+            assert (window._bytes, window.flights, window.open) == (0, {}, [])  # noqa: SLF001
         assert self.desk.dispatch._queued_bytes == 0  # noqa: SLF001
         assert not self.desk.dispatch._queue  # noqa: SLF001
 

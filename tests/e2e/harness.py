@@ -125,8 +125,10 @@ class Ports:
         self._mark.close()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(port: int, *, again: bool = False) -> socket.socket:
     there = socket.socket()
+    # What lingers of closed connections is in nobody's way; a listener still is.
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, again)
     try:
         there.bind(("127.0.0.1", port))
     except OSError:
@@ -139,7 +141,7 @@ def occupy(port: int) -> socket.socket:
     """
     Listen on a port, as somebody else's server would.
     """
-    there = _bound(port)
+    there = _bound(port, again=True)
     there.listen()
     return there
 
