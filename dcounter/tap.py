@@ -311,6 +311,31 @@ class _Announced:
         return port
 
 
+class _Signals(Service):
+    """
+    Makes a stop by signal an end without error: twistd on its own would die of the signal once all has stopped.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._stopping = False
+
+    def startService(self) -> None:
+        super().startService()
+        # The reactor installs its own handlers when it starts.
+        self._reactor.callWhenRunning(self._install)
+
+    def _install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, frame: object) -> None:
+        if not self._stopping:
+            self._stopping = True
+            _log.info("received {name}: stopping", name=signal.Signals(number).name)
+            self._reactor.callFromThread(self._reactor.stop)
+
+
 class _Daemon(MultiService):
     """
     Services that stop one after the other, the last one first: whoever waits is answered meanwhile.
@@ -500,6 +525,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     daemon = _Daemon()
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
+    _Signals(reactor).setServiceParent(daemon)
     _Descriptors(wanted).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
@@ -548,6 +574,7 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
     wiring = _Wiring(reactor, _identity(secret, list(addresses), options["cluster"]), addresses, limits)
     path = None if options["in-memory"] else options["data-dir"]
     node = MultiService()
+    _Signals(reactor).setServiceParent(node)
     _Descriptors(wiring.descriptors(1)).setServiceParent(node)
     wiring.node(options["id"], path, options["interface"]).setServiceParent(node)
     return node

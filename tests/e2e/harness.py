@@ -383,7 +383,7 @@ class Daemon:
         ports = ports or Ports()
         process = Twistd(
             [
-                *("-n", "--pidfile=", "dcounter", "--in-memory"),
+                *("-n", "--pidfile=", "dcounter", "--in-memory", "--inline"),
                 f"--http=tcp:{ports.http}:interface=127.0.0.1",
                 f"--node-port={ports.nodes[0]}",
                 *options,
