@@ -313,7 +313,7 @@ class _Announced:
 
 class _Signals(Service):
     """
-    Makes a stop by signal an end without error: twistd on its own would die of the signal once all has stopped.
+    Makes a stop by signal an end without error: twistd alone would die of the signal in the end.
     """
 
     def __init__(self, reactor: Any) -> None:

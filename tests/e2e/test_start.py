@@ -121,7 +121,7 @@ async def test_a_busy_http_port_ends_the_daemon(tmp_path: Path, ports: Ports) ->
         (["--suspicion=0"], "--suspicion must be 0.1 to 3600 seconds"),
         (["--max-body=12"], "--max-body must be a whole number from 1024 on"),
         (["--colour=red"], "option --colour not recognized"),
-        (["stray"], "Wrong number of arguments"),
+        (["stray"], "Unknown command: stray"),
     ],
 )
 @pytest_twisted.ensureDeferred
