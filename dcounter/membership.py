@@ -239,8 +239,12 @@ class Membership:
 
     def has_durable(self, node: int, position: Position) -> bool:
         """
-        Whether a node has journalled all of a position, as far as is known, and nothing of it is lost.
+        Whether a node that is up has journalled all of a position, as far as is known, and nothing is lost.
         """
+        member = self._members[node]
+        if not (member.up and member.reported):
+            # What it said in a former life it may not have any more.
+            return False
         return self.durable(node).covers(position) and not self._told_lost(position.entries())
 
     def everything(self) -> Position:
