@@ -595,12 +595,11 @@ class Replica:
     def _open_run(self) -> Opening:
         known = max((run for _, run, _ in self._known_of(self.node)), default=0)
         last = max((n for _, run, n in self._known_of(self.node) if run == known), default=0)
-        # An opening may have been told whose first batch never became durable.
+        # A run may be heard of of which nobody has a batch.
         told = max(self._openings.get(self.node, {}), default=0)
         self.run = max(self._wall(), known + 1, told + 1)
-        opening = Opening(self.run, known, last, self._wiped)
-        self._learn_opening(self.node, opening)
-        return opening
+        # Others hear of it when it is durable: the run before it is closed only then.
+        return Opening(self.run, known, last, self._wiped)
 
     def _known_of(self, node: int) -> Iterator[tuple[int, int, int]]:
         """
@@ -748,7 +747,7 @@ class Replica:
         return {
             there.peer.node: channel
             for channel, there in self._channels.items()
-            if there.calls and there.following and there.peer.node is not None
+            if there.calls and there.following and there.peer.node in self._reports
         }
 
     def _lacking(self, node: int, sources: Collection[int]) -> list[tuple[int, int, int]]:

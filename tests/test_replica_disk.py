@@ -1,0 +1,668 @@
+"""
+What a node does when its disk fails, and what it knows when it starts again.
+"""
+
+from collections.abc import Collection, Sequence
+from random import Random
+
+import pytest
+from msgspec import Raw
+
+from dcounter import wire
+from dcounter.errors import CorruptJournal
+from dcounter.ledger import Ledger
+from dcounter.limits import Limits
+from dcounter.position import Position
+from dcounter.records import Entry
+from dcounter.replica import Append, Effect, Replica, Snapshot
+from dcounter.wire import Record, Report, Stored
+from tests.replicas import End, World, limits
+
+FULL = "No space left on device"
+
+
+class DiskWorld(World):
+    """
+    A world whose nodes have disks: they fail, are mended, take snapshots, and nodes start from them again.
+
+    :ivar broken: nodes whose disk fails.
+    :ivar told: those of them that know it, because they wrote something.
+    :ivar promised: node -> origin and run -> the highest number it ever said to be durable.
+    :ivar wanted: nodes that asked for a snapshot.
+    """
+
+    def __init__(self, nodes: int = 3, *, limits: Limits | None = None) -> None:
+        self.broken: set[int] = set()
+        self.told: set[int] = set()
+        self.promised: dict[int, dict[tuple[int, int], int]] = {}
+        self.wanted: list[int] = []
+        super().__init__(nodes, limits=limits)
+        self.connect_all()
+        self.settle()
+
+    def perform(self, node: int, effects: Collection[Effect]) -> None:
+        super().perform(node, effects)
+        self.wanted += [node for effect in effects if isinstance(effect, Snapshot)]
+        assert node not in self.told or not any(isinstance(effect, Append) for effect in effects)
+        promised = self.promised.setdefault(node, {})
+        for origin, run, number in self.replicas[node].durable.entries():
+            promised[origin, run] = max(number, promised.get((origin, run), 0))
+
+    def fail(self, node: int) -> None:
+        lines = len(self.unsynced[node])
+        self.unsynced[node].clear()
+        self.broken.add(node)
+        if lines:
+            effects = self.replicas[node].failed(lines, FULL)
+            self.told.add(node)
+            self.perform(node, effects)
+
+    def turn(self, *, but: Collection[int] = ()) -> bool:
+        for node in self.broken & self.replicas.keys():
+            if self.unsynced[node]:
+                self.fail(node)
+        return super().turn(but=but)
+
+    def mend(self, node: int) -> None:
+        self.broken.discard(node)
+        if node in self.told:
+            self.told.discard(node)
+            self.perform(node, self.replicas[node].mended())
+
+    def snapshot(self, node: int, *, between: int = 0) -> bool:
+        """
+        Take a snapshot; whether it was kept.
+
+        :param between: how often everything else goes on meanwhile.
+        """
+        replica = self.replicas[node]
+        covered = len(self.journals[node])
+        lines = []
+        for line in replica.snapshot():
+            lines.append(line)
+            if between:
+                between -= 1
+                self.turn()
+        if self.replicas.get(node) is not replica or node in self.broken or not replica.snapshot_ready():
+            return False
+        self.journals[node] = lines + self.journals[node][covered:]
+        self.perform(node, replica.snapshot_kept())
+        return True
+
+    def restart(self, node: int, *, faithful: bool = True) -> Replica:
+        """
+        A node dies, and starts again with what its journal kept.
+
+        :param faithful: whether that is all that was durable.
+        """
+        journal = self.journals[node]
+        self.stop(node)
+        self.broken.discard(node)
+        self.told.discard(node)
+        replica = self.start(node)
+        for line in journal:
+            replica.restore(Entry(line))
+        self.journals[node] = journal
+        for (origin, run), number in self.promised[node].items():
+            assert replica.applied.number(origin, run) >= number or not faithful
+        self.perform(node, replica.listening(8090 + node))
+        self.connect_all()
+        return replica
+
+
+@pytest.fixture
+def world() -> DiskWorld:
+    return DiskWorld()
+
+
+def _answer(end: End, request: int) -> Stored:
+    answers = [each for each in end.received if isinstance(each, Stored) and each.request == request]
+    assert len(answers) == 1
+    return answers[0]
+
+
+def _restored(world: DiskWorld, node: int) -> Replica:
+    """
+    A replica that only has the journal of a node.
+    """
+    replica = Replica(node, world.members, wall=lambda: world.wall, limits=world.limits)
+    for line in world.journals[node]:
+        replica.restore(Entry(line))
+    return replica
+
+
+def _openings(replica: Replica, node: int) -> Sequence[wire.Opening]:
+    return replica.report().openings.get(node, [])
+
+
+# Starting again
+
+
+def test_a_node_that_starts_again_is_as_it_was(world: DiskWorld) -> None:
+    for node in world.members:
+        caller = world.coordinator(node)
+        world.store(caller, node, 10 + node, base=1_000 * node + 1)
+        world.store(caller, 1, tenant=f"u{node}", base=1_000 * node + 500)
+        world.settle()
+    for node, replica in world.replicas.items():
+        restored = _restored(world, node)
+        assert restored.ledger.digest() == replica.ledger.digest()
+        assert restored.ledger.count("u2") == 1
+        assert restored.applied == restored.durable == replica.applied
+        assert restored.stamp == replica.stamp
+        assert restored.report().openings == replica.report().openings
+        assert restored.refuses() is None
+        assert restored.run == 0
+
+
+def test_it_opens_a_run_that_says_where_the_last_one_ended(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    world.store(caller, 2)
+    world.settle()
+    old = world.replicas[0].run
+    replica = world.restart(0)
+    caller = world.coordinator(0)
+    request = world.store(caller, 3)
+    world.settle()
+
+    assert replica.run > old
+    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 2, False)
+    assert _answer(caller, request).number == 1
+    assert len(world.digests()) == 1
+
+
+def test_what_was_not_synced_is_not_missed(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    world.settle()
+    old = world.replicas[0].run
+    world.store(caller, 2)
+    replica = world.restart(0)
+    assert replica.ledger.get(2) is None
+    world.store(world.coordinator(0), 3)
+    world.settle()
+    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 1, False)
+    assert world.digests() == {replica.ledger.digest()}
+
+
+def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    # Durable at node 0, and nobody else has it.
+    world.sync(0)
+    assert world.replicas[1].ledger.get(1) is None
+    world.restart(0)
+    world.settle()
+    assert world.replicas[1].ledger.get(1) is not None
+    assert len(world.digests()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"", "a line that is no message"),
+        (b"{}", "a line that is no message"),
+        (wire.encode(wire.Beat(3)), "a line that does not belong there: Beat"),
+    ],
+)
+def test_what_is_no_line_of_a_journal_is_corruption(world: DiskWorld, line: bytes, why: str) -> None:
+    with pytest.raises(CorruptJournal, match=why):
+        world.replicas[0].restore(Entry(line))
+
+
+def test_a_hole_in_our_own_run_is_corruption(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    for item in (1, 2, 3):
+        world.store(caller, item)
+    world.settle()
+    del world.journals[0][1]
+    with pytest.raises(CorruptJournal, match=f"number 2 of our own run {world.replicas[0].run} is missing"):
+        _restored(world, 0)
+
+
+def test_a_hole_in_the_run_of_another_is_fetched_again(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    for item in (1, 2, 3):
+        world.store(caller, item)
+    world.settle()
+    del world.journals[1][1]
+    replica = world.restart(1, faithful=False)
+    assert [replica.ledger.get(item) is None for item in (1, 2, 3)] == [False, True, True]
+    assert replica.durable.number(0, world.replicas[0].run) == 1
+    world.settle()
+    assert replica.ledger.get(3) is not None
+    assert len(world.digests()) == 1
+    assert _restored(world, 1).applied == replica.applied
+
+
+def test_a_line_that_stands_there_twice_is_taken_once(world: DiskWorld) -> None:
+    world.store(world.coordinator(0), 1)
+    world.settle()
+    world.journals[0] *= 2
+    assert _restored(world, 0).applied == world.replicas[0].applied
+
+
+# A disk that fails
+
+
+def test_our_own_batches_that_failed_are_refused_and_gone(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    world.settle()
+    old = world.replicas[0].run
+    replica = world.replicas[0]
+    before = replica.applied
+    first, second = world.store(caller, 2), world.store(caller, 3)
+    world.fail(0)
+    world.settle()
+
+    for request in (first, second):
+        answer = _answer(caller, request)
+        assert (answer.run, answer.number) == (0, 0)
+        assert answer.refused == {0: f"the disk failed: {FULL}"}
+    assert replica.applied == replica.durable == before
+    assert [each.ledger.get(2) for each in world.replicas.values()] == [None] * 3
+    assert replica.refuses() == f"the disk failed: {FULL}"
+
+    request = world.store(caller, 4)
+    world.settle()
+    assert _answer(caller, request).refused == {0: f"the disk failed: {FULL}"}
+
+    world.mend(0)
+    assert replica.refuses() is None
+    request = world.store(caller, 5)
+    world.settle()
+    assert _answer(caller, request).number == 1
+    assert replica.run > old
+    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 1, False)
+    assert {each.ledger.count("t") for each in world.replicas.values()} == {2}
+    assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
+
+
+def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    world.fail(0)
+    world.mend(0)
+    world.store(caller, 2)
+    world.settle()
+    replica = world.replicas[0]
+    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, 0, 0, False)
+    assert replica.applied.of(0).runs == {replica.run: 1}
+    assert len(world.digests()) == 1
+
+
+def test_a_caller_that_left_is_not_answered(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    world.store(caller, 1)
+    world.break_off(caller)
+    world.fail(0)
+    assert world.replicas[0].refuses() is not None
+
+
+def test_what_others_stored_is_counted_and_journalled_later(world: DiskWorld) -> None:
+    world.store(world.coordinator(1), 1)
+    world.settle()
+    replica = world.replicas[0]
+    # One batch is under way to the disk, another one comes when it has failed.
+    world.store(world.coordinator(1), 2)
+    world.settle(but=[0])
+    world.fail(0)
+    world.store(world.coordinator(1), 3)
+    world.settle()
+
+    run = world.replicas[1].run
+    assert replica.ledger.count("t") == 3
+    assert (replica.applied.number(1, run), replica.durable.number(1, run)) == (3, 1)
+    assert _restored(world, 0).ledger.count("t") == 1
+    asker = world.coordinator(0)
+    world.say(asker, wire.Await(7, replica.applied, 0))
+    world.settle()
+    assert [each.reached for each in asker.received if isinstance(each, wire.Awaited)] == [False]
+
+    world.mend(0)
+    assert replica.durable.number(1, run) == 1
+    world.settle()
+    assert replica.durable == replica.applied
+    assert _restored(world, 0).applied == replica.applied
+    assert not world.wanted
+
+
+def test_it_tells_the_others_how_it_is(world: DiskWorld) -> None:
+    world.store(world.coordinator(0), 1)
+    world.fail(0)
+    world.settle()
+    listener = world.coordinator(0)
+    world.settle()
+    assert [each.refuses for each in listener.received if isinstance(each, Report)][-1] == (
+        f"the disk failed: {FULL}"
+    )
+    world.mend(0)
+    world.settle()
+    assert [each.refuses for each in listener.received if isinstance(each, Report)][-1] is None
+
+
+# More than memory should hold
+
+
+def _flooded(batches: int = 40) -> DiskWorld:
+    """
+    Node 0 got more while its disk failed than it keeps.
+    """
+    world = DiskWorld(limits=limits(log=2_000))
+    world.store(world.coordinator(1), 0)
+    world.settle()
+    world.store(world.coordinator(1), 1_000)
+    world.settle(but=[0])
+    world.fail(0)
+    caller = world.coordinator(1)
+    for item in range(1, batches):
+        world.store(caller, item)
+        world.settle(rounds=1)
+        world.connect_all()
+    assert world.replicas[0].ledger.count("t") == batches + 1
+    assert not world.unsynced[0]
+    return world
+
+
+def test_a_flood_while_the_disk_fails_is_bounded_and_ends_in_a_snapshot() -> None:
+    world = _flooded()
+    replica = world.replicas[0]
+    run = world.replicas[1].run
+    world.mend(0)
+    assert world.wanted == [0]
+    assert sum(map(len, world.unsynced[0])) <= 2_000
+    durable = replica.durable
+    assert durable.number(1, run) == 1
+
+    # What comes now is journalled behind the hole: it is not durable before the snapshot is.
+    world.store(world.coordinator(1), 2_000)
+    world.settle()
+    assert replica.durable == durable
+    assert replica.snapshot_ready()
+
+    assert world.snapshot(0)
+    assert replica.durable == replica.applied
+    assert replica.durable.number(1, run) == 42
+    restored = _restored(world, 0)
+    assert restored.applied == replica.applied
+    assert restored.ledger.digest() == replica.ledger.digest()
+
+
+def test_lines_that_come_while_that_snapshot_is_taken_are_durable_with_it() -> None:
+    world = _flooded()
+    world.mend(0)
+    replica = world.replicas[0]
+    lines = replica.snapshot()
+    covered = len(world.journals[0])
+    taken = [next(lines)]
+    world.store(world.coordinator(1), 3_000)
+    world.settle()
+    taken += lines
+    world.journals[0] = taken + world.journals[0][covered:]
+    world.perform(0, replica.snapshot_kept())
+    assert replica.durable == replica.applied
+    assert _restored(world, 0).applied == replica.applied
+
+
+def test_what_was_given_up_is_fetched_again_after_a_crash() -> None:
+    world = _flooded()
+    world.mend(0)
+    world.store(world.coordinator(1), 2_000)
+    world.settle()
+    replica = world.restart(0)
+    assert replica.ledger.count("t") < 42
+    world.settle()
+    assert len(world.digests()) == 1
+    assert replica.durable == replica.applied
+    assert _restored(world, 0).applied == replica.applied
+
+
+def test_a_snapshot_that_it_needs_is_asked_for_until_it_has_it() -> None:
+    world = _flooded()
+    world.tick()
+    world.tick(5)
+    assert world.wanted == []
+    world.mend(0)
+    world.settle()
+    world.wanted.clear()
+    for _ in range(4):
+        world.tick(1)
+    assert world.wanted == [0] * 4
+    world.wanted.clear()
+    for _ in range(4):
+        world.tick(0.2)
+    assert world.wanted == []
+    world.fail(0)
+    world.mend(0)
+    assert world.snapshot(0)
+    world.tick(5)
+    assert world.wanted == []
+
+
+def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorld) -> None:
+    world.store(world.coordinator(0), 1)
+    world.settle()
+    journal = world.journals[0]
+    world.stop(0)
+    replica = world.start(0)
+    for line in journal:
+        replica.restore(Entry(line))
+    world.broken.add(0)
+    world.told.add(0)
+    world.perform(0, replica.failed(0, FULL))
+    assert replica.applied == world.replicas[1].applied
+    assert replica.durable == Position()
+    assert replica.refuses() == f"the disk failed: {FULL}"
+    world.connect_all()
+    world.settle()
+    assert replica.durable == Position()
+
+    world.mend(0)
+    assert world.wanted == [0]
+    world.settle()
+    assert world.snapshot(0)
+    assert replica.durable == replica.applied
+    assert world.journals[0] != journal
+    assert _restored(world, 0).applied == replica.applied
+
+
+# Snapshots
+
+
+def test_a_snapshot_and_the_log_behind_it_give_the_same_node(world: DiskWorld) -> None:
+    caller = world.coordinator(0)
+    for item in range(5):
+        world.store(caller, item)
+    world.settle()
+    assert world.snapshot(0)
+    assert len(world.journals[0]) == 3
+    world.store(caller, 6)
+    world.settle()
+    replica, restored = world.replicas[0], _restored(world, 0)
+    assert restored.ledger.digest() == replica.ledger.digest()
+    assert restored.applied == restored.durable == replica.applied
+    assert restored.report().openings == replica.report().openings
+    assert restored.stamp == replica.stamp
+
+
+def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: DiskWorld) -> None:
+    replica = world.replicas[0]
+    caller = world.coordinator(1)
+    world.store(caller, 1)
+    world.settle()
+    lines = replica.snapshot()
+    next(lines)
+    assert not replica.snapshot_ready()
+    # Another node's batch, applied and in the copy, but not in the journal yet.
+    world.store(caller, 2)
+    world.settle(but=[0])
+    assert len(list(lines)) == 2
+    assert not replica.snapshot_ready()
+    world.sync(0)
+    assert replica.snapshot_ready()
+
+
+def test_a_snapshot_that_never_ended_is_not_ready(world: DiskWorld) -> None:
+    assert len(list(world.replicas[0].snapshot())) == 2
+    assert world.replicas[0].snapshot_ready()
+    next(world.replicas[0].snapshot())
+    assert not world.replicas[0].snapshot_ready()
+
+
+def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
+    asker = world.coordinator(0)
+    world.say(asker, wire.Forget(5, 2))
+    world.settle()
+    assert world.snapshot(0)
+    restored = _restored(world, 0)
+    assert restored.forgotten == {2}
+    assert restored.report().forgotten == [2]
+
+
+def _copying() -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | wire.CopyEnd]]:
+    """
+    Node 0 is about to load a copy, whose lines are given.
+    """
+    world = DiskWorld(2)
+    world.store(world.coordinator(0), 1)
+    world.settle()
+    link = world.between(0, 1)[0]
+    run = 5
+    ledger = Ledger()
+    ledger.merge([7, 8], [70, 80], ["c", "c"])
+    position = Position().advance(1, run, 9)
+    pieces = [wire.CopyPiece(*columns, position) for columns in ledger.pieces(1)]
+    world.hear(link, wire.Gap(1))
+    return world, link, [wire.CopyBegin(position, {}, []), *pieces, wire.CopyEnd(position, 99)]
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, synced: bool) -> None:
+    world, link, copy = _copying()
+    for message in copy[:place]:
+        world.hear(link, message)
+    if synced:
+        world.sync(0)
+    replica = world.replicas[0]
+    covered = len(world.journals[0])
+    lines = list(replica.snapshot())
+    for message in copy[place:]:
+        world.hear(link, message)
+    world.sync(0)
+    assert replica.snapshot_ready()
+    world.journals[0] = lines + world.journals[0][covered:]
+    world.perform(0, replica.snapshot_kept())
+
+    restored = _restored(world, 0)
+    assert restored.durable == replica.durable == replica.applied
+    assert restored.ledger.digest() == replica.ledger.digest()
+    assert restored.ledger.count("c") == 2
+
+
+def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> None:
+    world, link, copy = _copying()
+    begin, *pieces, end = copy
+    world.hear(link, begin)
+    world.sync(0)
+    before = world.replicas[0].durable
+    world.replicas[0]._limits = limits(log=200)  # noqa: SLF001
+    world.broken.add(0)
+    for piece in pieces:
+        world.hear(link, piece)
+        world.fail(0)
+    for _ in range(3):
+        world.hear(link, pieces[0])
+    world.mend(0)
+    assert world.wanted == [0]
+    world.hear(link, end)
+    world.sync(0)
+    # All of it was applied; what is missing in the journal is not durable.
+    assert isinstance(begin, wire.CopyBegin)
+    assert world.replicas[0].applied.covers(begin.position)
+    assert world.replicas[0].durable == before
+    assert not _restored(world, 0).applied.covers(begin.position)
+
+    assert world.snapshot(0)
+    assert world.replicas[0].durable.covers(begin.position)
+    assert _restored(world, 0).applied == world.replicas[0].applied
+
+
+# All of it, at random
+
+
+def _acknowledged(end: End, request: int) -> bool:
+    return any(
+        isinstance(each, Stored) and each.request == request and not each.refused for each in end.received
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> None:
+    random = Random(seed)
+    world = DiskWorld(limits=limits(log=random.choice((600, 2_000, 10**6)), piece=3, stream=200))
+    nodes = list(world.members)
+    stamp = 1_000
+    stored: dict[int, tuple[End, int]] = {}
+    for _ in range(120):
+        node = random.choice(nodes)
+        match random.randrange(12):
+            case 0 | 1 | 2 | 3:
+                caller = world.coordinator(node)
+                for _ in range(random.randint(1, 5)):
+                    stamp += 1
+                    request = world.store(caller, stamp % 50, tenant=random.choice("ab"), base=stamp)
+                    stored[request] = (caller, stamp)
+            case 4 | 5:
+                for _ in range(random.randint(1, 10)):
+                    world.turn(but=[node] if random.random() < 0.5 else [])
+            case 6:
+                world.settle(rounds=1)
+            case 7:
+                world.fail(node)
+            case 8:
+                if node in world.broken:
+                    world.mend(node)
+            case 9:
+                if node not in world.broken:
+                    world.snapshot(node, between=random.choice((0, 0, 5)))
+            case 10:
+                world.restart(node)
+            case _:
+                world.part(*random.sample(nodes, 2))
+        if random.random() < 0.3:
+            world.connect_all()
+    for node in sorted(world.broken):
+        world.mend(node)
+    world.connect_all()
+    for _ in range(5):
+        world.settle()
+        for node in nodes:
+            world.snapshot(node)
+    assert len(world.digests()) == 1
+    acknowledged = [stamp for request, (end, stamp) in stored.items() if _acknowledged(end, request)]
+    assert acknowledged
+    for stamp in acknowledged:
+        entry = world.replicas[0].ledger.get(stamp % 50)
+        assert entry is not None
+        assert entry.stamp >= stamp
+    for node, replica in world.replicas.items():
+        assert replica.durable == replica.applied == world.replicas[0].applied
+        restored = _restored(world, node)
+        assert restored.applied == replica.applied
+        assert restored.ledger.digest() == replica.ledger.digest()
+
+
+def test_a_record_is_written_as_it_came(world: DiskWorld) -> None:
+    world.store(world.coordinator(0), 1)
+    world.settle()
+    appended = [each for each in world.trace[1] if isinstance(each, Append)]
+    message = wire.decode(appended[0].entry.line)
+    assert isinstance(message, Record)
+    assert (message.node, message.run, message.number) == (0, world.replicas[0].run, 1)
+    entry = appended[0].entry
+    assert (entry.node, entry.run, entry.number) == (0, world.replicas[0].run, 1)
+    assert isinstance(message.batch, Raw)
+    assert [entry.line] == world.journals[1] == world.journals[0]
