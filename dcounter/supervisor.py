@@ -24,9 +24,10 @@ _LONGEST_PAUSE = 5.0
 Pauses (s) before a child that ended is started again; they double while it does not live long.
 """
 
-_LONG_LIFE = 10.0
+_LONG_LIFE = 2.0
 """
-Time (s) after which a child that ends is not thought to be unable to start.
+Time (s) after which a child that ends is not thought to be unable to start: that shows within a second, and
+counts may have to wait for what only that child holds.
 """
 
 
