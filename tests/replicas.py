@@ -14,7 +14,7 @@ from dcounter import wire
 from dcounter.handshake import Peer
 from dcounter.limits import Limits
 from dcounter.position import Position
-from dcounter.replica import Append, Cut, Effect, Notice, Offer, Replica, Send
+from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
 
 WALL = 1_800_000_000_000_000_000
 
@@ -170,6 +170,8 @@ class World:
                         self.break_off(self.ends[channel])
                 case Notice(level, text):
                     self.notices[node].append((level, text))
+                case Snapshot() | Abandon():
+                    raise AssertionError(f"{effect} is not for a node without disk or trouble")
 
     def put(self, channel: int, line: bytes) -> None:
         end = self.ends.get(channel)

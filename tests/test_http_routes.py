@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
+    NodeIsUp,
     NotApplied,
     NotReplicated,
     OutcomeUnknown,
@@ -87,16 +88,22 @@ class MemoryStore:
 
 class MemoryOperations:
     """
-    Two nodes that can be restarted.
+    Two nodes that can be restarted, and given up.
     """
 
     def __init__(self) -> None:
         self.restarted: list[int] = []
+        self.forgotten: list[int] = []
 
     async def restart(self, node: int) -> None:
         if node not in (0, 1):
             raise UnknownNode(f"there is no node {node}")
         self.restarted.append(node)
+
+    async def forget(self, node: int) -> None:
+        if node == 0:
+            raise NodeIsUp("node 0 is up")
+        self.forgotten.append(node)
 
 
 @dataclass(frozen=True)
@@ -544,6 +551,16 @@ class TestRestart:
     def test_a_daemon_that_cannot(self, store: MemoryStore) -> None:
         reply = Caller(store).post("/cluster/restart", b'{"node":1}')
         assert (reply.status, reply.json["code"]) == (409, "not_supported")
+
+    def test_gives_up_a_node(self, call: Caller, operations: MemoryOperations) -> None:
+        reply = call.post("/cluster/forget", b'{"node":1}')
+        assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
+        assert operations.forgotten == [1]
+
+    def test_a_node_that_is_up_is_not_given_up(self, call: Caller, operations: MemoryOperations) -> None:
+        reply = call.post("/cluster/forget", b'{"node":0}')
+        assert (reply.status, reply.json["code"]) == (409, "node_is_up")
+        assert operations.forgotten == []
 
 
 class TestPaths:

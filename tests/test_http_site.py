@@ -82,6 +82,9 @@ class Nodes:
     async def restart(self, node: int) -> None:
         self.restarted.append(node)
 
+    async def forget(self, node: int) -> None:
+        raise AssertionError(node)
+
 
 class Wire(StringTransport):
     """

@@ -1,0 +1,109 @@
+"""
+A member that never comes back is given up, and the others go on without it.
+"""
+
+import pytest
+
+from dcounter.errors import Incomplete, NodeIsUp, NotApplied, UnknownNode
+from dcounter.store import Count, Items
+from dcounter.testing import Cluster
+
+
+def count(cluster: Cluster, tenant: str = "t") -> Count:
+    return cluster.result(cluster.coordinator.count(tenant, consistency="exact"))
+
+
+def store(cluster: Cluster, first: int, ack: str = "node") -> None:
+    items = Items(range(first, first + 8), ["t"] * 8)
+    cluster.result(cluster.coordinator.store(items, ack=ack))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bereft() -> Cluster:
+    """
+    A cluster whose node 3 is dead for good; the others have all it had.
+    """
+    cluster = Cluster(seed=5).start()
+    store(cluster, 0, ack="all")
+    cluster.kill_node(3)
+    cluster.run(0.1)
+    return cluster
+
+
+def forget(cluster: Cluster, node: int) -> None:
+    cluster.result(cluster.coordinator.forget(node))
+    cluster.run(1.5)
+
+
+def test_it_is_a_member_no_longer(bereft: Cluster) -> None:
+    forget(bereft, 3)
+    assert [node.id for node in bereft.coordinator.status().nodes] == [0, 1, 2]
+    assert bereft.coordinator.readiness().missing == []
+    store(bereft, 8, ack="all")
+    assert count(bereft).counter == 16
+    bereft.stop()
+
+
+def test_every_node_knows_and_lets_it_in_no_more(bereft: Cluster) -> None:
+    forget(bereft, 3)
+    assert [node.replica.forgotten for node in bereft.nodes.values()] == [{3}] * 3
+    returned = bereft.start_node(3)
+    bereft.run(3)
+    assert returned.replica.applied.nodes == {}
+    assert returned.replica.refuses() is not None
+    bereft.stop()
+
+
+def test_one_that_was_away_is_told_when_it_is_back(bereft: Cluster) -> None:
+    bereft.freeze("node 2")
+    bereft.run(1.5)
+    bereft.result(bereft.coordinator.forget(3))
+    assert bereft.nodes[2].replica.forgotten == set()
+    bereft.thaw("node 2")
+    bereft.wait_for(lambda: bereft.nodes[2].replica.forgotten == {3})
+    bereft.stop()
+
+
+def test_a_coordinator_that_starts_later_does_not_miss_it(bereft: Cluster) -> None:
+    forget(bereft, 3)
+    later = bereft.start_coordinator()
+    bereft.wait_for(lambda: later.readiness().exact)
+    assert bereft.result(later.count("t", consistency="exact")).counter == 8
+    bereft.stop()
+
+
+def test_what_only_it_had_is_lost_and_said(bereft: Cluster) -> None:
+    cluster = Cluster(seed=7).start()
+    for port in range(3):
+        cluster.part(f"node {port}", "node 3")
+    for first in range(0, 80, 8):
+        store(cluster, first)
+    cluster.kill_node(3)
+    with pytest.raises(Incomplete):
+        count(cluster)
+    forget(cluster, 3)
+    # A quarter of each request was node 3's.
+    assert count(cluster).counter == 60
+    assert [lost["node"] for lost in cluster.coordinator.status().lost] == [3]
+    cluster.stop()
+    bereft.stop()
+
+
+def test_only_a_member_that_is_away(bereft: Cluster) -> None:
+    with pytest.raises(NodeIsUp):
+        bereft.result(bereft.coordinator.forget(1))
+    with pytest.raises(UnknownNode):
+        bereft.result(bereft.coordinator.forget(4))
+    forget(bereft, 3)
+    with pytest.raises(UnknownNode):
+        bereft.result(bereft.coordinator.forget(3))
+    bereft.stop()
+
+
+def test_somebody_must_be_there_to_be_told(bereft: Cluster) -> None:
+    for node in range(3):
+        bereft.kill_node(node)
+    bereft.run(0.1)
+    with pytest.raises(NotApplied):
+        bereft.result(bereft.coordinator.forget(3))
+    bereft.stop()
