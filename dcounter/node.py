@@ -355,8 +355,10 @@ class Node(Service):
     def conversation(self) -> _Accepted | None:
         """
         A conversation for a new connection; `None` if there are too many.
+
+        A node that drains takes them, too: a follower may have to come back for what it lacks.
         """
-        if len(self.conversations) >= self._limits.connections or not self.running:
+        if len(self.conversations) >= self._limits.connections or self._listener is None:
             return None
         callee = Callee(
             self._identity,

@@ -397,8 +397,9 @@ class History:
     def candidates_to_stop(self) -> list[int]:
         nodes = self.cluster.nodes
         up = [n for n in sorted(nodes) if f"node {n}" not in self.cluster.network.frozen and nodes[n].running]
-        # Somebody has to remember.
-        return up if len(up) - len(self.down) > 1 else []
+        # Somebody has to remember: if all are empty at once, it is a new cluster.
+        remember = [n for n in up if nodes[n].replica.refuses() is None and nodes[n].replica.ledger.rows]
+        return [n for n in up if len(up) - len(self.down) > 1 and remember not in ([], [n])]
 
     def restart(self) -> None:
         """

@@ -6,6 +6,7 @@ its owner is not asked.
 """
 
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -51,12 +52,16 @@ class Socket:
     def take(self) -> socket.socket:
         """
         The same socket as one of this process; fails loudly where that is not permitted.
+
+        :raises ProcessLookupError: it is gone.
         """
         pidfd = os.pidfd_open(self.pid)
         try:
             fd = _libc.syscall(_PIDFD_GETFD, pidfd, self.fd, 0)
             if fd < 0:
                 number = ctypes.get_errno()
+                if number == errno.EBADF:
+                    raise ProcessLookupError(f"socket {self.inode} is gone")
                 raise OSError(number, f"pidfd_getfd: {os.strerror(number)}")
         finally:
             os.close(pidfd)
@@ -71,8 +76,8 @@ class Socket:
         """
         End it in both directions, as its owner will notice.
         """
-        # Its other end may have been shut down a moment ago: then it is not connected any more.
-        with self.take() as ours, suppress(OSError):
+        # Its other end may have been shut down a moment ago: then it is gone, or not connected any more.
+        with suppress(ProcessLookupError), self.take() as ours, suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
 
 

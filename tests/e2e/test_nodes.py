@@ -18,6 +18,7 @@ from tests.e2e.harness import Client, Daemon, Json, eventually, is_open, items, 
 from tests.e2e.sockets import Socket, accepted, listener, sockets_of
 
 WRITERS = 6
+RESTARTS = 8
 
 
 class Load:
@@ -97,16 +98,39 @@ async def test_s07_a_node_that_stops_is_no_callers_business(start_daemon: StartD
     client = daemon.client()
 
     async def restart(load: Load) -> None:
-        for _ in range(3):
+        for _ in range(RESTARTS):
             started = time.monotonic()
             await client.restart(2)
             # What others store meanwhile does not keep it: it would wait for 5 s at most.
             assert time.monotonic() - started < 4
-            await load.go_on(2)
+            # Before all others have found it again: they need not be there, but what it takes must get there.
+            await load.go_on(1)
 
     stored = await under_load(client, restart)
     await client.until_equal(stored)
-    assert daemon.log.count("restarting node 2") == 3
+    assert daemon.log.count("restarting node 2") == RESTARTS
+    await client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_s07_a_node_that_stops_lets_its_followers_back_in(start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon()
+    client = daemon.client()
+    port = port_of((await client.nodes())[2])
+
+    async def cut_and_restart(load: Load) -> None:
+        for _ in range(3):
+            # What is on its way to the others is lost: only by coming back can they get it.
+            for each in accepted(daemon.pid, port):
+                each.shut_down()
+            started = time.monotonic()
+            await client.restart(2)
+            assert time.monotonic() - started < 4
+            await client.until_at_work()
+            await load.go_on(2)
+
+    stored = await under_load(client, cut_and_restart, size=400)
+    await client.until_equal(stored)
     await client.close()
 
 
