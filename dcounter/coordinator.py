@@ -219,9 +219,11 @@ class Coordinator(Service):
         membership = self._membership
         waited = self._time.seconds() - self._started >= self._limits.startup
         missing = membership.missing(membership.required)
-        able = bool(membership.writers()) and membership.primary() is not None
+        writers = membership.writers()
+        able = bool(writers) and membership.primary() is not None
         return Readiness(
-            ready=able and (waited or not membership.unreported()),
+            # One that restarts later is no reason to send callers away.
+            ready=able and (self._announced or waited or len(writers) == len(self._links)),
             exact=not missing,
             missing=missing,
         )

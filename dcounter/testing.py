@@ -861,7 +861,7 @@ class Cluster:
         for node in self.identity.members:
             self.start_node(node)
         self.coordinator = self.start_coordinator()
-        self.wait_for(lambda: self.coordinator.readiness().exact)
+        self.wait_for(lambda: self.coordinator.readiness().ready)
         return self
 
     def start_node(self, node: int) -> Node:

@@ -74,8 +74,8 @@ def test_a_coordinator_that_starts_later_does_not_miss_it(bereft: Cluster) -> No
 
 def test_what_only_it_had_is_lost_and_said(bereft: Cluster) -> None:
     cluster = Cluster(seed=7).start()
-    for port in range(3):
-        cluster.part(f"node {port}", "node 3")
+    for node in range(3):
+        cluster.part(f"node {node}", "node 3")
     for first in range(0, 80, 8):
         store(cluster, first)
     cluster.kill_node(3)

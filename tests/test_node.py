@@ -512,17 +512,17 @@ class TestStopping:
         assert [report.refuses for report in visitor.reports()][-1] == "the node is stopping"
         assert node.replica.ledger.count("t") == 1
 
-    def test_lets_nobody_in_any_more(self) -> None:
+    def test_lets_followers_in_until_it_has_drained(self) -> None:
         cluster = Cluster(2, limits=replace(Limits(), drain=0.5)).start()
         cluster.run(1)
         cluster.network.silent = {("node 0", "node 1")}
         cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="node"))
         stopping = cluster.nodes.pop(0).stopService()
         visitor = visit(cluster, 8090)
-        assert visitor.lost
-        # A listener that is lost now is not replaced.
-        cluster.network.ports[8090].lose()
+        visitor.greet(0)
+        assert [visitor.lost] == [False]
         cluster.result(stopping)
+        assert visitor.lost
         assert list(cluster.network.ports) == [8091]
         cluster.network.silent.clear()
         cluster.network.release()
