@@ -166,9 +166,9 @@ class RealDisk:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(directory)
-            if not isinstance(error, BlockingIOError):
-                raise
-            raise ConfigurationError(f"{self._path} is used by another process") from error
+            raise ConfigurationError(
+                f"{self._path} is used by another process, or cannot be locked: {error}"
+            ) from error
         self._directory = directory
 
     def close(self) -> None:

@@ -206,7 +206,8 @@ class Replica:
         self._disk_failure: str | None = None
         self._unjournalled: list[_Unsynced] = []
         self._unjournalled_bytes = 0
-        self._snapshot_needed = False
+        # What only a snapshot can make durable.
+        self._snapshot_for: Position | None = None
         self._snapshot_asked = float("-inf")
         self._snapshot_begin = _NOWHERE
         self._snapshot_end: Position | None = None
@@ -215,6 +216,8 @@ class Replica:
         # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
+        # Whether all of it stands in the journal, or will.
+        self._copy_kept = True
         self._copy_wanted = False
         self._hold = Position()
         self._stuck_since: float | None = None
@@ -311,10 +314,7 @@ class Replica:
                 self._journalled(done.record)
             elif done.request:
                 self._send(done.channel, wire.Awaited(done.request, True, self.durable, self.stamp))
-            if self._snapshot_needed:
-                self._beyond = self._beyond.join(done.covers)
-            else:
-                self.durable = self.durable.join(done.covers)
+            self.durable = self.durable.join(done.covers)
         self._progress()
         return self._take()
 
@@ -338,7 +338,7 @@ class Replica:
         self._disk_failure = reason
         if lines == 0:
             self.durable = _NOWHERE
-            self._snapshot_needed = True
+            self._snapshot_for = self.applied
         refused = f"the disk failed: {reason}"
         for _ in range(lines):
             lost = self._unsynced.popleft()
@@ -358,7 +358,7 @@ class Replica:
         self._disk_failure = None
         kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
         self._snapshot_asked = float("-inf")
-        if self._snapshot_needed:
+        if self._snapshot_for is not None:
             self._effects.append(Snapshot())
         for each in kept:
             self._append(each)
@@ -368,12 +368,13 @@ class Replica:
     def _keep_unjournalled(self, unsynced: _Unsynced) -> None:
         self._unjournalled.append(unsynced)
         self._unjournalled_bytes += len(unsynced.entry.line)
-        if self._unjournalled_bytes > self._limits.log:
+        # The end of a copy must not stand in the journal as if all of the copy did.
+        end_only = self._snapshot_for is not None and unsynced.covers is not _NOWHERE
+        if end_only or self._unjournalled_bytes > self._limits.log:
             # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
-            self._snapshot_needed = True
-            # The end of a copy must not stand in the journal as if all of the copy did.
-            no_copy = _Unsynced(Entry(wire.encode(_NO_COPY)))
-            self._unjournalled, self._unjournalled_bytes = [no_copy], len(no_copy.entry.line)
+            self._snapshot_for = self.applied
+            self._copy_kept = False
+            self._unjournalled, self._unjournalled_bytes = [], 0
 
     def snapshot(self) -> Iterator[bytes]:
         """
@@ -400,7 +401,7 @@ class Replica:
         """
         Whether the log that is journalled reaches to the end of the snapshot that was made last.
         """
-        return self._snapshot_needed or (
+        return self._snapshot_for is not None or (
             self._snapshot_end is not None and self.durable.covers(self._snapshot_end)
         )
 
@@ -408,9 +409,11 @@ class Replica:
         """
         The snapshot is durable.
         """
-        self._snapshot_needed = False
-        self.durable = self.durable.join(self._snapshot_begin).join(self._beyond)
-        self._beyond = _NOWHERE
+        self.durable = self.durable.join(self._snapshot_begin)
+        if self._snapshot_for is not None and self._snapshot_begin.covers(self._snapshot_for):
+            self._snapshot_for = None
+            self.durable = self.durable.join(self._beyond)
+            self._beyond = _NOWHERE
         self._progress()
         return self._take()
 
@@ -493,7 +496,7 @@ class Replica:
             self._last_beat = now
             self._broadcast()
         self._choose_relays()
-        needed = self._snapshot_needed and self._disk_failure is None
+        needed = self._snapshot_for is not None and self._disk_failure is None
         if needed and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
             self._snapshot_asked = now
             self._effects.append(Snapshot())
@@ -978,7 +981,7 @@ class Replica:
         if channel != self._copy_from:
             raise MalformedMessage("a copy that was not asked for")
         if isinstance(message, wire.CopyBegin):
-            self._copy_begin = message
+            self._copy_begin, self._copy_kept = message, True
             self._append(_Unsynced(Entry(wire.encode(message))))
             return
         begin = self._copy_begin
@@ -992,7 +995,10 @@ class Replica:
             return
         self._copy_from = self._copy_begin = None
         self._copied(begin, message)
-        self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
+        if self._copy_kept:
+            self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
+        else:
+            self._snapshot_for = self.applied
         self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
         self._follow_anew()
         self._progress()
