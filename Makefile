@@ -51,10 +51,12 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.made $(INPUTS)
+	@echo "installing into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made $(INPUTS)
+	@echo "installing into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $(VENV)/.run $@
 
