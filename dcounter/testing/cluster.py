@@ -1,0 +1,266 @@
+"""
+Nodes and coordinators that a test drives.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from dcounter.clock import HybridClock
+from dcounter.coordinator import Coordinator
+from dcounter.handshake import Identity, Role
+from dcounter.journal import MemoryJournal
+from dcounter.limits import Limits
+from dcounter.link import Address, Directory
+from dcounter.node import Node
+from dcounter.position import TokenSeal
+from dcounter.testing.clock import ProcessClock, Time
+from dcounter.testing.network import Network
+
+_T = TypeVar("_T")
+
+
+class Cluster:
+    """
+    Nodes and a coordinator that a test drives.
+
+    :param nodes: how many nodes.
+    :param seed: decides all that is left to chance.
+    """
+
+    def __init__(self, nodes: int = 4, *, seed: int = 0, limits: Limits | None = None) -> None:
+        self.clock = Time()
+        self.random = Random(seed)  # noqa: S311 - chance, not a secret
+        self.network = Network(self.clock, self.random)
+        self.limits = limits or Limits()
+        self.epoch = 1_800_000_000_000_000_000
+        self.skew = 0
+        secret = self.random.randbytes(32)
+        self.identity = Identity(self._nonce(), secret, range(nodes))
+        self.nodes: dict[int, Node] = {}
+        self._clocks: dict[str, ProcessClock] = {}
+        self.coordinators: list[Coordinator] = []
+        self._dead: set[int] = set()
+        ports = range(8090, 8090 + self.limits.ports)
+        self._addresses = {node: Address("memory", 8090 + node, ports) for node in range(nodes)}
+
+    def wall(self) -> int:
+        """
+        The wall clock (ns since 1970), which `skew` (ns) sets.
+        """
+        return self.epoch + int(self.clock.seconds() * 1e9) + self.skew
+
+    def start(self) -> "Cluster":
+        """
+        Start all nodes and one coordinator, and wait until it is ready.
+        """
+        for node in self.identity.members:
+            self.start_node(node)
+        self.coordinator = self.start_coordinator()
+        self.wait_for(lambda: self.coordinator.readiness().ready)
+        return self
+
+    def start_node(self, node: int) -> Node:
+        """
+        Start a node that remembers nothing.
+        """
+        process = f"node {node}"
+        clock = self._clocks[process] = ProcessClock(self.clock)
+        service = self.nodes[node] = Node(
+            node,
+            identity=self.identity,
+            directory=self.directory("node", process, clock, node),
+            listen=partial(self.network.listen, process=process),
+            journal=MemoryJournal(clock),
+            limits=self.limits,
+            clock=clock,
+            wall=self.wall,
+            nonce=self._nonce,
+            jitter=lambda: self.random.uniform(-1, 1),
+            pid=0,
+        )
+        service.startService()
+        return service
+
+    def stop_node(self, node: int) -> None:
+        """
+        Stop a node in order: it hands over what it has first.
+        """
+        self.result(self.nodes.pop(node).stopService())
+
+    def kill_node(self, node: int) -> None:
+        """
+        Let a node die: its connections break, and it does nothing any more.
+        """
+        del self.nodes[node]
+        self._die(f"node {node}")
+
+    def _die(self, process: str) -> None:
+        network = self.network
+        network.frozen.discard(process)
+        self._clocks[process].kill()
+        for port in [port for port, listening in network.ports.items() if listening.process == process]:
+            del network.ports[port]
+        for end in network.joining(process):
+            if end.process == process:
+                end.protocol = None
+                end.cut()
+
+    def kill_coordinator(self, coordinator: Coordinator) -> None:
+        """
+        Let a coordinator die: nobody who waits for it is ever answered.
+        """
+        place = self.coordinators.index(coordinator)
+        self._dead.add(place)
+        self._die(self._name(place))
+
+    def freeze(self, process: str) -> None:
+        """
+        Stop a process (`node 2`, `coordinator`) as SIGSTOP does; its connections stay.
+        """
+        self.network.frozen.add(process)
+        self._clocks[process].freeze()
+
+    def thaw(self, process: str) -> None:
+        """
+        Let a frozen process go on.
+        """
+        self.network.frozen.discard(process)
+        self._clocks[process].thaw()
+        self.network.release()
+
+    def part(self, one: str, other: str) -> None:
+        """
+        Break all connections between two processes, and let neither reach the other.
+
+        Those who try find out at once; between processes that are in `Network.silent` they do not.
+        """
+        self.network.parted.add(frozenset((one, other)))
+        for end in self.network.joining(one, other):
+            if end.connected:
+                end.cut()
+
+    def heal(self, one: str, other: str) -> None:
+        """
+        Let two processes reach each other again.
+        """
+        self.network.parted.discard(frozenset((one, other)))
+
+    def lose_listener(self, node: int, *, cut: bool = False) -> None:
+        """
+        A node's port is shut down from outside.
+
+        :param cut: break all its connections as well, so that it can tell nobody where it listens next.
+        """
+        process = f"node {node}"
+        for listening in [each for each in self.network.ports.values() if each.process == process]:
+            listening.lose()
+        if cut:
+            for end in self.network.joining(process):
+                if end.connected:
+                    end.cut()
+
+    def start_coordinator(self) -> Coordinator:
+        """
+        Start one more coordinator.
+        """
+        process = self._name(len(self.coordinators))
+        clock = self._clocks[process] = ProcessClock(self.clock)
+        coordinator = Coordinator(
+            cluster=self.identity.cluster,
+            directory=self.directory("coordinator", process, clock),
+            clock=HybridClock(self.wall),
+            wall=self.wall,
+            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            jitter=lambda: self.random.uniform(-1, 1),
+        )
+        self.coordinators.append(coordinator)
+        coordinator.startService()
+        return coordinator
+
+    def stop(self) -> None:
+        """
+        Stop everything.
+        """
+        for process in sorted(self.network.frozen):
+            self.thaw(process)
+        for place, coordinator in enumerate(self.coordinators):
+            if coordinator.running and place not in self._dead:
+                self.result(coordinator.stopService())
+        for node in list(self.nodes):
+            self.stop_node(node)
+        self.wait_for(lambda: not self.clock.getDelayedCalls())
+
+    @staticmethod
+    def _name(place: int) -> str:
+        return f"coordinator {place}" if place else "coordinator"
+
+    def directory(self, role: Role, process: str, clock: IReactorTime, node: int | None = None) -> Directory:
+        """
+        What a process needs to reach the nodes.
+        """
+        return Directory(
+            self.identity,
+            role=role,
+            node=node,
+            addresses=self._addresses,
+            connect=lambda _, port: self.network.connect(process, port),
+            nonce=self._nonce,
+            limits=self.limits,
+            clock=clock,
+        )
+
+    def _nonce(self) -> str:
+        return self.random.randbytes(16).hex()
+
+    # Time
+
+    def step(self) -> None:
+        """
+        Let the next thing happen.
+        """
+        calls = self.clock.getDelayedCalls()
+        if not calls:
+            raise AssertionError("nothing will ever happen")
+        soonest = min(call.getTime() for call in calls)
+        self.clock.advance(max(0.0, soonest - self.clock.seconds()))
+
+    def run(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        until = self.clock.seconds() + seconds
+        while any(call.getTime() <= until for call in self.clock.getDelayedCalls()):
+            self.step()
+        self.clock.advance(max(0.0, until - self.clock.seconds()))
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        """
+        Let time pass until a condition holds.
+
+        :raises AssertionError: it does not within that time.
+        """
+        until = self.clock.seconds() + seconds
+        while not condition():
+            assert self.clock.seconds() < until, f"did not happen within {seconds} s"
+            self.step()
+
+    def result(self, what: Coroutine[Any, Any, _T] | Deferred[_T], seconds: float = 30.0) -> _T:
+        """
+        Let time pass until a Deferred has its result.
+
+        :raises Exception: what it failed with.
+        """
+        deferred = what if isinstance(what, Deferred) else Deferred.fromCoroutine(what)
+        results: list[_T | Failure] = []
+        deferred.addBoth(results.append)
+        self.wait_for(lambda: bool(results), seconds)
+        result = results[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
