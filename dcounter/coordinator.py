@@ -83,6 +83,7 @@ class Coordinator(Service):
     :param clock: the clock that gives the stamps.
     :param wall: the wall clock, ns since 1970.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
+    :param membership: makes its picture of the nodes.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Coordinator(Service):
         wall: Callable[[], int],
         seal: TokenSeal,
         jitter: Callable[[], float],
+        membership: Callable[..., Membership] = Membership,
     ) -> None:
         self._cluster = cluster
         self._limits = directory.limits
@@ -103,7 +105,7 @@ class Coordinator(Service):
         self._seal = seal
         self._started = self._time.seconds()
         nodes = sorted(directory.addresses)
-        self._membership = Membership(nodes, clock=clock, limits=self._limits, now=self._started)
+        self._membership = membership(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
         self._links = {node: Link(node, directory=directory, user=self, jitter=jitter) for node in nodes}
         self._turn_end: IDelayedCall | None = None

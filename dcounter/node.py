@@ -155,6 +155,7 @@ class Node(Service):
     :param nonce: gives a new random text, at least 32 characters.
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :param pid: the id of this process.
+    :param replica: makes its state machine.
     """
 
     def __init__(
@@ -171,10 +172,11 @@ class Node(Service):
         nonce: Callable[[], str],
         jitter: Callable[[], float],
         pid: int,
+        replica: Callable[..., Replica] = Replica,
     ) -> None:
         self.node = node
         self.conversations: set[_Accepted] = set()
-        self.replica = Replica(node, identity.members, wall=wall, limits=limits, pid=pid)
+        self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self._identity = identity
         self._directory = directory
         self._listen = listen

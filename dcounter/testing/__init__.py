@@ -6,7 +6,7 @@ is left to chance comes from one seed, so that a failing test can be repeated.
 """
 
 from dcounter.testing.clock import ProcessClock
-from dcounter.testing.cluster import Cluster
+from dcounter.testing.cluster import Cluster, Parts
 from dcounter.testing.disk import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import MemoryPort, MemoryTransport, Network
 
@@ -16,6 +16,7 @@ __all__ = [
     "MemoryPort",
     "MemoryTransport",
     "Network",
+    "Parts",
     "PowerLoss",
     "ProcessClock",
     "SimulatedDisk",

@@ -3,6 +3,7 @@ Nodes and coordinators that a test drives.
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
@@ -14,15 +15,30 @@ from twisted.python.failure import Failure
 from dcounter.clock import HybridClock
 from dcounter.coordinator import Coordinator
 from dcounter.handshake import Identity, Role
-from dcounter.journal import MemoryJournal
+from dcounter.journal import FileJournal, Journal, MemoryJournal
 from dcounter.limits import Limits
 from dcounter.link import Address, Directory
+from dcounter.membership import Membership
 from dcounter.node import Node
 from dcounter.position import TokenSeal
+from dcounter.replica import Replica
 from dcounter.testing.clock import ProcessClock, Time
+from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """
+    What a cluster is made of; a test of the tests swaps one for another that has a fault.
+    """
+
+    replica: Callable[..., Replica] = Replica
+    journal: Callable[..., FileJournal] = FileJournal
+    membership: Callable[..., Membership] = Membership
+    clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
 
 
 class Cluster:
@@ -31,29 +47,51 @@ class Cluster:
 
     :param nodes: how many nodes.
     :param seed: decides all that is left to chance.
+    :param disks: whether nodes keep journals; without, they forget everything when they stop.
+    :ivar skew: what all wall clocks are off by (ns).
+    :ivar skews: process -> what its wall clock is off by (ns) besides.
+    :ivar drifts: process -> how much faster (1e-6: a millionth) its wall clock goes.
+    :ivar lags: node -> what a piece of work of its disk takes (s) besides the usual.
     """
 
-    def __init__(self, nodes: int = 4, *, seed: int = 0, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        nodes: int = 4,
+        *,
+        seed: int = 0,
+        limits: Limits | None = None,
+        disks: bool = False,
+        parts: Parts | None = None,
+    ) -> None:
         self.clock = Time()
         self.random = Random(seed)  # noqa: S311 - chance, not a secret
         self.network = Network(self.clock, self.random)
         self.limits = limits or Limits()
+        self.parts = parts or Parts()
         self.epoch = 1_800_000_000_000_000_000
         self.skew = 0
+        self.skews: dict[str, int] = {}
+        self.drifts: dict[str, float] = {}
+        self.lags: dict[int, float] = {}
         secret = self.random.randbytes(32)
         self.identity = Identity(self._nonce(), secret, range(nodes))
         self.nodes: dict[int, Node] = {}
+        self.disks = {node: SimulatedDisk() for node in range(nodes)} if disks else {}
+        for node, disk in self.disks.items():
+            disk.power_lost = partial(self.clock.callLater, 0, self._power_lost, node)
+        self.on_power_lost: Callable[[int], object] = self.lose_power
         self._clocks: dict[str, ProcessClock] = {}
         self.coordinators: list[Coordinator] = []
         self._dead: set[int] = set()
         ports = range(8090, 8090 + self.limits.ports)
         self._addresses = {node: Address("memory", 8090 + node, ports) for node in range(nodes)}
 
-    def wall(self) -> int:
+    def wall(self, process: str = "") -> int:
         """
-        The wall clock (ns since 1970), which `skew` (ns) sets.
+        The wall clock (ns since 1970) of a process.
         """
-        return self.epoch + int(self.clock.seconds() * 1e9) + self.skew
+        passed = self.clock.seconds() * (1 + self.drifts.get(process, 0.0))
+        return self.epoch + int(passed * 1e9) + self.skew + self.skews.get(process, 0)
 
     def start(self) -> "Cluster":
         """
@@ -67,7 +105,7 @@ class Cluster:
 
     def start_node(self, node: int) -> Node:
         """
-        Start a node that remembers nothing.
+        Start a node: with what is on its disk, or with nothing if it has none.
         """
         process = f"node {node}"
         clock = self._clocks[process] = ProcessClock(self.clock)
@@ -76,13 +114,14 @@ class Cluster:
             identity=self.identity,
             directory=self.directory("node", process, clock, node),
             listen=partial(self.network.listen, process=process),
-            journal=MemoryJournal(clock),
+            journal=self._journal(node, clock),
             limits=self.limits,
             clock=clock,
-            wall=self.wall,
+            wall=partial(self.wall, process),
             nonce=self._nonce,
             jitter=lambda: self.random.uniform(-1, 1),
             pid=0,
+            replica=self.parts.replica,
         )
         service.startService()
         return service
@@ -95,10 +134,47 @@ class Cluster:
 
     def kill_node(self, node: int) -> None:
         """
-        Let a node die: its connections break, and it does nothing any more.
+        Let a node die: its connections break, and it does nothing any more; what it wrote is there.
         """
         del self.nodes[node]
         self._die(f"node {node}")
+        if node in self.disks:
+            self.disks[node].kill()
+
+    def lose_power(self, node: int) -> None:
+        """
+        Let a node's machine go off: it dies, and its disk keeps for certain only what was synced.
+        """
+        self.kill_node(node)
+        self.disks[node].lose_power(self.random)
+
+    def wipe(self, node: int) -> None:
+        """
+        Let a node die together with its disk; it gets an empty one.
+        """
+        self.kill_node(node)
+        self.disks[node].wipe()
+
+    def _power_lost(self, node: int) -> None:
+        # In the middle of something that the disk did, see `SimulatedDisk.power_fails_at`.
+        if node in self.nodes and self.disks[node].off():
+            self.on_power_lost(node)
+
+    def _journal(self, node: int, clock: IReactorTime) -> Journal:
+        if node not in self.disks:
+            return MemoryJournal(clock)
+
+        def chance() -> float:
+            return self.random.choice((0.0, 0.0005, 0.002, 0.01)) + self.lags.get(node, 0.0)
+
+        return self.parts.journal(
+            self.disks[node],
+            in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
+            clock=clock,
+            segment=self.limits.segment,
+            most=self.limits.snapshot,
+            owner=f"node {node}",
+        )
 
     def _die(self, process: str) -> None:
         network = self.network
@@ -174,10 +250,11 @@ class Cluster:
         coordinator = Coordinator(
             cluster=self.identity.cluster,
             directory=self.directory("coordinator", process, clock),
-            clock=HybridClock(self.wall),
-            wall=self.wall,
+            clock=self.parts.clock(partial(self.wall, process)),
+            wall=partial(self.wall, process),
             seal=TokenSeal(self.identity.secret, self.identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
+            membership=self.parts.membership,
         )
         self.coordinators.append(coordinator)
         coordinator.startService()

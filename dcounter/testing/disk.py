@@ -105,6 +105,7 @@ class SimulatedDisk:
     :ivar read_only: whether nothing can be changed.
     :ivar points: how many moments there were so far at which the power might have failed.
     :ivar power_fails_at: the moment at which it does (from then on all operations raise `PowerLoss`).
+    :ivar power_lost: called when the power fails at that moment.
     :ivar life: a number that changes when the process that uses the disk dies.
     """
 
@@ -114,6 +115,7 @@ class SimulatedDisk:
         self.read_only = False
         self.points = 0
         self.power_fails_at: int | None = None
+        self.power_lost: Callable[[], object] = lambda: None
         self.life = 0
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
@@ -147,6 +149,12 @@ class SimulatedDisk:
         for inode in self._names.values():
             inode.lose_power(random, keep)
 
+    def off(self) -> bool:
+        """
+        Whether the power has failed.
+        """
+        return self.power_fails_at is not None and self.points >= self.power_fails_at
+
     def wipe(self) -> None:
         """
         Somebody puts an empty disk in its place.
@@ -154,6 +162,7 @@ class SimulatedDisk:
         self._names.clear()
         self._durable_names.clear()
         self._changes.clear()
+        self.power_fails_at = None
 
     def damage(self, name: str, place: int) -> None:
         """
@@ -246,7 +255,8 @@ class SimulatedDisk:
         self._power()
 
     def _power(self) -> None:
-        if self.power_fails_at is not None and self.points >= self.power_fails_at:
+        if self.off():
+            self.power_lost()
             raise PowerLoss
         self.points += 1
 
