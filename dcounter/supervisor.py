@@ -131,7 +131,7 @@ class ProcessSupervisor(Service):
         for call in self._waiting.values():
             call.cancel()
         self._waiting.clear()
-        stopping = gatherResults([self._stop(child) for child in self._children.values()])
+        stopping = gatherResults([self._stop(child) for child in list(self._children.values())])
         return stopping.addCallback(lambda _: None)
 
     async def restart(self, node: int) -> None:

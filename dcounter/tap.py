@@ -27,6 +27,7 @@ from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
     serverFromString,
 )
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProcessProtocol,
@@ -36,6 +37,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 from zope.interface import implementer
@@ -298,7 +300,11 @@ class _Announced:
         self._endpoint = endpoint
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
-        return self._endpoint.listen(protocolFactory).addCallback(self._say)
+        return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
+
+    def _taken(self, why: Failure) -> IListeningPort:
+        why.trap(CannotListenError)
+        raise SystemExit(f"HTTP cannot listen: {why.getErrorMessage()}")
 
     def _say(self, port: IListeningPort) -> IListeningPort:
         address = port.getHost()

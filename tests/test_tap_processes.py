@@ -1,0 +1,261 @@
+"""
+What `twistd dcounter` builds when nodes are processes, and what `twistd dcounter node` is.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
+
+from dcounter.coordinator import Coordinator
+from dcounter.errors import ConfigurationError, UnknownNode
+from dcounter.journal import FileJournal, MemoryJournal
+from dcounter.node import Node
+from dcounter.supervisor import ProcessSupervisor
+from dcounter.tap import Options, _Announced, _Daemon, _die_with, _Operations, _Signals, makeService
+
+
+class Reactor(MemoryReactorClock):
+    """
+    A reactor in memory that remembers what it was to start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spawned: list[tuple[list[str], dict[str, str]]] = []
+        self.stops = 0
+
+    def spawnProcess(self, protocol: Any, program: str, arguments: Any, env: Any) -> None:
+        assert program == sys.executable
+        self.spawned.append((list(arguments), dict(env)))
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def callFromThread(self, callable: Any, *args: Any, **kw: Any) -> None:
+        callable(*args, **kw)
+
+
+def built(*arguments: str) -> tuple[Any, Reactor]:
+    reactor = Reactor()
+    options = Options()
+    options.parseOptions(list(arguments))
+    daemon = makeService(options, reactor)
+    assert isinstance(daemon, MultiService)
+    return daemon, reactor
+
+
+def only(daemon: Any, kind: type[Any]) -> Any:
+    [found] = [service for service in daemon if isinstance(service, kind)]
+    return found
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> str:
+    (tmp_path / "secret").write_text("a secret that is long enough\n")
+    return str(tmp_path / "secret")
+
+
+class TestProcesses:
+    def test_a_command_for_each_node(self, tmp_path: Path) -> None:
+        daemon, reactor = built("--nodes", "2", "--data-dir", str(tmp_path), "--max-tenant", "99")
+        only(daemon, ProcessSupervisor).startService()
+        commands = [command for command, _ in reactor.spawned]
+        assert len(commands) == 2
+        for node, command in enumerate(commands):
+            options = Options()
+            options.parseOptions([*command[command.index("dcounter") + 1 :], "--secret-file", "/dev/null"])
+            inner = options.subOptions
+            assert (inner["id"], inner["port"], inner["interface"]) == (node, 8090 + node, "127.0.0.1")
+            assert inner["peers"] == {1 - node: ("127.0.0.1", 8091 - node)}
+            assert inner["data-dir"] == str(tmp_path / f"node-{node}")
+            assert (inner["parent"], inner["max-tenant"]) == (os.getpid(), 99)
+
+    def test_the_secret_is_in_no_command(self, tmp_path: Path) -> None:
+        daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
+        only(daemon, ProcessSupervisor).startService()
+        [(command, environment)] = reactor.spawned
+        secret = environment["DCOUNTER_SECRET"]
+        assert len(bytes.fromhex(secret)) >= 16
+        assert not any(secret in word for word in command)
+
+    def test_in_memory_means_the_nodes_too(self) -> None:
+        daemon, reactor = built("--nodes", "1", "--in-memory")
+        only(daemon, ProcessSupervisor).startService()
+        [(command, _)] = reactor.spawned
+        assert "--in-memory" in command
+        assert "--data-dir" not in command
+
+    def test_a_journal_is_set_aside_to_make_a_node_anew(self, tmp_path: Path) -> None:
+        built("--nodes", "2", "--data-dir", str(tmp_path))
+        (tmp_path / "node-1").mkdir()
+        (tmp_path / "node-1" / "000000000001.journal").write_text("damaged")
+        built("--nodes", "2", "--data-dir", str(tmp_path), "--rebuild", "1", "--rebuild", "0")
+        [aside] = [each for each in tmp_path.iterdir() if "set-aside" in each.name]
+        assert aside.name.startswith("node-1.")
+        assert not (tmp_path / "node-1").exists()
+
+    def test_a_directory_of_another_cluster_is_refused(self, tmp_path: Path) -> None:
+        built("--nodes", "2", "--data-dir", str(tmp_path))
+        with pytest.raises(ConfigurationError, match="--nodes 2"):
+            built("--nodes", "1", "--data-dir", str(tmp_path))
+
+
+class TestJoining:
+    def test_a_coordinator_without_nodes_of_its_own(self, secret: str) -> None:
+        daemon, _ = built("--join", "tcp:a:1", "--join", "tcp:b:2", "--secret-file", secret)
+        assert not [service for service in daemon if isinstance(service, ProcessSupervisor)]
+        addresses = only(daemon, Coordinator)._links[1]._directory.addresses  # noqa: SLF001
+        assert [(each.host, each.port) for each in addresses.values()] == [("a", 1), ("b", 2)]
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (["--join", "tcp:a:1"], "--join needs --secret-file"),
+            (["--join", "a:1"], "'a:1' is no address like tcp:host:port"),
+            (["--join", "tcp:a:99999"], "no address"),
+            (["--rebuild", "x", "--in-memory"], "--rebuild: 'x' is no node id"),
+            (["--rebuild", "4", "--in-memory"], "--rebuild: only nodes 0 to 3 are there"),
+        ],
+    )
+    def test_what_cannot_work_is_refused(self, arguments: list[str], why: str) -> None:
+        with pytest.raises(UsageError, match=why):
+            built(*arguments)
+
+    def test_a_secret_must_be_readable_and_long(self, tmp_path: Path) -> None:
+        (tmp_path / "short").write_text("short")
+        for name, why in [("short", "less than 16 bytes"), ("none", "No such file")]:
+            with pytest.raises(UsageError, match=why):
+                built("--join", "tcp:a:1", "--secret-file", str(tmp_path / name))
+
+    def test_restarts_no_node_that_it_did_not_start(self) -> None:
+        with pytest.raises(UnknownNode, match="did not start its nodes"):
+            _Operations(None, None).restart(0).send(None)  # type: ignore[arg-type]
+
+
+class TestNode:
+    def test_is_one_node(self, tmp_path: Path, secret: str) -> None:
+        arguments = [
+            "node",
+            "--id",
+            "1",
+            "--listen",
+            "tcp:7000",
+            "--peer",
+            "0=tcp:a:1",
+            "--peer",
+            "2=tcp:c:3",
+            "--secret-file",
+        ]
+        service, _ = built(*arguments, secret, "--data-dir", str(tmp_path / "data"))
+        node = only(service, Node)
+        assert node.node == 1
+        assert list(node._identity.members) == [0, 1, 2]  # noqa: SLF001
+        assert node._identity.secret == b"a secret that is long enough"  # noqa: SLF001
+        assert isinstance(node._journal, FileJournal)  # noqa: SLF001
+
+    def test_who_shares_the_secret_shares_the_cluster(self, secret: str) -> None:
+        one, _ = built(*f"node --id 0 --peer 1=tcp:b:2 --in-memory --secret-file {secret}".split())
+        other, _ = built(*f"node --id 1 --peer 0=tcp:a:1 --in-memory --secret-file {secret}".split())
+        assert only(one, Node)._identity == only(other, Node)._identity  # noqa: SLF001
+        assert isinstance(only(one, Node)._journal, MemoryJournal)  # noqa: SLF001
+
+    def test_a_child_has_its_secret_from_its_parent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DCOUNTER_SECRET", b"from the parent".hex())
+        service, _ = built("node", "--cluster", "cd" * 16, "--in-memory")
+        assert only(service, Node)._identity.secret == b"from the parent"  # noqa: SLF001
+        assert only(service, Node)._identity.cluster == "cd" * 16  # noqa: SLF001
+        assert "DCOUNTER_SECRET" not in os.environ
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            ("--peer 1", "is not like 1=tcp:host:port"),
+            ("--peer 2=tcp:a:1", "the nodes must be 0, 1, 2"),
+            ("--peer 0=tcp:a:1", "the nodes must be 0, 1, 2"),
+            ("--listen 8090", "--listen: '8090' is not like tcp:8090"),
+            ("--listen tcp:0", "--listen"),
+            ("", "--secret-file is needed"),
+        ],
+    )
+    def test_what_cannot_work_is_refused(self, arguments: str, why: str) -> None:
+        with pytest.raises(UsageError, match=why):
+            built("node", "--in-memory", *arguments.split())
+
+    def test_without_its_parent_it_does_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[tuple[int, ...]] = []
+
+        class Library:
+            def prctl(self, *arguments: int) -> int:
+                asked.append(arguments)
+                return 0
+
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
+        monkeypatch.setattr(os, "setsid", lambda: None)
+        _die_with(os.getppid())
+        assert asked == [(1, signal.SIGKILL)]
+        with pytest.raises(ConfigurationError, match="has ended"):
+            _die_with(1 if os.getppid() != 1 else 2)
+
+
+class TestStopping:
+    def test_one_after_the_other_the_last_one_first(self) -> None:
+        happened: list[str] = []
+        first_ends: Deferred[None] = Deferred()
+
+        class Part(MultiService):
+            def stopService(self) -> Any:
+                happened.append(str(self.name))
+                return first_ends if self.name == "last" else None
+
+        async def between() -> None:
+            happened.append("between")
+
+        daemon = _Daemon()
+        parts: list[IService] = []
+        for name in ("first", "last"):
+            part = Part()
+            part.setName(name)
+            part.setServiceParent(daemon)
+            parts.append(part)
+        daemon.after(parts[1], between)
+        stopped: list[None] = []
+        daemon.stopService().addCallback(stopped.append)
+        assert happened == ["last"]
+        first_ends.callback(None)
+        assert happened == ["last", "between", "first"]
+        assert stopped == [None]
+
+    def test_a_signal_is_an_order(self) -> None:
+        before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        reactor = Reactor()
+        _Signals(reactor).startService()
+        try:
+            for hook in reactor.whenRunningHooks:
+                hook[0](*hook[1], **hook[2]) if isinstance(hook, tuple) else hook()
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert reactor.stops == 1
+        finally:
+            for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+                signal.signal(number, handler)
+
+    def test_a_taken_http_port_is_said_in_one_line(self) -> None:
+        class Taken:
+            def listen(self, protocolFactory: object) -> Deferred[Any]:
+                return fail(CannotListenError("127.0.0.1", 8085, OSError("taken")))
+
+        ended: list[Any] = []
+        _Announced(Taken()).listen(Factory()).addErrback(ended.append)  # type: ignore[arg-type]
+        assert ended[0].check(SystemExit)
+        assert "HTTP cannot listen" in str(ended[0].value)
