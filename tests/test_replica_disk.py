@@ -14,7 +14,7 @@ from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.position import Position
 from dcounter.records import Entry
-from dcounter.replica import Append, Effect, Replica, Snapshot
+from dcounter.replica import Abandon, Append, Effect, Replica, Snapshot
 from dcounter.wire import Record, Report, Stored
 from tests.replicas import End, World, limits
 
@@ -41,7 +41,7 @@ class DiskWorld(World):
         self.settle()
 
     def perform(self, node: int, effects: Collection[Effect]) -> None:
-        super().perform(node, effects)
+        super().perform(node, [effect for effect in effects if not isinstance(effect, Snapshot | Abandon)])
         self.wanted += [node for effect in effects if isinstance(effect, Snapshot)]
         assert node not in self.told or not any(isinstance(effect, Append) for effect in effects)
         promised = self.promised.setdefault(node, {})
