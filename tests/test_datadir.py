@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import subprocess
@@ -134,6 +135,24 @@ print(open_data_directory(sys.argv[1], 4, token_bytes).cluster)
         assert daemon.returncode == 0
     assert len(set(said)) == 1
     assert said[0] == _open(path).cluster + "\n"
+
+
+def test_nobody_else_looks_into_a_directory_that_is_being_made(path: Path) -> None:
+    looked = []
+
+    def randbytes(size: int) -> bytes:
+        other = os.open(path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)
+        looked.append(size)
+        return bytes(size)
+
+    open_data_directory(str(path), 4, randbytes)
+    assert looked
+    other = os.open(path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 def test_every_node_has_a_directory_of_its_own(path: Path) -> None:

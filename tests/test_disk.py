@@ -187,6 +187,24 @@ sys.stdin.read()
     disk.close()
 
 
+def test_a_write_that_is_taken_only_in_part_is_an_error(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from dcounter.disk import RealDisk
+disk = RealDisk(sys.argv[1])
+disk.open()
+file = disk.create("a")
+resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+try:
+    file.write(bytes(100))
+except OSError as error:
+    print(error.strerror, len(disk.read("a")))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large 60\n"
+
+
 def test_a_disk_is_closed_for_good_and_can_be_opened_again(tmp_path: Path) -> None:
     disk = RealDisk(str(tmp_path))
     disk.close()

@@ -14,7 +14,7 @@ from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.position import Position
 from dcounter.records import Entry
-from dcounter.replica import Append, Effect, Replica, Snapshot
+from dcounter.replica import Abandon, Append, Effect, Replica, Snapshot
 from dcounter.wire import Record, Report, Stored
 from tests.replicas import End, World, limits
 
@@ -41,7 +41,7 @@ class DiskWorld(World):
         self.settle()
 
     def perform(self, node: int, effects: Collection[Effect]) -> None:
-        super().perform(node, effects)
+        super().perform(node, [effect for effect in effects if not isinstance(effect, Snapshot | Abandon)])
         self.wanted += [node for effect in effects if isinstance(effect, Snapshot)]
         assert node not in self.told or not any(isinstance(effect, Append) for effect in effects)
         promised = self.promised.setdefault(node, {})
@@ -58,10 +58,12 @@ class DiskWorld(World):
             self.perform(node, effects)
 
     def turn(self, *, but: Collection[int] = ()) -> bool:
-        for node in self.broken & self.replicas.keys():
+        busy = super().turn(but={*but, *self.broken})
+        for node in sorted(self.broken & self.replicas.keys()):
             if self.unsynced[node]:
                 self.fail(node)
-        return super().turn(but=but)
+                busy = True
+        return busy
 
     def mend(self, node: int) -> None:
         self.broken.discard(node)
@@ -283,8 +285,10 @@ def test_our_own_batches_that_failed_are_refused_and_gone(world: DiskWorld) -> N
 def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: DiskWorld) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
+    assert _openings(world.replicas[0], 0) == []
     world.fail(0)
     world.mend(0)
+    assert _openings(world.replicas[0], 0) == []
     world.store(caller, 2)
     world.settle()
     replica = world.replicas[0]
@@ -404,6 +408,52 @@ def test_lines_that_come_while_that_snapshot_is_taken_are_durable_with_it() -> N
     world.perform(0, replica.snapshot_kept())
     assert replica.durable == replica.applied
     assert _restored(world, 0).applied == replica.applied
+
+
+def test_what_comes_while_that_snapshot_is_taken_is_not_durable_with_it() -> None:
+    world = _flooded()
+    world.mend(0)
+    replica = world.replicas[0]
+    world.settle()
+    lines = replica.snapshot()
+    covered = len(world.journals[0])
+    taken = [next(lines)]
+    begin = replica.applied
+    world.store(world.coordinator(1), 3_000)
+    world.settle(but=[0])
+    taken += lines
+    assert replica.snapshot_ready()
+    world.journals[0] = taken + world.journals[0][covered:]
+    world.perform(0, replica.snapshot_kept())
+    assert replica.applied != begin
+    assert replica.durable == begin == _restored(world, 0).applied
+    world.settle()
+    assert replica.durable == replica.applied
+
+
+def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> None:
+    world = DiskWorld(limits=limits(log=600))
+    caller = world.coordinator(1)
+    world.store(caller, 0)
+    world.settle()
+    replica = world.replicas[0]
+    lines = list(replica.snapshot())
+    begin = replica.applied
+    world.broken.add(0)
+    for item in range(1, 10):
+        world.store(caller, item)
+        world.settle(rounds=1)
+    world.mend(0)
+    world.journals[0] = lines
+    world.perform(0, replica.snapshot_kept())
+    assert replica.durable == begin
+    world.settle()
+    assert replica.durable == begin
+    world.wanted.clear()
+    world.tick(2)
+    assert world.wanted == [0]
+    assert world.snapshot(0)
+    assert replica.durable == replica.applied
 
 
 def test_what_was_given_up_is_fetched_again_after_a_crash() -> None:
@@ -539,13 +589,12 @@ def _copying() -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | w
 
 
 @pytest.mark.parametrize("place", range(5))
-@pytest.mark.parametrize("synced", [True, False])
-def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, synced: bool) -> None:
+@pytest.mark.parametrize("waiting", range(5))
+def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int) -> None:
     world, link, copy = _copying()
     for message in copy[:place]:
         world.hear(link, message)
-    if synced:
-        world.sync(0)
+    world.sync(0, max(0, place - waiting))
     replica = world.replicas[0]
     covered = len(world.journals[0])
     lines = list(replica.snapshot())
@@ -588,6 +637,27 @@ def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> N
     assert world.snapshot(0)
     assert world.replicas[0].durable.covers(begin.position)
     assert _restored(world, 0).applied == world.replicas[0].applied
+
+
+def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
+    world, link, copy = _copying()
+    begin = copy[0]
+    assert isinstance(begin, wire.CopyBegin)
+    replica = world.replicas[0]
+    for message in copy:
+        world.hear(link, message)
+    # Its beginning is durable; then the disk fails, and there is no room for the pieces.
+    world.sync(0, 1)
+    replica._limits = limits(log=200)  # noqa: SLF001
+    world.fail(0)
+    world.mend(0)
+    world.sync(0)
+    assert replica.applied.covers(begin.position)
+    assert not replica.durable.covers(begin.position)
+    assert not _restored(world, 0).applied.covers(begin.position)
+    assert world.snapshot(0)
+    assert replica.durable.covers(begin.position)
+    assert _restored(world, 0).applied == replica.applied
 
 
 # All of it, at random

@@ -67,9 +67,13 @@ def failing(pid: int, *what: str) -> Iterator[None]:
         wait_until(lambda: traced(pid), "strace at work")
         yield
     finally:
-        # It lets go of the process.
+        # It lets go of the process, but may wait for a thread that ends, for ever; then the kernel lets go.
         tracer.terminate()
-        tracer.wait(10)
+        try:
+            tracer.wait(2)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            tracer.wait(10)
 
 
 def traced(pid: int) -> bool:
