@@ -221,6 +221,10 @@ class Node(Service):
             )
             await self._journal.close()
             return
+        except (ConfigurationError, OSError) as error:
+            _log.error("node {node} does not start: {error}", node=self.node, error=error)
+            await self._journal.close()
+            return
         self._journal.open(self)
         self._begin_to_listen(self._address.port)
         for link in self._links:

@@ -441,6 +441,7 @@ class _Wiring:
             RealDisk(path),
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
+            owner=f"node {node} of cluster {self.identity.cluster}",
             segment=self.limits.segment,
             most=self.limits.snapshot,
         )
