@@ -193,7 +193,7 @@ class Cluster:
         """
         place = self.coordinators.index(coordinator)
         self._dead.add(place)
-        self._die(self._name(place))
+        self._die(self.name(place))
 
     def freeze(self, process: str) -> None:
         """
@@ -245,7 +245,7 @@ class Cluster:
         """
         Start one more coordinator.
         """
-        process = self._name(len(self.coordinators))
+        process = self.name(len(self.coordinators))
         clock = self._clocks[process] = ProcessClock(self.clock)
         coordinator = Coordinator(
             cluster=self.identity.cluster,
@@ -274,7 +274,10 @@ class Cluster:
         self.wait_for(lambda: not self.clock.getDelayedCalls())
 
     @staticmethod
-    def _name(place: int) -> str:
+    def name(place: int) -> str:
+        """
+        The process of a coordinator, by its place among all that were started.
+        """
         return f"coordinator {place}" if place else "coordinator"
 
     def directory(self, role: Role, process: str, clock: IReactorTime, node: int | None = None) -> Directory:

@@ -1,0 +1,469 @@
+"""
+What the callers of a cluster asked and were told, and whether it can all be true.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from dcounter.coordinator import Coordinator
+from dcounter.dispatch import Columns
+from dcounter.errors import (
+    Incomplete,
+    InvalidPosition,
+    NotApplied,
+    NotReplicated,
+    OutcomeUnknown,
+    PositionLost,
+    Refusal,
+)
+from dcounter.ledger import Ledger
+from dcounter.store import Ack, Consistency, Count, Items, Receipt
+from dcounter.testing.cluster import Cluster
+
+GROWING = "growing"
+"""
+A tenant whose items are never moved: its exact counts never go back.
+"""
+
+_SLACK = 1.0
+"""
+Time (s) beyond its deadline within which a request is answered all the same.
+"""
+
+Row = tuple[int, str]
+"""
+A stamp and a tenant: the larger one wins.
+"""
+
+_NO_ROW: Row = (0, "")
+
+
+@dataclass(eq=False)
+class Write:
+    """
+    One request to store, and what became of it.
+
+    :ivar rows: ID -> the row that this request gives it; `None` until it got its stamps.
+    :ivar all_rows: also those that others of the same request beat; a count may see them meanwhile.
+    :ivar acked: when (s) it was answered as stored.
+    :ivar void: it was answered that nothing of it is stored.
+    :ivar at_risk: IDs whose row may have been only at nodes that died and forgot everything.
+    :ivar later_than: stamps that it must be beyond if it gets its own.
+    """
+
+    place: int
+    coordinator: Coordinator
+    items: Items
+    ack: Ack
+    asked: float
+    later_than: int = 0
+    rows: dict[int, Row] | None = None
+    all_rows: list[tuple[int, Row]] = field(default_factory=list)
+    acked: float | None = None
+    void: bool = False
+    at_risk: set[int] = field(default_factory=set)
+
+    def kept(self, *, all_of_it: bool) -> dict[int, Row]:
+        """
+        The rows that must be there, with or without those at risk.
+        """
+        rows = self.rows or {}
+        return rows if all_of_it else {item: row for item, row in rows.items() if item not in self.at_risk}
+
+    def latest(self) -> int:
+        """
+        The largest stamp it has.
+        """
+        return max((stamp for _, (stamp, _) in self.all_rows), default=0)
+
+
+@dataclass(eq=False)
+class Known:
+    """
+    What an exact count has to include.
+
+    :ivar writes: requests that were acknowledged.
+    :ivar floor: how many items the growing tenant was known to have.
+    """
+
+    writes: list[Write] = field(default_factory=list)
+    floor: int = 0
+
+    def join(self, other: "Known") -> "Known":
+        """
+        Both.
+        """
+        return Known(list(dict.fromkeys([*self.writes, *other.writes])), max(self.floor, other.floor))
+
+    def latest(self) -> int:
+        """
+        The largest stamp among the writes.
+        """
+        return max((write.latest() for write in self.writes), default=0)
+
+
+@dataclass(eq=False)
+class Asked:
+    """
+    One count under way.
+    """
+
+    coordinator: Coordinator
+    tenant: str
+    consistency: Consistency
+    must: Known
+
+
+class History:
+    """
+    All that the callers of one cluster asked and were told.
+
+    :param lossy: nodes forget what they have when they die, and some do.
+    :ivar known: coordinator -> what its exact counts have to include.
+    :ivar tokens: positions that were given out, and what a count after each has to include.
+    :ivar under_way: requests that are not answered yet, and when (s) they have to be.
+    :ivar problems: what cannot be true.
+    :ivar log: the story.
+    :ivar exact: exact counts that were answered.
+    :ivar last_stop: when (s) a node was gone last.
+    """
+
+    def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
+        self.cluster = cluster
+        self.lossy = lossy
+        self.writes: list[Write] = []
+        self.known: dict[Coordinator, Known] = {}
+        self.tokens: list[tuple[str, Known]] = []
+        self.under_way: dict[Deferred[Any], tuple[Coordinator, float]] = {}
+        self.problems: list[str] = []
+        self.log: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self.exact = 0
+        self.last_stop = -1.0
+        self._inherited: dict[Coordinator, Known] = {}
+        self._sleeps: dict[Coordinator, float] = {}
+        self._unstamped: dict[int, Write] = {}
+
+    @property
+    def now(self) -> float:
+        return self.cluster.clock.seconds()
+
+    def note(self, text: str) -> None:
+        """
+        Add to the story.
+        """
+        self.log.append(f"{self.now:8.3f} {text}")
+
+    def problem(self, text: str) -> None:
+        """
+        Something cannot be true.
+        """
+        self.note(f"PROBLEM {text}")
+        self.problems.append(f"at {self.now:.3f} s: {text}")
+
+    # Coordinators
+
+    def watch(self, coordinator: Coordinator) -> Coordinator:
+        """
+        Record what a coordinator that starts now does; above all, which stamps it gives.
+        """
+        stamped = coordinator._stamped  # noqa: SLF001 - no caller is told them
+
+        def spy(items: Items) -> Columns:
+            columns = stamped(items)
+            write = self._unstamped.pop(id(items))
+            rows: dict[int, Row] = {}
+            for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
+                assert tenant is not None
+                write.all_rows.append((item, (stamp, tenant)))
+                rows[item] = max(rows.get(item, _NO_ROW), (stamp, tenant))
+            write.rows = rows
+            self._check_stamps(write, columns)
+            return columns
+
+        vars(coordinator)["_stamped"] = spy
+        acked = [] if self.lossy else [each for each in self.writes if each.acked is not None]
+        floor = 0 if self.lossy else max((each.floor for each in self.known.values()), default=0)
+        self._inherited[coordinator] = self.known[coordinator] = Known(acked, floor)
+        return coordinator
+
+    def _check_stamps(self, write: Write, columns: Columns) -> None:
+        after = write.later_than
+        if not write.coordinator._membership.unreported():  # noqa: SLF001 - decides what is promised
+            after = max(after, self._inherited[write.coordinator].latest())
+        if columns.stamps is None and columns.base <= after:
+            self.problem(f"write {write.place} has the stamp {columns.base}, which is not after {after}")
+
+    def gone(self, coordinator: Coordinator) -> None:
+        """
+        A coordinator died: nobody who waits for it is answered.
+        """
+        del self.known[coordinator]
+        self.under_way = {
+            answer: (whose, until)
+            for answer, (whose, until) in self.under_way.items()
+            if whose != coordinator
+        }
+
+    def frozen(self, coordinator: Coordinator, seconds: float) -> None:
+        """
+        A coordinator does nothing for a while: whoever waits for it, or asks it meanwhile, waits longer.
+        """
+        self._sleeps[coordinator] = self.now + seconds
+        for answer, (whose, until) in self.under_way.items():
+            if whose is coordinator:
+                self.under_way[answer] = whose, until + seconds
+
+    def running(self) -> list[Coordinator]:
+        """
+        Coordinators that take requests.
+        """
+        return [each for each in self.known if each.running]
+
+    # Requests
+
+    def _start(self, answer: Deferred[Any], coordinator: Coordinator, limit: float, what: str) -> None:
+        asleep = max(0.0, self._sleeps.get(coordinator, 0.0) - self.now)
+        self.under_way[answer] = coordinator, self.now + asleep + limit + _SLACK
+
+        def ended(result: object) -> object:
+            if self.now > self.under_way.pop(answer)[1]:
+                self.problem(f"a request was answered later than it may: {what}")
+            return result
+
+        answer.addBoth(ended)
+
+    def overdue(self) -> None:
+        """
+        Look for requests that should have been answered.
+        """
+        late = [answer for answer, (_, until) in self.under_way.items() if self.now > until]
+        for answer in late:
+            self.problem("a request is not answered")
+            self.under_way[answer] = self.under_way[answer][0], float("inf")
+
+    def store(
+        self, coordinator: Coordinator, items: Items, ack: Ack, after: tuple[str, Known] | None
+    ) -> Deferred[Any]:
+        """
+        Ask to store.
+        """
+        write = Write(len(self.writes) + 1, coordinator, items, ack, self.now)
+        write.later_than = max(
+            (each.latest() for each in self.known[coordinator].writes if each.coordinator is coordinator),
+            default=0,
+        )
+        if after is not None:
+            write.later_than = max(write.later_than, after[1].latest())
+        self.writes.append(write)
+        self._unstamped[id(items)] = write
+        self.note(f"store {write.place}: {len(items)} items, ack={ack}")
+        answer = Deferred.fromCoroutine(coordinator.store(items, ack=ack, after=after and after[0]))
+        self._start(answer, coordinator, self.cluster.limits.request, f"store {write.place}")
+        answer.addCallbacks(self._stored, self._not_stored, (write,), {}, (write,), {})
+        answer.addErrback(self.failed)
+        return answer
+
+    def _stored(self, receipt: Receipt, write: Write) -> None:
+        self.note(f"stored {write.place}")
+        self.answers["stored"] += 1
+        self._acknowledged(write)
+        if receipt.items != len(write.items) or receipt.ack != write.ack:
+            self.problem(f"asked {write.ack} for {len(write.items)} items and got {receipt}")
+        holders = len(self.holders(write))
+        nodes = len(self.cluster.identity.members)
+        if holders < {"node": 0, "primary": 0, "majority": nodes // 2 + 1, "all": nodes}[write.ack]:
+            # A node that stopped meanwhile had it.
+            (self.note if self.last_stop >= write.asked else self.problem)(
+                f"ack={write.ack}, but {holders} nodes have it"
+            )
+        self.tokens.append((receipt.position, Known([write])))
+
+    def _acknowledged(self, write: Write) -> None:
+        write.acked = self.now
+        known = self.known[write.coordinator]
+        self.known[write.coordinator] = known.join(Known([write]))
+
+    def _not_stored(self, why: Failure, write: Write) -> None:
+        self.note(f"not stored {write.place}: {why.value!r}")
+        why.trap(Refusal, CancelledError)
+        error = why.value
+        self.answers[type(error).__name__] += 1
+        if isinstance(error, NotReplicated):
+            self._acknowledged(write)
+        elif isinstance(error, NotApplied | InvalidPosition | PositionLost):
+            write.void = True
+            self._lost_position(why)
+        elif not isinstance(error, OutcomeUnknown | CancelledError):
+            self.problem(f"a store was refused with {error!r}")
+
+    def count(
+        self,
+        coordinator: Coordinator,
+        tenant: str,
+        consistency: Consistency,
+        after: tuple[str, Known] | None,
+    ) -> Deferred[Any]:
+        """
+        Ask for a count.
+        """
+        must = self.known[coordinator]
+        token = None
+        if after is not None:
+            token, more = after
+            must = must.join(more)
+        asked = Asked(coordinator, tenant, consistency, must)
+        what = f"{consistency} count asked at {self.now:.3f}"
+        answer = Deferred.fromCoroutine(coordinator.count(tenant, consistency=consistency, after=token))
+        self._start(answer, coordinator, self.cluster.limits.count_wait, what)
+        answer.addCallbacks(self._counted, self._not_counted, (asked,), {}, (), {})
+        answer.addErrback(self.failed)
+        return answer
+
+    def _counted(self, count: Count, asked: Asked) -> None:
+        if asked.consistency == "eventual" or not count.complete:
+            return
+        self.note(f"counted {asked.tenant!r}: {count.counter}")
+        self.exact += 1
+        told_lost = bool(asked.coordinator.status().lost)
+        if told_lost and not self.lossy:
+            self.problem("a coordinator takes a run for lost")
+        least, most = self.bounds(asked.tenant, asked.must.writes, told_lost=told_lost)
+        if not least <= count.counter <= most:
+            self.problem(f"{asked.tenant!r} counts {count.counter}, not between {least} and {most}")
+        floor = 0
+        if asked.tenant == GROWING:
+            if count.counter < asked.must.floor and not told_lost:
+                self.problem(f"{count.counter} items of {GROWING!r} after {asked.must.floor} were counted")
+            known = self.known[asked.coordinator]
+            if told_lost:
+                self.known[asked.coordinator] = Known(known.writes, count.counter)
+            else:
+                self.known[asked.coordinator] = known.join(Known([], count.counter))
+            floor = 0 if self.lossy else count.counter
+        self.tokens.append((count.position, Known(asked.must.writes, floor)))
+
+    def _not_counted(self, why: Failure) -> None:
+        why.trap(Incomplete, PositionLost, CancelledError)
+        self.note(f"not counted: {why.value!r}")
+        self._lost_position(why)
+
+    def _lost_position(self, why: Failure) -> None:
+        if why.check(PositionLost) and not self.lossy:
+            self.problem(f"a position was lost although nothing was: {why.getErrorMessage()}")
+
+    def failed(self, why: Failure) -> None:
+        """
+        An answer that nobody may get.
+        """
+        self.problem(f"an answer that is no refusal: {why.getTraceback()}")
+
+    # What must hold
+
+    def bounds(self, tenant: str, must: list[Write], *, told_lost: bool) -> tuple[int, int]:
+        """
+        The least and the most items a tenant may own, given what has to be included.
+        """
+        floor: dict[int, Row] = {}
+        for write in must:
+            for item, row in write.kept(all_of_it=not told_lost).items():
+                floor[item] = max(floor.get(item, _NO_ROW), row)
+        owners: dict[int, set[str]] = {item: {row[1]} for item, row in floor.items()}
+        for write in self.writes:
+            if not write.void:
+                for item, row in write.all_rows:
+                    if row >= floor.get(item, _NO_ROW):
+                        owners.setdefault(item, {""}).add(row[1])
+        least = sum(each == {tenant} for each in owners.values())
+        return least, sum(tenant in each for each in owners.values())
+
+    def holders(self, write: Write) -> list[int]:
+        """
+        Live nodes that have all of a write, or something newer.
+        """
+        rows = (write.rows or {}).items()
+        nodes = self.cluster.nodes
+        return [node for node in nodes if all(self.has(node, item, row) for item, row in rows)]
+
+    def has(self, node: int, item: int, row: Row) -> bool:
+        """
+        Whether a live node has a row, or a newer one.
+        """
+        return _row(self.cluster.nodes[node].replica.ledger, item) >= row
+
+    def risk(self, *, allowed: bool) -> None:
+        """
+        A node that forgets is gone: mark what nobody else has.
+        """
+        for write in self.writes:
+            for item, row in (write.rows or {}).items():
+                if item not in write.at_risk and not any(self.has(n, item, row) for n in self.cluster.nodes):
+                    write.at_risk.add(item)
+                    self.note(f"at risk: ID {item} of write {write.place}")
+                    if write.acked is not None and not allowed:
+                        self.problem(f"a node took ID {item} of write {write.place} along")
+
+    def equal(self) -> bool:
+        """
+        Whether all nodes have the same, durably.
+        """
+        nodes = self.cluster.nodes
+        if nodes.keys() != set(self.cluster.identity.members):
+            return False
+        replicas = [each.replica for each in nodes.values()]
+        first = replicas[0]
+        return all(
+            each.applied.covers(first.applied)
+            and first.applied.covers(each.applied)
+            and each.durable.covers(each.applied)
+            and each.ledger.digest() == first.ledger.digest()
+            for each in replicas
+        )
+
+    def check_ledger(self) -> None:
+        """
+        Whether what nodes hold at rest is what was stored.
+        """
+        ledger = next(iter(self.cluster.nodes.values())).replica.ledger
+        tried: dict[int, set[Row]] = {}
+        for write in self.writes:
+            for item, row in (write.rows or {}).items():
+                have = _row(ledger, item)
+                if write.acked is not None and item not in write.at_risk and have < row:
+                    self.problem(
+                        f"write {write.place} was acknowledged, but of ID {item} {have} is there, not {row}"
+                    )
+            for item, row in write.all_rows:
+                if not write.void:
+                    tried.setdefault(item, set()).add(row)
+        owned: Counter[str | None] = Counter()
+        for ids, stamps, tenants in ledger.pieces(1_000):
+            owned.update(tenants)
+            for item, stamp, tenant in zip(ids, stamps, tenants, strict=True):
+                if (stamp, tenant or "") not in tried.get(item, set()):
+                    self.problem(f"nobody stored ID {item} for {tenant!r} at {stamp}")
+        if dict(ledger.tenants()) != {tenant: number for tenant, number in owned.items() if tenant}:
+            self.problem(f"a recount gives {owned}")
+
+    def check_counts(self, coordinator: Coordinator) -> None:
+        """
+        Whether a coordinator counts what nodes hold at rest.
+        """
+        ledger = next(iter(self.cluster.nodes.values())).replica.ledger
+        for tenant in sorted({tenant for write in self.writes for tenant in write.items.tenants} | {GROWING}):
+            try:
+                count = self.cluster.result(coordinator.count(tenant, consistency="exact"))
+            except Refusal as error:
+                self.problem(f"at rest a count is refused: {error!r}")
+            else:
+                if count.counter != ledger.count(tenant):
+                    self.problem(f"{tenant!r} counts {count.counter} instead of {ledger.count(tenant)}")
+
+
+def _row(ledger: Ledger, item: int) -> Row:
+    entry = ledger.get(item)
+    return _NO_ROW if entry is None else (entry.stamp, entry.tenant or "")
