@@ -197,7 +197,7 @@ class Replica:
         self._last_beat = float("-inf")
         self._last_tick = float("inf")
         self._last_number = 0
-        self._wiped = False
+        self._wiped = self._standing_kept = False
         self._told_own: set[int] = set()
         # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
         self._awaits_members = bool(self._peers)
@@ -296,6 +296,7 @@ class Replica:
                 | wire.Stored()
                 | wire.Counted()
                 | wire.Awaited()
+                | wire.Standing()
             ):
                 raise MalformedMessage(f"{type(message).__name__} does not belong here")
             case _:
@@ -311,6 +312,10 @@ class Replica:
             if done.record is not None:
                 if done.batch is not None:
                     self._apply_own(done, done.record, done.batch)
+                    if self._wiped:
+                        # The run that says so is durable.
+                        self._wiped = False
+                        self._keep_standing()
                 self._journalled(done.record)
             elif done.request:
                 self._send(done.channel, wire.Awaited(done.request, True, self.durable, self.stamp))
@@ -385,6 +390,8 @@ class Replica:
         self._snapshot_end = None
         loading = self._copy_begin
         forgotten = sorted(self.forgotten)
+        if self._standing_kept:
+            yield wire.encode(self._standing())
         for message in self._copy_out():
             if isinstance(message, wire.CopyBegin):
                 self._snapshot_begin = message.position
@@ -429,8 +436,13 @@ class Replica:
             message = wire.decode(entry.line)
         except MalformedMessage as error:
             raise CorruptJournal(f"a line that is no message: {error}") from error
-        self._awaits_members = False
+        if not self._standing_kept:
+            self._awaits_members = False
         match message:
+            case wire.Standing():
+                self._standing_kept = True
+                self._awaits_members = not message.known and bool(self._peers)
+                self._wiped = message.wiped
             case Record():
                 known = self.applied.number(message.node, message.run)
                 if message.number > known + 1 and message.node == self.node:
@@ -453,6 +465,22 @@ class Replica:
             case _:
                 raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
         self.durable = self.applied
+
+    def begin(self) -> list[Effect]:
+        """
+        All that the journal kept is restored, and it takes lines.
+        """
+        if self._awaits_members and not self._standing_kept:
+            self._standing_kept = True
+            self._keep_standing()
+        return self._take()
+
+    def _keep_standing(self) -> None:
+        if self._standing_kept:
+            self._append(_Unsynced(Entry(wire.encode(self._standing()))))
+
+    def _standing(self) -> wire.Standing:
+        return wire.Standing(not self._awaits_members, self._wiped)
 
     def stream(self, channel: int) -> list[bytes]:
         """
@@ -821,7 +849,8 @@ class Replica:
         """
         if self._awaits_members and self._reports.keys() >= self._peers:
             self._awaits_members = False
-            self._wiped = any(each.applied.nodes for each in self._reports.values())
+            self._wiped = self._wiped or any(each.applied.nodes for each in self._reports.values())
+            self._keep_standing()
             if self._wiped:
                 self._say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()

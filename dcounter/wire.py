@@ -377,6 +377,24 @@ class CopyEnd(Struct, frozen=True, tag="copy_end"):
     stamp: Stamp
 
 
+# In journals only
+
+
+class Standing(Struct, frozen=True, tag="standing"):
+    """
+    What a node has found out about its own journal; never sent.
+
+    Without it, a node that lost its journal and died again while its peers refilled it would take what
+    they gave back for all it ever had.
+
+    :ivar known: every member has reported since the journal was empty.
+    :ivar wiped: the node had a journal before, and has not opened a run since.
+    """
+
+    known: bool
+    wiped: bool
+
+
 Message = (
     Hello
     | Challenge
@@ -400,6 +418,7 @@ Message = (
     | CopyBegin
     | CopyPiece
     | CopyEnd
+    | Standing
 )
 
 _encoder = msgspec.json.Encoder()

@@ -4,15 +4,18 @@ What a node does when its disk fails, and what it knows when it starts again.
 
 from collections.abc import Collection, Sequence
 from random import Random
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 
 from dcounter import wire
 from dcounter.errors import CorruptJournal
+from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.position import Position
+from dcounter.position import NodePosition, Position
 from dcounter.records import Entry
 from dcounter.replica import Abandon, Append, Effect, Replica, Snapshot
 from dcounter.wire import Record, Report, Stored
@@ -736,3 +739,82 @@ def test_a_record_is_written_as_it_came(world: DiskWorld) -> None:
     assert (entry.node, entry.run, entry.number) == (0, world.replicas[0].run, 1)
     assert isinstance(message.batch, Raw)
     assert [entry.line] == world.journals[1] == world.journals[0]
+
+
+class TestStanding:
+    """
+    A node knows that it was wiped, also when it dies again before it has opened a run.
+    """
+
+    def _report(self, **more: Any) -> wire.Report:
+        held = Position({0: NodePosition(0, {7: 3})})
+        return wire.Report(1, 8091, 0, 0, held, held, 99, 0, 0, **more)
+
+    def _node(self, lines: list[bytes]) -> tuple[Replica, list[bytes]]:
+        replica = Replica(0, [0, 1, 2], wall=lambda: 100, limits=Limits())
+        for line in lines:
+            replica.restore(Entry(line))
+        kept = [*lines, *(e.entry.line for e in replica.begin() if isinstance(e, Append))]
+        replica.synced(len(kept) - len(lines))
+        return replica, kept
+
+    def _hear(self, replica: Replica, kept: list[bytes], peer: int) -> None:
+        replica.connected(peer, Peer("node", peer), calls=True, now=0)
+        report = msgspec.structs.replace(self._report(), node=peer)
+        effects = replica.receive(peer, report, 0)
+        appended = [effect.entry.line for effect in effects if isinstance(effect, Append)]
+        replica.synced(len(appended))
+        kept.extend(appended)
+
+    def test_it_waits_for_all_members_again(self) -> None:
+        replica, kept = self._node([])
+        self._hear(replica, kept, 1)
+        record = wire.Record(0, 7, 1, 5, Raw(b'{"slices":[1],"ids":[1],"tenants":["t"],"bases":[5]}'))
+        replica.receive(1, record, 0)
+        again, _ = self._node([*kept, wire.encode(record)])
+        assert again.applied.number(0, 7) == 1
+        assert again.refuses() == "the node starts empty and has not heard from nodes [1, 2]"
+
+    def test_it_says_so_when_it_opens_a_run_at_last(self) -> None:
+        replica, kept = self._node([])
+        self._hear(replica, kept, 1)
+        self._hear(replica, kept, 2)
+        again, kept = self._node(kept)
+        assert again.refuses() is None
+        self._hear(again, kept, 1)
+        batch = Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}')
+        [append] = [e for e in again.receive(1, wire.Store(1, batch), 0) if isinstance(e, Append)]
+        opened = wire.decode(append.entry.line)
+        assert isinstance(opened, wire.Record)
+        assert opened.opening == wire.Opening(opened.run, 7, 3, wiped=True)
+        # And only once: what it takes from now on is its own.
+        kept += [append.entry.line]
+        kept += [e.entry.line for e in again.synced(1) if isinstance(e, Append)]
+        third, _ = self._node(kept)
+        [append] = [e for e in self._stored(third, batch) if isinstance(e, Append)]
+        reopened = wire.decode(append.entry.line)
+        assert isinstance(reopened, wire.Record)
+        assert reopened.opening is not None
+        assert (reopened.opening.previous, reopened.opening.wiped) == (opened.run, False)
+
+    def _stored(self, replica: Replica, batch: Raw) -> list[Any]:
+        replica.connected(9, Peer("coordinator", None), calls=False, now=0)
+        return list(replica.receive(9, wire.Store(1, batch), 0))
+
+    def test_a_new_cluster_is_not_wiped(self) -> None:
+        replica, kept = self._node([])
+        for peer in (1, 2):
+            replica.connected(peer, Peer("node", peer), calls=True, now=0)
+            empty = wire.Report(peer, 8090, 0, 0, Position(), Position(), 0, 0, 0)
+            kept += [e.entry.line for e in replica.receive(peer, empty, 0) if isinstance(e, Append)]
+        again, _ = self._node(kept)
+        assert again.refuses() is None
+        [append] = [
+            e
+            for e in self._stored(again, Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}'))
+            if isinstance(e, Append)
+        ]
+        opened = wire.decode(append.entry.line)
+        assert isinstance(opened, wire.Record)
+        assert opened.opening is not None
+        assert not opened.opening.wiped

@@ -89,6 +89,7 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     wire.Await: st.builds(wire.Await, requests, positions, milliseconds),
     wire.Awaited: st.builds(wire.Awaited, requests, st.booleans(), positions, stamps),
     wire.Forget: st.builds(wire.Forget, requests, node_ids),
+    wire.Standing: st.builds(wire.Standing, st.booleans(), st.booleans()),
     wire.Beat: st.builds(wire.Beat, stamps),
     wire.Report: st.builds(
         wire.Report,
