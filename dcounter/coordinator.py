@@ -497,9 +497,6 @@ class Coordinator(Service):
         pass
 
     def linkReceived(self, link: Link, message: wire.Message) -> None:
-        if isinstance(message, wire.Farewell):
-            link.cut(f"it left: {message.reason}")
-            return
         if not isinstance(message, wire.Report) or message.node != link.node:
             raise MalformedMessage(f"{type(message).__name__} was not expected")
         if message.port:
