@@ -74,6 +74,13 @@ class _Question:
     outstanding: int = 0
     best: wire.Counted | None = None
 
+    @property
+    def waits(self) -> bool:
+        """
+        Whether an answer must include something that the node may not have yet.
+        """
+        return self.consistency != "eventual" or bool(self.extra.nodes)
+
 
 class Coordinator(Service):
     """
@@ -380,6 +387,8 @@ class Coordinator(Service):
             else:
                 if answer.reached:
                     return True
+                # It had no room for us to wait there, or our time is over.
+                await deferLater(self._time, min(max(0.0, left), self._limits.heartbeat))
         return False
 
     # Counting
@@ -403,11 +412,15 @@ class Coordinator(Service):
         """
         Ask the best node that was not asked yet, if there is one.
         """
-        exact = question.consistency != "eventual"
-        required = self._membership.required.join(question.extra) if exact else Position()
+        required = question.extra
+        if question.consistency != "eventual":
+            required = self._membership.required.join(required)
+        # What holds when the answer comes says nothing about what was required of it.
+        unknown = bool(self._membership.unreported())
         now = self._time.seconds()
         # The node's own answer, however little it has, is to be here before the time is over.
-        wait = max(0, int((question.until - now - self._limits.heartbeat) * 1000)) if exact else 0
+        left = max(0, int((question.until - now - self._limits.heartbeat) * 1000))
+        wait = left if question.waits else 0
         for node in self._membership.candidates(required):
             if node in question.tried:
                 continue
@@ -420,18 +433,19 @@ class Coordinator(Service):
                 continue
             question.asked = now
             question.outstanding += 1
-            answer.addCallback(self._counted, question, node).addErrback(self._count_lost, question)
+            answer.addCallback(self._counted, question, node, unknown=unknown)
+            answer.addErrback(self._count_lost, question)
             answer.addErrback(lambda why: _log.failure("a count was not answered", why))
             return
 
-    def _counted(self, answer: wire.Counted, question: _Question, node: int) -> None:
+    def _counted(self, answer: wire.Counted, question: _Question, node: int, *, unknown: bool) -> None:
         question.outstanding -= 1
         self._membership.told(node, answer.position)
         self._clock.observe(answer.stamp)
         if question not in self._questions:
             return
-        unknown = bool(self._membership.unreported())
-        if question.consistency == "eventual" or (answer.complete and not unknown):
+        eventual = question.consistency == "eventual"
+        if not question.waits or (answer.complete and (eventual or not unknown)):
             self._finish(question, answer, complete=True)
             return
         best = question.best

@@ -55,7 +55,7 @@ class Log:
         """
         The lines that follow `after`, up to the one that makes it `size` bytes or more.
 
-        None if the first of them is not here.
+        There are none if the first of them is not here.
         """
         kept = self._runs.get((node, run))
         if kept is None or after + 1 < kept.first:

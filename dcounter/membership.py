@@ -149,7 +149,8 @@ class Membership:
         """
         Whether stamps can be given out: the clock is known to be past all that were.
         """
-        if not self._takes_writes and now - self._started >= self._limits.suspicion:
+        patience = min(self._limits.suspicion, self._limits.startup)
+        if not self._takes_writes and now - self._started >= patience:
             # A member that has not reported may have heard of any stamp that was allowed.
             self._clock.observe(self._clock.latest_allowed())
             self._takes_writes = True

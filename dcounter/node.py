@@ -43,7 +43,7 @@ Time (s) after which a node that found no free port looks again.
 _LOCK_PATIENCE = 10.0
 _LOCK_PAUSE = 0.05
 """
-Time (s) for which a node waits until no other process uses its directory, and between two looks.
+Time (s) after which a node complains that another process uses its directory, and between two looks.
 """
 
 _RECOVERY_SLOT = 0.02
@@ -94,8 +94,6 @@ class _Accepted(Conversation):
             self.send(wire.Welcome())
             if peer.role != "probe":
                 self._channel = self._node.accepted(self, peer)
-        elif isinstance(message, wire.Farewell):
-            self.close("the other end left")
         else:
             raise HandshakeRefused(f"{type(message).__name__} before the handshake")
 
@@ -221,7 +219,7 @@ class Node(Service):
             )
             await self._journal.close()
             return
-        except (ConfigurationError, OSError) as error:
+        except OSError as error:
             _log.error("node {node} does not start: {error}", node=self.node, error=error)
             await self._journal.close()
             return
@@ -251,17 +249,17 @@ class Node(Service):
         """
         What the journal kept, and the first line of it.
 
-        :raises ConfigurationError: another process uses its directory, and does not end.
+        Another process may have the directory, and be about to end: it is waited for.
         """
-        until = self._clock.seconds() + _LOCK_PATIENCE
+        told = self._clock.seconds()
         while True:
             entries = iter(self._journal.recover())
             try:
                 return entries, next(entries, None)
-            except ConfigurationError:
-                # The process that had the directory may be about to end.
-                if self._clock.seconds() >= until:
-                    raise
+            except ConfigurationError as error:
+                if self._clock.seconds() >= told + _LOCK_PATIENCE:
+                    told = self._clock.seconds()
+                    _log.error("node {node} waits: {error}", node=self.node, error=error)
             await deferLater(self._clock, _LOCK_PAUSE)
 
     def stopService(self) -> Deferred[None]:

@@ -75,7 +75,7 @@ _PR_SET_PDEATHSIG = 1
 
 def _at_least(option: str, least: int) -> Any:
     def coerce(text: str) -> int:
-        if not (text.isdecimal() and int(text) >= least):
+        if not (text.isascii() and text.isdecimal() and int(text) >= least):
             raise ValueError(f"--{option} must be a whole number from {least} on, not {text!r}")
         return int(text)
 
@@ -138,6 +138,12 @@ def _usable_directory(path: str) -> None:
         raise UsageError(f"--data-dir: {path!r} cannot be written")
 
 
+def _show_version() -> None:
+    # Twisted's own option would show Twisted's; this is a command's output, not a log.
+    os.write(1, f"dcounter {__version__}\n".encode())
+    raise SystemExit(0)
+
+
 class NodeOptions(TwistedOptions):
     """
     What `twistd dcounter node` takes.
@@ -170,6 +176,12 @@ class NodeOptions(TwistedOptions):
     def __init__(self) -> None:
         super().__init__()
         self["peers"] = {}
+
+    def opt_version(self) -> None:
+        """
+        Show the version of dcounter and exit.
+        """
+        _show_version()
 
     def opt_peer(self, peer: str) -> None:
         """
@@ -242,9 +254,7 @@ class Options(TwistedOptions):
         """
         Show the version of dcounter and exit.
         """
-        # Twisted's own would show Twisted's; this is a command's output, not a log.
-        os.write(1, f"dcounter {__version__}\n".encode())
-        raise SystemExit(0)
+        _show_version()
 
     def opt_rebuild(self, node: str) -> None:
         """
@@ -283,6 +293,9 @@ class Options(TwistedOptions):
             serverFromString(cast(Any, None), self["http"])
         except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: {error}") from error
+        port = re.match(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)", self["http"])
+        if port is not None and int(port[1]) > 65_535:
+            raise UsageError(f"--http: {self['http']!r} is no endpoint: there is no port {port[1]}")
         if self["join"]:
             if self["secret-file"] is None:
                 raise UsageError("--join needs --secret-file")
@@ -503,13 +516,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     Build the daemon: nodes, a coordinator over them, HTTP over the coordinator; or one node.
 
     :param reactor: Twisted's own unless a test brings one.
+    :raises SystemExit: it cannot work; the message says why.
     """
     if reactor is None:
         from twisted.internet import reactor
 
         _keep_steady_time(reactor)
-    if options.subCommand == "node":
-        return _node_service(cast(NodeOptions, options.subOptions), reactor)
+    try:
+        if options.subCommand == "node":
+            return _node_service(cast(NodeOptions, options.subOptions), reactor)
+        return _daemon(options, reactor)
+    except ConfigurationError as error:
+        raise SystemExit(f"dcounter does not start: {error}") from error
+
+
+def _daemon(options: Options, reactor: Any) -> IService:
     # Importing klein installs a reactor: not before this one was chosen.
     from dcounter.http.limits import HttpLimits
     from dcounter.http.site import make_site

@@ -693,6 +693,63 @@ class TestCancelling:
         assert world.cluster.result(second).counter == 1
 
 
+class TestStartingToCount:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_report_that_comes_after_the_question_does_not_complete_the_answer(self, seed: int) -> None:
+        """
+        What only the last member to report holds is required only of what is asked after its report.
+        """
+        cluster = Cluster(seed=seed).start()
+        cluster.run(1)
+        for node in range(3):
+            cluster.part("node 3", f"node {node}")
+        for item in range(8):
+            cluster.result(cluster.coordinator.store(Items([item], ["t"]), ack="node"))
+        cluster.kill_coordinator(cluster.coordinator)
+        cluster.part("coordinator 1", "node 3")
+        later = cluster.start_coordinator()
+        cluster.run(0.5)
+        cluster.heal("coordinator 1", "node 3")
+        asked: list[list[Any]] = []
+        while 3 in later._membership.unreported():  # noqa: SLF001 - the moment that matters
+            asked.append(outcome(Deferred.fromCoroutine(later.count("t", consistency="exact"))))
+            cluster.run(0.0002)
+        cluster.run(3)
+        assert asked
+        for [answer] in asked:
+            assert isinstance(answer, Failure) or answer.counter == 8
+        for node in range(3):
+            cluster.heal("node 3", f"node {node}")
+        cluster.stop()
+
+    def test_eventual_means_not_without_what_the_caller_knows(self) -> None:
+        cluster = Cluster(seed=2).start()
+        cluster.run(1)
+        for node in range(3):
+            cluster.part("node 3", f"node {node}")
+        receipts = [
+            cluster.result(cluster.coordinator.store(Items([item], ["t"]), ack="node")) for item in range(4)
+        ]
+        cluster.run(0.5)
+        held = [node.items_taken for node in cluster.coordinator.status().nodes]
+        plain = cluster.result(cluster.coordinator.count("t", consistency="eventual"))
+        assert plain.counter == 4 - held[3] < 4
+        last = next(
+            receipt.position for node, receipt in enumerate(receipts) if self._is_of(cluster, receipt, 3)
+        )
+        # Only node 3 itself has that, and nothing else.
+        count = cluster.result(cluster.coordinator.count("t", consistency="eventual", after=last))
+        assert count.counter == held[3] == 1
+        cluster.kill_node(3)
+        with pytest.raises(Incomplete):
+            cluster.result(cluster.coordinator.count("t", consistency="eventual", after=last))
+        cluster.stop()
+
+    def _is_of(self, cluster: Cluster, receipt: Receipt, node: int) -> bool:
+        position, _ = cluster.coordinator._seal.open(receipt.position)  # noqa: SLF001
+        return node in position.nodes
+
+
 class TestStopping:
     def test_answers_everybody(self) -> None:
         world = World()

@@ -100,6 +100,8 @@ class TestOptions:
             (["--http", "tcp:80:colour=red"], "--http: .* is no endpoint: .*colour"),
             (["--http", "ssl:443:privateKey=/nonexistent"], "--http: .* is no endpoint: .*No such file"),
             (["--http", "systemd:domain=INET:index=9"], "--http: .* is no endpoint"),
+            (["--http", "tcp:65536"], "--http: .* is no endpoint: there is no port 65536"),
+            (["--nodes", "\u0664"], "--nodes must be a whole number"),
             (["--colour", "red"], "option --colour not recognized"),
             (["more"], "Unknown command: more"),
         ],
