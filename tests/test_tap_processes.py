@@ -107,7 +107,7 @@ class TestProcesses:
 
     def test_a_directory_of_another_cluster_is_refused(self, tmp_path: Path) -> None:
         built("--nodes", "2", "--data-dir", str(tmp_path))
-        with pytest.raises(SystemExit, match="dcounter does not start: .*--nodes 2"):
+        with pytest.raises(SystemExit, match=r"dcounter does not start: .*--nodes 2"):
             built("--nodes", "1", "--data-dir", str(tmp_path))
 
 
