@@ -2,13 +2,20 @@
 Clusters with disks: what kills, losses of power and wiped disks leave.
 """
 
+import subprocess
+import sys
+from collections.abc import Callable
 from errno import EIO
 
 import pytest
+from twisted.python.failure import Failure
 
 from dcounter.errors import NotApplied, OutcomeUnknown
 from dcounter.store import Items
 from dcounter.testing import Cluster
+from dcounter.testing.__main__ import main
+from dcounter.testing.world import Setting, play, shrink
+from tests.test_simulation_faults import FAULTS
 
 ITEMS = Items([1, 2, 3, 4, 5], ["a", "b", "a", "a", "c"], None)
 
@@ -86,3 +93,49 @@ def test_every_process_has_its_own_wall_clock() -> None:
     cluster.run(2.0)
     assert cluster.wall("node 1") == cluster.wall() - 5
     assert cluster.wall("node 0") == cluster.wall() + 10**9
+
+
+def test_a_seed_is_played_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "7", "--events", "10", "--trace"]) == 0
+    told = capsys.readouterr().out
+    assert "store 1" in told
+    assert "listens on port" in told
+    assert told.endswith("seed 7: 10 events, 0 problems\n")
+
+
+def test_many_seeds_are_played(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "0:4", "--events", "10", "--jobs", "1", "--memory"]) == 0
+    assert capsys.readouterr().out.startswith("4 seeds, 0 failed []; ")
+
+
+def test_many_seeds_are_played_by_many_processes() -> None:
+    # Not from here: a fork would take this process's reactor along.
+    command = [sys.executable, "-m", "dcounter.testing", "--seeds", "0:4", "--events", "10", "--jobs", "2"]
+    played = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert played.stdout.startswith("4 seeds, 0 failed []; ")
+
+
+def test_a_failing_story_is_made_shorter(expected_failures: Callable[..., list[Failure]]) -> None:
+    setting = FAULTS["clock not advanced at the start"].setting()
+    shorter = shrink(0, setting)
+    assert play(0, shorter).problems
+    assert len(shorter.without) > setting.events // 2
+    without_fault = Setting(
+        events=shorter.events, without=shorter.without, frequencies=shorter.frequencies, nodes=shorter.nodes
+    )
+    assert not play(0, without_fault).problems
+    expected_failures()
+
+
+def test_what_fails_is_told(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    expected_failures: Callable[..., list[Failure]],
+) -> None:
+    faulty = FAULTS["clock not advanced at the start"].setting()
+    monkeypatch.setattr("dcounter.testing.__main__.Setting", lambda **_: faulty)
+    assert main(["--seeds", "0:1", "--jobs", "1"]) == 1
+    assert "1 failed [0]" in capsys.readouterr().out
+    assert main(["--seed", "0", "--shrink"]) == 1
+    assert "PROBLEM" in capsys.readouterr().out
+    expected_failures()

@@ -5,7 +5,8 @@ Plays simulated worlds from seeds: `python -m dcounter.testing --seeds 0:1000`.
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import Pool
 from os import cpu_count
@@ -36,8 +37,16 @@ def _play_many(seeds: range, setting: Setting, jobs: int) -> int:
     began = time.monotonic()
     failed = []
     counts = 0
-    with Pool(jobs, _quietly) as pool:
-        for seed, problem, exact in pool.imap_unordered(partial(_play, setting), seeds, 4):
+    with ExitStack() as stack:
+        played: Iterable[tuple[int, str | None, int]]
+        if jobs == 1:
+            # Nothing is to be shared out, and it can be debugged.
+            _quietly()
+            played = map(partial(_play, setting), seeds)
+        else:
+            pool = stack.enter_context(Pool(jobs, _quietly))
+            played = pool.imap_unordered(partial(_play, setting), seeds, 4)
+        for seed, problem, exact in played:
             counts += exact
             if problem is not None:
                 failed.append(seed)

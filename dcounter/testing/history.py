@@ -231,7 +231,8 @@ class History:
         self.under_way[answer] = coordinator, self.now + asleep + limit + _SLACK
 
         def ended(result: object) -> object:
-            if self.now > self.under_way.pop(answer)[1]:
+            # Who waited for a coordinator that died may still give up.
+            if self.now > self.under_way.pop(answer, (coordinator, self.now))[1]:
                 self.problem(f"a request was answered later than it may: {what}")
             return result
 
@@ -245,6 +246,13 @@ class History:
         for answer in late:
             self.problem("a request is not answered")
             self.under_way[answer] = self.under_way[answer][0], float("inf")
+
+    def give_up(self, answer: Deferred[Any]) -> None:
+        """
+        A caller leaves without an answer.
+        """
+        if answer in self.under_way:
+            answer.cancel()
 
     def store(
         self, coordinator: Coordinator, items: Items, ack: Ack, after: tuple[str, Known] | None

@@ -53,6 +53,7 @@ FREQUENCIES: Mapping[str, int] = {
     "wipe": 1,
     "fail_disk": 3,
     "slow_disk": 2,
+    "start_badly": 1,
     "jump": 2,
     "drift": 1,
     "change_coordinator": 2,
@@ -62,7 +63,7 @@ FREQUENCIES: Mapping[str, int] = {
 How often what happens, compared to everything else.
 """
 
-_ONLY_DISKS = {"lose_power", "lose_power_soon", "wipe", "fail_disk", "slow_disk"}
+_ONLY_DISKS = {"lose_power", "lose_power_soon", "wipe", "fail_disk", "slow_disk", "start_badly"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class World:
         after = self._token() if random.random() < 0.2 else None
         answer = self.history.store(coordinator, Items(ids, tenants, stamps), ack, after)
         if random.random() < 0.03:
-            self._in(random.random() / 10, answer.cancel)
+            self._in(random.random() / 10, lambda: self.history.give_up(answer))
 
     def count(self) -> None:
         random = self.random
@@ -174,7 +175,7 @@ class World:
         after = self._token() if random.random() < 0.3 else None
         answer = self.history.count(coordinator, tenant, random.choice(kinds), after)
         if random.random() < 0.03:
-            self._in(random.random() / 10, answer.cancel)
+            self._in(random.random() / 10, lambda: self.history.give_up(answer))
 
     def _token(self) -> tuple[str, Known] | None:
         return self.random.choice(self.history.tokens) if self.history.tokens else None
@@ -404,6 +405,27 @@ class World:
         self._fault(f"the disk of node {node} is slow for {seconds}: {lag}", seconds)
         self.cluster.lags[node] = lag
         self._in(seconds, lambda: cast(None, self.cluster.lags.pop(node, None)))
+
+    def start_badly(self) -> None:
+        """
+        A node cannot sync, dies of it, starts without being able to, and then its machine goes off.
+        """
+        up = self._stoppable()
+        if not up:
+            return
+        node = self.random.choice(up)
+        self._fault(f"the disk of node {node} cannot sync, then it dies, starts and loses power", 2)
+        self.cluster.disks[node].errors["sync"] = EIO
+        self._in(self.random.choice([0.05, 0.3]), lambda: self._die_if_up(node, self.cluster.kill_node))
+        until = self.random.choice([0.5, 0.9])
+        self._in(until, lambda: self._die_if_up(node, self.cluster.lose_power))
+        self._in(until, lambda: self._mend(node))
+
+    def _die_if_up(self, node: int, die: Callable[[int], None]) -> None:
+        if node in self._stoppable():
+            self.history.note(f"node {node} dies")
+            die(node)
+            self._gone(node, 0.0, allowed=True)
 
     # Wall clocks
 

@@ -1,0 +1,256 @@
+"""
+The checker has teeth: each of these faults is found in a world that is biased to it.
+
+A fault is a part of the cluster that is swapped for one that is wrong; nothing in the product is patched.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dcounter import wire
+from dcounter.clock import HybridClock
+from dcounter.journal import FileJournal
+from dcounter.ledger import Ledger
+from dcounter.membership import Membership
+from dcounter.position import LostRun, Position
+from dcounter.records import Entry
+from dcounter.replica import Replica
+from dcounter.testing import Parts
+from dcounter.testing.world import FREQUENCIES, Setting, play
+from dcounter.wire import Record, Report
+
+_log = Logger()
+
+_SEEDS = 200
+
+
+class EagerJournal(FileJournal):
+    """
+    Says that lines are durable when it has taken them.
+    """
+
+    def append(self, entry: Entry) -> None:
+        super().append(entry)
+        self._clock.callLater(0, self._user.journalSynced, 1)
+
+    def _committed(self, _: None, entries: Sequence[Entry]) -> None:
+        self._committing = False
+        if self._queue:
+            self._commit()
+        else:
+            self._tell_idle()
+
+
+class EagerReplica(Replica):
+    """
+    Applies and offers its own batches when it has taken them, and answers when they are durable.
+    """
+
+    def _store(self, channel: int, message: wire.Store) -> None:
+        before = len(self._unsynced)
+        super()._store(channel, message)
+        if len(self._unsynced) > before:
+            taken = self._unsynced[-1]
+            assert taken.record is not None
+            assert taken.batch is not None
+            self._apply(taken.record, taken.batch, taken.entry.line)
+            self._progress()
+
+
+class ContinuingReplica(Replica):
+    """
+    Goes on in its last run after a start and after a failure of its disk.
+    """
+
+    def _store(self, channel: int, message: wire.Store) -> None:
+        mine = self.applied.of(self.node).runs
+        if self.run == 0 and mine:
+            self.run = max(mine)
+            self._last_number = mine[self.run]
+        super()._store(channel, message)
+
+
+class CarelessReplica(Replica):
+    """
+    Accepts a batch although some before it are missing.
+    """
+
+    def _follow_record(self, channel: int, record: Record) -> None:
+        self._skip(record)
+        super()._follow_record(channel, record)
+
+    def restore(self, entry: Entry) -> None:
+        message = wire.decode(entry.line)
+        if isinstance(message, Record):
+            self._skip(message)
+        super().restore(entry)
+
+    def _skip(self, record: Record) -> None:
+        if record.number > 1 and record.node != self.node:
+            self.applied = self.applied.advance(record.node, record.run, record.number - 1)
+            self.durable = self.durable.advance(record.node, record.run, record.number - 1)
+
+
+class EndLabelReplica(Replica):
+    """
+    Labels a copy of its ledger with the position of its end.
+    """
+
+    def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
+        super()._copied(wire.CopyBegin(end.position, begin.openings, begin.lost), end)
+
+
+class HastyJournal(FileJournal):
+    """
+    Removes segments that were begun while a snapshot was taken.
+    """
+
+    def _finish_snapshot(self, name: str) -> None:
+        super()._finish_snapshot(name)
+        self._tidy([each for each in self._disk.list() if each.endswith(".journal") and each != self._name])
+
+
+class TiesToTheFirst(Ledger):
+    """
+    Lets the entry that came first win a tie.
+    """
+
+    def _wins_tie(self, tenant: str | None, owner: int) -> bool:
+        return False
+
+
+class TieReplica(Replica):
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.ledger = TiesToTheFirst()
+
+
+class NothingRequired(Membership):
+    """
+    Requires nothing of a count.
+    """
+
+    def require(self, position: Position) -> None:
+        pass
+
+
+class NothingInherited(Membership):
+    """
+    Requires of a count what was told since its own start only.
+    """
+
+    def reported(self, report: Report, now: float) -> list[LostRun]:
+        before = self.required
+        lost = super().reported(report, now)
+        self.required = before
+        return lost
+
+
+class AnswersNotJoined(Membership):
+    """
+    Requires what was stored through it and what was reported at its start, and forgets what it answered.
+    """
+
+    _reporting = False
+
+    def reported(self, report: Report, now: float) -> list[LostRun]:
+        self._reporting = True
+        lost = super().reported(report, now)
+        self._reporting = False
+        return lost
+
+    def require(self, position: Position) -> None:
+        # The position of what was stored names one batch, that of an answer all.
+        if self._reporting or sum(1 for _ in position.entries()) == 1:
+            super().require(position)
+
+
+class BehindClock(HybridClock):
+    """
+    Knows nothing of the stamps that were given out before its start.
+    """
+
+    def observe(self, stamp: int) -> None:
+        if self._last:
+            super().observe(stamp)
+
+
+class UncutTail(FileJournal):
+    """
+    Leaves the end of the last segment as it is.
+    """
+
+    def _put(self, name: str, data: bytes) -> None:
+        if name == "owner":
+            super()._put(name, data)
+
+
+@dataclass(frozen=True)
+class Fault:
+    parts: Parts
+    often: Mapping[str, int]
+    nodes: Sequence[int] = (2, 3)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    events: int = 60
+
+    def setting(self) -> Setting:
+        frequencies = {**dict.fromkeys(FREQUENCIES, 0), "store": 30, "count": 20, **self.often}
+        return Setting(
+            events=self.events,
+            frequencies=frequencies,
+            parts=self.parts,
+            nodes=self.nodes,
+            limits=self.limits,
+        )
+
+
+_OFF = {"lose_power": 10, "lose_power_soon": 5, "slow_disk": 5}
+
+FAULTS: Mapping[str, Fault] = {
+    "acknowledge before fsync": Fault(Parts(journal=EagerJournal), _OFF),
+    "offer to followers before fsync": Fault(Parts(replica=EagerReplica), _OFF),
+    "reuse numbers after a cut tail": Fault(
+        Parts(replica=ContinuingReplica), {"start_badly": 15, "part": 5, "silence": 5}
+    ),
+    "accept a hole": Fault(
+        Parts(replica=CarelessReplica),
+        {"fail_disk": 25, "kill": 10, "cut": 5, "part": 5},
+        limits={"log": 300},
+        events=100,
+    ),
+    "snapshot labelled with its end position": Fault(
+        Parts(replica=EndLabelReplica),
+        {"wipe": 6, "kill": 8, "slow": 5},
+        limits={"log": 300, "piece": 1, "stream": 400},
+    ),
+    "count without a required position": Fault(
+        Parts(membership=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
+    ),
+    "required position forgotten at a coordinator's restart": Fault(
+        Parts(membership=NothingInherited), {"kill_coordinator": 8, "slow": 15, "silence": 3}
+    ),
+    "answered positions not joined": Fault(
+        Parts(membership=AnswersNotJoined),
+        {"part": 8, "slow": 8, "silence": 5, "freeze": 5, "change_coordinator": 4},
+    ),
+    "tie-break dropped": Fault(Parts(replica=TieReplica), {"slow": 3}),
+    "clock not advanced at the start": Fault(Parts(clock=BehindClock), {"kill_coordinator": 8, "jump": 10}),
+    "log cut too early": Fault(
+        Parts(journal=HastyJournal), {"kill": 5, "slow_disk": 5}, limits={"segment": 100, "snapshot": 300}
+    ),
+    "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name: str, expected_failures: Callable[..., list[Failure]]) -> None:
+    setting = FAULTS[name].setting()
+    found = next((seed for seed in range(_SEEDS) if play(seed, setting).problems), None)
+    expected_failures()
+    assert found is not None, f"not found within {_SEEDS} seeds: {name}"
+    _log.info("{name}: found after {seeds} seeds", name=name, seeds=found + 1)
