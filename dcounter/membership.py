@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dcounter.clock import HybridClock
 from dcounter.limits import Limits
-from dcounter.position import LostRun, Position, join_all
+from dcounter.position import LostRun, NodePosition, Position, join_all
 from dcounter.wire import Report
 
 _NOWHERE = Position()
@@ -293,6 +293,7 @@ class Membership:
                 and part.folded > mine.folded
                 and node in self._members
                 and self._reported(node).refuses is None
+                and not self._reaches_fold(node, mine, part.folded)
             ):
                 # Only nodes that are empty now knew that it was folded so far.
                 found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
@@ -303,6 +304,25 @@ class Membership:
                 if number > known and self._came_back_without(node, run, newer=newer):
                     found.append(LostRun(node, run, known, run + 1))
         return found
+
+    def _reaches_fold(self, node: int, mine: NodePosition, fold: int) -> bool:
+        """
+        Whether live nodes have all of a node's runs up to a fold: folds are forgotten at a restart.
+
+        :param mine: what they have together.
+        """
+        openings = {
+            opening.run: opening
+            for member in self._members.values()
+            if member.report
+            for opening in member.report.openings.get(node, [])
+        }
+        while fold > mine.folded:
+            opening = openings.pop(fold, None)
+            if opening is None or opening.wiped or mine.number(opening.previous) < opening.last:
+                return False
+            fold = opening.previous
+        return True
 
     def _came_back_without(self, node: int, run: int, *, newer: bool) -> bool:
         """

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from dcounter.clock import CLOCK_TOLERANCE, HybridClock
 from dcounter.limits import Limits
 from dcounter.membership import Membership
 from dcounter.position import LostRun, NodePosition, Position
-from dcounter.wire import Report
+from dcounter.wire import Opening, Report
 
 WALL = 1_800_000_000_000_000_000
 LIMITS = replace(Limits(), suspicion=1.0, heartbeat=0.25)
@@ -424,6 +425,30 @@ class TestLost:
         assert set(world.settled(report(0), report(1))) == {LostRun(0, 0, 0, 4), LostRun(0, 4, 0, 5)}
         assert world.membership.required == Position()
         assert world.membership.missing(world.membership.required) == []
+
+    @pytest.mark.parametrize(
+        ("opening", "lost"),
+        [
+            (Opening(4, 1, 3), False),
+            (Opening(4, 1, 4), True),
+            (Opening(4, 1, 3, wiped=True), True),
+            (None, True),
+        ],
+    )
+    def test_is_not_what_nodes_have_whose_fold_was_forgotten(
+        self, opening: Opening | None, lost: bool
+    ) -> None:
+        world = World(2)
+        folded = Position({0: NodePosition(4, {4: 2})})
+        world.up(report(0, folded, run=4), report(1, folded))
+        for node in range(2):
+            world.membership.disconnected(node)
+        # Their disks hold what they held, but not that it was folded.
+        have = at((0, 1, 3), (0, 4, 2))
+        openings = {} if opening is None else {0: [Opening(1, 0, 0), opening]}
+        again = [replace_fields(report(n, have, run=5), openings=openings) for n in range(2)]
+        found = world.settled(*again)
+        assert bool(found) is lost
 
     def test_a_token_newer_than_the_reports_names_nothing_lost(self) -> None:
         world = World(1)
