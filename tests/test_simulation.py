@@ -15,7 +15,7 @@ from dcounter.store import Items
 from dcounter.testing import Cluster
 from dcounter.testing.__main__ import main
 from dcounter.testing.world import Setting, play, shrink
-from tests.test_simulation_faults import FAULTS
+from tests.faults.test_planted import FAULTS
 
 ITEMS = Items([1, 2, 3, 4, 5], ["a", "b", "a", "a", "c"], None)
 
