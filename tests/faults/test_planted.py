@@ -235,8 +235,7 @@ FAULTS: Mapping[str, Fault] = {
         Parts(membership=NothingInherited), {"kill_coordinator": 8, "slow": 15, "silence": 3}
     ),
     "answered positions not joined": Fault(
-        Parts(membership=AnswersNotJoined),
-        {"part": 8, "slow": 8, "silence": 5, "freeze": 5, "change_coordinator": 4},
+        Parts(membership=AnswersNotJoined), {"count": 60, "change_coordinator": 4, "split": 15}, (2, 3)
     ),
     "tie-break dropped": Fault(Parts(replica=TieReplica), {"slow": 3}),
     "clock not advanced at the start": Fault(Parts(clock=BehindClock), {"kill_coordinator": 8, "jump": 10}),
