@@ -224,6 +224,7 @@ class Node(Service):
             await self._journal.close()
             return
         self._journal.open(self)
+        self._perform(self.replica.begin())
         self._begin_to_listen(self._address.port)
         for link in self._links:
             if link.node not in self.replica.forgotten:

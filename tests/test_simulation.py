@@ -73,6 +73,20 @@ def test_a_wiped_node_is_filled_by_the_others() -> None:
     cluster.stop()
 
 
+def test_a_wiped_node_that_dies_while_it_is_filled_knows_that_it_was_wiped() -> None:
+    cluster = _cluster(3)
+    cluster.result(cluster.coordinator.store(ITEMS, ack="all"))
+    cluster.part("node 1", "node 2")
+    cluster.wipe(1)
+    for _ in range(2):
+        cluster.start_node(1)
+        cluster.wait_for(lambda: cluster.nodes[1].replica.ledger.count("a") == 3)
+        refuses = cluster.nodes[1].replica.refuses()
+        assert refuses == "the node starts empty and has not heard from nodes [2]"
+        cluster.lose_power(1)
+    cluster.stop()
+
+
 def test_a_disk_that_fails_and_works_again() -> None:
     cluster = _cluster(1)
     cluster.disks[0].errors["sync"] = EIO
