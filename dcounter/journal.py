@@ -12,6 +12,7 @@ in the writer's thread, never in the reactor's.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from errno import EIO
 from functools import partial
 from typing import Protocol, TypeVar
@@ -248,6 +249,8 @@ class FileJournal:
         # The segment that may hold more than what is durable; the one that may hold less than what was read.
         self._doubtful: str | None = None
         self._unproved: str | None = None
+        # Segments that were found empty, and are not removed yet.
+        self._empty: list[str] = []
         self._last_write = 0
 
     # Recovering
@@ -261,7 +264,11 @@ class FileJournal:
         first = snapshots[-1].removesuffix(_SNAPSHOT) if snapshots else ""
         used = {*snapshots[-1:], *(name for name in segments if name >= first)}
         self._last = max((int(name.partition(".")[0]) for name in names), default=0)
-        self._recognize(everything)
+        try:
+            self._recognize(everything)
+        except ConfigurationError:
+            self._disk.close()
+            raise
         self._tidy(name for name in names if name not in used)
         if first:
             yield from self._recover_snapshot(first + _SNAPSHOT)
@@ -282,17 +289,31 @@ class FileJournal:
                     name=name,
                     bytes=len(data) - size,
                 )
-            self._sizes[name] = size
             if data:
                 last, rest = name, data[:size]
+                self._sizes[name] = size
+            else:
+                self._empty.append(name)
             yield from entries
         self._total = sum(self._sizes.values())
-        if last:
-            try:
+        try:
+            self._remove_empty()
+            if last:
                 self._put(last, rest)
-            except OSError as error:
-                self._broken = str(error)
-                self._unproved = last
+        except OSError as error:
+            self._broken = str(error)
+            self._unproved = last or None
+
+    def _remove_empty(self) -> None:
+        """
+        Remove the segments that were found empty.
+
+        An earlier process may have cut one, but not durably: before anything is written behind it, what it
+        held must not come back any more.
+        """
+        while self._empty:
+            self._disk.remove(self._empty[-1])
+            self._empty.pop()
 
     def _tidy(self, names: Iterable[str]) -> None:
         """
@@ -318,7 +339,8 @@ class FileJournal:
                 raise ConfigurationError(f"the journal is that of {owner}, not that of {self._owner}")
             self._owner = None
             return
-        if any(name.endswith((_SEGMENT, _SNAPSHOT)) for name in names):
+        # An empty segment is older than a name that was lost with the power: nothing was written yet.
+        if any(name.endswith((_SEGMENT, _SNAPSHOT)) and self._read(name) for name in names):
             raise ConfigurationError(f"the journal does not say whose it is: the file {_OWNER!r} is gone")
         try:
             self._sign()
@@ -423,11 +445,26 @@ class FileJournal:
             self._begin_segment()
         assert self._file is not None
         self._doubtful = self._name
-        self._file.write(data)
-        self._file.sync()
+        try:
+            self._file.write(data)
+            self._file.sync()
+        except OSError:
+            self._hide_doubtful()
+            raise
         self._doubtful = None
         self._sizes[self._name] += len(data)
         self._total += len(data)
+
+    def _hide_doubtful(self) -> None:
+        """
+        Cut what a failed write left, though not durably perhaps.
+
+        If this process dies, the next one must not count and hand on what the disk may not have: a loss of
+        power would take it then.
+        """
+        assert self._doubtful is not None
+        with suppress(OSError):
+            self._disk.truncate(self._doubtful, self._sizes[self._doubtful])
 
     def _begin_segment(self) -> None:
         if self._doubtful is not None or self._unproved is not None:
@@ -490,6 +527,7 @@ class FileJournal:
             if not size:
                 self._disk.remove(self._doubtful)
             self._doubtful = None
+        self._remove_empty()
         if self._unproved is not None:
             self._put(self._unproved, self._disk.read(self._unproved)[: self._sizes[self._unproved]])
             self._unproved = None

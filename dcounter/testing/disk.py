@@ -42,14 +42,18 @@ class _Inode:
     :ivar data: what a process reads.
     :ivar durable: how much of it (bytes) survives a loss of power for certain.
     :ivar dropped: a sync failed: what was not durable then never will be, whatever later ones say.
+    :ivar cut: an end that was cut, but not durably: it may be there again after a loss of power.
     """
 
     data: bytearray = field(default_factory=bytearray)
     durable: int = 0
     dropped: bool = False
+    cut: bytes = b""
 
     def lose_power(self, random: Random, keep: float) -> None:
         kept = self.durable
+        self.data += self.cut
+        self.cut = b""
         if random.random() < keep:
             kept = len(self.data) if keep == 1.0 else random.randint(self.durable, len(self.data))
         torn = bytearray(self.data[:kept])
@@ -69,6 +73,7 @@ class _SimulatedFile:
         disk = self._opened()
         room = disk.room()
         with disk.doing("write"):
+            self._inode.cut = b""
             if "write" in disk.errors:
                 room = len(data) // 2
             self._inode.data += data[:room]
@@ -203,9 +208,11 @@ class SimulatedDisk:
         self._check("truncate")
         inode = self._inode(name)
         with self.doing("truncate"):
+            inode.cut = bytes(inode.data[size:]) + inode.cut if "sync" in self.errors else b""
             del inode.data[size:]
             inode.dropped = inode.dropped and inode.durable < size
             inode.durable = min(inode.durable, size) if inode.dropped else len(inode.data)
+        self.fail("sync")
 
     def rename(self, old: str, new: str) -> None:
         self._check("rename")

@@ -53,9 +53,7 @@ FREQUENCIES: Mapping[str, int] = {
     "wipe": 1,
     "fail_disk": 3,
     "slow_disk": 2,
-    # What was read from a disk that fails at the start is counted and handed on, though power may take it:
-    # a second loss that is known (seed 3965 with 1 here); see `start_badly`.
-    "start_badly": 0,
+    "start_badly": 2,
     "split": 2,
     "jump": 2,
     "drift": 1,
