@@ -4,14 +4,32 @@ What a node knows: which tenant owns each ID since when, and so how many items e
 The map is merged by the larger (stamp, tenant) and is therefore the same whatever the order, repetition or
 division in which entries arrive (a last-writer-wins map, Shapiro et al., "Convergent and Commutative
 Replicated Data Types", 2011). Counts are kept up to date entry by entry; a recount would give the same.
+
+Entries are merged many at a time, column by column, which is ten times as fast as one by one. So small merges
+wait for one another, unless somebody asks.
 """
 
 import hashlib
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dcounter.columns import Ids, Owners, Piece, Stamps
+from dcounter.index import Index, Rows
+
 _TOMBSTONE = 0
+
+_NEVER = -1
+"""
+The stamp of a row that has no entry yet: smaller than any.
+"""
+
+_WAITING = 4096
+"""
+Entries that wait at most.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,113 +50,195 @@ class Ledger:
 
     Entries are rows of columns, never removed, so that there is nothing for the garbage collector to walk
     and a copy can be taken piece by piece while merging goes on.
+
+    :param seed: see `Index`.
     """
 
-    def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
-        self._ids = array("q")
-        self._stamps = array("q")
-        self._owners = array("q")
+    def __init__(self, seed: int = 0) -> None:
+        self._index = Index(seed)
+        self._stamps: Stamps = np.empty(0, np.int64)
+        self._owners: Owners = np.empty(0, np.int32)
         # Tenants are numbered; the number of a tenant that owns nothing any more is used again.
         self._numbers: dict[str | None, int] = {None: _TOMBSTONE}
         self._tenants: list[str | None] = [None]
-        self._counts = [0]
+        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
         self._free: list[int] = []
+        self._new: list[int] = []
+        self._waiting_ids: list[int] = []
+        self._waiting_stamps: list[int] = []
+        self._waiting_tenants: list[str | None] = []
 
     def __len__(self) -> int:
         """
         IDs that name a tenant.
         """
-        return len(self._ids) - self._counts[_TOMBSTONE]
+        self._merge_waiting()
+        return len(self._index) - int(self._counts[_TOMBSTONE])
 
     @property
     def rows(self) -> int:
         """
         IDs known, deleted ones included.
         """
-        return len(self._ids)
+        self._merge_waiting()
+        return len(self._index)
 
     def count(self, tenant: str) -> int:
         """
         How many items a tenant owns.
         """
+        self._merge_waiting()
         number = self._numbers.get(tenant)
-        return 0 if number is None else self._counts[number]
+        return 0 if number is None else int(self._counts[number])
 
     def get(self, item: int) -> Entry | None:
         """
         The winning entry of an ID; `None` if it was never stored.
         """
-        row = self._rows.get(item)
-        return None if row is None else Entry(self._stamps[row], self._tenants[self._owners[row]])
+        self._merge_waiting()
+        row = int(self._index.find(np.array([item], np.int64))[0])
+        return None if row < 0 else Entry(int(self._stamps[row]), self._tenants[self._owners[row]])
 
     def tenants(self) -> Iterator[tuple[str, int]]:
         """
         Each tenant that owns something, and how many items.
         """
+        self._merge_waiting()
         for tenant, number in self._numbers.items():
             if tenant is not None:
-                yield tenant, self._counts[number]
+                yield tenant, int(self._counts[number])
 
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         """
         Take in entries, columns of the same length; of two for one ID the larger (stamp, tenant) wins.
-        """
-        rows, all_stamps, owners, counts = self._rows, self._stamps, self._owners, self._counts
-        for item, stamp, tenant in zip(ids, stamps, tenants, strict=True):
-            row = rows.get(item)
-            if row is None:
-                number = self._number(tenant)
-                rows[item] = len(self._ids)
-                self._ids.append(item)
-                all_stamps.append(stamp)
-                owners.append(number)
-                counts[number] += 1
-                continue
-            known = all_stamps[row]
-            if stamp < known or (stamp == known and not self._wins_tie(tenant, owners[row])):
-                continue
-            all_stamps[row] = stamp
-            old = owners[row]
-            if self._tenants[old] != tenant:
-                number = self._number(tenant)
-                owners[row] = number
-                counts[number] += 1
-                counts[old] -= 1
-                if counts[old] == 0 and old != _TOMBSTONE:
-                    self._release(old)
 
-    def pieces(self, size: int) -> Iterator[tuple[list[int], list[int], list[str | None]]]:
+        :raises ValueError: the columns differ in length.
         """
-        All entries as columns of at most `size` rows each, as they are when their piece is taken.
+        if not len(ids) == len(stamps) == len(tenants):
+            raise ValueError("columns differ in length")
+        self._waiting_ids.extend(ids)
+        self._waiting_stamps.extend(stamps)
+        self._waiting_tenants.extend(tenants)
+        if len(self._waiting_ids) >= _WAITING:
+            self._merge_waiting()
+
+    def merge_piece(self, piece: Piece) -> None:
+        """
+        Take in entries of another ledger.
+        """
+        numbers = np.fromiter(map(self._number, piece.tenants), np.int32, len(piece.tenants))
+        self._merge(piece.ids, piece.stamps, numbers[piece.owners])
+
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """
+        All entries in pieces of at most `size` rows each, as they are when their piece is taken.
 
         Entries that come while this goes on are in a later piece or not at all; entries that change are
         given as they are then.
         """
         first = 0
-        while first < len(self._ids):
-            end = first + size
-            yield (
-                self._ids[first:end].tolist(),
-                self._stamps[first:end].tolist(),
-                [self._tenants[number] for number in self._owners[first:end]],
+        self._merge_waiting()
+        while first < len(self._index):
+            rows = slice(first, min(first + size, len(self._index)))
+            numbers, owners = np.unique(self._owners[rows], return_inverse=True)
+            yield Piece(
+                self._index.ids[rows].copy(),
+                self._stamps[rows].copy(),
+                owners.astype(np.int32),
+                [self._tenants[number] for number in numbers],
             )
-            first = end
+            first += size
+            self._merge_waiting()
 
     def digest(self) -> str:
         """
         The same text for two ledgers that hold the same entries, whatever the order they came in.
         """
         total = 0
-        for item, stamp, number in zip(self._ids, self._stamps, self._owners, strict=True):
-            entry = repr((item, stamp, self._tenants[number])).encode()
-            total ^= int.from_bytes(hashlib.blake2b(entry, digest_size=16).digest())
-        return f"{len(self._ids)}-{total:032x}"
+        for piece in self.pieces(_WAITING):
+            for entry in piece.entries():
+                code = hashlib.blake2b(repr(entry).encode(), digest_size=16).digest()
+                total ^= int.from_bytes(code)
+        return f"{self.rows}-{total:032x}"
 
-    def _wins_tie(self, tenant: str | None, owner: int) -> bool:
+    # Merging
+
+    def _merge_waiting(self) -> None:
+        if self._waiting_ids:
+            tenants = self._waiting_tenants
+            try:
+                numbers = np.fromiter(map(self._numbers.__getitem__, tenants), np.int32, len(tenants))
+            except KeyError:
+                numbers = np.fromiter(map(self._number, tenants), np.int32, len(tenants))
+            ids = np.array(self._waiting_ids, np.int64)
+            stamps = np.array(self._waiting_stamps, np.int64)
+            self._waiting_ids, self._waiting_stamps, self._waiting_tenants = [], [], []
+            self._merge(ids, stamps, numbers)
+
+    def _merge(self, ids: Ids, stamps: Stamps, numbers: Owners) -> None:
+        """
+        Take in entries whose tenants have their numbers.
+        """
+        rows = self._place(ids)
+        newer = np.flatnonzero(stamps > self._stamps[rows])
+        emptied = self._merge_newer(rows[newer], stamps[newer], numbers[newer])
+        ties = np.flatnonzero((stamps == self._stamps[rows]) & (numbers != self._owners[rows]))
+        for row, number in zip(rows[ties].tolist(), numbers[ties].tolist(), strict=True):
+            if self._wins_tie(number, int(self._owners[row])):
+                emptied.append(int(self._owners[row]))
+                self._move(np.array([row]), np.array([number], np.int32))
+        self._release(emptied)
+
+    def _place(self, ids: Ids) -> Rows:
+        """
+        The row of each ID; a new one has no owner, since before any stamp.
+        """
+        before = len(self._index)
+        rows = self._index.place(ids)
+        now = len(self._index)
+        if now > len(self._stamps):
+            self._stamps.resize(now + now // 8, refcheck=False)
+            self._owners.resize(now + now // 8, refcheck=False)
+        self._stamps[before:now] = _NEVER
+        self._owners[before:now] = _TOMBSTONE
+        self._counts[_TOMBSTONE] += now - before
+        return rows
+
+    def _merge_newer(self, rows: Rows, stamps: Stamps, numbers: Owners) -> list[int]:
+        """
+        Take in entries that are newer than what is there; of several of one row one of the newest.
+
+        :returns: tenants that may own nothing any more.
+        """
+        np.maximum.at(self._stamps, rows, stamps)
+        newest = np.flatnonzero(self._stamps[rows] == stamps)
+        rows, numbers = rows[newest], numbers[newest]
+        before = self._owners[rows]
+        # Of several with the same stamp the one whose mark stays is taken, so that none is counted twice.
+        marks = np.arange(len(rows), dtype=np.int32)
+        self._owners[rows] = marks
+        marked = self._owners[rows] == marks
+        self._owners[rows] = before
+        if not marked.all():
+            rows, numbers, before = rows[marked], numbers[marked], before[marked]
+        self._move(rows, numbers)
+        emptied: list[int] = before[self._counts[before] == 0].tolist()
+        return emptied
+
+    def _move(self, rows: Rows, numbers: Owners) -> None:
+        """
+        Give each row, of which there are no two, another owner.
+        """
+        np.subtract.at(self._counts, self._owners[rows], 1)
+        self._owners[rows] = numbers
+        np.add.at(self._counts, numbers, 1)
+
+    def _wins_tie(self, number: int, owner: int) -> bool:
         # Code points of two texts compare as their UTF-8 bytes do.
-        known = self._tenants[owner]
+        tenant, known = self._tenants[number], self._tenants[owner]
         return tenant is not None and (known is None or tenant > known)
+
+    # Tenants
 
     def _number(self, tenant: str | None) -> int:
         number = self._numbers.get(tenant)
@@ -149,11 +249,19 @@ class Ledger:
             else:
                 number = len(self._tenants)
                 self._tenants.append(tenant)
-                self._counts.append(0)
+                if number == len(self._counts):
+                    self._counts.resize(2 * number, refcheck=False)
             self._numbers[tenant] = number
+            self._new.append(number)
         return number
 
-    def _release(self, number: int) -> None:
-        del self._numbers[self._tenants[number]]
-        self._tenants[number] = None
-        self._free.append(number)
+    def _release(self, emptied: list[int]) -> None:
+        """
+        Forget tenants that own nothing: those that lost their last item, and new ones that never had one.
+        """
+        new, self._new = self._new, []
+        for number in {*emptied, *new}:
+            if self._counts[number] == 0 and number != _TOMBSTONE:
+                del self._numbers[self._tenants[number]]
+                self._tenants[number] = None
+                self._free.append(number)

@@ -456,7 +456,7 @@ class Replica:
             case wire.CopyBegin():
                 self._copy_begin, self._copy_wanted = message, True
             case wire.CopyPiece():
-                self.ledger.merge(message.ids, message.stamps, message.tenants)
+                self.ledger.merge_piece(message.piece())
                 self._hold = self._hold.join(message.position)
             case wire.CopyEnd():
                 # Without its beginning: the snapshot before it was taken when it was in the ledger already.
@@ -966,8 +966,8 @@ class Replica:
 
     def _copy_out(self) -> Iterator[wire.Message]:
         yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
-        for ids, stamps, tenants in self.ledger.pieces(self._limits.piece):
-            yield wire.CopyPiece(ids, stamps, tenants, self._within())
+        for piece in self.ledger.pieces(self._limits.piece):
+            yield wire.CopyPiece.of(piece, self._within())
         yield wire.CopyEnd(self._within(), self.stamp)
 
     def _within(self) -> Position:
@@ -1017,7 +1017,7 @@ class Replica:
         if begin is None:
             raise MalformedMessage("a copy without its beginning")
         if isinstance(message, wire.CopyPiece):
-            self.ledger.merge(message.ids, message.stamps, message.tenants)
+            self.ledger.merge_piece(message.piece())
             # Not only at the end: the copy may break off, and what came of it stays in the ledger.
             self._hold = self._hold.join(message.position)
             self._append(_Unsynced(Entry(wire.encode(message))))

@@ -14,9 +14,11 @@ from itertools import chain
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Raw, Struct
 
 from dcounter.clock import MAX_STAMP
+from dcounter.columns import Piece
 from dcounter.errors import MalformedMessage
 from dcounter.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
@@ -32,6 +34,8 @@ Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
 Tenant = Annotated[str, Meta(min_length=1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
+
+_LONG, _INT = np.dtype("<i8"), np.dtype("<i4")
 
 
 class Batch(Struct, frozen=True, omit_defaults=True):
@@ -353,19 +357,54 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin"):
 
 class CopyPiece(Struct, frozen=True, tag="copy_piece"):
     """
-    Some entries of the ledger, as columns.
+    Some entries of the ledger, as columns of little-endian numbers, which JSON has in base64.
 
+    :ivar ids: 8 bytes per entry.
+    :ivar stamps: 8 bytes per entry.
+    :ivar owners: 4 bytes per entry: where in `tenants` the owner is.
+    :ivar tenants: names; `None` owns what was deleted.
     :ivar position: nothing in this piece lies beyond it.
     """
 
-    ids: list[Int64]
-    stamps: list[Stamp]
+    ids: bytes
+    stamps: bytes
+    owners: bytes
     tenants: list[Tenant | None]
     position: Position
 
     def __post_init__(self) -> None:
-        if not len(self.ids) == len(self.stamps) == len(self.tenants):
+        entries = len(self.owners) // 4
+        if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
             raise ValueError("columns of a piece differ in length")
+        piece = self.piece()
+        if entries and piece.stamps.min() < 0:
+            raise ValueError("a stamp is out of range")
+        if entries and (piece.owners.min() < 0 or piece.owners.max() >= len(self.tenants)):
+            raise ValueError("an owner is not there")
+
+    @classmethod
+    def of(cls, piece: Piece, position: Position) -> "CopyPiece":
+        """
+        A message that holds these entries.
+        """
+        return cls(
+            piece.ids.astype(_LONG, copy=False).tobytes(),
+            piece.stamps.astype(_LONG, copy=False).tobytes(),
+            piece.owners.astype(_INT, copy=False).tobytes(),
+            list(piece.tenants),
+            position,
+        )
+
+    def piece(self) -> Piece:
+        """
+        The entries.
+        """
+        return Piece(
+            np.frombuffer(self.ids, _LONG),
+            np.frombuffer(self.stamps, _LONG),
+            np.frombuffer(self.owners, _INT),
+            self.tenants,
+        )
 
 
 class CopyEnd(Struct, frozen=True, tag="copy_end"):

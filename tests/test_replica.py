@@ -864,7 +864,7 @@ class TestStrangers:
         wire.Gap(0),
         wire.Copy(),
         wire.CopyBegin(Position(), {}, []),
-        wire.CopyPiece([], [], [], Position()),
+        wire.CopyPiece(b"", b"", b"", [], Position()),
         wire.CopyEnd(Position(), 0),
     )
 
@@ -972,12 +972,12 @@ class TestCopies:
         assert isinstance(end, wire.CopyEnd)
         assert begin.position == position
         assert end.position == world.replicas[0].applied != position
-        assert all(isinstance(piece, wire.CopyPiece) and len(piece.ids) <= 7 for piece in pieces)
+        assert all(isinstance(piece, wire.CopyPiece) and len(piece.piece().ids) <= 7 for piece in pieces)
 
         ledger = Ledger()
         for piece in pieces:
             assert isinstance(piece, wire.CopyPiece)
-            ledger.merge(piece.ids, piece.stamps, piece.tenants)
+            ledger.merge_piece(piece.piece())
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
     def test_no_exact_count_before_what_pieces_brought_along_is_covered(self) -> None:
@@ -1196,7 +1196,7 @@ class TestCopies:
         assert wire.Follow(0, NodePosition()) in relayed
 
     def test_pieces_without_a_beginning_are_refused(self) -> None:
-        for message in (wire.CopyPiece([], [], [], Position()), wire.CopyEnd(Position(), 0)):
+        for message in (wire.CopyPiece(b"", b"", b"", [], Position()), wire.CopyEnd(Position(), 0)):
             alone = Alone()
             alone.connected(1, 1)
             alone.hears(1, _report(1, _at((1, 1, 5))))

@@ -586,7 +586,7 @@ def _copying() -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | w
     ledger = Ledger()
     ledger.merge([7, 8], [70, 80], ["c", "c"])
     position = Position().advance(1, run, 9)
-    pieces = [wire.CopyPiece(*columns, position) for columns in ledger.pieces(1)]
+    pieces = [wire.CopyPiece.of(piece, position) for piece in ledger.pieces(1)]
     world.hear(link, wire.Gap(1))
     return world, link, [wire.CopyBegin(position, {}, []), *pieces, wire.CopyEnd(position, 99)]
 

@@ -1,6 +1,8 @@
+import base64
 import hmac
 import json
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +17,7 @@ from dcounter import wire
 from dcounter.clock import MAX_STAMP
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.handshake import Callee, Caller, Identity
+from dcounter.ledger import Ledger
 from dcounter.position import LostRun, NodePosition, Position
 from dcounter.wire import Batch, LineSplitter, Message, Opening
 from tests import strategies
@@ -49,8 +52,11 @@ raws = batches().map(lambda batch: Raw(wire.encode_batch(batch)))
 @st.composite
 def copy_pieces(draw: st.DrawFn) -> wire.CopyPiece:
     rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
-    ids, stamps, tenants = ([row[column] for row in rows] for column in range(3))
-    return wire.CopyPiece(ids, stamps, tenants, draw(strategies.any_positions))  # type: ignore[arg-type]
+    ledger = Ledger()
+    ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
+    position = draw(strategies.any_positions)
+    nothing = wire.CopyPiece(b"", b"", b"", [], position)
+    return next((wire.CopyPiece.of(piece, position) for piece in ledger.pieces(9)), nothing)
 
 
 requests = naturals
@@ -165,6 +171,20 @@ class TestMessages:
     def test_types_differ(self) -> None:
         tags = [kind.__struct_config__.tag for kind in MESSAGES]
         assert len(set(tags)) == len(tags)
+
+
+def _piece(columns: dict[str, Any], more: bytes = b"") -> bytes:
+    """
+    A piece of a copy as a line; `more` bytes follow each column of numbers.
+    """
+    kinds = {"ids": "<{}q", "stamps": "<{}q", "owners": "<{}i"}
+    packed = {
+        name: base64.b64encode(struct.pack(kind.format(len(columns[name])), *columns[name]) + more).decode()
+        for name, kind in kinds.items()
+    }
+    return json.dumps(
+        {"type": "copy_piece", "position": {}, "tenants": columns["tenants"], **packed}
+    ).encode()
 
 
 class TestBatches:
@@ -291,13 +311,30 @@ class TestBatches:
             with pytest.raises(MalformedMessage):
                 wire.decode_batch(json.dumps(rest).encode())
 
-    @pytest.mark.parametrize("changes", [{"ids": [1, 2]}, {"stamps": [1, 2]}, {"tenants": [None, None]}])
-    def test_pieces_of_a_copy_whose_columns_differ_are_refused(self, changes: dict[str, Any]) -> None:
-        good = {"type": "copy_piece", "ids": [1], "stamps": [1], "tenants": ["a"], "position": {}}
-        wire.decode(json.dumps(good).encode())
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"ids": [1, 2]},
+            {"stamps": [1, 2]},
+            {"owners": [0, 0]},
+            {"ids": []},
+            {"stamps": [-1]},
+            {"owners": [1]},
+            {"owners": [-1]},
+            {"tenants": []},
+            {"tenants": [""]},
+        ],
+    )
+    def test_pieces_of_a_copy_with_bad_columns_are_refused(self, changes: dict[str, Any]) -> None:
+        good = {"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}
+        wire.decode(_piece(good))
 
         with pytest.raises(MalformedMessage):
-            wire.decode(json.dumps(good | changes).encode())
+            wire.decode(_piece(good | changes))
+
+    def test_a_column_of_half_numbers_is_refused(self) -> None:
+        with pytest.raises(MalformedMessage):
+            wire.decode(_piece({"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}, more=b"x"))
 
 
 # JSON that is nearly a message: the right names, any value.

@@ -449,9 +449,9 @@ class History:
                 if not write.void:
                     tried.setdefault(item, set()).add(row)
         owned: Counter[str | None] = Counter()
-        for ids, stamps, tenants in ledger.pieces(1_000):
-            owned.update(tenants)
-            for item, stamp, tenant in zip(ids, stamps, tenants, strict=True):
+        for piece in ledger.pieces(1_000):
+            for item, stamp, tenant in piece.entries():
+                owned[tenant] += 1
                 if (stamp, tenant or "") not in tried.get(item, set()):
                     self.problem(f"nobody stored ID {item} for {tenant!r} at {stamp}")
         if dict(ledger.tenants()) != {tenant: number for tenant, number in owned.items() if tenant}:

@@ -120,7 +120,7 @@ class TiesToTheFirst(Ledger):
     Lets the entry that came first win a tie.
     """
 
-    def _wins_tie(self, tenant: str | None, owner: int) -> bool:
+    def _wins_tie(self, number: int, owner: int) -> bool:
         return False
 
 

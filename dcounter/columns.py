@@ -1,0 +1,37 @@
+"""
+Entries of a ledger as columns, the form in which they are merged, copied and kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Stamps = NDArray[np.int64]
+Owners = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """
+    Some entries of a ledger.
+
+    :ivar ids: one ID per entry.
+    :ivar stamps: one stamp per entry.
+    :ivar owners: per entry, where in `tenants` its owner is.
+    :ivar tenants: names, each once; `None` owns what was deleted.
+    """
+
+    ids: Ids
+    stamps: Stamps
+    owners: Owners
+    tenants: Sequence[str | None]
+
+    def entries(self) -> Iterator[tuple[int, int, str | None]]:
+        """
+        ID, stamp and tenant of each entry.
+        """
+        owners = (self.tenants[owner] for owner in self.owners.tolist())
+        return zip(self.ids.tolist(), self.stamps.tolist(), owners, strict=True)

@@ -1,0 +1,182 @@
+"""
+Where each ID's row is: a hash table over many IDs at once.
+
+Open addressing with double hashing (Knuth, "The Art of Computer Programming", vol. 3, 6.4), each step done by
+NumPy for all IDs that still look for their place. A call costs some 50 µs, whatever it is about, and then 50
+to 150 ns per ID; there are no objects for the garbage collector to walk.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcounter.columns import Ids
+
+Rows = NDArray[np.int64]
+_Hashes = NDArray[np.uint64]
+_Table = NDArray[np.int32]
+
+# The finalizer of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+_SMALLEST = 10
+"""
+The smallest table has 2 to the power of this many slots.
+"""
+
+_MOVED = 4096
+"""
+Rows that a call moves at least while the table grows: all IDs of the call are worth as many, so that a table
+is never full before the one it replaces is empty.
+"""
+
+
+class Index:
+    """
+    Rows of IDs, numbered 0, 1, ... in the order in which the IDs came.
+
+    A table that grows is moved to one of twice its size a part at a time; until that is done, both are used.
+
+    :param seed: makes the places of IDs differ from those in other processes, so that nobody can choose IDs
+        that all want the same one.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = np.uint64(seed)
+        self._ids = np.zeros(1 << _SMALLEST, np.int64)
+        self._length = 0
+        # A slot holds a row + 1: memory that the system gives out as zeros, untouched, is free slots.
+        self._bits = _SMALLEST
+        self._table: _Table = np.zeros(1 << _SMALLEST, np.int32)
+        self._old: _Table | None = None
+        self._moved = self._to_move = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def ids(self) -> Ids:
+        """
+        The ID of each row.
+        """
+        return self._ids[: self._length]
+
+    def find(self, ids: Ids) -> Rows:
+        """
+        The row of each ID, -1 if it has none.
+        """
+        hashes = self._hash(ids)
+        rows = self._look_up(self._table, self._bits, ids, hashes)
+        if self._old is not None:
+            lost = np.flatnonzero(rows < 0)
+            rows[lost] = self._look_up(self._old, self._bits - 1, ids[lost], hashes[lost])
+        return rows
+
+    def place(self, ids: Ids) -> Rows:
+        """
+        The row of each ID; one that has none gets the next.
+        """
+        self._make_room(len(ids))
+        hashes = self._hash(ids)
+        if self._old is None:
+            return self._claim(ids, hashes)
+        rows = self._look_up(self._old, self._bits - 1, ids, hashes)
+        new = np.flatnonzero(rows < 0)
+        rows[new] = self._claim(ids[new], hashes[new])
+        return rows
+
+    def _hash(self, ids: Ids) -> _Hashes:
+        mixed: _Hashes = ids.view(np.uint64) ^ self._seed
+        mixed = (mixed ^ (mixed >> _30)) * _MULTIPLIER_1
+        mixed = (mixed ^ (mixed >> _27)) * _MULTIPLIER_2
+        return mixed ^ (mixed >> _31)
+
+    def _look_up(self, table: _Table, bits: int, ids: Ids, hashes: _Hashes) -> Rows:
+        slots, steps = _path(hashes, bits)
+        rows = np.empty(len(ids), np.int64)
+        # What still looks for its place, as places in `rows`; at first everything.
+        seeking: slice | Rows = slice(None)
+        while True:
+            found = table[slots]
+            rows[seeking] = found - 1
+            wrong = np.flatnonzero((self._ids[found - 1] != ids) & (found != 0))
+            if not len(wrong):
+                return rows
+            seeking = wrong if isinstance(seeking, slice) else seeking[wrong]
+            ids, steps = ids[wrong], steps[wrong]
+            slots = _next(slots[wrong], steps, bits)
+
+    def _claim(self, ids: Ids, hashes: _Hashes) -> Rows:
+        """
+        Look IDs up in the newest table, and take the first free slot for each that is not there.
+        """
+        slots, steps = _path(hashes, self._bits)
+        rows = np.empty(len(ids), np.int64)
+        seeking: slice | Rows = slice(None)
+        while True:
+            found = self._table[slots]
+            free = np.flatnonzero(found == 0)
+            if len(free):
+                self._take(slots[free], ids[free])
+                found = self._table[slots]
+            rows[seeking] = found - 1
+            wrong = np.flatnonzero(self._ids[found - 1] != ids)
+            if not len(wrong):
+                return rows
+            seeking = wrong if isinstance(seeking, slice) else seeking[wrong]
+            ids, steps = ids[wrong], steps[wrong]
+            slots = _next(slots[wrong], steps, self._bits)
+
+    def _take(self, slots: Rows, ids: Ids) -> None:
+        """
+        Give free slots new rows; of several IDs that want the same slot one gets it.
+        """
+        marks = np.arange(-len(slots), 0, dtype=np.int32)
+        self._table[slots] = marks
+        won = np.flatnonzero(self._table[slots] == marks)
+        begin, self._length = self._length, self._length + len(won)
+        self._ids[begin : self._length] = ids[won]
+        self._table[slots[won]] = np.arange(begin + 1, self._length + 1, dtype=np.int32)
+
+    def _make_room(self, more: int) -> None:
+        most = self._length + more
+        if most > len(self._ids):
+            # The system moves large blocks without copying them; what is not used yet is not touched.
+            self._ids.resize(most + most // 8, refcheck=False)
+        if self._old is not None:
+            self._move(_MOVED + 2 * more)
+        while 2 * most > len(self._table):
+            self._move(self._to_move)
+            self._old, self._moved, self._to_move = self._table, 0, self._length
+            self._bits += 1
+            self._table = np.zeros(1 << self._bits, np.int32)
+
+    def _move(self, rows: int) -> None:
+        """
+        Enter the next rows of the old table in the new one.
+        """
+        begin, self._moved = self._moved, min(self._moved + rows, self._to_move)
+        for first in range(begin, self._moved, _MOVED):
+            numbers = np.arange(first + 1, min(first + _MOVED, self._moved) + 1, dtype=np.int32)
+            slots, steps = _path(self._hash(self._ids[numbers - 1]), self._bits)
+            while len(numbers):
+                free = np.flatnonzero(self._table[slots] == 0)
+                self._table[slots[free]] = numbers[free]
+                wrong = np.flatnonzero(self._table[slots] != numbers)
+                numbers, steps = numbers[wrong], steps[wrong]
+                slots = _next(slots[wrong], steps, self._bits)
+        if self._moved == self._to_move:
+            self._old = None
+
+
+def _path(hashes: _Hashes, bits: int) -> tuple[Rows, Rows]:
+    """
+    The first slot of each ID, and the way from each slot to the next: odd, so that it passes all.
+    """
+    slots = (hashes >> np.uint64(64 - bits)).view(np.int64)
+    return slots, hashes.view(np.int64) | 1
+
+
+def _next(slots: Rows, steps: Rows, bits: int) -> Rows:
+    return (slots + steps) & ((1 << bits) - 1)
