@@ -1,18 +1,20 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
 # make test    lint, types, tests with branch coverage and its gate
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
+# make bench   against FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+BENCH ?=
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test test-faults lint types constraints dist clean
+.PHONY: run test test-faults bench lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -31,6 +33,15 @@ test-faults: $(VENV)/.test
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(FAULT_TOOLS); }
 	@$(BIN)/python -m pytest tests/faults
 
+# What drives, and what we are measured against; installed if it is not there.
+BENCH_TOOLS = wrk redis-server postgresql
+
+bench: $(VENV)/.bench
+	@dpkg -s $(BENCH_TOOLS) >/dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(BENCH_TOOLS)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(BENCH_TOOLS); }
+	@$(BIN)/python -m benchmarks $(BENCH)
+
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -38,7 +49,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	@$(BIN)/mypy
 
-# The stamps: the environment exists; the daemon is installed; the tools for tests are, too.
+# The stamps: the environment exists; the daemon is installed; the tools for tests are, too; those for benchmarks are.
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "There is no '$(PYTHON)' here. Name another: make PYTHON=python3.12 ..." >&2; \
@@ -60,12 +71,17 @@ $(VENV)/.test: $(VENV)/.made $(INPUTS)
 	@$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $(VENV)/.run $@
 
+$(VENV)/.bench: $(VENV)/.made $(INPUTS)
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[bench]'
+	@touch $(VENV)/.run $@
+
 # Run it with the oldest Python we support: what only that one needs is then pinned, too.
 constraints:
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev]'; \
-	{ echo "# Everything that '.[test,dev]' pulls in, for Python 3.11 to 3.13."; \
+	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev,bench]'; \
+	{ echo "# Everything that '.[test,dev,bench]' pulls in, for Python 3.11 to 3.13."; \
 	  echo "# Made by: make constraints PYTHON=python3.11"; \
 	  "$$tmp/venv/bin/python" -m pip --disable-pip-version-check freeze --exclude dcounter; \
 	} > "$$tmp/constraints.txt"; \

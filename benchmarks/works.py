@@ -1,0 +1,76 @@
+"""
+The kinds of work that are measured, by the names that `--only` takes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from benchmarks.shapes import TENANTS, bodies
+
+# Enough that no item comes again at once, few enough to be made in a second.
+_ITEMS_MADE: Final = 1_000_000
+_BODIES_MADE: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """
+    Requests of one kind.
+
+    :ivar items: items per request; 0 for counts.
+    :ivar make: makes its requests from a seed: bodies of POSTs, or paths.
+    :ivar stamped: whether the items have stamps, so that sending them again would change nothing.
+    """
+
+    name: str
+    title: str
+    items: int
+    make: Callable[[int], list[bytes]]
+    stamped: bool = False
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.items else "GET"
+
+
+def _uniform(items: int) -> Work:
+    title = f"{items:,} items per POST" if items > 1 else "1 item per POST"
+    return Work(f"post{items}", title, items, partial(bodies, "uniform", items, _how_many(items)))
+
+
+def _how_many(items: int) -> int:
+    return min(_BODIES_MADE, _ITEMS_MADE // items)
+
+
+def _paths(_seed: int) -> list[bytes]:
+    return [b"/items/tenant-%d/count" % tenant for tenant in range(TENANTS)]
+
+
+_SHAPED: Final = 100
+
+MAIN: Final = [_uniform(1), _uniform(100), _uniform(1000), Work("count", "count", 0, _paths)]
+BATCHES: Final = [_uniform(10), _uniform(5000)]
+SHAPES: Final = [
+    Work(
+        "zipf",
+        "100 items, 10,000 tenants by Zipf",
+        _SHAPED,
+        partial(bodies, "zipf", _SHAPED, _how_many(_SHAPED)),
+    ),
+    Work(
+        "skewed",
+        "100 items, 80 % of them among 20 % of the IDs",
+        _SHAPED,
+        partial(bodies, "skewed", _SHAPED, _how_many(_SHAPED)),
+    ),
+    Work(
+        "resent",
+        "100 items with lastUpdateDt, 30 % sent again",
+        _SHAPED,
+        partial(bodies, "resent", _SHAPED, _how_many(_SHAPED)),
+        stamped=True,
+    ),
+]
+WORKS: Final = {work.name: work for work in [*MAIN, *BATCHES, *SHAPES]}
