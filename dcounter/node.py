@@ -191,6 +191,8 @@ class Node(Service):
         self._channels: dict[int, _Channel] = {}
         self._link_channels: dict[Link, int] = {}
         self._last_channel = 0
+        self._streams: dict[int, IDelayedCall] = {}
+        self._paced_until: dict[int, float] = {}
         self._links = [
             Link(peer, directory=directory, user=self, jitter=jitter)
             for peer in identity.members
@@ -432,6 +434,10 @@ class Node(Service):
 
     def _closed(self, channel: int) -> None:
         del self._channels[channel]
+        self._paced_until.pop(channel, None)
+        late = self._streams.pop(channel, None)
+        if late is not None and late.active():
+            late.cancel()
         self._perform(self.replica.disconnected(channel))
 
     def _tick(self) -> None:
@@ -463,13 +469,13 @@ class Node(Service):
                     if effect.channel in self._channels:
                         self._channels[effect.channel].send_line(effect.line)
                 case Append():
-                    self._journal.append(effect.entry)
+                    self._journal.append(effect.entry, waits=effect.waits)
                 case Abandon():
                     self._abandon(effect.node)
                 case Snapshot():
                     self._take_snapshot()
                 case Offer():
-                    self._stream(effect.channel)
+                    self._stream_soon(effect.channel)
                 case Cut():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].cut(effect.reason)
@@ -479,11 +485,28 @@ class Node(Service):
                 case _:
                     assert_never(effect)
 
+    def _stream_soon(self, channel: int) -> None:
+        """
+        Stream at once, unless that was done a moment ago: then what comes meanwhile goes along.
+        """
+        if channel in self._streams:
+            return
+        left = self._paced_until.get(channel, 0.0) - self._clock.seconds()
+        if left <= 0:
+            self._stream(channel)
+        else:
+            self._streams[channel] = self._clock.callLater(left, self._stream_late, channel)
+
+    def _stream_late(self, channel: int) -> None:
+        del self._streams[channel]
+        self._stream(channel)
+
     def _stream(self, channel: int) -> None:
         """
         Write what the replica has for a channel, as long as the channel takes more.
         """
         there = self._channels.get(channel)
+        self._paced_until[channel] = self._clock.seconds() + self._limits.stream_pace
         while there is not None and not there.paused:
             lines = self.replica.stream(channel)
             if not lines:

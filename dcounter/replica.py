@@ -41,9 +41,12 @@ class Send:
 class Append:
     """
     Write a line to the journal, and call `synced` when it is durable, `failed` when it is not.
+
+    :ivar waits: whether somebody waits for it.
     """
 
     entry: Entry
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -662,7 +665,7 @@ class Replica:
     def _append(self, unsynced: _Unsynced) -> None:
         if self._disk_failure is None:
             self._unsynced.append(unsynced)
-            self._effects.append(Append(unsynced.entry))
+            self._effects.append(Append(unsynced.entry, unsynced.batch is not None or unsynced.request != 0))
         else:
             self._keep_unjournalled(unsynced)
 

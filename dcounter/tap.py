@@ -457,6 +457,7 @@ class _Wiring:
             owner=f"node {node} of cluster {self.identity.cluster}",
             segment=self.limits.segment,
             most=self.limits.snapshot,
+            pace=self.limits.commit_pace,
         )
 
     def node(self, node: int, path: str | None, interface: str) -> Node:

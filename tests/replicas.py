@@ -160,7 +160,7 @@ class World:
             match effect:
                 case Send(channel, line):
                     self.put(channel, line)
-                case Append(entry):
+                case Append(entry, _):
                     self.unsynced[node].append(entry.line)
                 case Offer(channel):
                     if channel in self.ends:

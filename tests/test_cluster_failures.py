@@ -90,8 +90,11 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    model = Model()
+def model(request: pytest.FixtureRequest) -> Iterator[Model]:
+    """
+    :param request: may hold other limits than the usual ones.
+    """
+    model = Model(limits=getattr(request, "param", None))
     yield model
     model.stop()
 
@@ -118,8 +121,10 @@ class TestDeath:
             model.cluster.start_node(node)
             model.settle()
 
+    @pytest.mark.parametrize("model", [Limits(stream_pace=0.0)], indirect=True)
     def test_during_writes_is_seen_by_nobody(self, model: Model) -> None:
-        # Its batch is asked of another node again; whether it took it nobody knows, nor needs to.
+        # Its batch is asked of another node again; whether it took it nobody knows, nor needs to. What was
+        # answered is on its way to others at once, for these nodes have no disk to find it on again.
         for node in (0, 1, 2):
             storing = [model.storing(11, ack="majority") for _ in range(3)]
             model.cluster.run(0.0005)

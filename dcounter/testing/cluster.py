@@ -173,6 +173,7 @@ class Cluster:
             clock=clock,
             segment=self.limits.segment,
             most=self.limits.snapshot,
+            pace=self.limits.commit_pace,
             owner=f"node {node}",
         )
 

@@ -34,8 +34,8 @@ class EagerJournal(FileJournal):
     Says that lines are durable when it has taken them.
     """
 
-    def append(self, entry: Entry) -> None:
-        super().append(entry)
+    def append(self, entry: Entry, *, waits: bool = True) -> None:
+        super().append(entry, waits=waits)
         self._clock.callLater(0, self._user.journalSynced, 1)
 
     def _committed(self, _: None, entries: Sequence[Entry]) -> None:
