@@ -62,6 +62,19 @@ class Index:
         """
         return self._ids[: self._length]
 
+    def reserve(self, rows: int) -> None:
+        """
+        Make room for this many rows at once, if there are few yet: nothing has to be moved then.
+        """
+        bits = (2 * rows).bit_length()
+        if self._length > _MOVED or bits <= self._bits:
+            return
+        known, self._ids = self.ids, np.empty(rows, np.int64)
+        self._ids[: self._length] = known
+        self._bits, self._table = bits, np.zeros(1 << bits, np.int32)
+        self._moved, self._to_move = 0, self._length
+        self._move(self._length)
+
     def find(self, ids: Ids) -> Rows:
         """
         The row of each ID, -1 if it has none.

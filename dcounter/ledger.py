@@ -31,6 +31,11 @@ _WAITING = 4096
 Entries that wait at most.
 """
 
+_RESERVED = 2**27
+"""
+IDs for which room is made at once, at most; whoever says that there are more may be wrong.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -108,6 +113,13 @@ class Ledger:
             if tenant is not None:
                 yield tenant, int(self._counts[number])
 
+    def reserve(self, rows: int) -> None:
+        """
+        Make room for this many IDs at once, if there are few yet.
+        """
+        self._merge_waiting()
+        self._index.reserve(min(rows, _RESERVED))
+
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         """
         Take in entries, columns of the same length; of two for one ID the larger (stamp, tenant) wins.
@@ -179,7 +191,14 @@ class Ledger:
         """
         Take in entries whose tenants have their numbers.
         """
+        before = len(self._index)
         rows = self._place(ids)
+        if len(self._index) == before + len(ids):
+            # None was known, and there are no two of one.
+            self._stamps[rows] = stamps
+            self._move(rows, numbers)
+            self._release([])
+            return
         newer = np.flatnonzero(stamps > self._stamps[rows])
         emptied = self._merge_newer(rows[newer], stamps[newer], numbers[newer])
         ties = np.flatnonzero((stamps == self._stamps[rows]) & (numbers != self._owners[rows]))

@@ -458,6 +458,7 @@ class Replica:
                 self._peers.discard(message.node)
             case wire.CopyBegin():
                 self._copy_begin, self._copy_wanted = message, True
+                self.ledger.reserve(message.entries)
             case wire.CopyPiece():
                 self.ledger.merge_piece(message.piece())
                 self._hold = self._hold.join(message.position)
@@ -968,7 +969,8 @@ class Replica:
             self._send(channel, wire.Copy())
 
     def _copy_out(self) -> Iterator[wire.Message]:
-        yield wire.CopyBegin(self.applied, self._live_openings(), sorted(self._lost))
+        lost = sorted(self._lost)
+        yield wire.CopyBegin(self.applied, self._live_openings(), lost, self.ledger.rows)
         for piece in self.ledger.pieces(self._limits.piece):
             yield wire.CopyPiece.of(piece, self._within())
         yield wire.CopyEnd(self._within(), self.stamp)
@@ -1014,6 +1016,7 @@ class Replica:
             raise MalformedMessage("a copy that was not asked for")
         if isinstance(message, wire.CopyBegin):
             self._copy_begin, self._copy_kept = message, True
+            self.ledger.reserve(message.entries)
             self._append(_Unsynced(Entry(wire.encode(message))))
             return
         begin = self._copy_begin

@@ -345,14 +345,17 @@ class Copy(Struct, frozen=True, tag="copy"):
     """
 
 
-class CopyBegin(Struct, frozen=True, tag="copy_begin"):
+class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     """
     The ledger follows in pieces; they include all of this position, and may include more.
+
+    :ivar entries: about how many follow.
     """
 
     position: Position
     openings: dict[NodeId, list[Opening]]
     lost: list[LostRun]
+    entries: Natural = 0
 
 
 class CopyPiece(Struct, frozen=True, tag="copy_piece"):

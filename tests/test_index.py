@@ -44,6 +44,18 @@ def test_grows_while_it_is_used(step: int) -> None:
     assert (index.find(ids + 1) == -1).all()
 
 
+@pytest.mark.parametrize("known", [0, 10, 3_000, 5_000])
+def test_room_that_is_made_at_once_changes_nothing(known: int) -> None:
+    index, ids = Index(), np.arange(60_000) * 3
+    index.place(ids[:known])
+    index.reserve(50_000)
+    index.reserve(10)
+    for first in range(0, len(ids), 1_000):
+        index.place(ids[first : first + 1_000])
+    assert len(index) == len(ids)
+    assert np.array_equal(index.ids[index.find(ids)], ids)
+
+
 def test_ids_that_want_the_same_slots_are_told_apart() -> None:
     """
     Neighbours, multiples of powers of two, and the ends of the range.
