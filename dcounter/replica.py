@@ -935,6 +935,10 @@ class Replica:
         last = max(opening.last, known.of(node).runs.get(opening.previous, 0))
         if any(p.number(node, opening.previous) < last for p in positions):
             return False
+        for run, number in known.of(node).runs.items():
+            # A node whose disk took back the end of its journal may not know a run between.
+            if run < opening.run and any(p.number(node, run) < number for p in positions):
+                return False
         if all(opening.previous <= p.of(node).folded for p in positions):
             return True
         before = self._openings[node].get(opening.previous)

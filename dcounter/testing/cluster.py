@@ -155,6 +155,21 @@ class Cluster:
         self.kill_node(node)
         self.disks[node].wipe()
 
+    def lose_tail(self, node: int) -> int:
+        """
+        Let the disk of a node that is off have lied about the end of its newest segment.
+
+        :returns: how many bytes are gone.
+        """
+        disk = self.disks[node]
+        sizes = disk.sizes()
+        segments = [name for name in sorted(sizes) if name.endswith(".journal") and sizes[name]]
+        if not segments:
+            return 0
+        kept = self.random.randrange(sizes[segments[-1]])
+        disk.lose_end(segments[-1], kept)
+        return sizes[segments[-1]] - kept
+
     def _power_lost(self, node: int) -> None:
         # In the middle of something that the disk did, see `SimulatedDisk.power_fails_at`.
         if node in self.nodes and self.disks[node].off():

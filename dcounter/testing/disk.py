@@ -169,6 +169,20 @@ class SimulatedDisk:
         self._changes.clear()
         self.power_fails_at = None
 
+    def sizes(self) -> dict[str, int]:
+        """
+        What the files hold (bytes).
+        """
+        return {name: len(inode.data) for name, inode in self._names.items()}
+
+    def lose_end(self, name: str, size: int) -> None:
+        """
+        Only the first `size` bytes of a file are there, although more was synced: the disk lied.
+        """
+        inode = self._names[name]
+        del inode.data[size:]
+        inode.durable = min(inode.durable, size)
+
     def damage(self, name: str, place: int) -> None:
         """
         Flip a bit of what a file holds.

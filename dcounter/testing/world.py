@@ -2,7 +2,7 @@
 The simulated world: a cluster, its callers, and whatever may break, all decided by one seed.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from errno import EIO, ENOSPC
 from random import Random
@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from dcounter.coordinator import Coordinator
 from dcounter.limits import Limits
 from dcounter.store import Ack, Consistency, Items
 from dcounter.testing.cluster import Cluster, Parts
@@ -54,7 +55,10 @@ FREQUENCIES: Mapping[str, int] = {
     "fail_disk": 3,
     "slow_disk": 2,
     "start_badly": 2,
+    "mend_badly": 2,
+    "lose_tail": 1,
     "split": 2,
+    "take_sides": 2,
     "jump": 2,
     "drift": 1,
     "change_coordinator": 2,
@@ -64,7 +68,16 @@ FREQUENCIES: Mapping[str, int] = {
 How often what happens, compared to everything else.
 """
 
-_ONLY_DISKS = {"lose_power", "lose_power_soon", "wipe", "fail_disk", "slow_disk", "start_badly"}
+_ONLY_DISKS = {
+    "lose_power",
+    "lose_power_soon",
+    "wipe",
+    "fail_disk",
+    "slow_disk",
+    "start_badly",
+    "mend_badly",
+    "lose_tail",
+}
 
 
 @dataclass(frozen=True)
@@ -214,37 +227,85 @@ class World:
     def split(self) -> None:
         """
         Nodes fall into two groups, which a coordinator still reaches both, and then only one of them.
+
+        It counts before and after that, while another coordinator stores.
         """
-        members = list(self.cluster.identity.members)
-        if len(members) == 1:
+        groups = self._groups()
+        if groups is None or self.cluster.network.silent or self.cluster.network.parted:
             return
+        if len(self.history.running()) == 1:
+            self.history.watch(self.cluster.start_coordinator())
+        seconds = self.random.choice([0.9, 2.0, 4.0])
+        one, other = self.random.sample(self.history.running(), 2)
+        process = self._process_of(one)
+        self._fault(f"split {groups[0]} from {groups[1]} for {seconds}, and soon from {process}", seconds)
+        self._silence_between(*groups, seconds)
+        # Before the nodes are taken for silent, so that both coordinators still use all of them.
+        self._in(0.1, lambda: self._store_growing(other))
+        self._in(0.3, lambda: self._count_growing(one))
+        self._in(0.5, lambda: self._part_between([process], groups[0], seconds - 0.5))
+        self._in(0.6, lambda: self._count_growing(one))
+
+    def take_sides(self) -> None:
+        """
+        Nodes and coordinators fall into two groups that hear nothing of each other; callers reach both.
+        """
+        groups = self._groups()
+        if groups is None:
+            return
+        if len(self.history.running()) == 1:
+            self.history.watch(self.cluster.start_coordinator())
+        seconds = self.random.choice([0.5, 2.0, 4.0])
+        coordinators = [self._process_of(each) for each in self.history.running()]
+        self.random.shuffle(coordinators)
+        place = self.random.randrange(1, len(coordinators))
+        left, right = groups[0] + coordinators[:place], groups[1] + coordinators[place:]
+        self._fault(f"{left} and {right} take sides for {seconds}", seconds)
+        if self.random.random() < 0.5:
+            self._silence_between(left, right, seconds)
+        else:
+            self._part_between(left, right, seconds)
+
+    def _groups(self) -> tuple[list[str], list[str]] | None:
+        members = [f"node {node}" for node in self.cluster.identity.members]
+        if len(members) == 1:
+            return None
         self.random.shuffle(members)
         place = self.random.randrange(1, len(members))
-        groups = [[f"node {node}" for node in group] for group in (members[:place], members[place:])]
-        seconds = self.random.choice([0.9, 2.0, 4.0])
-        coordinator = self._process_of(self.random.choice(self.history.running()))
-        self._fault(f"split {groups[0]} from {groups[1]} for {seconds}, and soon from {coordinator}", seconds)
+        return members[:place], members[place:]
+
+    def _silence_between(self, left: list[str], right: list[str], seconds: float) -> None:
         network = self.cluster.network
-        ways = {(one, other) for one in groups[0] for other in groups[1]}
+        ways = {(one, other) for one in left for other in right}
         ways |= {(other, one) for one, other in ways}
-        apart = {(coordinator, one) for one in groups[0]}
         network.silent |= ways
 
         def undo() -> None:
             network.silent -= ways
             network.release()
 
-        def part() -> None:
-            for one, other in sorted(apart):
-                self.cluster.part(one, other)
+        self._in(seconds, undo)
+
+    def _part_between(self, left: list[str], right: list[str], seconds: float) -> None:
+        ways = [(one, other) for one in left for other in right]
+        for one, other in ways:
+            self.cluster.part(one, other)
 
         def heal() -> None:
-            for one, other in sorted(apart):
+            for one, other in ways:
                 self.cluster.heal(one, other)
 
-        self._in(seconds / 3, part)
-        self._in(seconds, undo)
         self._in(seconds, heal)
+
+    def _store_growing(self, coordinator: Coordinator) -> None:
+        if coordinator in self.history.running():
+            ids = list(range(self._next_id, self._next_id + 4))
+            self._next_id += len(ids)
+            self.history.store(coordinator, Items(ids, [GROWING] * len(ids), None), "node", None)
+
+    def _count_growing(self, coordinator: Coordinator) -> None:
+        if coordinator in self.history.running():
+            self.history.count(coordinator, GROWING, "exact", None)
 
     def slow(self) -> None:
         one, other = self._two()
@@ -395,22 +456,39 @@ class World:
         """
         A node gets a new disk, when all that it had is durable elsewhere.
         """
-        nodes = self.cluster.nodes
-        replicas = {node: service.replica for node, service in nodes.items()}
-        if len(self._stoppable()) < max(2, len(self.cluster.identity.members)):
-            return
-        if any(each.refuses() is not None for each in replicas.values()):
-            return
-        candidates = [
-            node
-            for node, mine in sorted(replicas.items())
-            if any(other is not mine and other.durable.covers(mine.applied) for other in replicas.values())
-        ]
-        if candidates:
-            node = self.random.choice(candidates)
+        node = self._dispensable(any)
+        if node is not None:
             self._fault(f"node {node} gets an empty disk", 3)
             self.cluster.wipe(node)
             self._gone(node, self.random.choice([0.0, 0.3, 2.0]), allowed=True)
+
+    def lose_tail(self) -> None:
+        """
+        A machine goes off, and its disk had lied about the end of the journal, which all others have.
+        """
+        node = self._dispensable(all)
+        if node is not None:
+            self.cluster.lose_power(node)
+            size = self.cluster.lose_tail(node)
+            self._fault(f"node {node} loses power, and {size} bytes that had been synced", 3)
+            self._gone(node, self.random.choice([0.0, 0.3, 2.0]), allowed=True)
+
+    def _dispensable(self, others: Callable[[Iterable[bool]], bool]) -> int | None:
+        """
+        A node all of whose items are durable with any or all others, if there is one while all are well.
+        """
+        nodes = self.cluster.nodes
+        replicas = {node: service.replica for node, service in nodes.items()}
+        if len(self._stoppable()) < max(2, len(self.cluster.identity.members)):
+            return None
+        if any(each.refuses() is not None for each in replicas.values()):
+            return None
+        candidates = [
+            node
+            for node, mine in sorted(replicas.items())
+            if others(each.durable.covers(mine.applied) for each in replicas.values() if each is not mine)
+        ]
+        return self.random.choice(candidates) if candidates else None
 
     def fail_disk(self) -> None:
         random = self.random
@@ -456,6 +534,26 @@ class World:
         until = self.random.choice([0.5, 0.9])
         self._in(until, lambda: self._die_if_up(node, self.cluster.lose_power))
         self._in(until, lambda: self._mend(node))
+
+    def mend_badly(self) -> None:
+        """
+        A disk fails, works again but slowly, and the node dies while it makes up for what it could not write.
+        """
+        node = self.random.choice(self.cluster.identity.members)
+        seconds = self.random.choice([0.5, 1.5])
+        self._fault(f"the disk of node {node} fails for {seconds}, is slow, and then it dies", seconds + 2)
+        self.cluster.disks[node].errors["write"] = EIO
+
+        def slowly() -> None:
+            self._mend(node)
+            self.cluster.lags[node] = 0.1
+
+        def over() -> None:
+            self.cluster.lags.pop(node, None)
+            self._die_if_up(node, self.random.choice([self.cluster.kill_node, self.cluster.lose_power]))
+
+        self._in(seconds, slowly)
+        self._in(seconds + self.random.choice([1.0, 1.5, 2.0]), over)
 
     def _die_if_up(self, node: int, die: Callable[[int], None]) -> None:
         if node in self._stoppable():

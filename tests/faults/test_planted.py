@@ -105,6 +105,15 @@ class EndLabelReplica(Replica):
         super()._copied(wire.CopyBegin(end.position, begin.openings, begin.lost), end)
 
 
+class UnhiddenJournal(FileJournal):
+    """
+    Leaves what a failed sync refused to whoever reads the file next.
+    """
+
+    def _hide_doubtful(self) -> None:
+        pass
+
+
 class HastyJournal(FileJournal):
     """
     Removes segments that were begun while a snapshot was taken.
@@ -215,13 +224,14 @@ FAULTS: Mapping[str, Fault] = {
     "acknowledge before fsync": Fault(Parts(journal=EagerJournal), _OFF),
     "offer to followers before fsync": Fault(Parts(replica=EagerReplica), _OFF),
     "reuse numbers after a cut tail": Fault(
-        Parts(replica=ContinuingReplica), {"start_badly": 15, "part": 5, "silence": 5}
+        Parts(replica=ContinuingReplica),
+        {"lose_tail": 15, "part": 5, "silence": 5},
+        (2,),
+        limits={"snapshot": 10**6},
+        events=120,
     ),
     "accept a hole": Fault(
-        Parts(replica=CarelessReplica),
-        {"fail_disk": 25, "kill": 10, "cut": 5, "part": 5},
-        limits={"log": 300},
-        events=100,
+        Parts(replica=CarelessReplica), {"store": 60, "mend_badly": 5}, limits={"log": 300, "piece": 1}
     ),
     "snapshot labelled with its end position": Fault(
         Parts(replica=EndLabelReplica),
@@ -232,15 +242,21 @@ FAULTS: Mapping[str, Fault] = {
         Parts(membership=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
     ),
     "required position forgotten at a coordinator's restart": Fault(
-        Parts(membership=NothingInherited), {"kill_coordinator": 8, "slow": 15, "silence": 3}
+        Parts(membership=NothingInherited),
+        {"kill_coordinator": 10, "slow": 5, "silence": 20, "count": 60},
+        (2,),
+        events=100,
     ),
     "answered positions not joined": Fault(
-        Parts(membership=AnswersNotJoined), {"count": 60, "change_coordinator": 4, "split": 15}, (2, 3)
+        Parts(membership=AnswersNotJoined), {"count": 3, "store": 3, "split": 10}, events=100
     ),
     "tie-break dropped": Fault(Parts(replica=TieReplica), {"slow": 3}),
     "clock not advanced at the start": Fault(Parts(clock=BehindClock), {"kill_coordinator": 8, "jump": 10}),
     "log cut too early": Fault(
         Parts(journal=HastyJournal), {"kill": 5, "slow_disk": 5}, limits={"segment": 100, "snapshot": 300}
+    ),
+    "refused lines left in place": Fault(
+        Parts(journal=UnhiddenJournal), {"start_badly": 15, "part": 4, "kill": 2, "count": 40}, (1, 2, 3)
     ),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
