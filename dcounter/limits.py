@@ -44,7 +44,7 @@ class Limits:
     :ivar startup: time after which a coordinator is ready although a member has not reported.
     :ivar segment: size from which a journal begins a new segment.
     :ivar snapshot: size of all segments from which a node takes a snapshot, unless the last was larger.
-    :ivar backoff: longest pause between two attempts to reach a node.
+    :ivar search: time between two searches of a node on all ports of its range.
     """
 
     heartbeat: float = 0.2
@@ -75,4 +75,4 @@ class Limits:
     startup: float = 5.0
     segment: int = 64 * MEBIBYTE
     snapshot: int = 256 * MEBIBYTE
-    backoff: float = 1.0
+    search: float = 1.0

@@ -2,6 +2,7 @@
 Connections between nodes and coordinators, and one persistent connection to a node.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -22,6 +23,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,6 +36,17 @@ from dcounter.limits import Limits
 _log = Logger()
 
 _Answer = TypeVar("_Answer", wire.Stored, wire.Counted, wire.Awaited)
+
+_FIRST_PAUSE = 0.05
+_LAST_PAUSE = 0.2
+"""
+Times (s) between two attempts to reach a node at one port: the first, and the longest.
+"""
+
+_TOLD_SEARCH = 3
+"""
+After so many searches in vain the operator is told: a node that starts is found before.
+"""
 
 _HANDSHAKE_LINE = 8 * 1024
 """
@@ -424,17 +437,23 @@ class Directory:
 @implementer(IStreamClientEndpoint)
 class _NodeEndpoint:
     """
-    Finds a node: on the port where it was last known, else on the others of its range.
+    Finds a node, however long it takes: on the port where it was last known, else on the others of its range.
 
+    The one port is tried often, for it is where a node that starts again will be; all the others, seldom.
+
+    :param jitter: gives a random number around 0, for the pauses between attempts.
     :ivar port: where the node is thought to listen.
-    :ivar doubtful: somebody else, or nobody, was found there.
+    :ivar doubtful: somebody else was found there.
     """
 
-    def __init__(self, node: int, directory: Directory) -> None:
+    def __init__(self, node: int, directory: Directory, jitter: Callable[[], float]) -> None:
         self._node = node
         self._directory = directory
-        self._address = directory.addresses[node]
-        self.port = self._address.port
+        self._limits = directory.limits
+        self._clock = directory.clock
+        self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
+        self._next_search = float("-inf")
+        self.port = directory.addresses[node].port
         self.doubtful = False
 
     def __repr__(self) -> str:
@@ -444,16 +463,32 @@ class _NodeEndpoint:
         return Deferred.fromCoroutine(self._find(protocolFactory))
 
     async def _find(self, factory: IProtocolFactory) -> IProtocol:
-        if not self.doubtful:
-            try:
-                return await self._directory.endpoint(self._node, self.port).connect(factory)
-            except ConnectError:
-                self.doubtful = True
+        attempts = searches = 0
+        while True:
+            if (self.doubtful or attempts) and self._clock.seconds() >= self._next_search:
+                searches += 1
+                await self._search(tell=searches == _TOLD_SEARCH)
+            if not self.doubtful:
+                with contextlib.suppress(ConnectError):
+                    return await self._directory.endpoint(self._node, self.port).connect(factory)
+            attempts += 1
+            if attempts > 1:
+                await deferLater(self._clock, self._pause(attempts - 2))
+
+    async def _search(self, *, tell: bool) -> None:
+        """
+        Look on all ports of the range.
+        """
         port = await self._directory.locate(self._node, self.port)
-        if port is None:
-            raise ConnectError(string=f"node {self._node} answers on no port of its range")
-        self.moved(port)
-        return await self._directory.endpoint(self._node, port).connect(factory)
+        self._next_search = self._clock.seconds() + self._limits.search
+        if port is not None:
+            self.moved(port)
+        elif tell:
+            _log.info(
+                "node {node} is not found, neither on port {port} nor on others: looking for it until it is",
+                node=self._node,
+                port=self.port,
+            )
 
     def moved(self, port: int) -> None:
         """
@@ -465,7 +500,7 @@ class _NodeEndpoint:
 
 class Link(ClientService):
     """
-    A persistent connection to one node, made again with growing pauses when it is lost.
+    A persistent connection to one node, made again when it is lost.
 
     :ivar node: the node's id.
     :ivar up: whether the node is connected and has proved itself.
@@ -478,16 +513,15 @@ class Link(ClientService):
         self.up = False
         self._user = user
         self._directory = directory
-        self._endpoint = _NodeEndpoint(node, directory)
+        self._endpoint = _NodeEndpoint(node, directory, lambda: _FIRST_PAUSE * jitter())
         self._call: _LinkCall | None = None
         self._answers: dict[int, tuple[type[wire.Message], Deferred[Any]]] = {}
         self._last_request = 0
         super().__init__(
             self._endpoint,
             _LinkFactory(self),
-            retryPolicy=backoffPolicy(
-                0.05, directory.limits.backoff, factor=2.0, jitter=lambda: 0.05 * jitter()
-            ),
+            # After a connection is lost; until there is another one, the endpoint has its own pauses.
+            retryPolicy=lambda _: _FIRST_PAUSE * (1 + jitter()),
             clock=directory.clock,
         )
 
