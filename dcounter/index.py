@@ -20,6 +20,8 @@ _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
+_NOTHING: _Table = np.empty(0, np.int32)
+
 _SMALLEST = 10
 """
 The smallest table has 2 to the power of this many slots.
@@ -46,10 +48,11 @@ class Index:
         self._seed = np.uint64(seed)
         self._ids = np.zeros(1 << _SMALLEST, np.int64)
         self._length = 0
-        # A slot holds a row + 1: memory that the system gives out as zeros, untouched, is free slots.
+        # A slot holds a row + 1, or 0 if it is free.
         self._bits = _SMALLEST
         self._table: _Table = np.zeros(1 << _SMALLEST, np.int32)
         self._old: _Table | None = None
+        self._spare, self._cleared = _NOTHING, 0
         self._moved = self._to_move = 0
 
     def __len__(self) -> int:
@@ -72,6 +75,7 @@ class Index:
         known, self._ids = self.ids, np.empty(rows, np.int64)
         self._ids[: self._length] = known
         self._bits, self._table = bits, np.zeros(1 << bits, np.int32)
+        self._spare, self._cleared = _NOTHING, 0
         self._moved, self._to_move = 0, self._length
         self._move(self._length)
 
@@ -155,15 +159,29 @@ class Index:
     def _make_room(self, more: int) -> None:
         most = self._length + more
         if most > len(self._ids):
-            # The system moves large blocks without copying them; what is not used yet is not touched.
+            # The system moves large blocks without copying them.
             self._ids.resize(most + most // 8, refcheck=False)
         if self._old is not None:
             self._move(_MOVED + 2 * more)
+        elif 8 * most > 3 * len(self._table):
+            self._clear(_MOVED + 32 * more)
         while 2 * most > len(self._table):
             self._move(self._to_move)
+            self._clear(2 * len(self._table))
             self._old, self._moved, self._to_move = self._table, 0, self._length
             self._bits += 1
-            self._table = np.zeros(1 << self._bits, np.int32)
+            self._table, self._spare, self._cleared = self._spare, _NOTHING, 0
+
+    def _clear(self, slots: int) -> None:
+        """
+        Make the next slots of the table free that will be used when this one is full.
+
+        To get the memory at once, from a system that has to clear it, would take tens of milliseconds.
+        """
+        if not len(self._spare):
+            self._spare = np.empty(2 * len(self._table), np.int32)
+        self._spare[self._cleared : self._cleared + slots] = 0
+        self._cleared += slots
 
     def _move(self, rows: int) -> None:
         """
