@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from tests.e2e.harness import Ports
+from tests.faults.recording import recorded
 
 DEADLINE = 60.0
 """
@@ -296,6 +297,7 @@ class Daemon:
 
     :ivar options: what it is started with beyond the places.
     :ivar limits: bounds (`dcounter.limits`) that it has instead of the usual ones.
+    :ivar trace: where strace records it.
     """
 
     directory: Path
@@ -303,6 +305,7 @@ class Daemon:
     limits: Mapping[str, int] = field(default_factory=dict)
     ports: Ports = field(default_factory=Ports)
     process: Process | None = None
+    trace: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -325,6 +328,8 @@ class Daemon:
             f"--node-port={self.ports.nodes[0]}",
             *self.options,
         )
+        if self.trace is not None:
+            command = recorded(command, self.trace)
         environment = {
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("small")), *_python_path()]),
             "DCOUNTER_TEST_LIMITS": " ".join(f"{name}={bound}" for name, bound in self.limits.items()),
