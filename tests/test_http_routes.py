@@ -4,7 +4,7 @@ What callers of the HTTP API are answered, over a store in memory.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent, StubTreq
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.resource import IResource
 
 from dcounter.errors import (
     Incomplete,
@@ -31,7 +32,7 @@ from dcounter.errors import (
 from dcounter.http import problems
 from dcounter.http.api import Api, Operations
 from dcounter.http.limits import HttpLimits
-from dcounter.http.routes import Routes, make_resource
+from dcounter.http.routes import Routes, make_resource, make_routes
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -139,6 +140,7 @@ class Caller:
         limits: HttpLimits | None = None,
         ack: Ack = "node",
         consistency: Consistency = "exact",
+        make: Callable[[Api], IResource] = make_resource,
     ) -> None:
         api = Api(
             store,
@@ -148,7 +150,7 @@ class Caller:
             ack=ack,
             consistency=consistency,
         )
-        self._resource = make_resource(api)
+        self._resource = make(api)
         self.documented = json.loads(api.openapi().body)["paths"]
 
     def get(self, target: str, method: str = "GET") -> Reply:
@@ -198,9 +200,12 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture
-def call(store: MemoryStore) -> Caller:
-    return Caller(store)
+@pytest.fixture(params=[make_resource, make_routes])
+def call(request: pytest.FixtureRequest, store: MemoryStore) -> Caller:
+    """
+    Somebody who calls by the shorter way where there is one, and by way of Klein alone.
+    """
+    return Caller(store, make=request.param)
 
 
 ONE = b'[{"ID":1,"tenant":"a"}]'
