@@ -229,7 +229,7 @@ class Coordinator(Service):
         waited = self._time.seconds() - self._started >= self._limits.startup
         missing = membership.missing(membership.required)
         writers = membership.writers()
-        able = bool(writers) and membership.primary() is not None
+        able = bool(writers and membership.counting())
         return Readiness(
             # One that restarts later is no reason to send callers away.
             ready=able and (self._announced or waited or len(writers) == len(self._links)),
@@ -631,6 +631,7 @@ class Coordinator(Service):
             durable=membership.durable(node).shown(),
             lag=membership.lag(node, everything),
             refuses=report.refuses if report else None,
+            loading=report.loading if report else False,
         )
 
 

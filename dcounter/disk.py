@@ -62,9 +62,9 @@ class Disk(Protocol):
         """
         ...
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         """
-        All of a file.
+        A file from `start` on: all of it or `size` bytes; fewer only at its end.
         """
         ...
 
@@ -179,9 +179,10 @@ class RealDisk:
     def list(self) -> list[str]:
         return sorted(os.listdir(self._opened))
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         with open(self._open_file(name, os.O_RDONLY), "rb") as file:
-            return file.read()
+            file.seek(start)
+            return file.read(size)
 
     def create(self, name: str) -> AppendFile:
         return _RealFile(self._open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND))

@@ -27,7 +27,8 @@ from twisted.python.failure import Failure
 
 from dcounter.disk import AppendFile, Disk
 from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.records import Entry, frame, scan, unframe_all
+from dcounter.records import Entry, frame, scan, unframe, unframe_all, unframe_begin
+from dcounter.wire import is_piece
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -38,6 +39,16 @@ _UNFINISHED = ".unfinished"
 _OURS = re.compile(r"[0-9]{12}\.(journal|snapshot|unfinished)")
 _OWNER = "owner"
 _TRIAL = f"{0:012d}{_UNFINISHED}"
+
+_PART = 2**20
+"""
+Bytes that are read at a time.
+"""
+
+_BEGIN = 200
+"""
+Bytes of a line that show what it is.
+"""
 
 _READY_PAUSE = 0.05
 """
@@ -134,10 +145,20 @@ class Journal(Protocol):
 
     def recover(self) -> Iterable[Entry]:
         """
-        All that was kept, oldest first; called once, before `open`.
+        All that was kept but for pieces of the ledger, oldest first; called once, before `open`.
 
         :raises CorruptJournal: something in the middle is damaged.
         :raises ConfigurationError: it is used by another process, or not ours.
+        """
+        ...
+
+    def load(self) -> Iterable[Entry]:
+        """
+        What `recover` found or passed over and the ledger is made of: pieces, and batches once more.
+
+        Called once, after `recover`; while it goes on, lines may be appended, but no snapshot be taken.
+
+        :raises CorruptJournal: something is damaged.
         """
         ...
 
@@ -193,6 +214,9 @@ class MemoryJournal:
         self._flush: IDelayedCall | None = None
 
     def recover(self) -> Iterable[Entry]:
+        return ()
+
+    def load(self) -> Iterable[Entry]:
         return ()
 
     def open(self, user: JournalUser) -> None:
@@ -261,7 +285,9 @@ class FileJournal:
         self._broken: str | None = None
         self._failures = 0
         self._snapshotting = False
+        self._snapshot = ""
         self._snapshot_size = 0
+        self._recovered: list[tuple[str, int]] = []
         self._no_snapshot_before = float("-inf")
         self._idle: list[Deferred[None]] = []
         self._closed = False
@@ -298,33 +324,32 @@ class FileJournal:
         if first:
             yield from self._recover_snapshot(first + _SNAPSHOT)
         torn = last = ""
-        rest = b""
         for name in sorted(used.intersection(segments)):
-            data = self._read(name)
-            try:
-                entries, size = scan(data)
-            except CorruptJournal as error:
-                raise CorruptJournal(f"{name}: {error}") from error
-            if torn and entries:
-                raise CorruptJournal(f"{torn}: the end is damaged, but {name} follows")
-            if size < len(data):
-                torn = name
+            size = end = 0
+            for entry, end in self._scan(name):
+                if entry is None:
+                    torn = name
+                    continue
+                if torn:
+                    raise CorruptJournal(f"{torn}: the end is damaged, but {name} follows")
+                size = end
+                if not is_piece(entry.line):
+                    yield entry
+            if torn == name:
                 _log.warn(
-                    "{name}: the last {bytes} bytes were not written whole: cut",
-                    name=name,
-                    bytes=len(data) - size,
+                    "{name}: the last {bytes} bytes were not written whole: cut", name=name, bytes=end - size
                 )
-            if data:
-                last, rest = name, data[:size]
+            if end:
+                last = name
                 self._sizes[name] = size
             else:
                 self._empty.append(name)
-            yield from entries
+        self._recovered = list(self._sizes.items())
         self._total = sum(self._sizes.values())
         try:
             self._remove_empty()
             if last:
-                self._put(last, rest)
+                self._put(last, self._read(last, 0, self._sizes[last]))
         except OSError as error:
             self._broken = str(error)
             self._unproved = last or None
@@ -392,20 +417,64 @@ class FileJournal:
         self._disk.sync()
 
     def _recover_snapshot(self, name: str) -> Iterator[Entry]:
-        data = self._read(name)
-        size = 0
-        for entry, end in unframe_all(data):
-            if entry is None:
-                break
-            yield entry
-            size = end
-        if size < len(data) or not data:
-            raise CorruptJournal(f"{name}: damaged at byte {size}")
-        self._snapshot_size = size
+        """
+        All of a snapshot but the pieces of the ledger: of these, only where they end is looked at.
+        """
+        place = 0
+        while begin := self._read(name, place, _BEGIN):
+            found = unframe_begin(begin)
+            if found is None:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            held, size = found
+            if is_piece(held):
+                whole = self._read(name, place + size, 1) == b"\n"
+            else:
+                line = self._read(name, place, size + 1)
+                entry = unframe(line[:-1])
+                whole = entry is not None and line.endswith(b"\n")
+                if entry is not None and whole:
+                    yield entry
+            if not whole:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            place += size + 1
+        if not place:
+            raise CorruptJournal(f"{name}: damaged at byte 0")
+        self._snapshot = name
+        self._snapshot_size = place
 
-    def _read(self, name: str) -> bytes:
+    def load(self) -> Iterator[Entry]:
+        if self._snapshot:
+            yield from self._load(self._snapshot, self._snapshot_size)
+        for name, size in self._recovered:
+            yield from self._load(name, size)
+
+    def _load(self, name: str, size: int) -> Iterator[Entry]:
+        place = 0
+        for entry, end in unframe_all(self._parts(name, size)):
+            if entry is None:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            if entry.number or is_piece(entry.line):
+                yield entry
+            place = end
+
+    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
         try:
-            return self._disk.read(name)
+            yield from scan(self._parts(name))
+        except CorruptJournal as error:
+            raise CorruptJournal(f"{name}: {error}") from error
+
+    def _parts(self, name: str, size: int | None = None) -> Iterator[bytes]:
+        """
+        A file, part by part.
+        """
+        start = 0
+        while part := self._read(name, start, _PART if size is None else min(_PART, size - start)):
+            start += len(part)
+            yield part
+
+    def _read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        try:
+            return self._disk.read(name, start, size)
         except OSError as error:
             if error.errno != EIO:
                 raise

@@ -138,8 +138,7 @@ class Ledger:
         """
         Take in entries of another ledger.
         """
-        numbers = np.fromiter(map(self._number, piece.tenants), np.int32, len(piece.tenants))
-        self._merge(piece.ids, piece.stamps, numbers[piece.owners])
+        self._merge(piece.ids, piece.stamps, self._numbers_of(piece.tenants)[piece.owners])
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """
@@ -177,11 +176,7 @@ class Ledger:
 
     def _merge_waiting(self) -> None:
         if self._waiting_ids:
-            tenants = self._waiting_tenants
-            try:
-                numbers = np.fromiter(map(self._numbers.__getitem__, tenants), np.int32, len(tenants))
-            except KeyError:
-                numbers = np.fromiter(map(self._number, tenants), np.int32, len(tenants))
+            numbers = self._numbers_of(self._waiting_tenants)
             ids = np.array(self._waiting_ids, np.int64)
             stamps = np.array(self._waiting_stamps, np.int64)
             self._waiting_ids, self._waiting_stamps, self._waiting_tenants = [], [], []
@@ -258,6 +253,12 @@ class Ledger:
         return tenant is not None and (known is None or tenant > known)
 
     # Tenants
+
+    def _numbers_of(self, tenants: Sequence[str | None]) -> Owners:
+        try:
+            return np.fromiter(map(self._numbers.__getitem__, tenants), np.int32, len(tenants))
+        except KeyError:
+            return np.fromiter(map(self._number, tenants), np.int32, len(tenants))
 
     def _number(self, tenant: str | None) -> int:
         number = self._numbers.get(tenant)

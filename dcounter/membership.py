@@ -180,15 +180,28 @@ class Membership:
             if member.up and member.report and member.report.refuses is None
         ]
 
+    def counting(self) -> list[int]:
+        """
+        Nodes that can be asked for a count: one that loads its ledger has not merged all it has applied.
+        """
+        return [
+            node
+            for node, member in self._members.items()
+            # What it said in a former life says nothing about this.
+            if member.up and member.reported and member.report and not member.report.loading
+        ]
+
     def primary(self) -> int | None:
         """
         The node to ask first: that which misses the fewest batches, and then the same until it is gone.
+
+        Those that load their ledgers come last.
         """
-        up = self.up()
-        if self._primary in up:
+        able = self.counting() or self.up()
+        if self._primary in able:
             return self._primary
         everything = self.everything()
-        best = min(up, key=lambda node: (self.lag(node, everything), node), default=None)
+        best = min(able, key=lambda node: (self.lag(node, everything), node), default=None)
         if self._settled:
             self._primary = best
         return best
@@ -199,7 +212,7 @@ class Membership:
         """
         primary = self.primary()
         return sorted(
-            self.up(),
+            self.counting(),
             key=lambda node: (
                 node != primary,
                 sum(self.applied(node).missing(required).values()),
@@ -264,7 +277,7 @@ class Membership:
         """
         Nodes whose items no live node can account for.
         """
-        known = self.everything()
+        known = join_all(self.applied(node) for node in self.counting())
         return sorted({*self.unreported(), *known.missing(required)})
 
     # What is lost

@@ -46,11 +46,6 @@ _LOCK_PAUSE = 0.05
 Time (s) after which a node complains that another process uses its directory, and between two looks.
 """
 
-_RECOVERY_SLOT = 0.02
-"""
-Time (s) that a node works through its journal before it lets others work.
-"""
-
 Listen = Callable[[int], IStreamServerEndpoint]
 """
 Gives the endpoint to listen on a port.
@@ -212,17 +207,10 @@ class Node(Service):
     async def _start(self) -> None:
         try:
             await self._recover()
-        except CorruptJournal as error:
-            _log.error(
-                "node {node} does not start: its journal is damaged: {error}. "
-                "Start once with --rebuild {node} to make it anew from the other nodes",
-                node=self.node,
-                error=error,
-            )
-            await self._journal.close()
-            return
-        except OSError as error:
-            _log.error("node {node} does not start: {error}", node=self.node, error=error)
+            rest = iter(self._journal.load())
+            loaded = self._load_some(rest)
+        except (CorruptJournal, OSError) as error:
+            self._give_up(error)
             await self._journal.close()
             return
         self._journal.open(self)
@@ -234,19 +222,51 @@ class Node(Service):
         self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
             lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
         )
+        try:
+            while not loaded:
+                await deferLater(self._clock, self._limits.load_pause)
+                loaded = self._load_some(rest)
+        except (CorruptJournal, OSError) as error:
+            self._give_up(error)
+            # It counted nothing exactly yet, so nobody was told anything wrong. What it took meanwhile goes
+            # to the others first.
+            await self._shut_down()
+
+    def _give_up(self, error: CorruptJournal | OSError) -> None:
+        if isinstance(error, CorruptJournal):
+            _log.error(
+                "node {node} does not start: its journal is damaged: {error}. "
+                "Start once with --rebuild {node} to make it anew from the other nodes",
+                node=self.node,
+                error=error,
+            )
+        else:
+            _log.error("node {node} does not start: {error}", node=self.node, error=error)
 
     async def _recover(self) -> None:
         """
-        Take in what the journal kept, without stopping whatever else this process does.
+        Find out what the journal kept, without stopping whatever else this process does.
         """
         entries, entry = await self._open_journal()
-        pause = self._clock.seconds() + _RECOVERY_SLOT
+        pause = self._clock.seconds() + self._limits.load
         while entry is not None:
             self.replica.restore(entry)
             if self._clock.seconds() > pause:
                 await deferLater(self._clock, 0)
-                pause = self._clock.seconds() + _RECOVERY_SLOT
+                pause = self._clock.seconds() + self._limits.load
             entry = next(entries, None)
+
+    def _load_some(self, entries: Iterator[Entry]) -> bool:
+        """
+        Take more of what the journal kept into the ledger; whether that was all.
+        """
+        pause = self._clock.seconds() + self._limits.load
+        for entry in entries:
+            self.replica.load(entry)
+            if self._clock.seconds() >= pause:
+                return False
+        self._perform(self.replica.loaded())
+        return True
 
     async def _open_journal(self) -> tuple[Iterator[Entry], Entry | None]:
         """
@@ -271,6 +291,9 @@ class Node(Service):
 
     async def _stop(self) -> None:
         self._starting.cancel()
+        await self._shut_down()
+
+    async def _shut_down(self) -> None:
         self._seeking.cancel()
         self._perform(self.replica.drain())
         until = self._clock.seconds() + self._limits.drain
@@ -283,6 +306,7 @@ class Node(Service):
         self._listener = None
         if self._listening is not None:
             await maybeDeferred(self._listening.stopListening)
+            self._listening = None
         # In an order that the same events repeat.
         for conversation in sorted(self.conversations, key=lambda each: each.tcp.getPeer().port):
             conversation.close("the node is stopping")
@@ -443,7 +467,7 @@ class Node(Service):
     def _tick(self) -> None:
         self._perform(self.replica.tick(self._clock.seconds()))
 
-        if self._journal.due:
+        if self._journal.due and not self.replica.loading:
             self._take_snapshot()
 
     # The journal

@@ -3,7 +3,7 @@ The lines of a journal: a batch's line as it went over the wire, with a checksum
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dcounter.errors import CorruptJournal
@@ -48,31 +48,58 @@ def unframe(line: bytes) -> Entry | None:
         return None
 
 
-def unframe_all(data: bytes) -> Iterator[tuple[Entry | None, int]]:
+def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
     """
-    Each whole line of a file as an entry (`None` if it is none), with the size of the file up to its end.
+    Each line of a file as an entry, with the size (bytes) of the file up to the line's end.
+
+    What is no entry is `None`, and so is a last line that has no end.
+
+    :param parts: the file, cut anywhere.
     """
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        yield unframe(data[start:end]), end + 1
-        start = end + 1
+    end = 0
+    rest = b""
+    for part in parts:
+        data = rest + part
+        start = 0
+        while (stop := data.find(b"\n", start)) >= 0:
+            end += stop + 1 - start
+            yield unframe(data[start:stop]), end
+            start = stop + 1
+        rest = data[start:]
+    if rest:
+        yield None, end + len(rest)
 
 
-def scan(data: bytes) -> tuple[list[Entry], int]:
+def scan(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
     """
-    The entries at the beginning of a file; what follows them was never written whole.
+    The entries of a file as `unframe_all` gives them; all that was not written whole is `None`, once.
 
-    :returns: the entries, and the size (bytes) of the part of the file that they take.
     :raises CorruptJournal: something damaged is followed by something that is not.
     """
-    entries: list[Entry] = []
     size = 0
-    lines = unframe_all(data)
+    lines = unframe_all(parts)
     for entry, end in lines:
         if entry is None:
-            if any(later is not None for later, _ in lines):
-                raise CorruptJournal(f"damaged at byte {size}, and valid lines follow")
-            break
-        entries.append(entry)
-        size = end
-    return entries, size
+            rest = [end]
+            for later, last in lines:
+                if later is not None:
+                    raise CorruptJournal(f"damaged at byte {size}, and valid lines follow")
+                rest.append(last)
+            yield None, rest[-1]
+        else:
+            size = end
+            yield entry, end
+
+
+def unframe_begin(begin: bytes) -> tuple[bytes, int] | None:
+    """
+    The beginning of what a line of a segment holds, and the line's size (bytes) without its end.
+
+    :param begin: the beginning of the line; `None` is the answer if it is none.
+    """
+    try:
+        _, length, _, _, _, body = begin.split(b" ", 5)
+        size = int(length)
+    except ValueError:
+        return None
+    return (body, len(begin) - len(body) + size) if size >= 0 else None

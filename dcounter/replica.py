@@ -13,7 +13,7 @@ made lines durable (`synced`) and lets time pass (`tick`).
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from dcounter import wire
 from dcounter.clock import MAX_STAMP
@@ -25,6 +25,9 @@ from dcounter.log import Log
 from dcounter.position import LostRun, Position, join_all
 from dcounter.records import Entry
 from dcounter.wire import Opening, Record, Report
+
+_T = TypeVar("_T")
+_Raw = TypeVar("_Raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class _Channel:
     :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
     :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
     :ivar copy: the rest of a copy of our ledger that is being sent.
+    :ivar wants_copy: it asked for one, which our ledger is not complete enough for.
     """
 
     peer: Peer
@@ -126,6 +130,7 @@ class _Channel:
     sends: dict[int, dict[int, int]] = field(default_factory=dict)
     asked: dict[int, tuple[int, int]] = field(default_factory=dict)
     copy: Iterator[wire.Message] | None = None
+    wants_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,18 @@ class _Waiting:
 
 def _entry(record: Record, line: bytes) -> Entry:
     return Entry(line, record.node, record.run, record.number)
+
+
+def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
+    """
+    Decode what the journal kept.
+
+    :raises CorruptJournal: it means nothing.
+    """
+    try:
+        return decode(raw)
+    except MalformedMessage as error:
+        raise CorruptJournal(f"a line that is no message: {error}") from error
 
 
 _NO_COPY = wire.CopyBegin(_NOWHERE, {}, [])
@@ -224,6 +241,8 @@ class Replica:
         self._copy_wanted = False
         self._hold = Position()
         self._stuck_since: float | None = None
+        # Whether the ledger lacks some of what is applied, until all that the journal kept is loaded.
+        self.loading = False
         self._effects: list[Effect] = []
 
     # What the shell calls
@@ -285,8 +304,7 @@ class Replica:
                 self._copy_wanted = True
                 self._want_copy(channel)
             case wire.Copy():
-                self._channels[channel].copy = self._copy_out()
-                self._effects.append(Offer(channel))
+                self._give_copy(channel)
             case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
                 self._copy_in(channel, message)
             case wire.Farewell():
@@ -366,7 +384,7 @@ class Replica:
         self._disk_failure = None
         kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
         self._snapshot_asked = float("-inf")
-        if self._snapshot_for is not None:
+        if self._snapshot_for is not None and not self.loading:
             self._effects.append(Snapshot())
         for each in kept:
             self._append(each)
@@ -431,37 +449,33 @@ class Replica:
 
     def restore(self, entry: Entry) -> None:
         """
-        Take in a line that the journal kept; in the order in which they were appended.
+        Take in a line that the journal kept, all but what the ledger is made of (see `load`).
 
+        That takes little time however large the ledger is: afterwards this node knows what it has, and can
+        hand on its log and take writes.
+
+        :param entry: in the order in which they were appended.
         :raises CorruptJournal: a line is missing.
         """
-        try:
-            message = wire.decode(entry.line)
-        except MalformedMessage as error:
-            raise CorruptJournal(f"a line that is no message: {error}") from error
         if not self._standing_kept:
             self._awaits_members = False
+        if entry.number:
+            self._restore_record(entry)
+            self.durable = self.applied
+            return
+        message = _understand(wire.decode, entry.line)
         match message:
             case wire.Standing():
                 self._standing_kept = True
                 self._awaits_members = not message.known and bool(self._peers)
                 self._wiped = message.wiped
-            case Record():
-                known = self.applied.number(message.node, message.run)
-                if message.number > known + 1 and message.node == self.node:
-                    raise CorruptJournal(f"number {known + 1} of our own run {message.run} is missing")
-                # Others' numbers may lack some that came while the disk failed: they are fetched again.
-                if message.number == known + 1:
-                    self._apply(message, wire.decode_batch(message.batch), entry.line)
             case wire.Forget():
                 self.forgotten.add(message.node)
                 self._peers.discard(message.node)
             case wire.CopyBegin():
                 self._copy_begin, self._copy_wanted = message, True
                 self.ledger.reserve(message.entries)
-            case wire.CopyPiece():
-                self.ledger.merge_piece(message.piece())
-                self._hold = self._hold.join(message.position)
+                self.loading = True
             case wire.CopyEnd():
                 # Without its beginning: the snapshot before it was taken when it was in the ledger already.
                 self._copied(self._copy_begin or _NO_COPY, message)
@@ -469,6 +483,49 @@ class Replica:
             case _:
                 raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
         self.durable = self.applied
+
+    def _restore_record(self, entry: Entry) -> None:
+        node, run, number = entry.node, entry.run, entry.number
+        known = self.applied.number(node, run)
+        self.loading = True
+        if number > known + 1 and node == self.node:
+            raise CorruptJournal(f"number {known + 1} of our own run {run} is missing")
+        # Others' numbers may lack some that came while the disk failed: they are fetched again.
+        if number == known + 1:
+            head = _understand(wire.decode_head, entry.line)
+            self._advance(node, run, number, head.stamp, head.opening, entry.line)
+
+    def load(self, entry: Entry) -> None:
+        """
+        Take into the ledger what `restore` left out, in any order, whatever is merged meanwhile.
+
+        :raises CorruptJournal: it cannot be read.
+        """
+        message = _understand(wire.decode, entry.line)
+        match message:
+            case Record():
+                # What is not applied came behind a hole, and is fetched again.
+                if message.number <= self.applied.number(message.node, message.run):
+                    batch = _understand(wire.decode_batch, message.batch)
+                    self.ledger.merge(batch.ids, batch.item_stamps(), batch.tenants)
+            case wire.CopyPiece():
+                self.ledger.merge_piece(message.piece())
+                self._hold = self._hold.join(message.position)
+            case _:
+                raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
+
+    def loaded(self) -> list[Effect]:
+        """
+        All that the journal kept is in the ledger.
+        """
+        if self.loading:
+            self.loading = False
+            for channel, there in self._channels.items():
+                if there.wants_copy:
+                    self._give_copy(channel)
+            self._broadcast()
+            self._progress()
+        return self._take()
 
     def begin(self) -> list[Effect]:
         """
@@ -529,7 +586,7 @@ class Replica:
             self._broadcast()
         self._choose_relays()
         needed = self._snapshot_for is not None and self._disk_failure is None
-        if needed and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
+        if needed and not self.loading and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
             self._snapshot_asked = now
             self._effects.append(Snapshot())
         self._drop_lost_hold(now)
@@ -607,6 +664,7 @@ class Replica:
             lost=sorted(self._lost),
             forgotten=sorted(self.forgotten),
             refuses=self.refuses(),
+            loading=self.loading,
         )
 
     # Storing
@@ -657,11 +715,17 @@ class Replica:
 
     def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
         self.ledger.merge(batch.ids, batch.item_stamps(), batch.tenants)
-        self.stamp = max(self.stamp, record.stamp, batch.largest_stamp())
-        self.applied = self.applied.advance(record.node, record.run, record.number)
-        self._log.append(record.node, record.run, record.number, line)
-        if record.opening is not None:
-            self._learn_opening(record.node, record.opening)
+        stamp = max(record.stamp, batch.largest_stamp())
+        self._advance(record.node, record.run, record.number, stamp, record.opening, line)
+
+    def _advance(
+        self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes
+    ) -> None:
+        self.stamp = max(self.stamp, stamp)
+        self.applied = self.applied.advance(node, run, number)
+        self._log.append(node, run, number, line)
+        if opening is not None:
+            self._learn_opening(node, opening)
 
     def _append(self, unsynced: _Unsynced) -> None:
         if self._disk_failure is None:
@@ -695,7 +759,7 @@ class Replica:
         )
 
     def _exact(self) -> bool:
-        return self.applied.covers(self._hold)
+        return not self.loading and self.applied.covers(self._hold)
 
     def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
         able = self._can_answer(question)
@@ -968,9 +1032,18 @@ class Replica:
     # Copies of the ledger
 
     def _want_copy(self, channel: int) -> None:
-        if self._copy_from is None and self._channels[channel].calls:
+        there = self._channels[channel]
+        # One that loads its ledger would let us wait; when it has, it reports.
+        if self._copy_from is None and there.calls and not (there.report and there.report.loading):
             self._copy_from = channel
             self._send(channel, wire.Copy())
+
+    def _give_copy(self, channel: int) -> None:
+        there = self._channels[channel]
+        there.wants_copy = self.loading
+        if not self.loading:
+            there.copy = self._copy_out()
+            self._effects.append(Offer(channel))
 
     def _copy_out(self) -> Iterator[wire.Message]:
         lost = sorted(self._lost)
@@ -991,7 +1064,7 @@ class Replica:
         Wait no longer for batches that were in a copy and that, for a while now, no member has.
         """
         gone = []
-        if not self._exact() and self._sources().keys() == self._peers:
+        if not (self.loading or self._exact()) and self._sources().keys() == self._peers:
             known = join_all([self.applied, *(each.applied for each in self._reports.values())])
             gone = [
                 (node, run, known.number(node, run))

@@ -97,6 +97,7 @@ class NodeStatus:
     :ivar durable: the same of what this node has journalled.
     :ivar lag: batches this node misses from the join of all positions.
     :ivar refuses: why the node takes no writes at present; `None` if it takes them.
+    :ivar loading: it has started, and answers no exact count before it has loaded its ledger.
     """
 
     id: int
@@ -111,6 +112,7 @@ class NodeStatus:
     durable: Mapping[str, Mapping[str, int]]
     lag: int
     refuses: str | None = None
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)

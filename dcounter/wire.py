@@ -277,6 +277,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar lost: what it knows to be lost.
     :ivar forgotten: members that were given up.
     :ivar refuses: why it takes no writes; `None` if it takes them.
+    :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
     """
 
     node: NodeId
@@ -292,6 +293,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     lost: list[LostRun] = []
     forgotten: list[NodeId] = []
     refuses: str | None = None
+    loading: bool = False
 
 
 # Node and follower
@@ -463,9 +465,21 @@ Message = (
     | Standing
 )
 
+
+class RecordHead(Struct, frozen=True, tag="record"):
+    """
+    What can be known of a `Record` without its batch.
+    """
+
+    stamp: Stamp
+    opening: Opening | None = None
+
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _batch_decoder = msgspec.json.Decoder(Batch)
+_head_decoder = msgspec.json.Decoder(RecordHead)
+_PIECE = b'{"type":"copy_piece",'
 
 # RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -488,6 +502,25 @@ def decode(line: bytes) -> Message:
         return _decoder.decode(line)
     except _MALFORMED as error:
         raise MalformedMessage(f"not a message: {error}") from error
+
+
+def is_piece(line: bytes) -> bool:
+    """
+    Whether a line, of which the beginning is enough, is a `CopyPiece` that we encoded.
+    """
+    return line.startswith(_PIECE)
+
+
+def decode_head(line: bytes) -> RecordHead:
+    """
+    One line as a record, without a look at its batch.
+
+    :raises MalformedMessage: it is none.
+    """
+    try:
+        return _head_decoder.decode(line)
+    except _MALFORMED as error:
+        raise MalformedMessage(f"not a record: {error}") from error
 
 
 def encode_batch(batch: Batch) -> bytes:

@@ -14,6 +14,7 @@ from dcounter import wire
 from dcounter.handshake import Peer
 from dcounter.limits import Limits
 from dcounter.position import Position
+from dcounter.records import Entry
 from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
 
 WALL = 1_800_000_000_000_000_000
@@ -23,6 +24,30 @@ COORDINATOR = -1
 
 def limits(**changes: float) -> Limits:
     return replace(Limits(), **changes)  # type: ignore[arg-type]
+
+
+def entry(line: bytes) -> Entry:
+    """
+    A line as the journal keeps it.
+    """
+    message = wire.decode(line)
+    if isinstance(message, wire.Record):
+        return Entry(line, message.node, message.run, message.number)
+    return Entry(line)
+
+
+def restore(replica: Replica, lines: Sequence[bytes]) -> list[Effect]:
+    """
+    Let a replica have all that a journal kept.
+    """
+    entries = [entry(line) for line in lines]
+    for each in entries:
+        if not wire.is_piece(each.line):
+            replica.restore(each)
+    for each in entries:
+        if each.number or wire.is_piece(each.line):
+            replica.load(each)
+    return replica.loaded()
 
 
 def store(request: int, ids: Sequence[int], tenant: str | None = "t", base: int = 1_000) -> wire.Store:

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EIO, EMFILE, ENOSPC, EROFS
+from itertools import chain
 from os import strerror
 from pathlib import Path
 from random import Random
@@ -192,7 +193,7 @@ class Shell:
     @property
     def files(self) -> dict[str, list[bytes]]:
         return {
-            name.lstrip("0"): [entry.line for entry in scan(self.disk.read(name))[0]]
+            name.lstrip("0"): [entry.line for entry, _ in scan([self.disk.read(name)]) if entry]
             for name in self.disk.list()
         }
 
@@ -879,6 +880,77 @@ def test_a_damaged_snapshot_is_corruption(shell: Shell, damage: str) -> None:
         shell.disk.truncate(name, 30 if damage == "cut" else 0)
     with pytest.raises(CorruptJournal, match=r"0001\.snapshot: damaged at byte"):
         shell.again()
+
+
+# Pieces of the ledger
+
+
+_PIECES = [b'{"type":"copy_piece","ids":"%s"}' % (b"x" * size) for size in (0, 50, 300)]
+
+
+def _with_pieces(shell: Shell) -> Shell:
+    """
+    A snapshot with pieces in it, and a segment with a piece and a batch.
+    """
+    taken = shell.take([b"begin", *_PIECES, b"end"])
+    shell.run(3)
+    assert taken == [True]
+    shell.commit(b"batch")
+    shell.user.journal.append(Entry(_PIECES[1]))
+    shell.user.journal.append(Entry(b"more"))
+    shell.run(0.5)
+    return shell
+
+
+def test_pieces_of_the_ledger_are_given_later(shell: Shell) -> None:
+    _with_pieces(shell).disk.kill()
+    other = Shell(shell.disk)
+    assert list(other.journal.recover()) == [Entry(b"begin"), Entry(b"end"), _entry(b"batch"), Entry(b"more")]
+    other.journal.open(other.user)
+    rest = iter(other.journal.load())
+    found = [next(rest)]
+    # What is written meanwhile is not loaded.
+    other.commit(b"new")
+    assert [*found, *rest] == [*map(Entry, _PIECES), _entry(b"batch"), Entry(_PIECES[1])]
+
+
+def test_damage_to_a_piece_is_found_when_it_is_loaded(shell: Shell) -> None:
+    disk = _with_pieces(shell).disk
+    name = "000000000001.snapshot"
+    disk.damage(name, disk.read(name).index(b"xxx") + 1)
+    other = shell.again()
+    assert other.recovered == [b"begin", b"end", b"batch", b"more"]
+    with pytest.raises(CorruptJournal, match=r"0001\.snapshot: damaged at byte"):
+        list(other.journal.load())
+
+
+def test_a_piece_that_the_disk_does_not_give_back_is_corruption(shell: Shell) -> None:
+    other = _with_pieces(shell).again()
+    other.disk.errors["read"] = EIO
+    with pytest.raises(CorruptJournal, match="cannot be read"):
+        list(other.journal.load())
+
+
+def test_a_snapshot_that_ends_within_a_piece_is_corruption(shell: Shell) -> None:
+    disk = _with_pieces(shell).disk
+    name = "000000000001.snapshot"
+    whole = disk.read(name)
+    for size in range(whole.index(_PIECES[0]), whole.index(_PIECES[2]) + 300):
+        if whole[size - 1 : size] == b"\n":
+            continue
+        disk.truncate(name, size)
+        disk.kill()
+        other = Shell(disk)
+        with pytest.raises(CorruptJournal):
+            list(chain(other.journal.recover(), other.journal.load()))
+        disk.truncate(name, 0)
+        file = disk.create("new")
+        file.write(whole)
+        disk.rename("new", name)
+
+
+def test_memory_has_nothing_to_load(memory: User) -> None:
+    assert list(memory.journal.load()) == []
 
 
 def test_a_snapshot_is_due_when_segments_outgrow_the_last_one() -> None:

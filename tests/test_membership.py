@@ -195,6 +195,7 @@ class TestPrimary:
         world.membership.disconnected(2)
         assert world.membership.primary() == 3
         world.membership.connected(2, world.now)
+        world.report(reports[2])
         assert world.membership.primary() == 3
         world.membership.disconnected(3)
         assert world.membership.primary() == 2

@@ -4,12 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcounter import records
 from dcounter.errors import CorruptJournal
-from dcounter.records import Entry, frame, scan, unframe, unframe_all
+from dcounter.records import Entry, frame, unframe, unframe_all, unframe_begin
 
 # As messages are: any bytes but the end of a line.
 lines = st.binary(max_size=30).map(lambda data: data.replace(b"\n", b" "))
 entries = st.builds(Entry, lines, st.integers(0, 65_535), st.integers(0, 2**63), st.integers(0, 2**63))
+
+
+def scan(data: bytes) -> tuple[list[Entry], int]:
+    """
+    The entries of a file, and the size of the part of it that they take.
+    """
+    found: list[Entry] = []
+    size = 0
+    for entry, end in records.scan([data]):
+        if entry is None:
+            assert end == len(data)
+        else:
+            found.append(entry)
+            size = end
+    return found, size
 
 
 def _file(*lines: bytes) -> bytes:
@@ -38,10 +54,10 @@ def test_a_byte_that_changed_is_noticed(kept: list[Entry], data: st.DataObject) 
     written = bytearray(b"".join(map(frame, kept)))
     place = data.draw(st.integers(0, len(written) - 1))
     written[place] ^= data.draw(st.integers(1, 255))
-    ends = [0, *(end for _, end in unframe_all(b"".join(map(frame, kept))))]
+    ends = [0, *(end for _, end in unframe_all([b"".join(map(frame, kept))]))]
     damaged = sum(end <= place for end in ends[1:])
 
-    if any(entry for entry, _ in unframe_all(bytes(written[ends[damaged] :]))):
+    if any(entry for entry, _ in unframe_all([bytes(written[ends[damaged] :])])):
         with pytest.raises(CorruptJournal, match=f"damaged at byte {ends[damaged]},"):
             scan(bytes(written))
     else:
@@ -52,7 +68,7 @@ def test_a_byte_that_changed_is_noticed(kept: list[Entry], data: st.DataObject) 
 @given(st.lists(entries, min_size=1, max_size=3))
 def test_what_ends_too_early_is_a_torn_tail(kept: list[Entry]) -> None:
     data = b"".join(map(frame, kept))
-    ends = [end for _, end in unframe_all(data)]
+    ends = [end for _, end in unframe_all([data])]
     for size in range(len(data)):
         whole = sum(end <= size for end in ends)
         assert scan(data[:size]) == (kept[:whole], [0, *ends][whole])
@@ -97,3 +113,23 @@ def test_what_was_never_written_is_no_record(line: bytes) -> None:
 
 def test_an_empty_file_holds_nothing() -> None:
     assert scan(b"") == ([], 0)
+
+
+@given(st.lists(entries), st.binary(max_size=20), st.integers(1, 50))
+def test_a_file_may_be_read_in_parts(kept: list[Entry], torn: bytes, size: int) -> None:
+    data = b"".join(map(frame, kept)) + torn
+    parts = [data[first : first + size] for first in range(0, len(data), size)]
+    assert list(unframe_all(parts)) == list(unframe_all([data]))
+
+
+@given(entries, st.integers(0, 200))
+def test_the_beginning_of_a_record_tells_where_it_ends(entry: Entry, more: int) -> None:
+    whole = frame(entry) + b"x" * 200
+    head = len(frame(entry)) - 1 - len(entry.line)
+    found = unframe_begin(whole[: head + more])
+    assert found == (whole[head : head + more], len(frame(entry)) - 1)
+
+
+@pytest.mark.parametrize("begin", [b"", b"1", b"0 1 2 3 4", b"0 x 2 3 4 a", b"0 -90 2 3 4 a"])
+def test_what_is_no_beginning_of_a_record(begin: bytes) -> None:
+    assert unframe_begin(begin) is None

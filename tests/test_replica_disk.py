@@ -7,19 +7,22 @@ from random import Random
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec import Raw
 
 from dcounter import wire
+from dcounter.columns import Piece
 from dcounter.errors import CorruptJournal
 from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.position import NodePosition, Position
 from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Effect, Replica, Snapshot
+from dcounter.replica import Abandon, Append, Effect, Offer, Replica, Send, Snapshot
 from dcounter.wire import Record, Report, Stored
-from tests.replicas import End, World, limits
+from tests.replicas import End, World, limits, restore
+from tests.replicas import entry as kept
 
 FULL = "No space left on device"
 
@@ -105,8 +108,7 @@ class DiskWorld(World):
         self.broken.discard(node)
         self.told.discard(node)
         replica = self.start(node)
-        for line in journal:
-            replica.restore(Entry(line))
+        restore(replica, journal)
         self.journals[node] = journal
         for (origin, run), number in self.promised[node].items():
             assert replica.applied.number(origin, run) >= number or not faithful
@@ -131,8 +133,7 @@ def _restored(world: DiskWorld, node: int) -> Replica:
     A replica that only has the journal of a node.
     """
     replica = Replica(node, world.members, wall=lambda: world.wall, limits=world.limits)
-    for line in world.journals[node]:
-        replica.restore(Entry(line))
+    restore(replica, world.journals[node])
     return replica
 
 
@@ -500,8 +501,7 @@ def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorl
     journal = world.journals[0]
     world.stop(0)
     replica = world.start(0)
-    for line in journal:
-        replica.restore(Entry(line))
+    restore(replica, journal)
     world.broken.add(0)
     world.told.add(0)
     world.perform(0, replica.failed(0, FULL))
@@ -741,6 +741,148 @@ def test_a_record_is_written_as_it_came(world: DiskWorld) -> None:
     assert [entry.line] == world.journals[1] == world.journals[0]
 
 
+class TestLoading:
+    """
+    Between `restore` and `loaded` a node knows what it has, and its ledger does not hold it yet.
+    """
+
+    def _loading(self, world: DiskWorld, node: int = 0) -> tuple[Replica, list[bytes]]:
+        """
+        A node that starts again, and what it has yet to load.
+        """
+        journal = world.journals[node]
+        world.stop(node)
+        replica = world.start(node)
+        world.journals[node] = journal
+        for line in journal:
+            if not wire.is_piece(line):
+                replica.restore(kept(line))
+        world.connect_all()
+        return replica, [line for line in journal if wire.is_piece(line) or kept(line).number]
+
+    def _load(self, world: DiskWorld, replica: Replica, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            replica.load(kept(line))
+        world.perform(replica.node, replica.loaded())
+        world.settle()
+
+    def _told(self, end: End) -> list[tuple[list[int], bool]]:
+        return [(each.counts, each.complete) for each in end.received if isinstance(each, wire.Counted)]
+
+    @pytest.mark.parametrize("snapshot", [False, True])
+    def test_positions_are_known_and_nothing_is_counted(self, world: DiskWorld, snapshot: bool) -> None:
+        caller = world.coordinator(0)
+        for item in range(4):
+            world.store(caller, item, base=item + 1)
+        world.settle()
+        before = world.replicas[0]
+        if snapshot:
+            world.snapshot(0)
+        replica, rest = self._loading(world)
+        assert replica.loading
+        assert replica.report().loading
+        assert (replica.applied, replica.durable) == (before.applied, before.applied)
+        assert (replica.stamp, len(replica.ledger), replica.refuses()) == (before.stamp, 0, None)
+
+        asker = world.coordinator(0)
+        world.say(asker, wire.Count(1, ["t"]))
+        world.say(asker, wire.Count(2, ["t"], replica.applied, 60_000))
+        world.say(asker, wire.Await(3, replica.durable, 0))
+        # What comes meanwhile counts at once.
+        world.store(world.coordinator(0), 2, 9, tenant="u", base=100)
+        world.settle()
+        assert self._told(asker) == [([0], False)]
+        assert wire.Awaited(3, True, before.durable, before.stamp) in asker.received
+        self._load(world, replica, rest[::-1])
+        assert self._told(asker) == [([0], False), ([3], True)]
+        assert not replica.report().loading
+        assert len(world.digests()) == 1
+
+    def test_a_copy_is_given_when_all_is_loaded(self, world: DiskWorld) -> None:
+        world.store(world.coordinator(0), *range(5))
+        world.settle()
+        replica, rest = self._loading(world)
+        follower = world.connect(1, 0)
+        world.say(follower, wire.Copy())
+        world.settle()
+        for line in rest:
+            replica.load(kept(line))
+        effects = replica.loaded()
+        assert follower.other is not None
+        assert Offer(follower.other.channel) in effects
+        [begin] = replica.stream(follower.other.channel)
+        [piece] = replica.stream(follower.other.channel)
+        assert isinstance(wire.decode(begin), wire.CopyBegin)
+        assert wire.is_piece(piece)
+
+    def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
+        world = DiskWorld(2, limits=limits(log=300))
+        caller = world.coordinator(0)
+        for item in range(20):
+            world.store(caller, item, base=item + 1)
+            world.settle()
+        replica, rest = self._loading(world, 0)
+        world.stop(1)
+        wiped = world.start(1)
+        world.connect_all()
+        world.settle()
+        assert len(wiped.ledger) == 0
+        assert not any(isinstance(each, Send) and b'"copy"' in each.line for each in world.trace[1])
+        self._load(world, replica, rest)
+        world.settle()
+        assert wiped.ledger.digest() == replica.ledger.digest()
+        assert len(wiped.ledger) == 20
+
+    def test_no_snapshot_is_wanted_before_all_is_loaded(self, world: DiskWorld) -> None:
+        world.store(world.coordinator(0), 1)
+        world.settle()
+        replica, rest = self._loading(world)
+        world.perform(0, replica.failed(0, FULL))
+        world.perform(0, replica.mended())
+        world.settle()
+        assert world.wanted == []
+        assert replica.durable == Position()
+        self._load(world, replica, rest)
+        assert set(world.wanted) == {0}
+        assert world.snapshot(0)
+        assert replica.durable == replica.applied
+
+    def test_what_came_behind_a_hole_is_not_loaded_but_fetched(self, world: DiskWorld) -> None:
+        caller = world.coordinator(0)
+        for item in (1, 2, 3):
+            world.store(caller, item)
+        world.settle()
+        del world.journals[1][1]
+        replica, rest = self._loading(world, 1)
+        assert len(rest) == 2
+        for line in rest:
+            replica.load(kept(line))
+        assert [replica.ledger.get(item) is None for item in (1, 2, 3)] == [False, True, True]
+        self._load(world, replica, [])
+        assert len(world.digests()) == 1
+
+    def test_an_unfinished_copy_is_loaded_too(self) -> None:
+        world = DiskWorld(2)
+        piece = wire.CopyPiece.of(
+            Piece(np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
+        )
+        begin = wire.CopyBegin(Position(), {}, [], 1)
+        world.journals[0] = [wire.encode(begin), wire.encode(piece)]
+        replica, rest = self._loading(world)
+        assert replica.loading
+        self._load(world, replica, rest)
+        assert replica.ledger.get(5) is not None
+
+    @pytest.mark.parametrize("line", [b"{}", wire.encode(wire.Beat(3)), b'{"type":"record"}'])
+    def test_what_is_nothing_of_a_ledger_is_corruption(self, world: DiskWorld, line: bytes) -> None:
+        with pytest.raises(CorruptJournal, match="a line that"):
+            world.replicas[0].load(Entry(line))
+
+    def test_a_record_without_a_stamp_is_corruption(self, world: DiskWorld) -> None:
+        with pytest.raises(CorruptJournal, match="a line that is no message: not a record"):
+            world.replicas[0].restore(Entry(b'{"type":"record"}', 1, 7, 1))
+
+
 class TestStanding:
     """
     A node knows that it was wiped, also when it dies again before it has opened a run.
@@ -752,8 +894,7 @@ class TestStanding:
 
     def _node(self, lines: list[bytes]) -> tuple[Replica, list[bytes]]:
         replica = Replica(0, [0, 1, 2], wall=lambda: 100, limits=Limits())
-        for line in lines:
-            replica.restore(Entry(line))
+        restore(replica, lines)
         kept = [*lines, *(e.entry.line for e in replica.begin() if isinstance(e, Append))]
         replica.synced(len(kept) - len(lines))
         return replica, kept

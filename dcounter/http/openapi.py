@@ -44,7 +44,7 @@ _ITEM: Final = {
 }
 
 _NODE: Final = _object(
-    "id address pid state role run items items_taken applied durable lag refuses",
+    "id address pid state role run items items_taken applied durable lag refuses loading",
     id=_INTEGER,
     address=_TEXT,
     pid={"type": ["integer", "null"]},
@@ -57,6 +57,7 @@ _NODE: Final = _object(
     durable={"type": "object"},
     lag=_INTEGER,
     refuses={"type": ["string", "null"]},
+    loading={"type": "boolean"},
 )
 
 

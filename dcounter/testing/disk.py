@@ -203,9 +203,9 @@ class SimulatedDisk:
         self._check("list")
         return sorted(self._names)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         self._check("read")
-        return bytes(self._inode(name).data)
+        return bytes(self._inode(name).data[start : None if size is None else start + size])
 
     def create(self, name: str) -> AppendFile:
         self._check("create")

@@ -148,6 +148,10 @@ class World:
             limits = replace(
                 limits, segment=random.choice([100, 500, 2_000]), snapshot=random.choice([300, 1_000, 5_000])
             )
+        slowly = self._random("load")
+        if slowly.random() < 0.5:
+            # Line by line, and others do something in between.
+            limits = replace(limits, load=0.0, load_pause=slowly.choice([0.0, 0.002, 0.02, 0.1]))
         return replace(limits, **self.setting.limits)
 
     @property

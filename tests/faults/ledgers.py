@@ -28,6 +28,8 @@ def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
     replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
     for entry in journal.recover():
         replica.restore(entry)
+    for entry in journal.load():
+        replica.load(entry)
     disk.close()
     return replica.ledger
 

@@ -85,12 +85,10 @@ class CarelessReplica(Replica):
         super()._follow_record(channel, record)
 
     def restore(self, entry: Entry) -> None:
-        message = wire.decode(entry.line)
-        if isinstance(message, Record):
-            self._skip(message)
+        self._skip(entry)
         super().restore(entry)
 
-    def _skip(self, record: Record) -> None:
+    def _skip(self, record: Record | Entry) -> None:
         if record.number > 1 and record.node != self.node:
             self.applied = self.applied.advance(record.node, record.run, record.number - 1)
             self.durable = self.durable.advance(record.node, record.run, record.number - 1)
