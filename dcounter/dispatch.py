@@ -4,13 +4,19 @@ How requests to store become batches at nodes: room, order, retries and deadline
 Pure: it is told what happened and when. `dcounter.coordinator` does the sending.
 
 A request waits until every one of its slices has room in the window of some node; then slices that are
-placed at the same node in one turn share a batch. A slice that its node refused, or whose node is gone or
-slow, is placed at another one with the same stamps, which is harmless even if both store it.
+placed at the same node share a batch. A slice that its node refused, or whose node is gone or slow, is placed
+at another one with the same stamps, which is harmless even if both store it.
+
+A batch costs every node about as much as a hundred items. So requests with fewer items than there are nodes
+are loose: they wait until a node has nothing under way, or is sent something anyway, and then all go to that
+one together. Under load batches become few and large, at rest nobody waits, and who is silent gets no more.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import cast
 
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
@@ -55,15 +61,16 @@ class Columns:
         """
         About the bytes these items take on the wire, and never less than a sixth of them.
         """
-        return sum(len(tenant or "") for tenant in self.tenants) + _ITEM_BYTES * len(self.ids)
+        try:
+            characters = len("".join(cast("Sequence[str]", self.tenants)))
+        except TypeError:
+            characters = sum(len(tenant or "") for tenant in self.tenants)
+        return characters + _ITEM_BYTES * len(self.ids)
 
     def pieces(self, limit: int) -> Iterator["Columns"]:
         """
         The same items in as few parts as keep each within a size, unless one item alone is larger.
         """
-        if self.size() <= limit:
-            yield self
-            return
         first = size = 0
         for place_, tenant in enumerate(self.tenants):
             more = len(tenant or "") + _ITEM_BYTES
@@ -157,8 +164,8 @@ class Flight:
         """
         parts = [each.items for each in self.slices]
         lengths = [len(part.ids) for part in parts]
-        ids = [item for part in parts for item in part.ids]
-        tenants = [tenant for part in parts for tenant in part.tenants]
+        ids = list(chain.from_iterable([part.ids for part in parts]))
+        tenants = list(chain.from_iterable([part.tenants for part in parts]))
         if all(part.stamps is None for part in parts):
             return Batch(lengths, ids, tenants, bases=[part.base for part in parts])
         return Batch(lengths, ids, tenants, stamps=[s for part in parts for s in part.all_stamps()])
@@ -230,6 +237,8 @@ class Dispatch:
         self._writers = writers
         self._windows = {node: _Window(node, limits) for node in nodes}
         self._requests: dict[Request, None] = {}
+        self._loose: deque[Request] = deque()
+        self._loose_due = False
         self._queue: deque[Request] = deque()
         self._queued_bytes = 0
         self._again: deque[Slice] = deque()
@@ -242,26 +251,19 @@ class Dispatch:
 
         :raises NotApplied: too many are waiting.
         """
-        if self._queue or self._again or not self._place(request):
-            size = request.items.size()
-            limits = self._limits
-            if len(self._queue) >= limits.queue_requests:
-                raise NotApplied(
-                    f"{len(self._queue)} requests are waiting for a node, the most allowed", retry_after=1
-                )
-            if self._queue and self._queued_bytes + size > limits.queue_bytes:
-                raise NotApplied(
-                    f"requests of more than {limits.queue_bytes} bytes are waiting for a node",
-                    retry_after=1,
-                )
-            self._queue.append(request)
-            self._queued_bytes += size
+        if self._queue or self._again:
+            self._wait(request, self._queue)
+        elif len(request.items.ids) < len(writers := self._writers()):
+            self._wait(request, self._loose)
+        elif not self._place(request, writers, 0):
+            self._wait(request, self._queue)
         self._requests[request] = None
 
     def launch(self, now: float) -> list[Flight]:
         """
         Close the open batches: what the coordinator sends now.
         """
+        self._place_loose()
         flights = [flight for window in self._windows.values() for flight in window.launch(now)]
         for flight in flights:
             for piece in flight.slices:
@@ -275,6 +277,8 @@ class Dispatch:
         """
         Whether there is a batch to launch.
         """
+        if self._loose and self._whose_turn(self._writers()) is not None:
+            return True
         return any(window.open for window in self._windows.values())
 
     @property
@@ -333,6 +337,7 @@ class Dispatch:
         """
         Time has passed: slow nodes, deadlines.
         """
+        self._loose_due = bool(self._loose)
         for window in self._windows.values():
             for flight in window.flights:
                 if not flight.slow and now - flight.since >= self._limits.slow:
@@ -362,8 +367,27 @@ class Dispatch:
             for window in self._windows.values():
                 for piece in request.slices:
                     window.withdraw(piece)
-        while self._queue and self._queue[0].over:
-            self._queued_bytes -= self._queue.popleft().items.size()
+        for waiting in (self._queue, self._loose):
+            while waiting and waiting[0].over:
+                self._queued_bytes -= waiting.popleft().items.size()
+
+    def _wait(self, request: Request, waiting: deque[Request]) -> None:
+        """
+        Let a request wait for a node.
+
+        :raises NotApplied: too many do.
+        """
+        size = request.items.size()
+        limits = self._limits
+        number = len(self._queue) + len(self._loose)
+        if number >= limits.queue_requests:
+            raise NotApplied(f"{number} requests are waiting for a node, the most allowed", retry_after=1)
+        if number and self._queued_bytes + size > limits.queue_bytes:
+            raise NotApplied(
+                f"requests of more than {limits.queue_bytes} bytes are waiting for a node", retry_after=1
+            )
+        waiting.append(request)
+        self._queued_bytes += size
 
     def _retry_alone(self, piece: Slice, node: int) -> None:
         """
@@ -394,39 +418,71 @@ class Dispatch:
                 self._again.append(piece)
         while self._queue:
             request = self._queue[0]
-            if not request.over and not self._place(request):
+            if not request.over and not self._place(request, self._writers(), self._turn):
                 return
             self._queue.popleft()
             self._queued_bytes -= request.items.size()
 
-    def _place(self, request: Request) -> bool:
+    def _whose_turn(self, writers: Sequence[int]) -> int | None:
+        """
+        Which of the nodes takes what is loose; `None` if all are busy, unless it has waited for long enough.
+        """
+        for turn in range(self._turn, self._turn + len(writers)):
+            window = self._windows[writers[turn % len(writers)]]
+            if window.open or not window.flights:
+                return turn
+        return self._turn if writers and self._loose_due else None
+
+    def _place_loose(self) -> None:
+        """
+        Give all small requests to one node, and to those after it what they have more than one item of.
+        """
+        writers = self._writers() if self._loose else ()
+        turn = self._whose_turn(writers)
+        if turn is None:
+            return
+        self._loose_due = False
+        while self._loose:
+            request = self._loose.popleft()
+            if request.over or (not self._queue and self._place(request, writers, turn)):
+                self._queued_bytes -= request.items.size()
+            else:
+                self._queue.append(request)
+        self._turn = (turn + 1) % len(writers)
+
+    def _place(self, request: Request, writers: Sequence[int], turn: int) -> bool:
         """
         Find room for every slice of a request, or for none.
+
+        :param turn: where a request begins that is not for all of the nodes.
         """
-        writers = self._writers()
         if not writers:
             return False
-        items = request.items
         placed: list[tuple[int, Slice]] = []
-        for preferred, part in self._cut(items, writers):
-            piece = Slice(request, part, part.size())
+        for preferred, part, size in self._cut(request.items, writers, turn):
+            piece = Slice(request, part, size)
             node = self._add(piece, preferred, writers)
             if node is None:
                 for where, other in placed:
                     self._windows[where].withdraw(other)
                 return False
             placed.append((node, piece))
-        self._turn += len(placed)
         request.slices = [piece for _, piece in placed]
         return True
 
-    def _cut(self, items: Columns, writers: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+    def _cut(self, items: Columns, writers: Sequence[int], turn: int) -> Iterator[tuple[int, Columns, int]]:
         """
-        The slices of a request and the node each prefers: one per node, or several if they are large.
+        The slices of a request, the node each prefers and their sizes: one per node, or several large ones.
         """
-        for preferred, first, end in place(len(items.ids), writers, self._turn):
-            for part in items.cut(first, end).pieces(self._limits.slice):
-                yield preferred, part
+        limit = self._limits.slice
+        for preferred, first, end in place(len(items.ids), writers, turn):
+            part = items.cut(first, end)
+            size = part.size()
+            if size <= limit:
+                yield preferred, part, size
+            else:
+                for piece in part.pieces(limit):
+                    yield preferred, piece, piece.size()
 
     def _add(self, piece: Slice, preferred: int, nodes: Sequence[int]) -> int | None:
         for node in (preferred, *nodes):

@@ -637,8 +637,11 @@ class TestLoss:
 
     def test_is_not_reached_as_an_ack(self, two: World) -> None:
         two.cluster.part("node 0", "node 1")
-        waiting = [outcome(two.storing([item], ack="all")) for item in range(2)]
-        two.cluster.run(0.1)
+        waiting = []
+        for item in range(2):
+            # One at each node.
+            waiting.append(outcome(two.storing([item], ack="all")))
+            two.cluster.run(0.1)
         two.cluster.kill_node(1)
         two.cluster.heal("node 0", "node 1")
         two.cluster.start_node(1)

@@ -179,6 +179,106 @@ class TestCoalescing:
         ]
 
 
+class TestSmallRequests:
+    """
+    Requests with fewer items than there are nodes.
+    """
+
+    def test_of_one_turn_go_to_one_node(self) -> None:
+        desk = Desk(4)
+        for first in range(6):
+            desk.admit(columns(1, first=first))
+        desk.admit(columns(2, first=6))
+        assert desk.waiting()
+        assert sizes(desk.launch()) == {0: [1, 1, 1, 1, 1, 1, 1], 1: [1]}
+
+    def test_go_to_a_node_that_has_nothing_under_way(self) -> None:
+        desk = Desk(3)
+        desk.admit(1)
+        [first] = desk.launch()
+        desk.admit(1)
+        [second] = desk.launch()
+        desk.stored(first)
+        desk.admit(1)
+        [third] = desk.launch()
+        desk.stored(third)
+        desk.admit(1)
+        [fourth] = desk.launch()
+        assert [flight.node for flight in (first, second, third, fourth)] == [0, 1, 2, 0]
+
+    def test_wait_together_until_a_node_has_answered(self) -> None:
+        desk = Desk(2)
+        busy = []
+        for _ in range(2):
+            desk.admit(1)
+            busy += desk.launch()
+        for first in (5, 6, 7):
+            desk.admit(columns(1, first=first))
+        assert not desk.waiting()
+        assert desk.launch() == []
+        desk.stored(busy[1])
+        assert desk.waiting()
+        [flight] = desk.launch()
+        assert (flight.node, flight.batch().ids) == (1, [5, 6, 7])
+        assert not desk.waiting()
+
+    def test_go_with_what_is_sent_anyway(self) -> None:
+        desk = Desk(2)
+        desk.admit(2)
+        assert len(desk.launch()) == 2
+        small = desk.admit(1)
+        assert desk.launch() == []
+        desk.admit(2)
+        assert sizes(desk.launch()) == {0: [1, 1], 1: [1]}
+        assert small.sent
+
+    def test_do_not_wait_longer_than_a_tick(self) -> None:
+        desk = Desk(2)
+        desk.admit(2)
+        assert len(desk.launch()) == 2
+        small = desk.admit(1)
+        desk.tick(0.05)
+        assert desk.waiting()
+        [flight] = desk.launch()
+        assert flight.slices[0].request is small
+
+    def test_a_silent_node_gets_no_more(self) -> None:
+        desk = Desk(2)
+        desk.admit(1)
+        desk.launch()
+        for _ in range(5):
+            desk.admit(1)
+            [flight] = desk.launch()
+            assert flight.node == 1
+            desk.stored(flight)
+
+    def test_find_another_node_if_theirs_has_no_room(self) -> None:
+        desk = Desk(2, window_bytes=3 * ITEM)
+        for first in range(7):
+            desk.admit(columns(1, first=first))
+        assert sizes(desk.launch()) == {0: [1, 1, 1], 1: [1, 1, 1]}
+
+    def test_too_many_are_refused(self) -> None:
+        desk = Desk(2, queue_requests=2)
+        desk.admit(2)
+        desk.launch()
+        desk.admit(1)
+        desk.admit(1)
+        with pytest.raises(NotApplied, match="2 requests are waiting for a node"):
+            desk.admit(1)
+
+    def test_that_are_over_are_not_sent(self) -> None:
+        desk = Desk(2)
+        desk.admit(2)
+        desk.launch()
+        stays = desk.admit(columns(1, first=5))
+        over = desk.admit(columns(1, first=6), deadline=0.5)
+        desk.tick(0.5)
+        assert desk.ended == [over]
+        assert [piece.request for flight in desk.launch() for piece in flight.slices] == [stays]
+        assert not over.sent
+
+
 class TestRoom:
     def test_another_node_when_one_has_none(self) -> None:
         desk = Desk(2, window_batches=1)
@@ -673,6 +773,7 @@ class Storm:
             assert (window._bytes, window.flights, window.open) == (0, {}, [])  # noqa: SLF001
         assert self.desk.dispatch._queued_bytes == 0  # noqa: SLF001
         assert not self.desk.dispatch._queue  # noqa: SLF001
+        assert not self.desk.dispatch._loose  # noqa: SLF001
 
 
 @given(st.integers(0, 2**32))
