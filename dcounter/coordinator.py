@@ -245,19 +245,31 @@ class Coordinator(Service):
         :raises NodeIsUp: it is connected.
         :raises NotApplied: no other node could be told.
         """
-        if node not in self._links:
+        up = self._membership.up()
+        again = node in self._membership.forgotten
+        if again:
+            # Whoever told us may have lost it with its power: then the others wait for that node for ever.
+            up = [other for other in up if not self._knows_forgotten(other, node)]
+        if node not in self._links and not (again and up):
             raise UnknownNode(f"there is no node {node}, only nodes {sorted(self._links)}")
         if self._membership.state(node) == "up":
             raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
         told = 0
-        for other in self._membership.up():
+        for other in up:
+            link = self._links.get(other)
+            if link is None:
+                continue
             try:
-                await self._links[other].ask(lambda number: wire.Forget(number, node), wire.Awaited)
+                await link.ask(lambda number: wire.Forget(number, node), wire.Awaited)
             except LinkLost:
                 continue
             told += 1
         if not told:
             raise NotApplied("no other node could be told", retry_after=1)
+
+    def _knows_forgotten(self, node: int, forgotten: int) -> bool:
+        report = self._membership.report(node)
+        return report is not None and forgotten in report.forgotten
 
     # Storing
 

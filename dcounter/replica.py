@@ -824,7 +824,8 @@ class Replica:
         if self._copy_from is not None or self._copy_wanted:
             return
         sources = self._sources()
-        for node in {self.node, *self._peers}:
+        # Of one that was given up, somebody may have what others lack.
+        for node in {self.node, *self._peers, *self.forgotten}:
             lacking = self._lacking(node, sources)
             via = self._relays.get(node)
             if not lacking:
@@ -1084,6 +1085,8 @@ class Replica:
         """
         Whether a node, which heard from all members since it started, has another run open than this.
         """
+        if node in self.forgotten:
+            return True
         if node == self.node:
             return self.run != run and not self._awaits_members
         return self._reports[node].run != run and self._reports[node].refuses is None

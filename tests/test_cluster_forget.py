@@ -3,6 +3,7 @@ A member that never comes back is given up, and the others go on without it.
 """
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from dcounter.errors import Incomplete, NodeIsUp, NotApplied, UnknownNode
 from dcounter.store import Count, Items
@@ -98,6 +99,49 @@ def test_only_a_member_that_is_away(bereft: Cluster) -> None:
     with pytest.raises(UnknownNode):
         bereft.result(bereft.coordinator.forget(3))
     bereft.stop()
+
+
+def test_what_only_some_have_of_it_they_pass_on() -> None:
+    cluster = Cluster(3, seed=5).start()
+    cluster.part("node 1", "node 2")
+    cluster.part("node 1", "node 0")
+    for first in range(0, 40, 8):
+        store(cluster, first)
+    cluster.run(0.1)
+    cluster.kill_node(2)
+    cluster.run(0.1)
+    cluster.result(cluster.coordinator.forget(2))
+    cluster.heal("node 0", "node 1")
+    cluster.wait_for(lambda: len({node.replica.ledger.digest() for node in cluster.nodes.values()}) == 1)
+    assert count(cluster).counter == 40
+    cluster.stop()
+
+
+def test_nodes_that_do_not_know_are_told_again() -> None:
+    cluster = Cluster(3, seed=5, disks=True).start()
+    cluster.wipe(2)
+    cluster.part("node 0", "node 1")
+    cluster.part("coordinator", "node 0")
+    cluster.run(0.1)
+    # Node 1 tells the coordinator, but its power fails before it is durable.
+    cluster.lags[1] = 0.2
+    telling = Deferred.fromCoroutine(cluster.coordinator.forget(2))
+    cluster.run(0.1)
+    cluster.lose_power(1)
+    with pytest.raises(NotApplied):
+        cluster.result(telling)
+    cluster.lags.clear()
+    cluster.heal("node 0", "node 1")
+    cluster.heal("coordinator", "node 0")
+    cluster.start_node(1)
+    cluster.wait_for(lambda: cluster.coordinator.readiness().ready)
+    assert [node.replica.forgotten for node in cluster.nodes.values()] == [set(), set()]
+    cluster.result(cluster.coordinator.forget(2))
+    cluster.run(1.0)
+    assert [node.replica.forgotten for node in cluster.nodes.values()] == [{2}, {2}]
+    with pytest.raises(UnknownNode):
+        cluster.result(cluster.coordinator.forget(2))
+    cluster.stop()
 
 
 def test_somebody_must_be_there_to_be_told(bereft: Cluster) -> None:

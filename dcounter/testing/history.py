@@ -130,6 +130,7 @@ class History:
     :ivar log: the story.
     :ivar exact: exact counts that were answered.
     :ivar last_stop: when (s) a node was gone last.
+    :ivar given_up: nodes that are gone for good.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
@@ -144,6 +145,7 @@ class History:
         self.answers: Counter[str] = Counter()
         self.exact = 0
         self.last_stop = -1.0
+        self.given_up: set[int] = set()
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
@@ -151,6 +153,13 @@ class History:
     @property
     def now(self) -> float:
         return self.cluster.clock.seconds()
+
+    @property
+    def members(self) -> list[int]:
+        """
+        Nodes that are there, or come back.
+        """
+        return [node for node in self.cluster.identity.members if node not in self.given_up]
 
     def note(self, text: str) -> None:
         """
@@ -283,7 +292,7 @@ class History:
         if receipt.items != len(write.items) or receipt.ack != write.ack:
             self.problem(f"asked {write.ack} for {len(write.items)} items and got {receipt}")
         holders = len(self.holders(write))
-        nodes = len(self.cluster.identity.members)
+        nodes = len(self.members)
         if holders < {"node": 0, "primary": 0, "majority": nodes // 2 + 1, "all": nodes}[write.ack]:
             # A node that stopped meanwhile had it.
             (self.note if self.last_stop >= write.asked else self.problem)(
@@ -420,7 +429,7 @@ class History:
         Whether all nodes have the same, durably.
         """
         nodes = self.cluster.nodes
-        if nodes.keys() != set(self.cluster.identity.members):
+        if nodes.keys() != set(self.members):
             return False
         replicas = [each.replica for each in nodes.values()]
         first = replicas[0]
