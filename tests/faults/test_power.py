@@ -112,6 +112,8 @@ def _recovered(disk: SimulatedDisk) -> Ledger:
     replica = Replica(0, [0], wall=lambda: 0, limits=limits)
     for entry in journal.recover():
         replica.restore(entry)
+    for entry in journal.load():
+        replica.load(entry)
     return replica.ledger
 
 
