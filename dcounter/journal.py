@@ -50,6 +50,17 @@ _BEGIN = 200
 Bytes of a line that show what it is.
 """
 
+_SYNC = 2**20
+"""
+Bytes of a snapshot that are synced at a time: lines that somebody waits for are written in between.
+"""
+
+_PIECE_PAUSE = 0.001
+"""
+Time (s) between two pieces of a snapshot, so that it does not take a whole core away from those who wait;
+there is none if much comes in meanwhile: the directory must not grow too large.
+"""
+
 _READY_PAUSE = 0.05
 """
 Time (s) between two looks whether a snapshot may be relied on.
@@ -252,7 +263,7 @@ class FileJournal:
     :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
     :param segment: size (bytes) from which a new segment is begun.
     :param pace: shortest time (s) between two commits that nobody waits for.
-    :param most: size (bytes) of all segments from which a snapshot is due, unless the last one was larger.
+    :param most: size (bytes) of all segments from which a snapshot is due, unless half of the last is more.
     """
 
     def __init__(
@@ -661,7 +672,16 @@ class FileJournal:
 
     @property
     def due(self) -> bool:
-        return self._snapshot_possible() and self._total > max(self._most, self._snapshot_size)
+        return self._snapshot_possible() and self._total > self._enough
+
+    @property
+    def _enough(self) -> int:
+        """
+        Size (bytes) of all segments from which a snapshot is due.
+
+        With the next snapshot, and what comes while it is written, all stays below three times the last one.
+        """
+        return max(self._most, self._snapshot_size // 2)
 
     def _snapshot_possible(self) -> bool:
         paused = self._clock.seconds() < self._no_snapshot_before
@@ -712,11 +732,18 @@ class FileJournal:
         """
         Write all pieces, and wait until they may be relied on, unless it is in vain.
         """
-        size = 0
+        size = synced = 0
         for line in lines:
             if in_vain():
                 return size
-            size += await self._in_thread(partial(_write_line, file, line))
+            data = frame(Entry(line))
+            size += len(data)
+            sync = size - synced >= _SYNC
+            synced = size if sync else synced
+            await self._in_thread(partial(_write_line, file, data, sync=sync))
+            if self._total < 1.5 * self._enough:
+                await deferLater(self._clock, _PIECE_PAUSE)
+        await self._in_thread(file.sync)
         while not (ready() or in_vain()):
             await deferLater(self._clock, _READY_PAUSE)
         return size
@@ -777,11 +804,10 @@ class FileJournal:
             each.callback(None)
 
 
-def _write_line(file: AppendFile, line: bytes) -> int:
-    data = frame(Entry(line))
+def _write_line(file: AppendFile, data: bytes, *, sync: bool) -> None:
     file.write(data)
-    file.sync()
-    return len(data)
+    if sync:
+        file.sync()
 
 
 def _close(file: AppendFile) -> None:

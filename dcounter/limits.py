@@ -43,7 +43,7 @@ class Limits:
     :ivar drain: time a stopping node waits for its followers to have all it has.
     :ivar startup: time after which a coordinator is ready although a member has not reported.
     :ivar segment: size from which a journal begins a new segment.
-    :ivar snapshot: size of all segments from which a node takes a snapshot, unless the last was larger.
+    :ivar snapshot: size of all segments from which a node takes a snapshot, unless half of the last is more.
     :ivar load: time a node loads its ledger at a time, before it lets others work.
     :ivar load_pause: time it lets pass then, besides the work of others.
     :ivar search: time between two searches of a node on all ports of its range.
@@ -75,8 +75,8 @@ class Limits:
     ports: int = 100
     drain: float = 5.0
     startup: float = 5.0
-    segment: int = 64 * MEBIBYTE
-    snapshot: int = 256 * MEBIBYTE
+    segment: int = 16 * MEBIBYTE
+    snapshot: int = 16 * MEBIBYTE
     load: float = 0.02
     load_pause: float = 0.0
     search: float = 1.0

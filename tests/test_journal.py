@@ -882,6 +882,18 @@ def test_a_damaged_snapshot_is_corruption(shell: Shell, damage: str) -> None:
         shell.again()
 
 
+def test_a_large_snapshot_is_synced_part_by_part(shell: Shell) -> None:
+    shell.commit(b"a")
+    shell.calls.clear()
+    kept = shell.take([b"A" * 300_000] * 9)
+    shell.run(10)
+    assert kept == [True]
+    written = [call for call in shell.calls if call in ("write", "sync", "rename")]
+    four = ["write"] * 4 + ["sync"]
+    # All of it, before it gets its name.
+    assert written == [*four, *four, "write", "sync", "rename"]
+
+
 # Pieces of the ledger
 
 
@@ -965,9 +977,9 @@ def test_a_snapshot_is_due_when_segments_outgrow_the_last_one() -> None:
     shell.run(5)
     assert kept == [True]
     assert not shell.due()
-    shell.commit(b"a" * 250)
+    shell.commit(b"a" * 100)
     assert not shell.due()
-    shell.commit(b"a" * 250)
+    shell.commit(b"a" * 100)
     assert shell.due()
     # What was recovered counts as well.
     shell.disk.kill()
