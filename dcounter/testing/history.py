@@ -434,7 +434,8 @@ class History:
         replicas = [each.replica for each in nodes.values()]
         first = replicas[0]
         return all(
-            each.applied.covers(first.applied)
+            not each.loading
+            and each.applied.covers(first.applied)
             and first.applied.covers(each.applied)
             and each.durable.covers(each.applied)
             and each.ledger.digest() == first.ledger.digest()
