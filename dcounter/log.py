@@ -7,19 +7,43 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Run:
+    """
+    The lines of one run, from number `first` on.
+
+    :ivar gone: lines at the beginning that are forgotten and still take their place: to take one away from a
+        long list costs as much as the list is long.
+    """
+
     first: int
     lines: list[bytes] = field(default_factory=list)
+    gone: int = 0
     bytes: int = 0
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self.lines) - self.gone
+
+    def after(self, number: int) -> int:
+        """
+        Where in `lines` the one after `number` is.
+        """
+        return self.gone + number + 1 - self.first
 
     def cut(self, through: int) -> int:
         """
         Forget all numbers up to `through`; tell how many bytes that freed.
         """
-        gone = self.lines[: max(0, through + 1 - self.first)]
-        freed = sum(map(len, gone))
-        del self.lines[: len(gone)]
-        self.first += len(gone)
+        begin, end = self.gone, min(self.after(through), len(self.lines))
+        if end <= begin:
+            return 0
+        freed = sum(map(len, self.lines[begin:end]))
+        self.lines[begin:end] = [b""] * (end - begin)
+        self.gone = end
+        self.first += end - begin
         self.bytes -= freed
+        if 2 * self.gone > len(self.lines):
+            del self.lines[: self.gone]
+            self.gone = 0
         return freed
 
 
@@ -40,7 +64,7 @@ class Log:
         Keep a line; one that does not follow the last of its run starts the run anew.
         """
         kept = self._runs.get((node, run))
-        if kept is None or kept.first + len(kept.lines) != number:
+        if kept is None or kept.next != number:
             if kept is not None:
                 self.bytes -= kept.bytes
             kept = self._runs[node, run] = _Run(number)
@@ -60,7 +84,7 @@ class Log:
         kept = self._runs.get((node, run))
         if kept is None or after + 1 < kept.first:
             return []
-        start = end = after + 1 - kept.first
+        start = end = kept.after(after)
         while end < len(kept.lines) and (end == start or size > 0):
             size -= len(kept.lines[end])
             end += 1

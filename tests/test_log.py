@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -193,3 +194,17 @@ class Logs(RuleBasedStateMachine):
 
 
 TestLogs = Logs.TestCase
+
+
+def test_lines_are_forgotten_one_by_one_as_fast_as_they_come() -> None:
+    """
+    A log that is full of small lines, as when a member is away.
+    """
+    log = Log(200_000)
+    begin = time.process_time()
+    for number in range(1, 400_001):
+        log.append(0, 1, number, b"x")
+    assert time.process_time() - begin < 5
+    assert log.bytes == 200_000
+    assert log.read(0, 1, 200_000, 3) == [b"x"] * 3
+    assert log.read(0, 1, 199_999, 3) == []
