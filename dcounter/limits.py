@@ -77,6 +77,6 @@ class Limits:
     startup: float = 5.0
     segment: int = 16 * MEBIBYTE
     snapshot: int = 16 * MEBIBYTE
-    load: float = 0.02
+    load: float = 0.01
     load_pause: float = 0.0
     search: float = 1.0
