@@ -4,19 +4,19 @@ What callers of the HTTP API are answered, over a store in memory.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-import treq
 from hypothesis import given
 from hypothesis import strategies as st
-from treq.testing import RequestTraversalAgent, StubTreq
-from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource
+from twisted.web.server import Request
 
 from dcounter.errors import (
     Incomplete,
@@ -32,7 +32,9 @@ from dcounter.errors import (
 from dcounter.http import problems
 from dcounter.http.api import Api, Operations
 from dcounter.http.limits import HttpLimits
-from dcounter.http.routes import Routes, make_resource, make_routes
+from dcounter.http.problems import Answer
+from dcounter.http.routes import Routes, make_resource, shortcut
+from dcounter.http.site import BoundedSite
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -43,6 +45,7 @@ from dcounter.store import (
     Readiness,
     Receipt,
 )
+from tests.callers import LOCAL, Reply, Wire, replies
 
 NOW = 1_700_000_000 * 10**9
 READY = Readiness(ready=True, exact=True, missing=[])
@@ -107,24 +110,13 @@ class MemoryOperations:
         self.forgotten.append(node)
 
 
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    text: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
+Way = Callable[[Api, Request], Coroutine[Any, Any, Answer] | None]
 
 
-def value_of(deferred: "Deferred[Any]") -> Any:
-    found: list[Any] = []
-    deferred.addBoth(found.append)
-    assert found, "no answer came"
-    if isinstance(found[0], Failure):
-        found[0].raiseException()
-    return found[0]
+def by_klein(api: Api, request: Request) -> None:
+    """
+    No shortcut: all requests go by way of Klein.
+    """
 
 
 class Caller:
@@ -140,7 +132,7 @@ class Caller:
         limits: HttpLimits | None = None,
         ack: Ack = "node",
         consistency: Consistency = "exact",
-        make: Callable[[Api], IResource] = make_resource,
+        way: Way = shortcut,
     ) -> None:
         api = Api(
             store,
@@ -150,32 +142,28 @@ class Caller:
             ack=ack,
             consistency=consistency,
         )
-        self._resource = make(api)
+        self._site = BoundedSite(
+            make_resource(api), shortcut=partial(way, api), limits=HttpLimits(), reactor=Clock()
+        )
         self.documented = json.loads(api.openapi().body)["paths"]
 
     def get(self, target: str, method: str = "GET") -> Reply:
-        # Not treq's client: it decodes paths.
-        agent: Any = cast("Any", RequestTraversalAgent)(self._resource)
-        reply = self._read(agent.request(method.encode(), b"http://dcounter.example" + target.encode()))
-        self._check(method, target, reply)
-        return reply
+        return self._ask(method, target, b"")
 
     def post(self, target: str, body: bytes | str, headers: dict[str, str] | None = None) -> Reply:
-        client: Any = cast("Any", StubTreq)(self._resource)
-        url = f"http://dcounter.example{target}"
-        reply = self._read(client.request("POST", url, data=body, headers=headers or {}))
-        self._check("POST", target, reply)
-        return reply
+        return self._ask("POST", target, body.encode() if isinstance(body, str) else body, headers or {})
 
-    def _read(self, asked: "Deferred[Any]") -> Reply:
-        response = value_of(asked)
-        headers = {
-            name.decode().lower(): values[0].decode() for name, values in response.headers.getAllRawHeaders()
-        }
-        length = response.length
-        text = value_of(treq.content(response))
-        assert length == len(text) or text == b""
-        return Reply(response.code, headers, text)
+    def _ask(self, method: str, target: str, body: bytes, headers: Mapping[str, str] = {}) -> Reply:
+        lines = [f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        channel = self._site.buildProtocol(LOCAL)
+        wire = Wire(LOCAL)
+        channel.makeConnection(wire)
+        channel.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
+        [reply] = replies(wire.value(), bodies=method != "HEAD")
+        channel.connectionLost(Failure(ConnectionDone()))
+        self._check(method, target, reply)
+        return reply
 
     def _check(self, method: str, target: str, reply: Reply) -> None:
         if reply.text and reply.status != 200:
@@ -200,12 +188,12 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture(params=[make_resource, make_routes])
+@pytest.fixture(params=[shortcut, by_klein])
 def call(request: pytest.FixtureRequest, store: MemoryStore) -> Caller:
     """
-    Somebody who calls by the shorter way where there is one, and by way of Klein alone.
+    Somebody who calls by the shorter way where there is one, and somebody who never does.
     """
-    return Caller(store, make=request.param)
+    return Caller(store, way=request.param)
 
 
 ONE = b'[{"ID":1,"tenant":"a"}]'

@@ -5,9 +5,7 @@ How the HTTP server treats connections: limits, bad bytes, and callers that stal
 # Twisted's transports in memory have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Self
 
 import pytest
@@ -17,13 +15,12 @@ from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
-from zope.interface import directlyProvides, implementer
+from zope.interface import directlyProvides
 
 from dcounter.errors import NotApplied
 from dcounter.http.limits import HttpLimits
@@ -37,8 +34,7 @@ from dcounter.store import (
     Readiness,
     Receipt,
 )
-
-LOCAL = IPv4Address("TCP", "127.0.0.1", 8085)
+from tests.callers import LOCAL, Reply, Wire, replies
 
 
 class SlowStore:
@@ -59,6 +55,8 @@ class SlowStore:
             self.cancelled += 1
             if items.ids == [-1]:
                 raise NotApplied("withdrawn", retry_after=1) from None
+            if items.ids == [-2]:
+                raise ZeroDivisionError from None
             raise
         return Receipt(len(items), ack, "here")
 
@@ -84,56 +82,6 @@ class Nodes:
 
     async def forget(self, node: int) -> None:
         raise AssertionError(node)
-
-
-class Wire(StringTransport):
-    """
-    A connection in memory; it tells how it ended.
-    """
-
-    def __init__(self, peer: Any) -> None:
-        super().__init__(hostAddress=LOCAL, peerAddress=peer)
-        self.half_closed = False
-        self.aborted = False
-
-    def loseWriteConnection(self) -> None:
-        self.half_closed = True
-
-    def abortConnection(self) -> None:
-        super().abortConnection()
-        self.aborted = True
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        pass
-
-
-implementer(ITCPTransport)(Wire)
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    text: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-    @property
-    def problem(self) -> tuple[int, str]:
-        assert self.headers["content-type"] == "application/problem+json"
-        return self.status, self.json["code"]
-
-
-def replies(sent: bytes) -> Iterator[Reply]:
-    while sent:
-        head, _, rest = sent.partition(b"\r\n\r\n")
-        line, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, value in (each.split(": ") for each in fields)}
-        length = int(headers.get("content-length", 0))
-        yield Reply(int(line.split()[1]), headers, rest[:length])
-        sent = rest[length:]
 
 
 class Connection:
@@ -421,11 +369,29 @@ class TestConnections:
         for request in (
             b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
             b"GET /healthz HTTP/1.0\r\n\r\n",
+            b"GET /items/a/count HTTP/1.1\r\nConnection: close\r\n\r\n",
+            b"GET /items/a/count HTTP/1.0\r\n\r\n",
         ):
             connection = world.connect()
             (reply,) = connection.send(request)
-            assert reply.headers["content-length"] == "15"
+            assert len(reply.text) == int(reply.headers["content-length"])
             assert connection.wire.disconnecting
+
+    def test_speak_the_version_of_the_caller(self, world: World) -> None:
+        for version in (b"HTTP/1.0", b"HTTP/1.1"):
+            connection = world.connect()
+            connection.channel.dataReceived(b"GET /items/a/count " + version + b"\r\n\r\n")
+            assert connection.wire.value().startswith(version + b" 200 OK\r\n")
+
+    def test_a_bug_costs_one_answer_only(self, world: World, expected_failures: Any) -> None:
+        connection = world.connect()
+        connection.send(post(ONE))
+        world.store.waiting.pop(0).errback(RuntimeError("oh no"))
+        (reply,) = connection.send()
+        assert reply.problem == (500, "internal")
+        assert reply.json["outcome"] == "unknown"
+        assert connection.send(GET)[0].status == 200
+        assert len(expected_failures(RuntimeError)) == 1
 
     def test_no_answer_names_its_server(self, world: World) -> None:
         (reply,) = world.connect().send(GET)
@@ -435,6 +401,21 @@ class TestConnections:
     def test_idle_ones_are_closed(self, world: World) -> None:
         connection = world.connect()
         connection.send(GET)
+        world.clock.advance(59)
+        assert not connection.wire.disconnecting
+        world.clock.advance(1)
+        assert connection.wire.disconnecting
+
+    def test_are_idle_from_the_last_byte_or_answer_on(self, world: World) -> None:
+        connection = world.connect()
+        world.clock.advance(40)
+        connection.send(GET)
+        world.clock.advance(59)
+        assert not connection.wire.disconnecting
+        connection.send(post(ONE))
+        world.clock.advance(200)
+        world.store.release()
+        assert connection.send()[0].status == 200
         world.clock.advance(59)
         assert not connection.wire.disconnecting
         world.clock.advance(1)
@@ -512,6 +493,12 @@ class TestHangingUp:
         gone.send(post(ONE.replace(b"1", b"-1")))
         gone.hang_up()
         assert world.store.cancelled == 1
+
+    def test_a_bug_that_nobody_hears_of_is_logged(self, world: World, expected_failures: Any) -> None:
+        gone = world.connect()
+        gone.send(post(ONE.replace(b"1", b"-2")))
+        gone.hang_up()
+        assert len(expected_failures(ZeroDivisionError)) == 1
 
     def test_in_the_middle_of_a_body(self, world: World) -> None:
         gone = world.connect()

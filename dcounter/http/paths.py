@@ -64,6 +64,8 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
     :raises BadParameter: anything else was given.
     """
     found: dict[str, str] = {}
+    if not raw:
+        return found
     for pair in filter(None, raw.split(b"&")):
         raw_name, _, raw_value = pair.partition(b"=")
         try:
@@ -87,6 +89,8 @@ def _decode(raw: str) -> str:
     """
     :raises ValueError: this is not the percent-encoding of a text.
     """
+    if "%" not in raw:
+        return raw
     if _BROKEN_ESCAPE.search(raw):
         raise ValueError("a percent sign must be followed by two hexadecimal digits")
     try:

@@ -1,19 +1,18 @@
 """
 Klein between Twisted's requests and the `Api`: which path is whose, and nothing else.
 
-The two routes that carry the load also have a shorter way past Klein, which costs more than all the rest of a
-small request.
+The two routes that carry the load also have a shorter way: Klein costs more than the rest of a small request.
 """
 
 import ipaddress
 import re
 from collections.abc import Coroutine
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any, Final, cast
 
 from klein import Klein
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -120,72 +119,29 @@ class Root(Resource):
         return cast("int", self._routes.render(request))
 
 
-class Shortcut(Resource):
-    """
-    Answers the two routes that carry the load as they are usually asked for, and hands on all else.
-
-    What it does for them, `Routes` does as well: it may be taken away.
-    """
-
-    isLeaf = True
-
-    def __init__(self, api: Api, routes: Root) -> None:
-        super().__init__()
-        self._api = api
-        self._routes = routes
-
-    def render(self, request: Request) -> int:
-        answering = self._find(request)
-        if answering is None:
-            return self._routes.render(request)
-        answer = Deferred.fromCoroutine(answering)
-        finished = request.notifyFinish()
-        finished.addErrback(lambda _: answer.cancel())
-        answer.addErrback(_failed, request, finished).addCallback(_respond, request, finished)
-        answer.addErrback(lambda why: _log.failure("an answer could not be written", why))
-        return NOT_DONE_YET
-
-    def _find(self, request: IRequest) -> Coroutine[Any, Any, Answer] | None:
-        """
-        The answer to a request for one of the two routes; `None` for any other.
-        """
-        target: bytes = request.uri
-        if request.method == b"POST":
-            path, _, query = target.partition(b"?")
-            if path == b"/items" and query.isascii():
-                return self._api.store_items(request.content.read(), query)
-        elif request.method == b"GET":
-            found = _COUNT.fullmatch(target)
-            if found is not None:
-                return self._api.count_items(found[1].decode(), found[2] or b"")
-        return None
-
-
-def _failed(why: Failure, request: IRequest, finished: "Deferred[None]") -> Answer | None:
-    if finished.called and why.check(CancelledError):
-        return None
-    return own_up(request, why)
-
-
-def _respond(answer: Answer | None, request: IRequest, finished: "Deferred[None]") -> None:
-    # Whoever hung up before has no more use for it.
-    if answer is not None and not finished.called:
-        request.write(prepare(request, answer))
-        request.finish()
-
-
-def make_resource(api: Api) -> Shortcut:
+def make_resource(api: Api) -> Root:
     """
     The API as a resource of twisted.web.
     """
-    return Shortcut(api, make_routes(api))
-
-
-def make_routes(api: Api) -> Root:
-    """
-    All of it by way of Klein.
-    """
     return Root(Routes(api).app.resource())
+
+
+def shortcut(api: Api, request: Request) -> Coroutine[Any, Any, Answer] | None:
+    """
+    The answer to a request for one of the two routes that carry the load, as they are usually asked for.
+
+    `None` for all else. What this does, `Routes` does as well: it may be taken away.
+    """
+    target = request.uri
+    if request.method == b"POST":
+        path, _, query = target.partition(b"?")
+        if path == b"/items" and query.isascii():
+            return api.store_items(cast("BytesIO", request.content).read(), query)
+    elif request.method == b"GET":
+        found = _COUNT.fullmatch(target)
+        if found is not None:
+            return api.count_items(found[1].decode(), found[2] or b"")
+    return None
 
 
 def own_up(request: IRequest, failure: Failure) -> Answer:

@@ -5,11 +5,13 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # The channel and the request of twisted.web, which are extended here, have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -18,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as PlainRequest
@@ -28,14 +31,24 @@ from dcounter.errors import Refusal
 from dcounter.http.api import Api, Operations
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import (
+    Answer,
     BadRequest,
     BodyTooLarge,
     Overloaded,
     RequestTimeout,
     problem,
 )
-from dcounter.http.routes import make_resource
+from dcounter.http.routes import make_resource, own_up, shortcut
 from dcounter.store import Ack, Consistency, Store
+
+_log = Logger()
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+Shortcut = Callable[[Request], Coroutine[Any, Any, Answer] | None]
+"""
+Gives the answer to some requests, and `None` for those that the resource is to answer.
+"""
 
 
 def make_site(
@@ -58,7 +71,29 @@ def make_site(
     """
     limits = limits or HttpLimits()
     api = Api(store, now=now, limits=limits, operations=operations, ack=ack, consistency=consistency)
-    return BoundedSite(make_resource(api), limits=limits, reactor=reactor)
+    return BoundedSite(make_resource(api), shortcut=partial(shortcut, api), limits=limits, reactor=reactor)
+
+
+def encode(answer: Answer, version: bytes, *, last: bool) -> bytes:
+    """
+    An answer as it goes over the wire.
+
+    :param version: of HTTP, as the caller named it.
+    :param last: whether the connection ends with it.
+    """
+    more = [b"%s: %s\r\n" % header for header in answer.headers]
+    if last:
+        more.append(b"Connection: close\r\n")
+    return b"%s %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n%s" % (
+        version,
+        answer.status,
+        _REASONS[answer.status],
+        datetimeToString(),
+        answer.content_type,
+        len(answer.body),
+        b"".join(more),
+        answer.body,
+    )
 
 
 class BoundedRequest(Request):
@@ -75,6 +110,8 @@ class BoundedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self._site = channel.site
         self._taken = 0
+        self._answer: Deferred[None] | None = None
+        self._gone = False
         self.awaited = False
 
     def getRequestHostname(self) -> bytes:
@@ -82,6 +119,10 @@ class BoundedRequest(Request):
         Not the Host header: Klein decodes it and werkzeug checks it, and no route depends on it.
         """
         return b"localhost"
+
+    def parseCookies(self) -> None:
+        # We have none.
+        pass
 
     def gotLength(self, length: int | None) -> None:
         # Twisted would spool all beyond 100 kB to a file.
@@ -105,19 +146,40 @@ class BoundedRequest(Request):
     def process(self) -> None:
         # Twisted's own looks for a resource along the decoded path, and answers `*` by itself.
         self.awaited = True
+        answering = self._site.shortcut(self)
+        if answering is not None:
+            self._answer = Deferred.fromCoroutine(answering).addCallbacks(self._send, self._failed)
+            self._answer.addErrback(lambda why: _log.failure("an answer could not be sent", why))
+            return
         self.site = self._site
         self.setHeader(b"Date", datetimeToString())
         self.prepath = []
         self.postpath = []
         self.render(self._site.resource)
 
+    def _send(self, answer: Answer) -> None:
+        """
+        Write an answer in one piece, past all that Twisted does to put one together.
+        """
+        if not self._gone:
+            self.startedWriting = 1
+            self.channel.write(encode(answer, self.clientproto, last=not self.channel.persistent))
+            self.finish()
+
+    def _failed(self, why: Failure) -> None:
+        if not (self._gone and why.check(CancelledError)):
+            self._send(own_up(self, why))
+
     def finish(self) -> None:
         self.release()
         super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
+        self._gone = True
         self.release()
         super().connectionLost(reason)
+        if self._answer is not None:
+            self._answer.cancel()
 
     def release(self) -> None:
         """
@@ -136,13 +198,54 @@ class BoundedChannel(HTTPChannel):
     transport: Any
     _refused = False
     _cut: IDelayedCall | None = None
+    _watch: IDelayedCall | None = None
+    _heard = 0.0
+    _peer: IAddress
+    _host: IAddress
+    # Twisted's own say that it is whole seconds.
+    timeOut: float | None  # type: ignore[assignment]
 
     def connectionMade(self) -> None:
+        # Each request wants to know, and would ask the socket.
+        self._peer = self.transport.getPeer()
+        self._host = self.transport.getHost()
         super().connectionMade()
         self.site.channels.add(self)
         most = self.site.limits.max_connections
         if len(self.site.channels) > most:
             self.refuse(Overloaded(f"{most} connections are open, which is as many as there may be"))
+
+    def getPeer(self) -> IAddress:
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        return self._host
+
+    def setTimeout(self, period: float | None) -> float | None:
+        """
+        Watch for silence, or watch no more.
+
+        Twisted's own makes a timer for each request and cancels it. Here a connection has one, that looks.
+        """
+        previous, self.timeOut = self.timeOut, period
+        self.resetTimeout()
+        if period is not None and self._watch is None:
+            self._watch = self.callLater(period, self._look)
+        return previous
+
+    def resetTimeout(self) -> None:
+        self._heard = self.site.seconds()
+
+    def _look(self) -> None:
+        # While an answer is awaited there is no time-out; there will be one again.
+        period = self.site.limits.idle if self.timeOut is None else self.timeOut
+        since = self.site.seconds() if self.timeOut is None else self._heard
+        left = since + period - self.site.seconds()
+        if left > 0:
+            self._watch = self.callLater(left, self._look)
+        else:
+            self._watch = None
+            self.timeoutConnection()
 
     def dataReceived(self, data: bytes) -> None:
         if not self._refused:
@@ -211,22 +314,7 @@ class BoundedChannel(HTTPChannel):
         for request in self.requests:
             request.release()
             request.gotLength(0)
-        answer = problem(refusal)
-        headers = [
-            (b"Date", datetimeToString()),
-            (b"Content-Type", answer.content_type),
-            (b"Content-Length", b"%d" % len(answer.body)),
-            (b"Connection", b"close"),
-            *answer.headers,
-        ]
-        self.transport.writeSequence(
-            [
-                b"HTTP/1.1 %d %s\r\n" % (answer.status, HTTPStatus(answer.status).phrase.encode()),
-                *(b"%s: %s\r\n" % header for header in headers),
-                b"\r\n",
-                answer.body,
-            ]
-        )
+        self.transport.write(encode(problem(refusal), b"HTTP/1.1", last=True))
         if self.isSecure() or not ITCPTransport.providedBy(self.transport):
             self.loseConnection()
         else:
@@ -235,9 +323,10 @@ class BoundedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
-        if self._cut is not None:
-            self._cut.cancel()
-            self._cut = None
+        for timer in (self._cut, self._watch):
+            if timer is not None:
+                timer.cancel()
+        self._cut = self._watch = None
         super().connectionLost(reason)
 
     def _cut_off(self) -> None:
@@ -251,6 +340,7 @@ class BoundedSite(Site):
 
     There is no access log: to format a line costs more than to count.
 
+    :param resource: answers what the shortcut does not.
     :ivar channels: the connections that are open.
     :ivar body_bytes: bytes of bodies that are held in memory.
     """
@@ -259,10 +349,14 @@ class BoundedSite(Site):
     # Twisted's own is a proxy that may change over to HTTP/2.
     protocol = BoundedChannel  # type: ignore[assignment]
 
-    def __init__(self, resource: IResource, *, limits: HttpLimits, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: IResource, *, shortcut: Shortcut, limits: HttpLimits, reactor: IReactorTime
+    ) -> None:
         # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle, reactor=reactor)
         self._reactor = reactor
+        self.seconds = reactor.seconds
+        self.shortcut = shortcut
         self.limits = limits
         self.channels: set[BoundedChannel] = set()
         self.body_bytes = 0
@@ -295,8 +389,8 @@ class BoundedSite(Site):
         """
         Wait until the last connection is closed, but not for callers who do not read their answer.
         """
-        until = self._reactor.seconds() + self.limits.linger
-        while self.channels and self._reactor.seconds() < until:
+        until = self.seconds() + self.limits.linger
+        while self.channels and self.seconds() < until:
             await deferLater(self._reactor, 0.05)
         for channel in tuple(self.channels):
             channel.transport.abortConnection()
