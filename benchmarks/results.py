@@ -8,10 +8,14 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final, Literal
 
 import msgspec
 
-FOLDER = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent
+
+Consistency = Literal["exact", "eventual"]
+Purpose = Literal["own", "common", "curve"]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -43,13 +47,116 @@ class Run(msgspec.Struct, frozen=True):
         return self.requests / (self.seconds + self.drained)
 
 
+class Offered(msgspec.Struct, frozen=True):
+    """
+    POSTs of one item at a given rate.
+
+    :ivar rate: requests per second.
+    :ivar purpose: `own`: half of what the server can do; `common`: half of what the slower one can do;
+        `curve`: one of several, for the plot.
+    :ivar p50: latencies in seconds, and so on.
+    :ivar late: by how much the client itself was late in 99 % of the requests: part of the latencies.
+    """
+
+    server: str
+    purpose: Purpose
+    round: int
+    rate: float
+    errors: int
+    p50: float
+    p90: float
+    p99: float
+    most: float
+    late: float
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """
+    Items with new IDs stored as fast as possible, between two sizes.
+
+    :ivar seconds: until they were on all nodes.
+    """
+
+    server: str
+    before: int
+    after: int
+    seconds: float
+    errors: int
+
+    @property
+    def rate(self) -> float:
+        """
+        Items per second.
+        """
+        return (self.after - self.before) / self.seconds
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """
+    How long counts took, asked every few milliseconds while a server grew.
+
+    :ivar load: whether it grew as fast as it could (`full`), or half as fast.
+    :ivar consistency: `eventual` counts do not wait for copies, so they show stalls only.
+    :ivar p50: latencies in seconds, and so on.
+    :ivar late: by how much the probe itself was late at most: part of the latencies.
+    """
+
+    server: str
+    stored: int
+    load: Literal["full", "half"]
+    consistency: Consistency
+    asked: int
+    p50: float
+    p99: float
+    most: float
+    late: float
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """
+    Memory before and after items were stored: of one node, or what Redis has allocated.
+    """
+
+    server: str
+    items: int
+    before: int
+    after: int
+
+    @property
+    def each(self) -> float:
+        """
+        Bytes per item.
+        """
+        return (self.after - self.before) / self.items
+
+
+class Start(msgspec.Struct, frozen=True):
+    """
+    How long it took from the start of the daemon to the first exact count.
+    """
+
+    items: int
+    after: Literal["kill -9", "stop"]
+    seconds: float
+
+
 class Results(msgspec.Struct):
     """
     Everything.
+
+    :ivar compared: runs of a large and of a small daemon.
+    :ivar measured: part -> commit and time, as parts may have been measured one by one.
     """
 
     about: dict[str, str] = {}
+    measured: dict[str, str] = {}
     runs: list[Run] = []
+    offered: list[Offered] = []
+    growth: list[Growth] = []
+    compared: list[Run] = []
+    probed: list[Probed] = []
+    memory: list[Memory] = []
+    starts: list[Start] = []
 
 
 def read(path: Path) -> Results:

@@ -139,9 +139,18 @@ class Daemon(Server):
 
     def start(self) -> None:
         self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """
+        Return when all nodes take items.
+        """
         self._await("/readyz")
 
     def launch(self) -> None:
+        """
+        Start it, and wait for nothing.
+        """
         self.run(
             _BIN / "twistd",
             *["-n", "--pidfile=", "dcounter"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from benchmarks.shapes import TENANTS, bodies
+from benchmarks.shapes import TENANTS, Shape, bodies
 
 # Enough that no item comes again at once, few enough to be made in a second.
 _ITEMS_MADE: Final = 1_000_000
@@ -48,29 +48,21 @@ def _paths(_seed: int) -> list[bytes]:
     return [b"/items/tenant-%d/count" % tenant for tenant in range(TENANTS)]
 
 
+def _shaped(name: Shape, title: str, *, stamped: bool = False) -> Work:
+    return Work(name, title, _SHAPED, partial(bodies, name, _SHAPED, _how_many(_SHAPED)), stamped)
+
+
 _SHAPED: Final = 100
 
-MAIN: Final = [_uniform(1), _uniform(100), _uniform(1000), Work("count", "count", 0, _paths)]
+ONE: Final = _uniform(1)
+THOUSAND: Final = _uniform(1000)
+COUNT: Final = Work("count", "count", 0, _paths)
+
+MAIN: Final = [ONE, _uniform(100), THOUSAND, COUNT]
 BATCHES: Final = [_uniform(10), _uniform(5000)]
 SHAPES: Final = [
-    Work(
-        "zipf",
-        "100 items, 10,000 tenants by Zipf",
-        _SHAPED,
-        partial(bodies, "zipf", _SHAPED, _how_many(_SHAPED)),
-    ),
-    Work(
-        "skewed",
-        "100 items, 80 % of them among 20 % of the IDs",
-        _SHAPED,
-        partial(bodies, "skewed", _SHAPED, _how_many(_SHAPED)),
-    ),
-    Work(
-        "resent",
-        "100 items with lastUpdateDt, 30 % sent again",
-        _SHAPED,
-        partial(bodies, "resent", _SHAPED, _how_many(_SHAPED)),
-        stamped=True,
-    ),
+    _shaped("zipf", "100 items, 10,000 tenants by Zipf"),
+    _shaped("skewed", "100 items, 80 % of them among 20 % of the IDs"),
+    _shaped("resent", "100 items with lastUpdateDt, 30 % sent again", stamped=True),
 ]
 WORKS: Final = {work.name: work for work in [*MAIN, *BATCHES, *SHAPES]}
