@@ -95,7 +95,9 @@ def _step(server: Server, requests: list[bytes], first: int, end: int, found: Re
     server.drain()
     turned = time.perf_counter()
     after = min(first + full * _BATCH, end)
-    slowly = offer(server.port, requests[full:], (after - first) / _BATCH / (turned - began) / 2)
+    # Few connections: to accept many at once is a stall of its own.
+    rate = (after - first) / _BATCH / (turned - began) / 2
+    slowly = offer(server.port, requests[full:], rate, connections=CONNECTIONS)
     server.drain()
     ended = time.perf_counter()
     grown = Growth(server.name, first, after, turned - began, errors + slowly.errors)
