@@ -37,7 +37,7 @@ def draw(results: Results, folder: Path) -> list[str]:
         if not plot(results, axes):
             continue
         axes.grid(visible=True, which="both", alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small", framealpha=0.5)
         figure.savefig(folder / f"{name}.png", dpi=120)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
         drawn.append(name)
@@ -59,6 +59,7 @@ def _batch(results: Results, axes: Any) -> bool:
     axes.set(
         title="Items stored per second", xlabel="items per POST", ylabel="items/s", xscale="log", yscale="log"
     )
+    axes.set_xticks([work.items for work in works], [f"{work.items:,}" for work in works])
     return some
 
 
@@ -86,6 +87,9 @@ def _latency(results: Results, axes: Any) -> bool:
     axes.set(
         title="Latency of POSTs of one item", xlabel="POSTs offered per second", ylabel="ms", yscale="log"
     )
+    # 20, not 2 x 10^1.
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     return bool(results.offered)
 
 
