@@ -114,6 +114,8 @@ class Request:
         The caller is answered now.
         """
         self.over = True
+        # They name the request: left so, all items would wait for the garbage collector.
+        self.slices = []
         self.ended(self)
 
 
@@ -362,11 +364,11 @@ class Dispatch:
 
     def _expire(self, requests: Iterable[Request]) -> None:
         for request in requests:
-            del self._requests[request]
-            request.end()
             for window in self._windows.values():
                 for piece in request.slices:
                     window.withdraw(piece)
+            del self._requests[request]
+            request.end()
         for waiting in (self._queue, self._loose):
             while waiting and waiting[0].over:
                 self._queued_bytes -= waiting.popleft().items.size()

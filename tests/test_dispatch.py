@@ -582,6 +582,16 @@ class TestRetrying:
 
 
 class TestEnding:
+    def test_leaves_no_circle_to_the_garbage_collector(self) -> None:
+        desk = Desk(2)
+        stored, expired = desk.admit(4), desk.admit(4, deadline=0.5)
+        flights = desk.launch()
+        desk.tick(0.5)
+        for flight in flights:
+            desk.stored(flight)
+        assert desk.ended == [expired, stored]
+        assert stored.slices == expired.slices == []
+
     def test_what_was_never_sent_is_not_applied(self) -> None:
         desk = Desk(1)
         request = desk.admit(1, deadline=1.0)
