@@ -118,6 +118,8 @@ class TestPlacing:
         items = Columns([1, 2, 3], ["t", "x" * 1_000, None], 5)
         assert [(list(piece.ids), piece.base) for piece in items.pieces(60)] == [([1], 5), ([2], 6), ([3], 7)]
         assert list(items.pieces(10_000)) == [items]
+        # None is a tombstone.
+        assert (items.size(), items.cut(0, 1).size()) == (3 * 24 + 1_001, 25)
 
 
 class TestCoalescing:
