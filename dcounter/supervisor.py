@@ -24,7 +24,7 @@ _LONGEST_PAUSE = 5.0
 Pauses (s) before a child that ended is started again; they double while it does not live long.
 """
 
-_LONG_LIFE = 2.0
+_LONG_LIFE = 1.5
 """
 Time (s) after which a child that ends is not thought to be unable to start: that shows within a second, and
 counts may have to wait for what only that child holds.
