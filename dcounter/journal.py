@@ -15,15 +15,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from errno import EIO
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from dcounter.disk import AppendFile, Disk
 from dcounter.errors import ConfigurationError, CorruptJournal
@@ -93,36 +93,20 @@ class InThread(Protocol):
 class WriterThread:
     """
     A thread that does nothing but write one node's journal.
-
-    Of its own, and not a pool of Twisted's with one thread: handing over costs a third of the time.
     """
 
     def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
         self._reactor = reactor
-        self._thread = Thread(target=self._run, name=name, daemon=True)
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], Deferred[Any]] | None] = SimpleQueue()
+        self._pool = ThreadPool(1, 1, name)
 
     def __call__(self, work: Callable[[], _T]) -> Deferred[_T]:
-        if not self._thread.is_alive():
-            self._thread.start()
-        done: Deferred[_T] = Deferred()
-        self._jobs.put((work, done))
-        return done
+        if not self._pool.started:
+            self._pool.start()
+        return deferToThreadPool(self._reactor, self._pool, work)
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            work, done = job
-            try:
-                result = work()
-            except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the work
-                self._reactor.callFromThread(done.errback, Failure())
-            else:
-                self._reactor.callFromThread(done.callback, result)
+        if self._pool.started:
+            self._pool.stop()
 
 
 class JournalUser(Protocol):
@@ -717,6 +701,8 @@ class FileJournal:
                 await self._in_thread(partial(self._finish_snapshot, name))
                 self._snapshot_size = size
         except Exception:
+            # Not "finally": a coroutine that is thrown away must not begin to wait. _snapshot_over, or
+            # whoever asked for the snapshot, logs it.
             await self._in_thread(partial(self._drop_unfinished, name, file))
             raise
         await self._in_thread(partial(self._drop_unfinished, name, file))

@@ -182,6 +182,7 @@ class Replica:
     :param node: its id.
     :param members: ids of all nodes.
     :param wall: the wall clock (ns since 1970), for the numbers of runs.
+    :param seed: of the ledger's hash table, 64 bits; see `dcounter.index`.
     """
 
     def __init__(
@@ -192,9 +193,10 @@ class Replica:
         wall: Callable[[], int],
         limits: Limits,
         pid: int = 0,
+        seed: int = 0,
     ) -> None:
         self.node = node
-        self.ledger = Ledger()
+        self.ledger = Ledger(seed)
         self.applied = Position()
         self.durable = Position()
         self.port = 0

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, cast, get_args
 
 from twisted.application import strports
@@ -55,6 +56,7 @@ from dcounter.limits import MEBIBYTE, Limits
 from dcounter.link import Address, Directory
 from dcounter.node import Node
 from dcounter.position import TokenSeal
+from dcounter.replica import Replica
 from dcounter.store import Ack, Consistency
 from dcounter.supervisor import InlineSupervisor, ProcessSupervisor
 
@@ -474,6 +476,7 @@ class _Wiring:
             nonce=self.nonce,
             jitter=self.jitter,
             pid=os.getpid(),
+            replica=partial(Replica, seed=secrets.randbits(64)),
         )
 
     def coordinator(self) -> Coordinator:

@@ -20,7 +20,8 @@ from twisted.internet.task import Clock
 
 from dcounter.journal import FileJournal
 from dcounter.records import Entry
-from dcounter.testing import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
+from dcounter.testing import PowerLoss, SimulatedDisk, SimulatedWriter
+from dcounter.testing.disk import FAILING
 
 OWNER = "node 1 of cluster c"
 BEGIN, END = b"begin", b"end"
@@ -296,18 +297,8 @@ FAILURES: dict[str, Callable[[SimulatedDisk, Random], None]] = {
     "sync": lambda disk, random: disk.errors.update({"sync": EIO}),
     "full": lambda disk, random: setattr(disk, "capacity", random.randint(0, 2_000)),
     "read only": lambda disk, random: setattr(disk, "read_only", True),
-    "any": lambda disk, random: disk.errors.update({random.choice(OPERATIONS): EIO}),
+    "any": lambda disk, random: disk.errors.update({random.choice(FAILING): EIO}),
 }
-OPERATIONS: list[DiskOperation] = [
-    "create",
-    "truncate",
-    "rename",
-    "remove",
-    "sync names",
-    "write",
-    "sync",
-    "close",
-]
 
 
 def _mend(disk: SimulatedDisk) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, IServiceMaker, MultiService
@@ -210,6 +211,18 @@ class TestMakeService:
         [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
         nodes = [service for service in supervisor if isinstance(service, Node)]
         assert [node.node for node in nodes] == [0, 1, 2]
+
+    def test_nobody_can_tell_where_a_ledger_puts_an_id(self) -> None:
+        _, _, services = built()
+        [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
+        ids = np.arange(10)
+        # It shows in nothing else but the time that IDs take which somebody chose.
+        places = {
+            tuple(node.replica.ledger._index._hash(ids).tolist())  # noqa: SLF001
+            for node in supervisor
+            if isinstance(node, Node)
+        }
+        assert len(places) == 4
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),

@@ -3,7 +3,7 @@ A disk in memory that loses what was not synced, and the thread that writes to i
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EBADF, ENOENT, ENOSPC, EROFS
@@ -31,6 +31,20 @@ class PowerLoss(Exception):
 DiskOperation = Literal[
     "list", "read", "create", "truncate", "rename", "remove", "sync names", "write", "sync", "close"
 ]
+FAILING: Sequence[DiskOperation] = (
+    "create",
+    "truncate",
+    "rename",
+    "remove",
+    "sync names",
+    "write",
+    "sync",
+    "close",
+)
+"""
+Operations that can fail while a journal goes on.
+"""
+
 _CHANGING: Collection[DiskOperation] = ("create", "truncate", "rename", "remove", "write")
 
 

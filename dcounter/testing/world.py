@@ -18,7 +18,7 @@ from dcounter.errors import NodeIsUp, NotApplied, UnknownNode
 from dcounter.limits import Limits
 from dcounter.store import Ack, Consistency, Items
 from dcounter.testing.cluster import Cluster, Parts
-from dcounter.testing.disk import DiskOperation, PowerLoss
+from dcounter.testing.disk import FAILING, DiskOperation, PowerLoss
 from dcounter.testing.history import GROWING, History, Known
 
 _TENANTS = ("a", "b", "c", "d", "é")
@@ -27,17 +27,6 @@ _PATIENCE = 60.0
 """
 Time (s) after which, when nothing fails any more, all nodes are to be equal.
 """
-
-_FAILING: Collection[DiskOperation] = (
-    "create",
-    "truncate",
-    "rename",
-    "remove",
-    "sync names",
-    "write",
-    "sync",
-    "close",
-)
 
 FREQUENCIES: Mapping[str, int] = {
     "store": 45,
@@ -529,7 +518,7 @@ class World:
         node = random.choice(self.history.members)
         disk = self.cluster.disks[node]
         seconds = random.choice([0.05, 0.5, 2.0, 4.0])
-        how = random.choice(["write", "sync", "full", "read only", *_FAILING])
+        how = random.choice(["write", "sync", "full", "read only", *FAILING])
         self._fault(f"the disk of node {node} fails for {seconds}: {how}", seconds)
         if how == "full":
             disk.capacity = random.randrange(3_000)
