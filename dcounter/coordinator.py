@@ -644,6 +644,7 @@ class Coordinator(Service):
             lag=membership.lag(node, everything),
             refuses=report.refuses if report else None,
             loading=report.loading if report else False,
+            in_doubt=report.in_doubt if report else False,
         )
 
 

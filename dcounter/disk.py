@@ -76,6 +76,13 @@ class Disk(Protocol):
         """
         ...
 
+    def rewrite(self, name: str, data: bytes) -> None:
+        """
+        Write to a file, durably, what it begins with already: that needs no room.
+
+        More than a sync, which says nothing of bytes that an earlier one failed to keep.
+        """
+
     def truncate(self, name: str, size: int) -> None:
         """
         Cut a file, durably.
@@ -186,6 +193,14 @@ class RealDisk:
 
     def create(self, name: str) -> AppendFile:
         return _RealFile(self._open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND))
+
+    def rewrite(self, name: str, data: bytes) -> None:
+        file = _RealFile(self._open_file(name, os.O_WRONLY))
+        try:
+            file.write(data)
+            file.sync()
+        finally:
+            file.close()
 
     def truncate(self, name: str, size: int) -> None:
         descriptor = self._open_file(name, os.O_WRONLY)

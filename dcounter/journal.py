@@ -123,8 +123,14 @@ class JournalUser(Protocol):
         """
         The oldest `entries` of the lines appended are not durable, and none will be until `journalMended`.
 
-        That is all that were appended until now. With 0 entries, from within `open`: what `recover` gave is
-        not known to be durable, and only a snapshot makes it so.
+        That is all that were appended until now; none from within `open`.
+        """
+
+    def journalDoubted(self) -> None:
+        """
+        What `recover` gave may not be durable, and only `journalMended` and a snapshot make it so.
+
+        From within `open`, before `journalFailed`.
         """
 
     def journalMended(self) -> None:
@@ -295,6 +301,7 @@ class FileJournal:
         # The segment that may hold more than what is durable; the one that may hold less than what was read.
         self._doubtful: str | None = None
         self._unproved: str | None = None
+        self._doubted = False
         # Segments that were found empty, and are not removed yet.
         self._empty: list[str] = []
         self._last_write = 0
@@ -347,7 +354,21 @@ class FileJournal:
                 self._put(last, self._read(last, 0, self._sizes[last]))
         except OSError as error:
             self._broken = str(error)
-            self._unproved = last or None
+            if last:
+                self._unproved = last
+                self._doubted = not self._prove_in_place(last)
+
+    def _prove_in_place(self, name: str) -> bool:
+        """
+        Whether a disk that takes nothing new still keeps what was read of a segment.
+        """
+        try:
+            self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
+            # It may be a copy that took the name a moment ago.
+            self._disk.sync()
+        except OSError:
+            return False
+        return True
 
     def _remove_empty(self) -> None:
         """
@@ -481,6 +502,8 @@ class FileJournal:
         self._user = user
         if self._broken is not None:
             _log.error("the disk failed: {why}", why=self._broken)
+            if self._doubted:
+                user.journalDoubted()
             user.journalFailed(0, self._broken)
             self._mend_later()
 

@@ -25,6 +25,7 @@ class _Member:
     :ivar heard: when (s) it was last heard of.
     :ivar reported: whether it has reported since it was connected.
     :ivar reported_at: when (s) it last did.
+    :ivar known: whether all that it may have held when we started is known and required.
     :ivar told: what its answers since it was connected said that it has applied.
     """
 
@@ -33,6 +34,7 @@ class _Member:
     heard: float = 0.0
     reported: bool = False
     reported_at: float = float("-inf")
+    known: bool = False
     report: Report | None = None
     told: Position = _NOWHERE
 
@@ -98,14 +100,14 @@ class Membership:
             return []
         member = self._members[report.node]
         member.heard = now
-        first = member.report is None
         member.report = report
         member.reported = True
         member.reported_at = now
         self._clock.observe(report.stamp)
-        if first:
+        if not member.known:
             # What only a coordinator before this one was told of is required all the same.
             self.require(report.applied.join(report.durable))
+            member.known = not report.in_doubt
         self._settled = not self.unreported() or now - self._started >= self._limits.startup
         if not self.unreported():
             self._takes_writes = True
@@ -158,9 +160,9 @@ class Membership:
 
     def unreported(self) -> list[int]:
         """
-        Members that have not been heard of since the start: what they hold is unknown.
+        Members of which nobody has told since the start what they hold.
         """
-        return [node for node, member in self._members.items() if member.report is None]
+        return [node for node, member in self._members.items() if not member.known]
 
     # Who
 
@@ -182,13 +184,16 @@ class Membership:
 
     def counting(self) -> list[int]:
         """
-        Nodes that can be asked for a count: one that loads its ledger has not merged all it has applied.
+        Nodes that can be asked for a count: if one loads or is in doubt, its ledger is not what it should be.
         """
         return [
             node
             for node, member in self._members.items()
             # What it said in a former life says nothing about this.
-            if member.up and member.reported and member.report and not member.report.loading
+            if member.up
+            and member.reported
+            and member.report
+            and not (member.report.loading or member.report.in_doubt)
         ]
 
     def primary(self) -> int | None:

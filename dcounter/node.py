@@ -475,6 +475,9 @@ class Node(Service):
     def journalSynced(self, entries: int) -> None:
         self._perform(self.replica.synced(entries))
 
+    def journalDoubted(self) -> None:
+        self._perform(self.replica.doubted())
+
     def journalFailed(self, entries: int, reason: str) -> None:
         self._perform(self.replica.failed(entries, reason))
 

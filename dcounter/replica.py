@@ -22,7 +22,7 @@ from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.log import Log
-from dcounter.position import LostRun, Position, join_all
+from dcounter.position import LostRun, NodePosition, Position, join_all
 from dcounter.records import Entry
 from dcounter.wire import Opening, Record, Report
 
@@ -245,6 +245,8 @@ class Replica:
         self._stuck_since: float | None = None
         # Whether the ledger lacks some of what is applied, until all that the journal kept is loaded.
         self.loading = False
+        # Whether the ledger may hold batches of our own that only the memory of this machine has.
+        self._in_doubt = False
         self._effects: list[Effect] = []
 
     # What the shell calls
@@ -354,19 +356,37 @@ class Replica:
         else:
             self.durable = self.durable.advance(node, run, number)
 
+    def doubted(self) -> list[Effect]:
+        """
+        What was restored can be read, but may not be on the disk: a sync may have failed before.
+
+        A loss of power would take it then, and with it, of our own batches, what no other node has: until
+        the disk keeps it or another node has it, this node neither counts nor hands it on. What others sent
+        us stood in their journals before.
+        """
+        self.durable = _NOWHERE
+        self._snapshot_for = self.applied
+        self._in_doubt = bool(self.applied.of(self.node).runs)
+        return self._take()
+
+    def _look_at_doubt(self) -> None:
+        """
+        Whether all that is in doubt is kept by now.
+        """
+        if self._in_doubt:
+            kept = join_all([self._stated(), *(each.applied for each in self._reports.values())])
+            self._in_doubt = self._disk_failure is not None and not kept.covers(self.applied)
+            if not self._in_doubt:
+                self._complete_now()
+
     def failed(self, lines: int, reason: str) -> list[Effect]:
         """
         The oldest `lines` appended lines are not durable, and none will be until `mended`.
 
         Of our own batches nothing was applied or offered: they are refused, and the run ends before them.
         What others have journalled is counted all the same, and journalled later.
-
-        :param lines: 0 if nothing that was restored is known to be durable.
         """
         self._disk_failure = reason
-        if lines == 0:
-            self.durable = _NOWHERE
-            self._snapshot_for = self.applied
         refused = f"the disk failed: {reason}"
         for _ in range(lines):
             lost = self._unsynced.popleft()
@@ -390,6 +410,7 @@ class Replica:
             self._effects.append(Snapshot())
         for each in kept:
             self._append(each)
+        self._look_at_doubt()
         self._broadcast()
         return self._take()
 
@@ -522,12 +543,18 @@ class Replica:
         """
         if self.loading:
             self.loading = False
-            for channel, there in self._channels.items():
-                if there.wants_copy:
-                    self._give_copy(channel)
-            self._broadcast()
-            self._progress()
+            self._complete_now()
         return self._take()
+
+    def _complete_now(self) -> None:
+        """
+        The ledger may have become what the position says.
+        """
+        for channel, there in self._channels.items():
+            if there.wants_copy:
+                self._give_copy(channel)
+        self._broadcast()
+        self._progress()
 
     def begin(self) -> list[Effect]:
         """
@@ -557,8 +584,9 @@ class Replica:
             if piece is not None:
                 return [wire.encode(piece)]
             there.copy = None
+        stated = self._stated()
         for node, sent in there.sends.items():
-            mine = self.applied.of(node)
+            mine = stated.of(node)
             for run, number in mine.runs.items():
                 if sent.get(run, 0) >= number:
                     continue
@@ -657,7 +685,7 @@ class Replica:
             port=self.port,
             pid=self._pid,
             run=self.run,
-            applied=self.applied,
+            applied=self._stated(),
             durable=self.durable,
             stamp=self.stamp,
             items=len(self.ledger),
@@ -667,7 +695,17 @@ class Replica:
             forgotten=sorted(self.forgotten),
             refuses=self.refuses(),
             loading=self.loading,
+            in_doubt=self._in_doubt,
         )
+
+    def _stated(self) -> Position:
+        """
+        What this node tells others that it has.
+        """
+        if not self._in_doubt:
+            return self.applied
+        kept = NodePosition(self.applied.of(self.node).folded)
+        return Position({**self.applied.nodes, self.node: kept})
 
     # Storing
 
@@ -761,7 +799,7 @@ class Replica:
         )
 
     def _exact(self) -> bool:
-        return not self.loading and self.applied.covers(self._hold)
+        return not (self.loading or self._in_doubt) and self.applied.covers(self._hold)
 
     def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
         able = self._can_answer(question)
@@ -770,7 +808,7 @@ class Replica:
             answer = wire.Awaited(question.request, able, self.durable, self.stamp)
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
-            answer = wire.Counted(question.request, counts, able, self.applied, self.stamp)
+            answer = wire.Counted(question.request, counts, able, self._stated(), self.stamp)
         self._send(channel, answer)
 
     def _progress(self) -> None:
@@ -889,6 +927,7 @@ class Replica:
         self._forget(set(report.forgotten))
         self._adopt_folds(report.applied)
         self._look_at_members()
+        self._look_at_doubt()
         for run, number in report.applied.of(self.node).runs.items():
             if number > self.applied.number(self.node, run) and run not in self._told_own:
                 self._told_own.add(run)
@@ -1036,15 +1075,16 @@ class Replica:
 
     def _want_copy(self, channel: int) -> None:
         there = self._channels[channel]
-        # One that loads its ledger would let us wait; when it has, it reports.
-        if self._copy_from is None and there.calls and not (there.report and there.report.loading):
+        # One whose ledger is not what it should be would let us wait; when it is, it reports.
+        waits = there.report is not None and (there.report.loading or there.report.in_doubt)
+        if self._copy_from is None and there.calls and not waits:
             self._copy_from = channel
             self._send(channel, wire.Copy())
 
     def _give_copy(self, channel: int) -> None:
         there = self._channels[channel]
-        there.wants_copy = self.loading
-        if not self.loading:
+        there.wants_copy = self.loading or self._in_doubt
+        if not there.wants_copy:
             there.copy = self._copy_out()
             self._effects.append(Offer(channel))
 

@@ -98,6 +98,8 @@ class NodeStatus:
     :ivar lag: batches this node misses from the join of all positions.
     :ivar refuses: why the node takes no writes at present; `None` if it takes them.
     :ivar loading: it has started, and answers no exact count before it has loaded its ledger.
+    :ivar in_doubt: it has started on a disk that fails, and answers no count before it is known, of what it
+        alone has, that the disk keeps it.
     """
 
     id: int
@@ -113,6 +115,7 @@ class NodeStatus:
     lag: int
     refuses: str | None = None
     loading: bool = False
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,8 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar forgotten: members that were given up.
     :ivar refuses: why it takes no writes; `None` if it takes them.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
+    :ivar in_doubt: nobody knows whether all of its own log is on its disk: what may not be is not in
+        `applied`, and it counts nothing.
     """
 
     node: NodeId
@@ -294,6 +296,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     forgotten: list[NodeId] = []
     refuses: str | None = None
     loading: bool = False
+    in_doubt: bool = False
 
 
 # Node and follower

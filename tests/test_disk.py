@@ -85,6 +85,33 @@ def test_a_file_that_is_there_is_not_made_anew(disk: Disk) -> None:
     assert disk.read("a") == b"kept"
 
 
+def test_a_file_that_is_rewritten_keeps_its_end(disk: Disk) -> None:
+    _write(disk, "a", b"onetwo")
+    disk.rewrite("a", b"one")
+    assert disk.read("a") == b"onetwo"
+    with pytest.raises(FileNotFoundError):
+        disk.rewrite("b", b"")
+
+
+def test_what_a_sync_failed_to_keep_is_kept_when_it_is_rewritten() -> None:
+    disk = SimulatedDisk()
+    disk.open()
+    disk.errors["sync"] = EIO
+    file = disk.create("a")
+    file.write(b"onetwo")
+    for fails in (file.sync, partial(disk.rewrite, "a", b"one")):
+        with pytest.raises(OSError, match="error"):
+            fails()
+    disk.errors.clear()
+    disk.sync()
+    disk.capacity = 0
+    disk.rewrite("a", b"one")
+    file.sync()
+    disk.lose_power(Random(2))
+    disk.open()
+    assert disk.read("a") == b"one"
+
+
 @pytest.mark.parametrize(("size", "left"), [(0, b""), (2, b"on"), (3, b"one")])
 def test_a_file_can_be_cut(disk: Disk, size: int, left: bytes) -> None:
     _write(disk, "a", b"one")

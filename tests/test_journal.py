@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EIO, EMFILE, ENOSPC, EROFS
 from itertools import chain
@@ -42,6 +42,9 @@ class User:
     def journalSynced(self, entries: int) -> None:
         self.told.append(entries)
         self.whenever()
+
+    def journalDoubted(self) -> None:
+        self.told.append("doubted")
 
     def journalFailed(self, entries: int, reason: str) -> None:
         self.told.append((entries, reason))
@@ -443,7 +446,7 @@ def test_what_failed_is_not_read_by_the_next_process(shell: Shell) -> None:
     shell.commit(b"failed")
     shell = shell.again()
     assert shell.recovered == [b"before"]
-    assert shell.told == [(0, _broken(EIO))]
+    assert shell.told == ["doubted", (0, _broken(EIO))]
     shell.disk.errors.clear()
     for seed in range(10):
         shell.disk.lose_power(Random(seed))
@@ -570,17 +573,45 @@ def test_a_disk_that_can_only_be_read_is_read(shell: Shell) -> None:
     shell.disk.read_only = True
     other = shell.again()
     assert other.recovered == [b"a"]
-    assert other.told == [(0, _broken(EROFS))]
+    assert other.told == ["doubted", (0, _broken(EROFS))]
     other.run(5)
-    assert len(other.told) == 1
+    assert len(other.told) == 2
     assert not other.journal.due
     shell.disk.read_only = False
     other.run(2)
-    assert other.told[1:] == ["mended"]
+    assert other.told[2:] == ["mended"]
     other.commit(b"b")
     for seed in range(10):
         shell.disk.lose_power(Random(seed))
         assert Shell(shell.disk).start().recovered == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("operation", ["create", "rename"])
+def test_a_disk_that_takes_nothing_new_may_keep_what_it_has(shell: Shell, operation: DiskOperation) -> None:
+    shell.commit(b"a")
+    # Another process dies in the middle of a sync that fails.
+    shell.disk.errors["sync"] = EIO
+    with suppress(OSError):
+        file = shell.disk.create("000000000002.journal")
+        file.write(frame(_entry(b"b")))
+        file.sync()
+    shell.disk.errors.clear()
+    shell.disk.sync()
+    shell.disk.errors[operation] = ENOSPC
+    other = shell.again()
+    assert other.recovered == [b"a", b"b"]
+    assert other.told == [(0, _broken(ENOSPC))]
+    for seed in range(10):
+        other.disk.lose_power(Random(seed))
+        assert Shell(other.disk).start().recovered == [b"a", b"b"]
+
+
+def test_a_copy_whose_name_may_be_lost_is_doubted(shell: Shell) -> None:
+    shell.commit(b"a")
+    shell.disk.errors["sync names"] = EIO
+    other = shell.again()
+    assert other.recovered == [b"a"]
+    assert other.told == ["doubted", (0, _broken(EIO))]
 
 
 def test_an_empty_disk_that_can_only_be_read_gets_its_owner_later() -> None:

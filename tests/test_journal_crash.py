@@ -84,7 +84,7 @@ class Life:
                 self.applied.append(entry.line)
         self.truth.check(self.applied)
         self.journal.open(self)
-        if not self.broken:
+        if not self.needed:
             self.truth.acknowledged.update(self.applied)
         return self
 
@@ -97,11 +97,12 @@ class Life:
                 self.applied.append(line)
             self.truth.acknowledged.add(line)
 
+    def journalDoubted(self) -> None:
+        self.needed = True
+
     def journalFailed(self, entries: int, reason: str) -> None:
         self.broken = True
         assert entries == len(self.under_way)
-        if entries == 0:
-            self.needed = True
         for line in self.under_way:
             if line.startswith(b"own"):
                 self.failed_own.add(line)

@@ -95,6 +95,19 @@ class TestStarting:
         # Past the largest stamp that any has heard of, and no further.
         assert world.clock.last == WALL + 5
 
+    def test_one_in_doubt_is_not_known_before_it_is_sure(self) -> None:
+        world = World()
+        world.up(report(0), report(1), replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
+        assert world.membership.unreported() == [2]
+        assert world.membership.counting() == [0, 1]
+        world.up(report(2, at((2, 5, 3))))
+        assert world.membership.unreported() == []
+        assert world.membership.required == at((2, 5, 3))
+        # What it does not know later, after another start, is required all the same.
+        world.up(replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
+        assert world.membership.unreported() == []
+        assert world.membership.missing(world.membership.required) == [2]
+
     def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
         world = World()
         world.up(report(0, stamp=WALL + 5))

@@ -504,7 +504,7 @@ def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorl
     restore(replica, journal)
     world.broken.add(0)
     world.told.add(0)
-    world.perform(0, replica.failed(0, FULL))
+    world.perform(0, [*replica.doubted(), *replica.failed(0, FULL)])
     assert replica.applied == world.replicas[1].applied
     assert replica.durable == Position()
     assert replica.refuses() == f"the disk failed: {FULL}"
@@ -837,7 +837,7 @@ class TestLoading:
         world.store(world.coordinator(0), 1)
         world.settle()
         replica, rest = self._loading(world)
-        world.perform(0, replica.failed(0, FULL))
+        world.perform(0, [*replica.doubted(), *replica.failed(0, FULL)])
         world.perform(0, replica.mended())
         world.settle()
         assert world.wanted == []

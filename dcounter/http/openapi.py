@@ -44,7 +44,7 @@ _ITEM: Final = {
 }
 
 _NODE: Final = _object(
-    "id address pid state role run items items_taken applied durable lag refuses loading",
+    "id address pid state role run items items_taken applied durable lag refuses loading in_doubt",
     id=_INTEGER,
     address=_TEXT,
     pid={"type": ["integer", "null"]},
@@ -58,6 +58,7 @@ _NODE: Final = _object(
     lag=_INTEGER,
     refuses={"type": ["string", "null"]},
     loading={"type": "boolean"},
+    in_doubt={"type": "boolean"},
 )
 
 

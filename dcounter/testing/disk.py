@@ -232,6 +232,18 @@ class SimulatedDisk:
             self._change("create", name, inode)
         return _SimulatedFile(self, inode)
 
+    def rewrite(self, name: str, data: bytes) -> None:
+        self._check("write")
+        inode = self._inode(name)
+        with self.doing("write"):
+            assert inode.data.startswith(data)
+        if "sync" in self.errors:
+            inode.dropped = True
+        with self.doing("sync"):
+            self.fail("sync")
+            inode.durable = max(inode.durable, len(data))
+            inode.dropped = inode.dropped and inode.durable < len(inode.data)
+
     def truncate(self, name: str, size: int) -> None:
         self._check("truncate")
         inode = self._inode(name)
