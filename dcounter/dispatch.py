@@ -7,9 +7,10 @@ A request waits until every one of its slices has room in the window of some nod
 placed at the same node share a batch. A slice that its node refused, or whose node is gone or slow, is placed
 at another one with the same stamps, which is harmless even if both store it.
 
-A batch costs every node about as much as a hundred items. So requests with fewer items than there are nodes
-are loose: they wait until a node has nothing under way, or is sent something anyway, and then all go to that
-one together. Under load batches become few and large, at rest nobody waits, and who is silent gets no more.
+A batch costs every node about as much as some hundred items. So a request that is not large is loose: if
+nothing is under way, it is cut evenly over all nodes; else it waits until a node has nothing under way, or is
+sent something anyway, and goes there as a whole, with all others that wait. Under load batches become few and
+large, at rest nobody waits, and who is silent gets no more. The nodes take turns, so all take about as much.
 """
 
 from collections import deque
@@ -91,6 +92,7 @@ class Request:
     :ivar position: what is known to be stored.
     :ivar items_stored: how many items that is.
     :ivar sent: whether any of it was sent.
+    :ivar size: about its bytes on the wire.
     """
 
     items: Columns
@@ -101,6 +103,10 @@ class Request:
     sent: bool = False
     over: bool = False
     slices: list["Slice"] = field(default_factory=list)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.items.size()
 
     @property
     def complete(self) -> bool:
@@ -192,13 +198,13 @@ class _Window:
             return True
         if self._bytes + size > self._limits.window_bytes:
             return False
-        return self._fits_open(size) or busy < self._limits.window_batches
+        return self.fits_open(size) or busy < self._limits.window_batches
 
-    def _fits_open(self, size: int) -> bool:
+    def fits_open(self, size: int) -> bool:
         return bool(self.open) and self.open[-1].size + size <= self._limits.batch_bytes
 
     def add(self, piece: Slice) -> None:
-        if not self._fits_open(piece.size):
+        if not self.fits_open(piece.size):
             self.open.append(Flight(self._node))
         self.open[-1].slices.append(piece)
         self.open[-1].size += piece.size
@@ -255,9 +261,9 @@ class Dispatch:
         """
         if self._queue or self._again:
             self._wait(request, self._queue)
-        elif len(request.items.ids) < len(writers := self._writers()):
+        elif len(request.items.ids) <= self._limits.loose:
             self._wait(request, self._loose)
-        elif not self._place(request, writers, 0):
+        elif not self._place(request, writers := self._writers(), writers):
             self._wait(request, self._queue)
         self._requests[request] = None
 
@@ -371,7 +377,7 @@ class Dispatch:
             request.end()
         for waiting in (self._queue, self._loose):
             while waiting and waiting[0].over:
-                self._queued_bytes -= waiting.popleft().items.size()
+                self._queued_bytes -= waiting.popleft().size
 
     def _wait(self, request: Request, waiting: deque[Request]) -> None:
         """
@@ -379,7 +385,7 @@ class Dispatch:
 
         :raises NotApplied: too many do.
         """
-        size = request.items.size()
+        size = request.size
         limits = self._limits
         number = len(self._queue) + len(self._loose)
         if number >= limits.queue_requests:
@@ -420,48 +426,62 @@ class Dispatch:
                 self._again.append(piece)
         while self._queue:
             request = self._queue[0]
-            if not request.over and not self._place(request, self._writers(), self._turn):
+            writers = self._writers()
+            if not request.over and not self._place(request, writers, writers):
                 return
             self._queue.popleft()
-            self._queued_bytes -= request.items.size()
+            self._queued_bytes -= request.size
 
     def _whose_turn(self, writers: Sequence[int]) -> int | None:
         """
-        Which of the nodes takes what is loose; `None` if all are busy, unless it has waited for long enough.
+        The place of the node that takes what is loose; `None` if all are busy, and it waits not too long yet.
         """
-        for turn in range(self._turn, self._turn + len(writers)):
-            window = self._windows[writers[turn % len(writers)]]
+        turns = [(self._turn + place_) % len(writers) for place_ in range(len(writers))]
+        for turn in turns:
+            window = self._windows[writers[turn]]
             if window.open or not window.flights:
                 return turn
-        return self._turn if writers and self._loose_due else None
+        return turns[0] if turns and self._loose_due else None
 
     def _place_loose(self) -> None:
         """
-        Give all small requests to one node, and to those after it what they have more than one item of.
+        Give each node that is free a batch of loose requests, but a single one to all if they are idle.
         """
+        idle = not any(window.flights or window.open for window in self._windows.values())
+        alone = idle and len(self._loose) == 1
         writers = self._writers() if self._loose else ()
-        turn = self._whose_turn(writers)
-        if turn is None:
-            return
-        self._loose_due = False
-        while self._loose:
+        while self._loose and (turn := self._whose_turn(writers)) is not None:
+            self._loose_due = False
+            if not self._fill(writers if alone else [writers[turn]], writers):
+                return
+            self._turn = (turn + 1) % len(writers)
+
+    def _fill(self, nodes: Sequence[int], writers: Sequence[int]) -> bool:
+        """
+        Place loose requests at these nodes until the batch of the first is full; whether any was placed.
+        """
+        window = self._windows[nodes[0]]
+        progress = False
+        while self._loose and (not window.open or window.fits_open(self._loose[0].size)):
             request = self._loose.popleft()
-            if request.over or (not self._queue and self._place(request, writers, turn)):
-                self._queued_bytes -= request.items.size()
+            progress = True
+            if request.over or (not self._queue and self._place(request, nodes, writers)):
+                self._queued_bytes -= request.size
             else:
                 self._queue.append(request)
-        self._turn = (turn + 1) % len(writers)
+        return progress
 
-    def _place(self, request: Request, writers: Sequence[int], turn: int) -> bool:
+    def _place(self, request: Request, nodes: Sequence[int], writers: Sequence[int]) -> bool:
         """
         Find room for every slice of a request, or for none.
 
-        :param turn: where a request begins that is not for all of the nodes.
+        :param nodes: those it is cut over.
+        :param writers: those that take what these have no room for.
         """
-        if not writers:
+        if not nodes:
             return False
         placed: list[tuple[int, Slice]] = []
-        for preferred, part, size in self._cut(request.items, writers, turn):
+        for preferred, part, size in self._cut(request, nodes):
             piece = Slice(request, part, size)
             node = self._add(piece, preferred, writers)
             if node is None:
@@ -472,14 +492,16 @@ class Dispatch:
         request.slices = [piece for _, piece in placed]
         return True
 
-    def _cut(self, items: Columns, writers: Sequence[int], turn: int) -> Iterator[tuple[int, Columns, int]]:
+    def _cut(self, request: Request, nodes: Sequence[int]) -> Iterator[tuple[int, Columns, int]]:
         """
         The slices of a request, the node each prefers and their sizes: one per node, or several large ones.
         """
         limit = self._limits.slice
-        for preferred, first, end in place(len(items.ids), writers, turn):
-            part = items.cut(first, end)
-            size = part.size()
+        items = request.items
+        for preferred, first, end in place(len(items.ids), nodes, self._turn):
+            whole = len(nodes) == 1
+            part = items if whole else items.cut(first, end)
+            size = request.size if whole else part.size()
             if size <= limit:
                 yield preferred, part, size
             else:

@@ -27,6 +27,8 @@ class Limits:
     :ivar batch_bytes: size from which an open batch takes no further slice.
     :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, fits
         a line.
+    :ivar loose: items up to which a request waits for a node that has nothing under way, rather than be cut
+        over nodes that are busy.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
     :ivar line: longest line between nodes; larger than any batch of one request's body.
@@ -61,6 +63,7 @@ class Limits:
     window_bytes: int = 32 * MEBIBYTE
     batch_bytes: int = MEBIBYTE
     slice: int = 2 * MEBIBYTE
+    loose: int = 1_000
     queue_requests: int = 10_000
     queue_bytes: int = 64 * MEBIBYTE
     line: int = 16 * MEBIBYTE

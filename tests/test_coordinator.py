@@ -399,7 +399,7 @@ class TestStoring:
         waiting = [world.storing([first, first + 1, first + 2, first + 3]) for first in range(0, 400, 4)]
         for each in waiting:
             world.cluster.result(each)
-        assert world.batches() == 4
+        assert world.batches() == 1
         assert world.count() == 400
 
     def test_refuses_more_than_may_wait(self) -> None:

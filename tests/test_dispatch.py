@@ -169,7 +169,7 @@ class TestCoalescing:
         assert sorted(found) == sorted(expected)
 
     def test_an_open_batch_is_bounded(self) -> None:
-        desk = Desk(1, batch_bytes=3 * ITEM)
+        desk = Desk(1, batch_bytes=3 * ITEM, loose=0)
         for _ in range(4):
             desk.admit(2)
         desk.admit(1)
@@ -181,9 +181,9 @@ class TestCoalescing:
         ]
 
 
-class TestSmallRequests:
+class TestLooseRequests:
     """
-    Requests with fewer items than there are nodes.
+    Requests that are not large.
     """
 
     def test_of_one_turn_go_to_one_node(self) -> None:
@@ -192,7 +192,28 @@ class TestSmallRequests:
             desk.admit(columns(1, first=first))
         desk.admit(columns(2, first=6))
         assert desk.waiting()
-        assert sizes(desk.launch()) == {0: [1, 1, 1, 1, 1, 1, 1], 1: [1]}
+        assert sizes(desk.launch()) == {0: [1, 1, 1, 1, 1, 1, 2]}
+
+    def test_a_batch_that_is_full_leaves_the_rest_to_the_next_node(self) -> None:
+        desk = Desk(3, batch_bytes=4 * ITEM)
+        busy = desk.admit(1)
+        [flight] = desk.launch()
+        for first in range(1, 7):
+            desk.admit(columns(2, first=first))
+        # Node 0 is busy; what the others' batches have no room for waits.
+        assert sizes(desk.launch()) == {1: [2, 2], 2: [2, 2]}
+        desk.stored(flight)
+        assert desk.ended == [busy]
+        assert sizes(desk.launch()) == {0: [2, 2]}
+
+    def test_one_alone_is_cut_over_all_if_they_are_idle(self) -> None:
+        desk = Desk(2)
+        desk.admit(4)
+        one, other = desk.launch()
+        assert sizes([one, other]) == {0: [2], 1: [2]}
+        desk.stored(one)
+        desk.admit(4)
+        assert sizes(desk.launch()) == {0: [4]}
 
     def test_go_to_a_node_that_has_nothing_under_way(self) -> None:
         desk = Desk(3)
@@ -225,7 +246,7 @@ class TestSmallRequests:
         assert not desk.waiting()
 
     def test_go_with_what_is_sent_anyway(self) -> None:
-        desk = Desk(2)
+        desk = Desk(2, loose=1)
         desk.admit(2)
         assert len(desk.launch()) == 2
         small = desk.admit(1)
@@ -283,7 +304,7 @@ class TestSmallRequests:
 
 class TestRoom:
     def test_another_node_when_one_has_none(self) -> None:
-        desk = Desk(2, window_batches=1)
+        desk = Desk(2, window_batches=1, loose=1)
         desk.admit(1)
         [busy] = desk.launch()
         desk.admit(2)
@@ -292,7 +313,7 @@ class TestRoom:
         assert [len(piece.items.ids) for piece in flight.slices] == [1, 1]
 
     def test_bytes_are_bounded_too(self) -> None:
-        desk = Desk(2, window_bytes=5 * ITEM)
+        desk = Desk(2, window_bytes=5 * ITEM, loose=0)
         desk.writers = [0]
         desk.admit(4)
         desk.launch()
@@ -315,7 +336,7 @@ class TestRoom:
 
     def test_reservation_is_all_or_nothing(self) -> None:
         # Node 0 has room for one slice, node 1 for none; the request has two.
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, loose=0)
         desk.writers = [1]
         desk.admit(1)
         [busy] = desk.launch()
@@ -522,7 +543,7 @@ class TestRetrying:
 
     def test_a_slice_that_waits_to_be_sent_again_is_sent_once(self) -> None:
         # It was slow, found no room elsewhere, and then its node was gone as well.
-        desk = Desk(2, window_batches=2, batch_bytes=ITEM)
+        desk = Desk(2, window_batches=2, batch_bytes=ITEM, loose=0)
         desk.writers = [1]
         desk.admit(columns(1, first=1))
         desk.admit(columns(1, first=2))
@@ -670,7 +691,7 @@ class TestEnding:
         assert desk.is_empty()
 
     def test_slices_that_wait_end_with_their_request(self) -> None:
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, loose=0)
         desk.writers = [1]
         desk.admit(1, deadline=9.0)
         desk.launch()
