@@ -4,7 +4,6 @@ Every error a caller may see, as `application/problem+json` (RFC 9457), and whic
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,8 +27,7 @@ from dcounter.errors import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """
     What a caller is sent, whichever way it is sent.
     """
