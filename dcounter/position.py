@@ -122,7 +122,8 @@ class Position(Struct, frozen=True, omit_defaults=True):
         """
         The higher of each: what both know together.
         """
-        if self is other or not other.nodes:
+        if not other.nodes or self == other:
+            # Where nothing is written, positions are compared far more often than they grow.
             return self
         if not self.nodes:
             return other
@@ -240,7 +241,7 @@ class TokenSeal:
         Callers that follow one another mostly get the same one, so the latest is kept.
         """
         known_stamp, known, text = self._latest
-        if known is not position or known_stamp != stamp:
+        if known_stamp != stamp or known != position:
             packed = _encode_sealed((stamp, position))
             text = _text(self._code(packed) + packed)
             self._latest = (stamp, position, text)
