@@ -6,9 +6,10 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from io import BytesIO
+from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -74,6 +75,14 @@ def make_site(
     return BoundedSite(make_resource(api), shortcut=partial(shortcut, api), limits=limits, reactor=reactor)
 
 
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """
+    The Date header of all answers of a second.
+    """
+    return bytes(datetimeToString(second))
+
+
 def encode(answer: Answer, version: bytes, *, last: bool) -> bytes:
     """
     An answer as it goes over the wire.
@@ -88,7 +97,7 @@ def encode(answer: Answer, version: bytes, *, last: bool) -> bytes:
         version,
         answer.status,
         _REASONS[answer.status],
-        datetimeToString(),
+        _date(int(time())),
         answer.content_type,
         len(answer.body),
         b"".join(more),
@@ -148,14 +157,28 @@ class BoundedRequest(Request):
         self.awaited = True
         answering = self._site.shortcut(self)
         if answering is not None:
-            self._answer = Deferred.fromCoroutine(answering).addCallbacks(self._send, self._failed)
-            self._answer.addErrback(lambda why: _log.failure("an answer could not be sent", why))
+            self._answer = Deferred.fromCoroutine(self._respond(answering))
             return
         self.site = self._site
         self.setHeader(b"Date", datetimeToString())
         self.prepath = []
         self.postpath = []
         self.render(self._site.resource)
+
+    async def _respond(self, answering: Coroutine[Any, Any, Answer]) -> None:
+        """
+        Await an answer and send it; never fails, so that no callbacks are needed: they cost more.
+        """
+        try:
+            answer = await answering
+        except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
+            if self._gone and isinstance(error, CancelledError):
+                return
+            answer = own_up(self, Failure())
+        try:
+            self._send(answer)
+        except Exception:  # noqa: BLE001 - nobody is left to be told
+            _log.failure("an answer could not be sent")
 
     def _send(self, answer: Answer) -> None:
         """
@@ -165,10 +188,6 @@ class BoundedRequest(Request):
             self.startedWriting = 1
             self.channel.write(encode(answer, self.clientproto, last=not self.channel.persistent))
             self.finish()
-
-    def _failed(self, why: Failure) -> None:
-        if not (self._gone and why.check(CancelledError)):
-            self._send(own_up(self, why))
 
     def finish(self) -> None:
         self.release()
