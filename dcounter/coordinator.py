@@ -206,6 +206,8 @@ class Coordinator(Service):
         if self.running:
             self._end_turn()
         else:
+            self._next_exact = None
+            self._unasked.clear()
             self._expire(question)
         return await waiter
 

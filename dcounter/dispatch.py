@@ -30,6 +30,12 @@ _ITEM_BYTES = 24
 About the bytes of an ID, its stamp and what is around them.
 """
 
+_AT_ONCE = 3
+"""
+Nodes that may have a slice under way at once: two that hang stop nobody, and when all are slow the work does
+not multiply without end.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -351,7 +357,7 @@ class Dispatch:
                 if not flight.slow and now - flight.since >= self._limits.slow:
                     flight.slow = True
                     for piece in flight.slices:
-                        if not (piece.settled or piece.waits) and piece.flights == 1:
+                        if not (piece.settled or piece.waits) and piece.flights < _AT_ONCE:
                             self._retry(piece, flight.node)
         exhausted, self._exhausted = self._exhausted, []
         for piece in exhausted:

@@ -703,10 +703,11 @@ class FileJournal:
     def _snapshot_over(self, result: Failure | bool) -> Failure | bool:
         self._snapshotting = False
         self._tell_idle()
-        if isinstance(result, Failure) and result.check(OSError):
-            _log.error("no snapshot: {why}", why=result.getErrorMessage())
+        if isinstance(result, Failure):
             self._no_snapshot_before = self._clock.seconds() + _SNAPSHOT_PAUSE
-            return False
+            if result.check(OSError):
+                _log.error("no snapshot: {why}", why=result.getErrorMessage())
+                return False
         return result
 
     async def _take_snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> bool:

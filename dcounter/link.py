@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -429,7 +429,7 @@ class Directory:
         factory.noisy = False
         try:
             await self.endpoint(node, port).connect(factory)
-        except ConnectError:
+        except (ConnectError, DNSLookupError):
             return False
         return await knock.found
 
@@ -469,7 +469,7 @@ class _NodeEndpoint:
                 searches += 1
                 await self._search(tell=searches == _TOLD_SEARCH)
             if not self.doubtful:
-                with contextlib.suppress(ConnectError):
+                with contextlib.suppress(ConnectError, DNSLookupError):
                     return await self._directory.endpoint(self._node, self.port).connect(factory)
             attempts += 1
             if attempts > 1:

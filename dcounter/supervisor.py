@@ -151,14 +151,21 @@ class ProcessSupervisor(Service):
     def _start(self, node: int) -> None:
         self._waiting.pop(node, None)
         self._born[node] = self._clock.seconds()
-        child = self._children[node] = _Child(node, self._ended)
-        self._spawn(child, node)
+        child = _Child(node, self._ended)
+        try:
+            self._spawn(child, node)
+        except OSError as error:
+            # No memory, or no descriptor is left: perhaps later.
+            self._start_again(node, f"{error}.")
+        else:
+            self._children[node] = child
 
     def _ended(self, child: _Child, why: str) -> None:
-        node = child.node
-        del self._children[node]
-        if not self.running:
-            return
+        del self._children[child.node]
+        if self.running:
+            self._start_again(child.node, why)
+
+    def _start_again(self, node: int, why: str) -> None:
         lived = self._clock.seconds() - self._born[node]
         pause = _FIRST_PAUSE if lived > _LONG_LIFE else self._pauses.get(node, _FIRST_PAUSE)
         self._pauses[node] = max(_FIRST_PAUSE, min(2 * pause, _LONGEST_PAUSE))

@@ -658,6 +658,9 @@ def _limits(options: TwistedOptions) -> Limits:
         heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
         line=line,
+        # All slices of a request need room at once, perhaps at a single node.
+        window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
+        queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
         # A character of a tenant takes up to six bytes in JSON; an ID and a stamp some forty.
         piece=max(1, min(limits.piece, line // (6 * options["max-tenant"] + 64))),
     )

@@ -778,8 +778,8 @@ class TestStopping:
             Incomplete,
             Incomplete,
         ]
-        late = (outcome(world.storing([4])), outcome(world.counting()))
-        assert [type(each[0].value) for each in late] == [NotApplied, Incomplete]
+        late = (outcome(world.storing([4])), outcome(world.counting()), outcome(world.counting()))
+        assert [type(each[0].value) for each in late] == [NotApplied, Incomplete, Incomplete]
         for node in range(4):
             world.cluster.thaw(f"node {node}")
         world.cluster.run(2)

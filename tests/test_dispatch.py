@@ -479,8 +479,8 @@ class TestRetrying:
         assert request.complete
         assert desk.is_empty()
 
-    def test_a_slow_batch_goes_elsewhere_as_well_once(self) -> None:
-        desk = Desk(3)
+    def test_a_slow_batch_goes_elsewhere_as_well(self) -> None:
+        desk = Desk(4)
         request = desk.admit(1)
         [slow] = desk.launch()
         desk.tick(0.9)
@@ -489,14 +489,19 @@ class TestRetrying:
         [other] = desk.launch()
         assert other.node != slow.node
         assert other.batch() == slow.batch()
+        # A third is asked when that one is slow, too, and no more.
+        desk.tick(1.0)
+        [third] = desk.launch()
+        assert len({flight.node for flight in (slow, other, third)}) == 3
         for _ in range(20):
             desk.tick(0.1)
         assert desk.launch() == []
-        desk.stored(other)
+        desk.stored(third)
         assert request.complete
         assert request.items_stored == 1
-        # The late answer is counted no more, and frees its window.
+        # Late answers are counted no more, and free their windows.
         desk.stored(slow)
+        desk.stored(other)
         assert request.items_stored == 1
         assert desk.ended == [request]
         assert desk.is_empty()

@@ -1030,6 +1030,9 @@ def test_a_snapshot_whose_maker_fails_is_the_makers_failure(shell: Shell) -> Non
     shell.run(5)
     assert failures == [RuntimeError]
     assert shell.files == {"1.journal": []}
+    # Nor is another one begun at once.
+    assert not shell.journal.due
+    shell.run(10)
     kept = shell.take([b"A"])
     shell.run(5)
     assert kept == [True]

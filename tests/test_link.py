@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from dcounter import wire
 from dcounter.errors import LinkLost, MalformedMessage
@@ -311,6 +312,12 @@ class _Building(Factory):
         return FakeNode(self.site, self.port)
 
 
+@implementer(IStreamClientEndpoint)
+class _Nameless:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return fail(DNSLookupError("no such name"))
+
+
 class Site:
     """
     A network in memory with one link, and whoever the test puts on the ports.
@@ -334,6 +341,7 @@ class Site:
         self.happened: list[str] = []
         self.received: list[wire.Message] = []
         self.attempts: list[tuple[float, int]] = []
+        self.nameless = False
         self.directory = Directory(
             IDENTITY,
             role=role,
@@ -348,6 +356,8 @@ class Site:
 
     def _connect(self, port: int) -> IStreamClientEndpoint:
         self.attempts.append((self.clock.seconds(), port))
+        if self.nameless:
+            return _Nameless()
         return self.network.connect("here", port)
 
     def listen(self, port: int, who: int | bytes | None) -> None:
@@ -577,6 +587,23 @@ class TestReconnecting:
         assert all(after - before >= 1 for before, after in pairwise(others))
         assert len(others) == 4
         # As soon as the node is there, it is found.
+        site.listen(9001, 1)
+        site.run(0.3)
+        assert site.up()
+        site.stop()
+
+    def test_a_name_that_is_not_known_is_looked_for_as_a_port_is(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        site = Site()
+        site.nameless = True
+        with caplog.at_level("INFO"):
+            site.link.startService()
+            site.run(4)
+        assert "node 1 is not found" in caplog.text
+        assert "Scheduling" not in caplog.text
+        assert len([port for _, port in site.attempts if port == 9001]) < 40
+        site.nameless = False
         site.listen(9001, 1)
         site.run(0.3)
         assert site.up()

@@ -2,6 +2,7 @@
 Nodes as child processes: started, started again, stopped in order.
 """
 
+from errno import EAGAIN
 from typing import Any
 
 import pytest
@@ -45,9 +46,12 @@ class Nursery:
     def __init__(self) -> None:
         self.clock = Clock()
         self.processes: list[Process] = []
+        self.full = False
         self.supervisor = ProcessSupervisor([0, 1], spawn=self._spawn, clock=self.clock, patience=10.0)
 
     def _spawn(self, protocol: IProcessProtocol, node: int) -> IProcessTransport:
+        if self.full:
+            raise BlockingIOError(EAGAIN, "no process is left")
         self.processes.append(Process(node, protocol))
         return self.processes[-1]  # type: ignore[return-value]
 
@@ -109,6 +113,27 @@ def test_one_that_ends_is_started_again_ever_more_slowly(nursery: Nursery) -> No
     [again] = nursery.clock.getDelayedCalls()
     assert again.getTime() - nursery.clock.seconds() == pytest.approx(0.1)
     nursery.stop()
+
+
+def test_one_that_cannot_be_started_is_tried_again(nursery: Nursery) -> None:
+    nursery.full = True
+    nursery.processes[0].end()
+    nursery.clock.pump([0.1, 0.2])
+    assert nursery.alive == [1]
+    with pytest.raises(NodeIsBusy):
+        nursery.supervisor.restart(0).send(None)
+    nursery.full = False
+    nursery.clock.advance(0.4)
+    assert nursery.alive == [0, 1]
+    assert nursery.stop() == [None]
+
+
+def test_a_stop_while_one_cannot_be_started_is_in_order() -> None:
+    nursery = Nursery()
+    nursery.full = True
+    nursery.supervisor.startService()
+    assert nursery.stop() == [None]
+    assert nursery.clock.getDelayedCalls() == []
 
 
 def test_one_that_waits_to_be_started_again_is_not_when_all_stop(nursery: Nursery) -> None:
