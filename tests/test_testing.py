@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.interfaces import IListeningPort, IProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -149,6 +149,21 @@ def test_a_frozen_process_does_nothing_until_it_thaws() -> None:
     assert happened == ["a"]
     clock.advance(4)
     assert happened == ["a", "c"]
+
+
+def test_an_attempt_to_connect_dies_with_its_process() -> None:
+    clock = Clock()
+    process = ProcessClock(clock)
+    network = Network(clock, Random(1))
+    network.listen(9000, "there").listen(Factory.forProtocol(Ear))
+    network.silent.add(("here", "there"))
+    ends: list[object] = []
+    for each in (process, None):
+        network.connect("here", 9000, each).connect(Factory.forProtocol(Ear)).addBoth(ends.append)
+    process.kill()
+    clock.advance(10)
+    # Only that of the process that lives has failed.
+    assert [type(cast(Failure, end).value) for end in ends] == [TimeoutError]
 
 
 def test_where_nothing_is_scheduled_nothing_is_waited_for() -> None:

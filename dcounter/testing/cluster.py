@@ -305,7 +305,7 @@ class Cluster:
             role=role,
             node=node,
             addresses=self._addresses,
-            connect=lambda _, port: self.network.connect(process, port),
+            connect=lambda _, port: self.network.connect(process, port, clock),
             nonce=self._nonce,
             limits=self.limits,
             clock=clock,

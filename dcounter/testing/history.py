@@ -469,8 +469,11 @@ class History:
 
     def check_counts(self, coordinator: Coordinator) -> None:
         """
-        Whether a coordinator counts what nodes hold at rest.
+        Whether a coordinator counts what nodes hold at rest, and knows who was given up.
         """
+        shown = [node.id for node in coordinator.status().nodes]
+        if shown != self.members:
+            self.problem(f"at rest a coordinator takes nodes {shown} for members, not {self.members}")
         ledger = next(iter(self.cluster.nodes.values())).replica.ledger
         for tenant in sorted({tenant for write in self.writes for tenant in write.items.tenants} | {GROWING}):
             try:

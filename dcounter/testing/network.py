@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IPushProducer,
+    IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
     ITCPTransport,
@@ -247,6 +248,7 @@ class _ConnectEndpoint:
     network: "Network"
     source: str
     port: int
+    clock: IReactorTime
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
         network = self.network
@@ -258,7 +260,8 @@ class _ConnectEndpoint:
         ways = {(self.source, listening.process), (listening.process, self.source)}
         if ways & network.silent:
             failing: Deferred[IProtocol] = Deferred()
-            network.clock.callLater(_CONNECT_TIMEOUT, network.fail_later, failing, TimeoutError())
+            # By the clock of whoever connects: an attempt dies with its process, and sleeps with it.
+            self.clock.callLater(_CONNECT_TIMEOUT, network.fail_later, failing, TimeoutError())
             return failing
         network.last_source += 1
         here = IPv4Address("TCP", self.source, network.last_source)
@@ -369,13 +372,14 @@ class Network:
         """
         return _ListenEndpoint(self, process, port)
 
-    def connect(self, source: str, port: int) -> IStreamClientEndpoint:
+    def connect(self, source: str, port: int, clock: IReactorTime | None = None) -> IStreamClientEndpoint:
         """
         The endpoint to connect to a port.
 
         :param source: who connects, see `unreachable`.
+        :param clock: that of the process that connects, if it may freeze or die.
         """
-        return _ConnectEndpoint(self, source, port)
+        return _ConnectEndpoint(self, source, port, clock or cast(IReactorTime, self.clock))
 
     def between(self, source: str, port: int) -> Iterator[MemoryTransport]:
         """

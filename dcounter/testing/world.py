@@ -42,7 +42,7 @@ FREQUENCIES: Mapping[str, int] = {
     "lose_power": 4,
     "lose_power_soon": 3,
     "wipe": 1,
-    # Rarely a process that died is woken by it in this world, which is the world's mistake.
+    # Not yet played by default: too few seeds were tried with it.
     "give_up": 0,
     "fail_disk": 3,
     "slow_disk": 2,
