@@ -312,7 +312,10 @@ class Coordinator(Service):
         return [node for node in self._membership.writers() if self._links[node].up]
 
     def _send(self, flight: Flight) -> None:
-        raw = Raw(wire.encode_batch(flight.batch()))
+        batch = flight.batch()
+        if batch.items >= self._limits.packed:
+            batch = batch.pack()
+        raw = Raw(wire.encode_batch(batch))
         try:
             answer = self._links[flight.node].ask(lambda number: wire.Store(number, raw), wire.Stored)
         except LinkLost:

@@ -69,6 +69,9 @@ class Ledger:
         self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
         self._free: list[int] = []
         self._new: list[int] = []
+        # Plain entries, and entries in columns, that wait to be merged together.
+        self._waiting = 0
+        self._waiting_pieces: list[Piece] = []
         self._waiting_ids: list[int] = []
         self._waiting_stamps: list[int] = []
         self._waiting_tenants: list[str | None] = []
@@ -131,14 +134,15 @@ class Ledger:
         self._waiting_ids.extend(ids)
         self._waiting_stamps.extend(stamps)
         self._waiting_tenants.extend(tenants)
-        if len(self._waiting_ids) >= _WAITING:
-            self._merge_waiting()
+        self._wait(len(ids))
 
     def merge_piece(self, piece: Piece) -> None:
         """
-        Take in entries of another ledger.
+        Take in entries that are columns already.
         """
-        self._merge(piece.ids, piece.stamps, self._numbers_of(piece.tenants)[piece.owners])
+        if len(piece.ids):
+            self._waiting_pieces.append(piece)
+            self._wait(len(piece.ids))
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """
@@ -174,12 +178,28 @@ class Ledger:
 
     # Merging
 
+    def _wait(self, more: int) -> None:
+        self._waiting += more
+        if self._waiting >= _WAITING:
+            self._merge_waiting()
+
     def _merge_waiting(self) -> None:
+        if not self._waiting:
+            return
+        columns = [
+            (each.ids, each.stamps, self._numbers_of(each.tenants)[each.owners])
+            for each in self._waiting_pieces
+        ]
         if self._waiting_ids:
-            numbers = self._numbers_of(self._waiting_tenants)
             ids = np.array(self._waiting_ids, np.int64)
             stamps = np.array(self._waiting_stamps, np.int64)
+            columns.append((ids, stamps, self._numbers_of(self._waiting_tenants)))
             self._waiting_ids, self._waiting_stamps, self._waiting_tenants = [], [], []
+        self._waiting, self._waiting_pieces = 0, []
+        if len(columns) == 1:
+            self._merge(*columns[0])
+        else:
+            ids, stamps, numbers = map(np.concatenate, zip(*columns, strict=True))
             self._merge(ids, stamps, numbers)
 
     def _merge(self, ids: Ids, stamps: Stamps, numbers: Owners) -> None:

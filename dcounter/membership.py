@@ -349,7 +349,8 @@ class Membership:
         :param newer: whether its report is newer than what is known of the run.
         """
         if node not in self._members:
-            return node in self.forgotten
+            # What a member said before it knew may be older than what it has of that node.
+            return all(each.report and node in each.report.forgotten for each in self._members.values())
         report = self._reported(node)
         closed = report.run != run if newer else report.run > run
         return closed and report.refuses is None

@@ -530,7 +530,7 @@ class Replica:
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self.applied.number(message.node, message.run):
                     batch = _understand(wire.decode_batch, message.batch)
-                    self.ledger.merge(batch.ids, batch.item_stamps(), batch.tenants)
+                    self._merge(batch)
             case wire.CopyPiece():
                 self.ledger.merge_piece(message.piece())
                 self._hold = self._hold.join(message.position)
@@ -748,15 +748,22 @@ class Replica:
 
     def _apply_own(self, done: _Unsynced, record: Record, batch: wire.Batch) -> None:
         self._apply(record, batch, done.entry.line)
-        self.items_taken += len(batch.ids)
+        self.items_taken += batch.items
         answer = wire.Stored(done.request, record.run, record.number, self.stamp)
         if done.channel in self._channels:
             self._send(done.channel, answer)
 
     def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
-        self.ledger.merge(batch.ids, batch.item_stamps(), batch.tenants)
+        self._merge(batch)
         stamp = max(record.stamp, batch.largest_stamp())
         self._advance(record.node, record.run, record.number, stamp, record.opening, line)
+
+    def _merge(self, batch: wire.Batch) -> None:
+        piece = batch.piece()
+        if piece is None:
+            self.ledger.merge(*batch.columns())
+        else:
+            self.ledger.merge_piece(piece)
 
     def _advance(
         self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes

@@ -42,38 +42,90 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     """
     What one node journals under one number: slices of one or several requests, as columns.
 
-    Exactly one of `bases` and `stamps` is there.
+    Exactly one of `bases` and `stamps` is there. A batch is plain, for people and for few items, or packed,
+    which is read several times as fast: then columns of numbers are little-endian, and JSON has them in
+    base64.
 
     :ivar slices: items per slice; slices follow each other in the columns.
-    :ivar ids: one ID per item.
-    :ivar tenants: one tenant per item; `None` is a tombstone.
+    :ivar ids: one ID per item; packed, 8 bytes each.
+    :ivar tenants: one tenant per item; packed, names; `None` is a tombstone.
     :ivar bases: the stamp of each slice's first item; each further item is one tick later.
-    :ivar stamps: one stamp per item.
+    :ivar stamps: one stamp per item; packed, 8 bytes each.
+    :ivar owners: packed, 4 bytes per item: where in `tenants` its tenant is.
     """
 
     slices: list[Positive]
-    ids: list[Int64]
+    ids: list[Int64] | bytes
     tenants: list[Tenant | None]
     bases: list[Stamp] | None = None
-    stamps: list[Stamp] | None = None
+    stamps: list[Stamp] | bytes | None = None
+    owners: bytes | None = None
 
     def __post_init__(self) -> None:
-        items = len(self.ids)
-        if len(self.tenants) != items or sum(self.slices) != items:
+        items = self.items
+        packed = self.owners is not None
+        if isinstance(self.ids, bytes) != packed or isinstance(self.stamps, list if packed else bytes):
+            raise ValueError("columns of a batch are neither all packed nor all plain")
+        width = 8 if packed else 1
+        last = len(self.tenants) if self.owners is None else len(self.owners) / 4
+        if len(self.ids) != width * items or last != items:
             raise ValueError("columns of a batch differ in length")
         if self.stamps is not None:
-            if self.bases is not None or len(self.stamps) != items:
+            if self.bases is not None or len(self.stamps) != width * items:
                 raise ValueError("stamps do not fit the items")
         elif self.bases is None or len(self.bases) != len(self.slices):
             raise ValueError("bases do not fit the slices")
         elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
             raise ValueError("stamps run past the largest one")
+        piece = self.piece()
+        if piece is not None:
+            _check(piece)
+
+    @property
+    def items(self) -> int:
+        """
+        How many items it has.
+        """
+        return sum(self.slices)
+
+    def pack(self) -> "Batch":
+        """
+        The same batch, packed.
+        """
+        names = {name: place for place, name in enumerate(dict.fromkeys(self.tenants))}
+        owners = np.fromiter(map(names.__getitem__, self.tenants), _INT, len(self.tenants))
+        stamps = None if self.stamps is None else np.array(self.stamps, _LONG).tobytes()
+        ids = np.array(self.ids, _LONG).tobytes()
+        return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes())
+
+    def piece(self) -> Piece | None:
+        """
+        The items of a packed batch, `None` of a plain one.
+        """
+        if self.owners is None or not isinstance(self.ids, bytes):
+            return None
+        if isinstance(self.stamps, bytes):
+            stamps = np.frombuffer(self.stamps, _LONG)
+        else:
+            spans = zip(self.bases or (), self.slices, strict=True)
+            # Not arange(base, base + size), whose end may be too large for the type.
+            parts = [np.arange(size, dtype=_LONG) + base for base, size in spans]
+            stamps = np.concatenate(parts) if parts else np.empty(0, _LONG)
+        return Piece(np.frombuffer(self.ids, _LONG), stamps, np.frombuffer(self.owners, _INT), self.tenants)
+
+    def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
+        """
+        ID, stamp and tenant of each item of a plain batch.
+        """
+        assert isinstance(self.ids, list)
+        return self.ids, self.item_stamps(), self.tenants
 
     def item_stamps(self) -> Sequence[int]:
         """
-        One stamp per item.
+        One stamp per item of a plain batch.
         """
         if self.stamps is not None:
+            assert isinstance(self.stamps, list)
             return self.stamps
         assert self.bases is not None
         spans = [range(b, b + n) for b, n in zip(self.bases, self.slices, strict=True)]
@@ -83,10 +135,24 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         """
         The largest stamp of any item; 0 for a batch without items.
         """
+        if isinstance(self.stamps, bytes):
+            return int(np.frombuffer(self.stamps, _LONG).max(initial=0))
         if self.stamps is not None:
             return max(self.stamps, default=0)
         assert self.bases is not None
         return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
+
+
+def _check(piece: Piece) -> None:
+    """
+    :raises ValueError: the piece came over the wire and makes no sense.
+    """
+    if not len(piece.ids):
+        return
+    if piece.stamps.min() < 0:
+        raise ValueError("a stamp is out of range")
+    if piece.owners.min() < 0 or piece.owners.max() >= len(piece.tenants):
+        raise ValueError("an owner is not there")
 
 
 class Opening(Struct, frozen=True):
@@ -384,11 +450,7 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         entries = len(self.owners) // 4
         if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
             raise ValueError("columns of a piece differ in length")
-        piece = self.piece()
-        if entries and piece.stamps.min() < 0:
-            raise ValueError("a stamp is out of range")
-        if entries and (piece.owners.min() < 0 or piece.owners.max() >= len(self.tenants)):
-            raise ValueError("an owner is not there")
+        _check(self.piece())
 
     @classmethod
     def of(cls, piece: Piece, position: Position) -> "CopyPiece":

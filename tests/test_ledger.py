@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dcounter.clock import MAX_STAMP
+from dcounter.columns import Piece
 from dcounter.ledger import Entry, Ledger
+from dcounter.wire import Batch
 from tests import strategies
 
 
@@ -56,6 +58,13 @@ def _merge(ledger: Ledger, rows: Sequence[Row]) -> None:
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
 
 
+def _piece(rows: Sequence[Row]) -> Piece:
+    ids, stamps, tenants = ([row[column] for row in rows] for column in range(3))
+    piece = Batch([len(rows)] if rows else [], ids, tenants, stamps=stamps).pack().piece()  # type: ignore[arg-type]
+    assert piece is not None
+    return piece
+
+
 def _of(*batches: Sequence[Row]) -> Ledger:
     ledger = Ledger()
     for batch in batches:
@@ -95,10 +104,18 @@ def test_order_repetition_and_division_of_merges_change_nothing(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=5)))
     pieces = [shuffled[a:b] for a, b in pairwise([0, *cuts, len(shuffled)])]
     other = _of(*pieces)
+    # Some of it as columns.
+    mixed = Ledger()
+    for piece in pieces:
+        if data.draw(st.booleans()):
+            mixed.merge_piece(_piece(piece))
+        else:
+            _merge(mixed, piece)
 
-    assert other.digest() == ledger.digest()
+    assert mixed.digest() == other.digest() == ledger.digest()
     _assert_is(ledger, rows)
     _assert_is(other, rows)
+    _assert_is(mixed, rows)
 
 
 @given(batches)

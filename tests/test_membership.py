@@ -398,6 +398,18 @@ class TestLost:
         assert world.membership.required == at((0, 1, 3), (0, 4, 1), (1, 1, 1))
         assert world.membership.missing(world.membership.required) == []
 
+    def test_is_not_what_a_member_may_have_that_has_not_heard_who_was_given_up(self) -> None:
+        world = World(3)
+        world.settled(report(0), report(1, run=1), report(2))
+        # Node 0 was told; node 1 took in a batch since it reported.
+        told = replace_fields(report(0), forgotten=[2])
+        world.membership.told(1, at((1, 1, 1)))
+        world.membership.require(at((2, 1, 4), (1, 1, 1)))
+        assert world.report(told) == []
+        assert world.membership.required.number(2, 1) == 4
+        told_too = replace_fields(report(1, at((1, 1, 1), (2, 1, 3)), run=1), forgotten=[2])
+        assert world.report(told_too) == [LostRun(2, 1, 3, 2)]
+
     def test_of_a_token_and_of_a_node_that_is_no_member(self) -> None:
         world = World(1)
         world.settled(report(0, at((0, 2, 1)), run=2))

@@ -46,7 +46,8 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(slices, ids, tenants, bases=bases)
 
 
-raws = batches().map(lambda batch: Raw(wire.encode_batch(batch)))
+any_batches = st.one_of(batches(), batches().map(Batch.pack))
+raws = any_batches.map(lambda batch: Raw(wire.encode_batch(batch)))
 
 
 @st.composite
@@ -188,7 +189,7 @@ def _piece(columns: dict[str, Any], more: bytes = b"") -> bytes:
 
 
 class TestBatches:
-    @given(batches())
+    @given(any_batches)
     def test_survive_encode_and_decode(self, batch: Batch) -> None:
         raw = wire.encode_batch(batch)
 
@@ -196,7 +197,7 @@ class TestBatches:
         assert wire.decode_batch(raw) == batch
         assert wire.decode_batch(Raw(raw)) == batch
 
-    @given(batches(), st.booleans(), st.sampled_from([None, 1, 2]))
+    @given(any_batches, st.booleans(), st.sampled_from([None, 1, 2]))
     def test_keep_their_bytes_on_the_whole_way(self, batch: Batch, escaped: bool, indent: int | None) -> None:
         # As another client may write it: with spaces, or without a character beyond ASCII.
         fields = json.loads(wire.encode_batch(batch))
@@ -212,6 +213,17 @@ class TestBatches:
         assert bytes(record.batch) == sent
         assert sent in line
         assert wire.decode_batch(record.batch) == batch
+
+    @given(batches())
+    @example(Batch([1], [1], ["a"], bases=[MAX_STAMP]))
+    def test_are_the_same_packed(self, batch: Batch) -> None:
+        assert batch.piece() is None
+        packed = batch.pack()
+        piece = packed.piece()
+        assert piece is not None
+        assert list(piece.entries()) == list(zip(*batch.columns(), strict=True))
+        assert packed.items == batch.items == len(batch.ids)
+        assert packed.largest_stamp() == batch.largest_stamp()
 
     @given(batches())
     def test_stamps_go_one_tick_per_item_from_each_base(self, batch: Batch) -> None:
@@ -303,6 +315,41 @@ class TestBatches:
             wire.decode_batch(raw)
         # The line around it is a message all the same: only who opens the batch can tell.
         assert isinstance(wire.decode(b'{"type":"store","request":1,"batch":' + raw + b"}"), wire.Store)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"ids": "AAAAAAAAAAA="},
+            {"ids": [1, 2]},
+            {"ids": "no base64"},
+            {"owners": "AAAAAA=="},
+            {"owners": None},
+            {"owners": "AAAAAAIAAAA="},
+            {"owners": "AAAAAP////8="},
+            {"tenants": ["a"]},
+            {"tenants": ["a", ""]},
+            {"slices": [1]},
+            {"slices": [1, 1]},
+            {"bases": None},
+            {"bases": [MAX_STAMP]},
+            {"stamps": "AAAAAAAAAAAAAAAAAAAAAA=="},
+            {"bases": None, "stamps": [1, 2]},
+            {"bases": None, "stamps": "AAAAAAAAAAA="},
+            {"bases": None, "stamps": "AAAAAAAAAAD//////////w=="},
+        ],
+        ids=json.dumps,
+    )
+    def test_refused_packed(self, changes: dict[str, Any]) -> None:
+        good = {
+            "slices": [2],
+            "ids": "AQAAAAAAAAACAAAAAAAAAA==",
+            "tenants": ["a", None],
+            "owners": "AAAAAAEAAAA=",
+            "bases": [5],
+        }
+        assert wire.decode_batch(json.dumps(good).encode()) == Batch([2], [1, 2], ["a", None], [5]).pack()
+        with pytest.raises(MalformedMessage):
+            wire.decode_batch(json.dumps(good | changes).encode())
 
     def test_a_missing_column_is_refused(self) -> None:
         good = {"slices": [1], "ids": [1], "tenants": ["a"], "bases": [5]}
@@ -408,7 +455,9 @@ def _assert_batch_malformed_or_sound(raw: bytes) -> None:
         batch = wire.decode_batch(raw)
     except MalformedMessage:
         return
-    assert len(batch.ids) == len(batch.tenants) == len(batch.item_stamps())
+    piece = batch.piece()
+    columns = (piece.ids, piece.stamps, piece.owners) if piece else batch.columns()
+    assert [len(column) for column in columns] == [batch.items] * 3
     assert 0 <= batch.largest_stamp() <= MAX_STAMP
     for tenant in batch.tenants:
         assert tenant is None or tenant.encode()

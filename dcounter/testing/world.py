@@ -42,8 +42,7 @@ FREQUENCIES: Mapping[str, int] = {
     "lose_power": 4,
     "lose_power_soon": 3,
     "wipe": 1,
-    # Not yet played by default: too few seeds were tried with it.
-    "give_up": 0,
+    "give_up": 1,
     "fail_disk": 3,
     "slow_disk": 2,
     "start_badly": 2,
@@ -141,6 +140,8 @@ class World:
             limits = replace(
                 limits, segment=random.choice([100, 500, 2_000]), snapshot=random.choice([300, 1_000, 5_000])
             )
+        if random.random() < 0.5:
+            limits = replace(limits, packed=random.choice([1, 4]))
         slowly = self._random("load")
         if slowly.random() < 0.5:
             # Line by line, and others do something in between.
