@@ -77,9 +77,8 @@ class Batch(Struct, frozen=True, omit_defaults=True):
             raise ValueError("bases do not fit the slices")
         elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
             raise ValueError("stamps run past the largest one")
-        piece = self.piece()
-        if piece is not None:
-            _check(piece)
+        if self.owners is not None:
+            _check_columns(self.owners, self.tenants, self.stamps if isinstance(self.stamps, bytes) else b"")
 
     @property
     def items(self) -> int:
@@ -107,10 +106,10 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         if isinstance(self.stamps, bytes):
             stamps = np.frombuffer(self.stamps, _LONG)
         else:
-            spans = zip(self.bases or (), self.slices, strict=True)
-            # Not arange(base, base + size), whose end may be too large for the type.
-            parts = [np.arange(size, dtype=_LONG) + base for base, size in spans]
-            stamps = np.concatenate(parts) if parts else np.empty(0, _LONG)
+            # Each slice begins at its base and goes on by one: at once for all, since there may be many.
+            sizes = np.array(self.slices, _LONG)
+            begins = np.array(self.bases, _LONG) - (np.cumsum(sizes) - sizes)
+            stamps = np.arange(self.items, dtype=_LONG) + np.repeat(begins, sizes)
         return Piece(np.frombuffer(self.ids, _LONG), stamps, np.frombuffer(self.owners, _INT), self.tenants)
 
     def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
@@ -143,16 +142,14 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
 
 
-def _check(piece: Piece) -> None:
+def _check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -> None:
     """
-    :raises ValueError: the piece came over the wire and makes no sense.
+    :raises ValueError: numbers that came over the wire are out of range; a negative one is a very large one.
     """
-    if not len(piece.ids):
-        return
-    if piece.stamps.min() < 0:
-        raise ValueError("a stamp is out of range")
-    if piece.owners.min() < 0 or piece.owners.max() >= len(piece.tenants):
+    if owners and np.frombuffer(owners, "<u4").max() >= len(tenants):
         raise ValueError("an owner is not there")
+    if stamps and np.frombuffer(stamps, "<u8").max() > MAX_STAMP:
+        raise ValueError("a stamp is out of range")
 
 
 class Opening(Struct, frozen=True):
@@ -450,7 +447,7 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         entries = len(self.owners) // 4
         if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
             raise ValueError("columns of a piece differ in length")
-        _check(self.piece())
+        _check_columns(self.owners, self.tenants, self.stamps)
 
     @classmethod
     def of(cls, piece: Piece, position: Position) -> "CopyPiece":
