@@ -19,7 +19,7 @@ from dcounter.ledger import Ledger
 from dcounter.membership import Membership
 from dcounter.position import LostRun, Position
 from dcounter.records import Entry
-from dcounter.replica import Replica
+from dcounter.replica import Effect, Replica
 from dcounter.testing import Parts
 from dcounter.testing.world import FREQUENCIES, Setting, play
 from dcounter.wire import Record, Report
@@ -197,6 +197,22 @@ class UncutTail(FileJournal):
             super()._put(name, data)
 
 
+class ExpiringReplica(Replica):
+    """
+    Forgets deletions that are a second old, although older items may come yet.
+    """
+
+    def tick(self, now: float) -> list[Effect]:
+        effects = super().tick(now)
+        kept = Ledger()
+        for piece in self.ledger.pieces(1_000):
+            for item, stamp, tenant in piece.entries():
+                if tenant is not None or stamp > self.stamp - 1_000_000_000:
+                    kept.merge([item], [stamp], [tenant])
+        self.ledger = kept
+        return effects
+
+
 @dataclass(frozen=True)
 class Fault:
     parts: Parts
@@ -256,6 +272,7 @@ FAULTS: Mapping[str, Fault] = {
     "refused lines left in place": Fault(
         Parts(journal=UnhiddenJournal), {"start_badly": 15, "part": 4, "kill": 2, "count": 40}, (1, 2, 3)
     ),
+    "tombstones expired by age": Fault(Parts(replica=ExpiringReplica), {"slow": 5, "split": 3}),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
 

@@ -1,0 +1,195 @@
+"""
+What an operator does when a node is beyond repair, and coordinators that share nodes, with real processes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import Ports
+from tests.faults.ledgers import read_ledgers
+from tests.faults.processes import Answer, Caller, Daemon, NoAnswer, Process, dcounter, wait_until
+
+VICTIM = 1
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    yield daemon
+    daemon.close()
+
+
+def _store(caller: Caller, *ids: int, **parameters: str) -> Answer:
+    answer = caller.ask("POST", "/items", [{"ID": item, "tenant": "t"} for item in ids], **parameters)
+    answer.ok()
+    return answer
+
+
+def _state(caller: Caller, node: int) -> str:
+    return str(next(each["state"] for each in caller.cluster()["nodes"] if each["id"] == node))
+
+
+def _damage(daemon: Daemon) -> None:
+    """
+    Start a daemon, store 400 items everywhere, and damage what a node has kept of them.
+    """
+    daemon.start()
+    daemon.until_ready()
+    caller = daemon.caller()
+    for first in range(0, 400, 10):
+        _store(caller, *range(first, first + 10), ack="all")
+    assert caller.until_equal() == 400
+    caller.close()
+    assert daemon.running.stop() in {0, -15}
+    segment = max((daemon.data / f"node-{VICTIM}").glob("*.journal"), key=lambda path: path.stat().st_size)
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+
+
+def _until_it_says_so(daemon: Daemon) -> None:
+    said = f"--rebuild {VICTIM} to make it anew"
+    wait_until(lambda: said in daemon.running.text(), "a node that says that its journal is damaged")
+
+
+def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Daemon) -> None:
+    _damage(daemon)
+    daemon.start()
+    _until_it_says_so(daemon)
+    caller = daemon.caller()
+    # Nobody knows what it alone has: a coordinator that has just started does not count exactly.
+    wait_until(lambda: [each["state"] for each in caller.cluster()["nodes"]].count("up") == 3, "three nodes")
+    refused = caller.count("t")
+    assert (refused.status, refused.code, refused.content["counter_so_far"]) == (503, "incomplete", 400)
+    assert caller.count("t", consistency="available").ok()["counter"] == 400
+    _store(caller, *range(400, 420))
+    assert daemon.running.stop() in {0, -15}
+
+    usual, daemon.options = daemon.options, [f"--rebuild={VICTIM}"]
+    daemon.start()
+    daemon.until_ready()
+    assert caller.until_equal() == 420
+    assert caller.exact_count("t") == 420
+    assert daemon.running.stop() in {0, -15}
+    assert list(daemon.data.glob(f"node-{VICTIM}.set-aside-*"))
+
+    daemon.options = usual
+    daemon.start()
+    daemon.until_ready()
+    assert caller.until_equal() == 420
+    assert caller.cluster()["lost"] == []
+    assert daemon.running.stop() in {0, -15}
+    assert len({ledger.digest() for ledger in read_ledgers(daemon.data)}) == 1
+    caller.close()
+
+
+def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
+    _damage(daemon)
+    daemon.start()
+    _until_it_says_so(daemon)
+    caller = daemon.caller()
+    up = caller.ask("POST", "/cluster/forget", {"node": 0})
+    assert (up.status, up.code) == (409, "node_is_up")
+    assert caller.ask("POST", "/cluster/forget", {"node": VICTIM}).status == 200
+    assert caller.exact_count("t") == 400
+    _store(caller, *range(400, 420), ack="all")
+    assert caller.exact_count("t") == 420
+    assert daemon.running.stop() in {0, -15}
+
+    daemon.start()
+    # All that is a member still has to be there, and is enough.
+    daemon.until_ready()
+    assert caller.exact_count("t") == 420
+    assert VICTIM not in {each["id"] for each in caller.cluster()["nodes"]}
+    assert caller.cluster()["lost"] == []
+    caller.close()
+
+
+class Shared:
+    """
+    Nodes and coordinators, each a process of its own on this machine.
+    """
+
+    def __init__(self, directory: Path, nodes: int = 3) -> None:
+        self.directory = directory
+        self.ports = Ports()
+        self.secret = directory / "secret"
+        self.secret.write_text("a secret of at least sixteen bytes")
+        self.places = {node: f"tcp:127.0.0.1:{self.ports.nodes[node]}" for node in range(nodes)}
+        self.processes: dict[str, Process] = {}
+
+    def start_node(self, node: int) -> None:
+        peers = [f"--peer={peer}={place}" for peer, place in self.places.items() if peer != node]
+        port = self.ports.nodes[node]
+        self._start(
+            f"node-{node}",
+            *("node", f"--id={node}", f"--data-dir={self.directory / f'node-{node}'}"),
+            *(f"--secret-file={self.secret}", f"--listen=tcp:{port}:interface=127.0.0.1", *peers),
+        )
+
+    def start_coordinator(self, place: int) -> None:
+        joined = [f"--join={each}" for each in self.places.values()]
+        http = f"--http=tcp:{self._http(place)}:interface=127.0.0.1"
+        self._start(f"coordinator-{place}", f"--secret-file={self.secret}", http, *joined)
+
+    def _start(self, name: str, *arguments: str) -> None:
+        self.processes[name] = Process.start(dcounter(*arguments), self.directory / f"{name}.log")
+
+    def _http(self, place: int) -> int:
+        return self.ports.http if place == 0 else self.ports.nodes[len(self.places)]
+
+    def caller(self, place: int) -> Caller:
+        """
+        Of a coordinator that is ready.
+        """
+        caller = Caller(self._http(place))
+
+        def ready() -> bool:
+            try:
+                answer = caller.ask("GET", "/readyz")
+            except NoAnswer:
+                return False
+            return answer.status == 200 and answer.content["exact"] is True
+
+        wait_until(ready, f"coordinator {place}")
+        return caller
+
+    def close(self) -> None:
+        for each in self.processes.values():
+            each.kill()
+        self.ports.release()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Shared]:
+    shared = Shared(tmp_path)
+    yield shared
+    shared.close()
+
+
+def test_two_coordinators_over_the_same_nodes(shared: Shared) -> None:
+    for node in shared.places:
+        shared.start_node(node)
+    shared.start_coordinator(0)
+    shared.start_coordinator(1)
+    one, other = shared.caller(0), shared.caller(1)
+    for round_ in range(20):
+        first = 100 * round_
+        position = _store(one, *range(first, first + 50)).content["position"]
+        assert other.count("t", after=position).ok()["counter"] == 100 * round_ + 50
+        # Each of the later ones is newer, whoever stored it.
+        position = _store(other, *range(first, first + 100), after=position).content["position"]
+        assert one.count("t", after=position).ok()["counter"] == 100 * (round_ + 1)
+    # What the one was told survives it, and the nodes, too.
+    shared.processes.pop("coordinator-0").kill()
+    for node in shared.places:
+        shared.processes.pop(f"node-{node}").kill()
+        shared.start_node(node)
+    assert other.exact_count("t") == 2_000
+    shared.start_coordinator(0)
+    assert shared.caller(0).exact_count("t") == 2_000
+    assert not [line for each in shared.processes.values() for line in each.bad_lines()]
+    one.close()
+    other.close()
