@@ -175,6 +175,11 @@ class Journal(Protocol):
         :param waits: whether somebody waits for it; if not, it may be a little late.
         """
 
+    def hurry(self) -> None:
+        """
+        Somebody waits, after all, for what was appended.
+        """
+
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
         """
         Keep a copy of the ledger, taken piece by piece, in place of all that was appended before.
@@ -227,6 +232,9 @@ class MemoryJournal:
         self._entries += 1
         if self._flush is None:
             self._flush = self._clock.callLater(0, self._sync)
+
+    def hurry(self) -> None:
+        pass
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
         return succeed(True)
@@ -511,6 +519,11 @@ class FileJournal:
         self._queue.append(entry)
         self._awaited = self._awaited or waits
         self._commit_soon()
+
+    def hurry(self) -> None:
+        if self._queue:
+            self._awaited = True
+            self._commit_soon()
 
     def _commit_soon(self) -> None:
         if not self._queue or self._committing or self._broken is not None:

@@ -42,7 +42,8 @@ class Limits:
     :ivar stream: bytes of log handed to a follower's connection at a time.
     :ivar stream_pace: shortest time between two writes of log to one follower: under load they become fewer
         and larger, at rest nothing is delayed. It is also the time for which only one node holds a batch.
-    :ivar commit_pace: shortest time between two commits that nobody waits for.
+    :ivar commit_pace: shortest time between two commits that nobody waits for: a node's own batches take
+        along what it follows, and commits compete for the disk with those that callers wait for.
     :ivar ports: ports tried from the first one on, at the start and after a listener is lost.
     :ivar drain: time a stopping node waits for its followers to have all it has.
     :ivar startup: time after which a coordinator is ready although a member has not reported.
@@ -77,7 +78,7 @@ class Limits:
     piece: int = 5_000
     stream: int = 256 * 1024
     stream_pace: float = 0.002
-    commit_pace: float = 0.005
+    commit_pace: float = 0.02
     ports: int = 100
     drain: float = 5.0
     startup: float = 5.0

@@ -26,7 +26,7 @@ from dcounter.journal import Journal
 from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
 from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
+from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
 
 _log = Logger()
 
@@ -495,6 +495,8 @@ class Node(Service):
                 case Send():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].send_line(effect.line)
+                case Hurry():
+                    self._journal.hurry()
                 case Append():
                     self._journal.append(effect.entry, waits=effect.waits)
                 case Abandon():

@@ -53,6 +53,13 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class Hurry:
+    """
+    Somebody waits, after all, for lines that were appended.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """
     There is something to stream: call `stream` whenever the channel takes more, until it gives nothing.
@@ -97,7 +104,7 @@ class Abandon:
     node: int
 
 
-Effect = Send | Append | Offer | Cut | Notice | Snapshot | Abandon
+Effect = Send | Append | Hurry | Offer | Cut | Notice | Snapshot | Abandon
 
 
 _NOWHERE = Position()
@@ -777,7 +784,8 @@ class Replica:
     def _append(self, unsynced: _Unsynced) -> None:
         if self._disk_failure is None:
             self._unsynced.append(unsynced)
-            self._effects.append(Append(unsynced.entry, unsynced.batch is not None or unsynced.request != 0))
+            waits = unsynced.batch is not None or unsynced.request != 0 or self._is_awaited()
+            self._effects.append(Append(unsynced.entry, waits))
         else:
             self._keep_unjournalled(unsynced)
 
@@ -791,6 +799,11 @@ class Replica:
             self._answer(channel, question)
         else:
             self._waiting.append(_Waiting(channel, now + question.wait / 1000, question))
+            if isinstance(question, wire.Await):
+                self._effects.append(Hurry())
+
+    def _is_awaited(self) -> bool:
+        return any(isinstance(each.question, wire.Await) for each in self._waiting)
 
     def _can_answer(self, question: wire.Count | wire.Await) -> bool:
         if isinstance(question, wire.Await):

@@ -15,7 +15,7 @@ from dcounter.handshake import Peer
 from dcounter.limits import Limits
 from dcounter.position import Position
 from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Cut, Effect, Notice, Offer, Replica, Send, Snapshot
+from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
 
 WALL = 1_800_000_000_000_000_000
 
@@ -195,7 +195,7 @@ class World:
                         self.break_off(self.ends[channel])
                 case Notice(level, text):
                     self.notices[node].append((level, text))
-                case Snapshot() | Abandon():
+                case Snapshot() | Abandon() | Hurry():
                     # Who cares finds them in the trace.
                     pass
 

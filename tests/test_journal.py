@@ -148,13 +148,18 @@ class Shell:
     """
 
     def __init__(
-        self, disk: SimulatedDisk | None = None, *, segment: int = 1_000, most: int = 10_000
+        self,
+        disk: SimulatedDisk | None = None,
+        *,
+        segment: int = 1_000,
+        most: int = 10_000,
+        pace: float = 0.0,
     ) -> None:
         self.disk = disk or CountingDisk()
         self.clock = Clock()
         self.thread = SimulatedWriter(self.clock, lambda: 0.25)
         self.journal = FileJournal(
-            self.disk, in_thread=self.thread, clock=self.clock, segment=segment, most=most
+            self.disk, in_thread=self.thread, clock=self.clock, segment=segment, most=most, pace=pace
         )
         self.user = User(self.journal)
         self.told = self.user.told
@@ -563,6 +568,40 @@ def test_a_user_that_fails_stops_nothing(
     closed = _result(shell.journal.close())
     shell.run(1)
     assert closed == [None]
+
+
+# Lines that nobody waits for
+
+
+def test_lines_that_nobody_waits_for_keep_a_pace() -> None:
+    shell = Shell(pace=10).start()
+    shell.journal.append(_entry(b"a"), waits=False)
+    shell.run(1)
+    assert shell.told == [1]
+    for line in (b"b", b"c"):
+        shell.journal.append(_entry(line), waits=False)
+        shell.run(4)
+    assert shell.told == [1]
+    shell.run(4)
+    assert shell.told == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["a line that somebody waits for", "somebody who waits after all"])
+def test_they_go_along_with_the_next_that_somebody_waits_for(how: str) -> None:
+    shell = Shell(pace=10).start()
+    shell.commit(b"a")
+    shell.journal.append(_entry(b"b"), waits=False)
+    shell.run(0.5)
+    assert shell.told == [1]
+    if how == "a line that somebody waits for":
+        shell.journal.append(_entry(b"c"))
+    else:
+        shell.journal.hurry()
+    shell.run(0.5)
+    assert sum(cast("list[int]", shell.told)) == (3 if how.startswith("a line") else 2)
+    # Nothing is there to hurry.
+    shell.journal.hurry()
+    assert shell.clock.getDelayedCalls() == []
 
 
 # A disk that fails when the journal is opened

@@ -18,7 +18,7 @@ from dcounter.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.position import LostRun, NodePosition, Position
 from dcounter.records import Entry
-from dcounter.replica import Append, Cut, Effect, Offer, Replica, Send
+from dcounter.replica import Append, Cut, Effect, Hurry, Offer, Replica, Send
 from dcounter.wire import Opening, Record, Report
 from tests.replicas import WALL, End, World, limits, ready, store
 
@@ -744,6 +744,22 @@ class TestCounting:
         world.say(caller, wire.Await(3, position, 0))
         world.settle(rounds=1)
         assert _answers(caller)[2:] == [wire.Awaited(3, True, position, 1_000)]
+
+    def test_what_is_awaited_is_journalled_soon(self) -> None:
+        world = ready(2)
+        caller, teller = world.coordinator(1), world.coordinator(0)
+        world.store(teller, 1)
+        world.settle()
+        assert [each.waits for each in world.trace[1] if isinstance(each, Append)] == [False]
+        awaited = world.replicas[0].applied.advance(0, world.replicas[0].run, 2)
+        world.say(caller, wire.Await(1, awaited, 60_000))
+        world.turn()
+        assert Hurry() in world.trace[1]
+        # What comes while somebody waits is waited for.
+        for item in (2, 3):
+            world.store(teller, item)
+            world.settle()
+        assert [each.waits for each in world.trace[1] if isinstance(each, Append)] == [False, True, False]
 
 
 class TestTime:
