@@ -27,10 +27,6 @@ def _store(caller: Caller, *ids: int, **parameters: str) -> Answer:
     return answer
 
 
-def _state(caller: Caller, node: int) -> str:
-    return str(next(each["state"] for each in caller.cluster()["nodes"] if each["id"] == node))
-
-
 def _damage(daemon: Daemon) -> None:
     """
     Start a daemon, store 400 items everywhere, and damage what a node has kept of them.
@@ -49,35 +45,49 @@ def _damage(daemon: Daemon) -> None:
     segment.write_bytes(content)
 
 
-def _until_it_says_so(daemon: Daemon) -> None:
+def _start_without_it(daemon: Daemon) -> Caller:
+    """
+    Start the daemon, and wait until the others are up and the damaged node has said why it is not.
+    """
+    daemon.start()
     said = f"--rebuild {VICTIM} to make it anew"
     wait_until(lambda: said in daemon.running.text(), "a node that says that its journal is damaged")
+    caller = daemon.caller()
+
+    def three() -> bool:
+        try:
+            return [each["state"] for each in caller.cluster()["nodes"]].count("up") == 3
+        except NoAnswer:
+            return False
+
+    wait_until(three, "three nodes")
+    return caller
+
+
+def _start_again(daemon: Daemon, caller: Caller) -> None:
+    caller.close()
+    assert daemon.running.stop() in {0, -15}
+    daemon.start()
+    daemon.until_ready()
 
 
 def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Daemon) -> None:
     _damage(daemon)
-    daemon.start()
-    _until_it_says_so(daemon)
-    caller = daemon.caller()
+    caller = _start_without_it(daemon)
     # Nobody knows what it alone has: a coordinator that has just started does not count exactly.
-    wait_until(lambda: [each["state"] for each in caller.cluster()["nodes"]].count("up") == 3, "three nodes")
     refused = caller.count("t")
     assert (refused.status, refused.code, refused.content["counter_so_far"]) == (503, "incomplete", 400)
     assert caller.count("t", consistency="available").ok()["counter"] == 400
     _store(caller, *range(400, 420))
-    assert daemon.running.stop() in {0, -15}
 
     usual, daemon.options = daemon.options, [f"--rebuild={VICTIM}"]
-    daemon.start()
-    daemon.until_ready()
+    _start_again(daemon, caller)
     assert caller.until_equal() == 420
     assert caller.exact_count("t") == 420
-    assert daemon.running.stop() in {0, -15}
     assert list(daemon.data.glob(f"node-{VICTIM}.set-aside-*"))
 
     daemon.options = usual
-    daemon.start()
-    daemon.until_ready()
+    _start_again(daemon, caller)
     assert caller.until_equal() == 420
     assert caller.cluster()["lost"] == []
     assert daemon.running.stop() in {0, -15}
@@ -87,20 +97,16 @@ def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Da
 
 def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
     _damage(daemon)
-    daemon.start()
-    _until_it_says_so(daemon)
-    caller = daemon.caller()
+    caller = _start_without_it(daemon)
     up = caller.ask("POST", "/cluster/forget", {"node": 0})
     assert (up.status, up.code) == (409, "node_is_up")
     assert caller.ask("POST", "/cluster/forget", {"node": VICTIM}).status == 200
     assert caller.exact_count("t") == 400
     _store(caller, *range(400, 420), ack="all")
     assert caller.exact_count("t") == 420
-    assert daemon.running.stop() in {0, -15}
 
-    daemon.start()
     # All that is a member still has to be there, and is enough.
-    daemon.until_ready()
+    _start_again(daemon, caller)
     assert caller.exact_count("t") == 420
     assert VICTIM not in {each["id"] for each in caller.cluster()["nodes"]}
     assert caller.cluster()["lost"] == []
@@ -188,8 +194,10 @@ def test_two_coordinators_over_the_same_nodes(shared: Shared) -> None:
         shared.processes.pop(f"node-{node}").kill()
         shared.start_node(node)
     assert other.exact_count("t") == 2_000
+    one.close()
     shared.start_coordinator(0)
-    assert shared.caller(0).exact_count("t") == 2_000
+    one = shared.caller(0)
+    assert one.exact_count("t") == 2_000
     assert not [line for each in shared.processes.values() for line in each.bad_lines()]
     one.close()
     other.close()
