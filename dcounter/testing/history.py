@@ -187,9 +187,9 @@ class History:
             write = self._unstamped.pop(id(items))
             rows: dict[int, Row] = {}
             for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
-                assert tenant is not None
-                write.all_rows.append((item, (stamp, tenant)))
-                rows[item] = max(rows.get(item, _NO_ROW), (stamp, tenant))
+                row = (stamp, tenant or "")
+                write.all_rows.append((item, row))
+                rows[item] = max(rows.get(item, _NO_ROW), row)
             write.rows = rows
             self._check_stamps(write, columns)
             return columns
@@ -475,7 +475,9 @@ class History:
         if shown != self.members:
             self.problem(f"at rest a coordinator takes nodes {shown} for members, not {self.members}")
         ledger = next(iter(self.cluster.nodes.values())).replica.ledger
-        for tenant in sorted({tenant for write in self.writes for tenant in write.items.tenants} | {GROWING}):
+        for tenant in sorted(
+            {tenant for write in self.writes for tenant in write.items.tenants if tenant} | {GROWING}
+        ):
             try:
                 count = self.cluster.result(coordinator.count(tenant, consistency="exact"))
             except Refusal as error:

@@ -85,6 +85,7 @@ class Setting:
     :ivar nodes: the numbers of nodes to choose from.
     :ivar limits: bounds that are not left to chance.
     :ivar without: events that do not happen, by their place.
+    :ivar deleted: the share of items that are deletions.
     """
 
     disks: bool = True
@@ -95,6 +96,7 @@ class Setting:
     nodes: Collection[int] = (1, 2, 3, 4, 4, 4, 5)
     limits: Mapping[str, Any] = field(default_factory=dict)
     without: frozenset[int] = frozenset()
+    deleted: float = 0.0
 
 
 class World:
@@ -163,6 +165,10 @@ class World:
             if random.random() < 0.3:
                 ids[place], tenants[place] = self._next_id, GROWING
                 self._next_id += 1
+        for place in range(count):
+            if self.setting.deleted and random.random() < self.setting.deleted:
+                # Nodes know deletions, although no caller can ask for one yet.
+                tenants[place] = cast(str, None)
         coordinator = random.choice(self.history.running())
         stamps = None
         if random.random() < 0.25:

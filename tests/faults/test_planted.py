@@ -220,6 +220,7 @@ class Fault:
     nodes: Sequence[int] = (2, 3)
     limits: Mapping[str, Any] = field(default_factory=dict)
     events: int = 60
+    deleted: float = 0.0
 
     def setting(self) -> Setting:
         frequencies = {**dict.fromkeys(FREQUENCIES, 0), "store": 30, "count": 20, **self.often}
@@ -229,6 +230,7 @@ class Fault:
             parts=self.parts,
             nodes=self.nodes,
             limits=self.limits,
+            deleted=self.deleted,
         )
 
 
@@ -272,7 +274,9 @@ FAULTS: Mapping[str, Fault] = {
     "refused lines left in place": Fault(
         Parts(journal=UnhiddenJournal), {"start_badly": 15, "part": 4, "kill": 2, "count": 40}, (1, 2, 3)
     ),
-    "tombstones expired by age": Fault(Parts(replica=ExpiringReplica), {"slow": 5, "split": 3}),
+    "tombstones expired by age": Fault(
+        Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
+    ),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
 
