@@ -202,6 +202,10 @@ class Cluster:
             if end.process == process:
                 end.protocol = None
                 end.cut()
+        for end in network.ending:
+            if end.process == process:
+                # The dead are told nothing: they would go on.
+                end.protocol = None
 
     def kill_coordinator(self, coordinator: Coordinator) -> None:
         """

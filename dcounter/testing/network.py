@@ -152,6 +152,7 @@ class MemoryTransport:
         for end, why in ((self, here), (self.other, there)):
             if end is not None and end.connected:
                 end.connected = False
+                self._network.ending.add(end)
                 self._network.clock.callLater(0, self._network.to_process, end.process, end.lost, why)
         self._network.connections.discard(self)
         if self.other is not None:
@@ -161,6 +162,7 @@ class MemoryTransport:
         """
         Tell the protocol that the connection is gone.
         """
+        self._network.ending.discard(self)
         if self.protocol is not None:
             self.protocol.connectionLost(Failure(why))
 
@@ -300,6 +302,7 @@ class Network:
     :ivar slow: (from, to) pairs of processes -> seconds that bytes take between them, beyond the usual.
     :ivar shred: the chance that what is written at once arrives in two pieces.
     :ivar connections: both ends of each.
+    :ivar ending: ends of connections that are gone, which have not been told.
     """
 
     clock: Clock
@@ -314,6 +317,7 @@ class Network:
     slow: dict[tuple[str, str], float] = field(default_factory=dict)
     shred: float = 0.0
     connections: set[MemoryTransport] = field(default_factory=set)
+    ending: set[MemoryTransport] = field(default_factory=set)
     last_source: int = 40_000
     _for_frozen: list[tuple[str, Callable[..., object], tuple[Any, ...]]] = field(default_factory=list)
 
