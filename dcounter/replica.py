@@ -109,6 +109,11 @@ Effect = Send | Append | Hurry | Offer | Cut | Notice | Snapshot | Abandon
 
 _NOWHERE = Position()
 
+_SALTS = 2**20
+"""
+What may be added to the number of a run (ns).
+"""
+
 _SNAPSHOT_PAUSE = 1.0
 """
 Time (s) between two requests for a snapshot that the node cannot do without.
@@ -189,7 +194,8 @@ class Replica:
     :param node: its id.
     :param members: ids of all nodes.
     :param wall: the wall clock (ns since 1970), for the numbers of runs.
-    :param seed: of the ledger's hash table, 64 bits; see `dcounter.index`.
+    :param seed: 64 random bits, other ones in each process: for the ledger's hash table (`dcounter.index`),
+        and so that no run has the number of another one.
     """
 
     def __init__(
@@ -211,6 +217,7 @@ class Replica:
         self.stamp = 0
         self.items_taken = 0
         self._pid = pid
+        self._salt = seed % _SALTS
         self.forgotten: set[int] = set()
         self._peers = set(members) - {node}
         self._wall = wall
@@ -737,7 +744,8 @@ class Replica:
         last = max((n for _, run, n in self._known_of(self.node) if run == known), default=0)
         # A run may be heard of of which nobody has a batch.
         told = max(self._openings.get(self.node, {}), default=0)
-        self.run = max(self._wall(), known + 1, told + 1)
+        # A disk that lost the run before, and a clock that went back, must not lead to the same number again.
+        self.run = max(self._wall(), known + 1, told + 1) + self._salt
         # Others hear of it when it is durable: the run before it is closed only then.
         return Opening(self.run, known, last, self._wiped)
 

@@ -762,6 +762,18 @@ class TestCounting:
         assert [each.waits for each in world.trace[1] if isinstance(each, Append)] == [False, True, False]
 
 
+def test_no_process_opens_a_run_that_an_earlier_one_opened() -> None:
+    # Neither what its disk has nor the clock tells it that there was one.
+    runs = set()
+    for seed in range(2):
+        replica = Replica(0, [0], wall=lambda: 1_000, limits=limits(), seed=seed)
+        channel = 1
+        replica.connected(channel, Peer("coordinator", None), calls=False, now=0.0)
+        replica.receive(channel, store(1, [1]), 0.0)
+        runs.add(replica.run)
+    assert runs == {1_000, 1_001}
+
+
 class TestTime:
     def test_heartbeats(self) -> None:
         world = ready(2)

@@ -65,6 +65,7 @@ class Cluster:
     ) -> None:
         self.clock = Time()
         self.random = Random(seed)  # noqa: S311 - chance, not a secret
+        self._salts = Random(f"{seed}/salts")  # noqa: S311
         self.network = Network(self.clock, self.random)
         self.limits = limits or Limits()
         self.parts = parts or Parts()
@@ -121,7 +122,7 @@ class Cluster:
             nonce=self._nonce,
             jitter=lambda: self.random.uniform(-1, 1),
             pid=0,
-            replica=self.parts.replica,
+            replica=partial(self.parts.replica, seed=self._salts.getrandbits(64)),
         )
         service.startService()
         return service
