@@ -12,6 +12,9 @@ import msgspec
 
 CONNECTIONS: Final = 16
 
+# Of its own accord wrk calls every answer after 2 s an error: large requests to PostgreSQL take as long.
+_TIMEOUT: Final = 30
+
 # Everything is formatted before the first request: what wrk does between two is a look-up.
 _SCRIPT: Final = """
 local requests = {}
@@ -113,7 +116,8 @@ class Requests:
         """
         ran = subprocess.run(
             [
-                *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", self._script),
+                *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={_TIMEOUT}s"),
+                *("-s", self._script),
                 *(f"http://127.0.0.1:{port}", "--", self._method, self._file, str(first)),
             ],
             capture_output=True,

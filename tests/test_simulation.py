@@ -51,6 +51,15 @@ def test_a_process_that_is_killed_keeps_what_it_acknowledged() -> None:
     cluster.stop()
 
 
+def test_a_seed_repeats_its_story_whatever_was_played_before(
+    expected_failures: Callable[..., list[Failure]],
+) -> None:
+    # In some moments of this one, what the garbage collector did to dead processes made a difference.
+    stories = [play(seed, Setting(), trace=True).log for seed in (7346, 1, 7346)]
+    assert stories[0] == stories[2] != stories[1]
+    expected_failures()
+
+
 def test_the_power_fails_in_the_middle_of_a_write() -> None:
     cluster = _cluster(1)
     cluster.result(cluster.coordinator.store(ITEMS, ack="node"))

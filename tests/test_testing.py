@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from dcounter.testing import Cluster, MemoryTransport, Network, ProcessClock
+from dcounter.testing import Cluster, MemoryTransport, Network, ProcessClock, SimulatedDisk
 
 
 class Ear(Protocol):
@@ -200,3 +200,18 @@ def test_what_does_not_happen_in_time_is_a_failed_test() -> None:
     with pytest.raises(AssertionError, match="did not happen within 2 s"):
         cluster.wait_for(lambda: False, 2)
     cluster.stop()
+
+
+def test_a_rename_that_survives_a_loss_of_power_names_no_other_file() -> None:
+    for seed in range(50):
+        disk = SimulatedDisk()
+        disk.open()
+        disk.create("new").write(b"given up")
+        disk.remove("new")
+        file = disk.create("new")
+        file.write(b"whole")
+        file.sync()
+        disk.rename("new", "old")
+        disk.lose_power(Random(seed))
+        disk.open()
+        assert "old" not in disk.list() or disk.read("old") == b"whole"

@@ -2,6 +2,7 @@
 Plays simulated worlds from seeds: `python -m dcounter.testing --seeds 0:1000`.
 """
 
+import gc
 import sys
 import time
 from argparse import ArgumentParser
@@ -28,6 +29,12 @@ def _quietly() -> None:
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
+def _start_worker() -> None:
+    _quietly()
+    # Garbage is looked for after each world: not among what is always there.
+    gc.freeze()
+
+
 def _play(setting: Setting, seed: int) -> tuple[int, str | None, int]:
     history = play(seed, setting)
     return seed, history.problems[0] if history.problems else None, history.exact
@@ -44,7 +51,7 @@ def _play_many(seeds: range, setting: Setting, jobs: int) -> int:
             _quietly()
             played = map(partial(_play, setting), seeds)
         else:
-            pool = stack.enter_context(Pool(jobs, _quietly))
+            pool = stack.enter_context(Pool(jobs, _start_worker))
             played = pool.imap_unordered(partial(_play, setting), seeds, 4)
         for seed, problem, exact in played:
             counts += exact

@@ -3,7 +3,7 @@ A disk in memory that loses what was not synced, and the thread that writes to i
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EBADF, ENOENT, ENOSPC, EROFS
@@ -77,6 +77,11 @@ class _Inode:
         self.data, self.durable, self.dropped = torn, kept, False
 
 
+# What becomes of names: the file that each has then, or none. A rename gives a name to the file that it was
+# made for, whatever becomes of the changes before it.
+_Change = Mapping[str, _Inode | None]
+
+
 class _SimulatedFile:
     def __init__(self, disk: "SimulatedDisk", inode: _Inode) -> None:
         self._disk: SimulatedDisk | None = disk
@@ -138,7 +143,7 @@ class SimulatedDisk:
         self.life = 0
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
-        self._changes: list[tuple[DiskOperation, str, str | _Inode | None]] = []
+        self._changes: list[_Change] = []
         self._used = False
 
     # What may happen to it
@@ -160,9 +165,9 @@ class SimulatedDisk:
         self.kill()
         self.power_fails_at = None
         keep = random.choice((0.0, 0.5, 1.0))
-        for operation, name, other in self._changes:
+        for change in self._changes:
             if random.random() < keep:
-                _change(self._durable_names, operation, name, other)
+                _apply(change, self._durable_names)
         self._names = dict(self._durable_names)
         self._changes = []
         for inode in self._names.values():
@@ -229,7 +234,7 @@ class SimulatedDisk:
             raise OSError(ENOSPC, strerror(ENOSPC))
         inode = _Inode()
         with self.doing("create"):
-            self._change("create", name, inode)
+            self._change({name: inode})
         return _SimulatedFile(self, inode)
 
     def rewrite(self, name: str, data: bytes) -> None:
@@ -256,15 +261,15 @@ class SimulatedDisk:
 
     def rename(self, old: str, new: str) -> None:
         self._check("rename")
-        self._inode(old)
+        inode = self._inode(old)
         with self.doing("rename"):
-            self._change("rename", old, new)
+            self._change({old: None, new: inode})
 
     def remove(self, name: str) -> None:
         if name in self._names:
             self._check("remove")
             with self.doing("remove"):
-                self._change("remove", name, None)
+                self._change({name: None})
 
     def sync(self) -> None:
         self._check("sync names")
@@ -316,20 +321,17 @@ class SimulatedDisk:
             raise FileNotFoundError(ENOENT, strerror(ENOENT), name)
         return self._names[name]
 
-    def _change(self, operation: DiskOperation, name: str, other: str | _Inode | None) -> None:
-        _change(self._names, operation, name, other)
-        self._changes.append((operation, name, other))
+    def _change(self, change: _Change) -> None:
+        _apply(change, self._names)
+        self._changes.append(change)
 
 
-def _change(
-    names: dict[str, _Inode], operation: DiskOperation, name: str, other: str | _Inode | None
-) -> None:
-    if isinstance(other, _Inode):
-        names[name] = other
-    elif operation == "remove":
-        names.pop(name, None)
-    elif isinstance(other, str) and name in names:
-        names[other] = names.pop(name)
+def _apply(change: _Change, names: dict[str, _Inode]) -> None:
+    for name, inode in change.items():
+        if inode is None:
+            names.pop(name, None)
+        else:
+            names[name] = inode
 
 
 class SimulatedWriter:
