@@ -12,6 +12,18 @@ Ids = NDArray[np.int64]
 Stamps = NDArray[np.int64]
 Owners = NDArray[np.int32]
 
+_SPARE = 2**16
+"""
+Rows for which room is made beforehand, at most: new room is cleared at once, and a row of it takes 20 bytes.
+"""
+
+
+def with_spare(rows: int) -> int:
+    """
+    For how many rows to make room where this many are needed now, so that columns seldom grow.
+    """
+    return rows + min(rows // 8, _SPARE)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:

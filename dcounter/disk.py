@@ -98,6 +98,14 @@ class Disk(Protocol):
         Remove a file, if it is there.
         """
 
+    def shorten(self, name: str, size: int) -> bool:
+        """
+        Take the last `size` bytes from a file that nobody needs, which is removed when they are all of it.
+
+        :returns: whether it is gone.
+        """
+        ...
+
     def sync(self) -> None:
         """
         Make all names durable.
@@ -216,6 +224,18 @@ class RealDisk:
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.remove(name, dir_fd=self._opened)
+
+    def shorten(self, name: str, size: int) -> bool:
+        descriptor = self._open_file(name, os.O_WRONLY)
+        try:
+            rest = os.fstat(descriptor).st_size - size
+            if rest > 0:
+                os.ftruncate(descriptor, rest)
+        finally:
+            os.close(descriptor)
+        if rest <= 0:
+            self.remove(name)
+        return rest <= 0
 
     def sync(self) -> None:
         os.fsync(self._opened)

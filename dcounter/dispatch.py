@@ -8,9 +8,10 @@ placed at the same node share a batch. A slice that its node refused, or whose n
 at another one with the same stamps, which is harmless even if both store it.
 
 A batch costs every node about as much as some hundred items. So a request that is not large is loose: if
-nothing is under way, it is cut evenly over all nodes; else it waits until a node has nothing under way, or is
-sent something anyway, and goes there as a whole, with all others that wait. Under load batches become few and
-large, at rest nobody waits, and who is silent gets no more. The nodes take turns, so all take about as much.
+nothing is under way, it is cut evenly over all nodes; else it waits until as many wait as are under way and a
+node has nothing under way, or is sent something anyway, and goes there as a whole, with all others that wait.
+Under load batches become few and large, at rest nobody waits, and who is silent gets no more. The nodes take
+turns, so all take about as much.
 """
 
 from collections import deque
@@ -34,6 +35,12 @@ _AT_ONCE = 3
 """
 Nodes that may have a slice under way at once: two that hang stop nobody, and when all are slow the work does
 not multiply without end.
+"""
+
+
+_PATIENCE = 0.05
+"""
+Time (s) after which a batch that is still under way is no reason for others to wait.
 """
 
 
@@ -253,6 +260,7 @@ class Dispatch:
         self._requests: dict[Request, None] = {}
         self._loose: deque[Request] = deque()
         self._loose_due = False
+        self._overdue = 0
         self._queue: deque[Request] = deque()
         self._queued_bytes = 0
         self._again: deque[Slice] = deque()
@@ -352,6 +360,12 @@ class Dispatch:
         Time has passed: slow nodes, deadlines.
         """
         self._loose_due = bool(self._loose)
+        self._overdue = sum(
+            len(flight.slices)
+            for window in self._windows.values()
+            for flight in window.flights
+            if now - flight.since >= _PATIENCE
+        )
         for window in self._windows.values():
             for flight in window.flights:
                 if not flight.slow and now - flight.since >= self._limits.slow:
@@ -440,14 +454,23 @@ class Dispatch:
 
     def _whose_turn(self, writers: Sequence[int]) -> int | None:
         """
-        The place of the node that takes what is loose; `None` if all are busy, and it waits not too long yet.
+        The place of the node that takes what is loose; `None` if it waits, and not too long yet.
         """
+        gathers = self._gathers()
         turns = [(self._turn + place_) % len(writers) for place_ in range(len(writers))]
         for turn in turns:
             window = self._windows[writers[turn]]
-            if window.open or not window.flights:
+            if window.open or not (gathers or window.flights):
                 return turn
         return turns[0] if turns and self._loose_due else None
+
+    def _gathers(self) -> bool:
+        """
+        Whether more loose requests are worth waiting for: callers who are answered together ask together.
+        """
+        waiting = len(self._loose)
+        under_way = len(self._requests) - waiting - len(self._queue) - self._overdue
+        return waiting < under_way and self._queued_bytes < self._limits.batch_bytes
 
     def _place_loose(self) -> None:
         """

@@ -9,7 +9,7 @@ to 150 ns per ID; there are no objects for the garbage collector to walk.
 import numpy as np
 from numpy.typing import NDArray
 
-from dcounter.columns import Ids
+from dcounter.columns import Ids, with_spare
 
 Rows = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -160,7 +160,7 @@ class Index:
         most = self._length + more
         if most > len(self._ids):
             # The system moves large blocks without copying them.
-            self._ids.resize(most + most // 8, refcheck=False)
+            self._ids.resize(with_spare(most), refcheck=False)
         if self._old is not None:
             self._move(_MOVED + 2 * more)
         elif 8 * most > 3 * len(self._table):

@@ -40,6 +40,8 @@ _OURS = re.compile(r"[0-9]{12}\.(journal|snapshot|unfinished)")
 _OWNER = "owner"
 _TRIAL = f"{0:012d}{_UNFINISHED}"
 
+_NOT_REMOVED = "files that are used no more stay there: {why}"
+
 _PART = 2**20
 """
 Bytes that are read at a time.
@@ -64,6 +66,12 @@ there is none if much comes in meanwhile: the directory must not grow too large.
 _READY_PAUSE = 0.05
 """
 Time (s) between two looks whether a snapshot may be relied on.
+"""
+
+_REMOVED = 8 * 2**20
+"""
+Bytes of a file that is used no more that are removed at a time: to remove all of it takes tens of
+milliseconds, for which nothing else is written.
 """
 
 _MEND_PAUSE = 1.0
@@ -399,7 +407,7 @@ class FileJournal:
             for name in names:
                 self._disk.remove(name)
         except OSError as error:
-            _log.warn("files that are used no more stay there: {why}", why=str(error))
+            _log.warn(_NOT_REMOVED, why=str(error))
 
     def _recognize(self, names: Collection[str]) -> None:
         """
@@ -732,10 +740,11 @@ class FileJournal:
 
         name = f"{await self._in_thread(self._split_segments):012d}"
         file = await self._in_thread(partial(self._create_unfinished, name))
+        old: list[str] = []
         try:
             size = await self._write_snapshot(file, lines, ready, in_vain)
             if not in_vain():
-                await self._in_thread(partial(self._finish_snapshot, name))
+                old = await self._in_thread(partial(self._finish_snapshot, name))
                 self._snapshot_size = size
         except Exception:
             # Not "finally": a coroutine that is thrown away must not begin to wait. _snapshot_over, or
@@ -743,7 +752,21 @@ class FileJournal:
             await self._in_thread(partial(self._drop_unfinished, name, file))
             raise
         await self._in_thread(partial(self._drop_unfinished, name, file))
+        await self._remove_in_parts(old)
         return not in_vain()
+
+    async def _remove_in_parts(self, names: Iterable[str]) -> None:
+        """
+        Remove files that are used no more, and let other work be done in between.
+        """
+        try:
+            for name in names:
+                while not (
+                    self._closed or await self._in_thread(partial(self._disk.shorten, name, _REMOVED))
+                ):
+                    pass
+        except OSError as error:
+            _log.warn(_NOT_REMOVED, why=str(error))
 
     async def _write_snapshot(
         self,
@@ -783,14 +806,19 @@ class FileJournal:
         self._disk.remove(name + _UNFINISHED)
         return self._disk.create(name + _UNFINISHED)
 
-    def _finish_snapshot(self, name: str) -> None:
+    def _finish_snapshot(self, name: str) -> list[str]:
+        """
+        In the writer's thread: give the snapshot its name.
+
+        :returns: the files that are used no more.
+        """
         self._disk.rename(name + _UNFINISHED, name + _SNAPSHOT)
         self._disk.sync()
         old = [each for each in self._disk.list() if _OURS.fullmatch(each) and each < name]
         for each in old:
             self._sizes.pop(each, None)
         self._total = sum(self._sizes.values())
-        self._tidy(old)
+        return old
 
     def _drop_unfinished(self, name: str, file: AppendFile) -> None:
         """

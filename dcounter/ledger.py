@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcounter.columns import Ids, Owners, Piece, Stamps
+from dcounter.columns import Ids, Owners, Piece, Stamps, with_spare
 from dcounter.index import Index, Rows
 
 _TOMBSTONE = 0
@@ -231,8 +231,8 @@ class Ledger:
         rows = self._index.place(ids)
         now = len(self._index)
         if now > len(self._stamps):
-            self._stamps.resize(now + now // 8, refcheck=False)
-            self._owners.resize(now + now // 8, refcheck=False)
+            self._stamps.resize(with_spare(now), refcheck=False)
+            self._owners.resize(with_spare(now), refcheck=False)
         self._stamps[before:now] = _NEVER
         self._owners[before:now] = _TOMBSTONE
         self._counts[_TOMBSTONE] += now - before

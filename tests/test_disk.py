@@ -151,12 +151,22 @@ def test_a_file_can_be_removed_twice(disk: Disk) -> None:
     assert disk.list() == []
 
 
-@pytest.mark.parametrize("act", ["read", "truncate", "rename"])
+def test_a_file_is_taken_away_from_its_end(disk: Disk) -> None:
+    _write(disk, "a", b"12345")
+    assert not disk.shorten("a", 2)
+    assert disk.read("a") == b"123"
+    assert not disk.shorten("a", 2)
+    assert disk.shorten("a", 2)
+    assert disk.list() == []
+
+
+@pytest.mark.parametrize("act", ["read", "truncate", "rename", "shorten"])
 def test_what_is_not_there_is_said(disk: Disk, act: str) -> None:
     acts: dict[str, Callable[[], object]] = {
         "read": lambda: disk.read("a"),
         "truncate": lambda: disk.truncate("a", 0),
         "rename": lambda: disk.rename("a", "b"),
+        "shorten": lambda: disk.shorten("a", 1),
     }
     with pytest.raises(FileNotFoundError):
         acts[act]()

@@ -245,6 +245,30 @@ class TestLooseRequests:
         assert (flight.node, flight.batch().ids) == (1, [5, 6, 7])
         assert not desk.waiting()
 
+    def test_wait_until_as_many_wait_as_are_under_way(self) -> None:
+        desk = Desk(4)
+        for first in range(3):
+            desk.admit(columns(1, first=first))
+        assert sizes(desk.launch()) == {0: [1, 1, 1]}
+        desk.admit(columns(1, first=3))
+        desk.admit(columns(1, first=4))
+        assert not desk.waiting()
+        assert desk.launch() == []
+        desk.admit(columns(1, first=5))
+        assert sizes(desk.launch()) == {1: [1, 1, 1]}
+
+    def test_do_not_wait_for_what_is_overdue(self) -> None:
+        desk = Desk(4)
+        for first in range(3):
+            desk.admit(columns(1, first=first))
+        assert sizes(desk.launch()) == {0: [1, 1, 1]}
+        desk.tick(0.05)
+        for first in range(3, 6):
+            desk.admit(columns(1, first=first))
+            [flight] = desk.launch()
+            assert flight.node != 0
+            desk.stored(flight)
+
     def test_go_with_what_is_sent_anyway(self) -> None:
         desk = Desk(2, loose=1)
         desk.admit(2)

@@ -271,6 +271,18 @@ class SimulatedDisk:
             with self.doing("remove"):
                 self._change({name: None})
 
+    def shorten(self, name: str, size: int) -> bool:
+        self._check("truncate")
+        inode = self._inode(name)
+        if len(inode.data) <= size:
+            self.remove(name)
+            return True
+        with self.doing("truncate"):
+            inode.cut = bytes(inode.data[-size:]) + inode.cut
+            del inode.data[-size:]
+            inode.durable = min(inode.durable, len(inode.data))
+        return False
+
     def sync(self) -> None:
         self._check("sync names")
         with self.doing("sync names"):

@@ -117,9 +117,10 @@ class HastyJournal(FileJournal):
     Removes segments that were begun while a snapshot was taken.
     """
 
-    def _finish_snapshot(self, name: str) -> None:
+    def _finish_snapshot(self, name: str) -> list[str]:
         super()._finish_snapshot(name)
         self._tidy([each for each in self._disk.list() if each.endswith(".journal") and each != self._name])
+        return []
 
 
 class TiesToTheFirst(Ledger):
