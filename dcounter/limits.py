@@ -27,8 +27,8 @@ class Limits:
     :ivar batch_bytes: size from which an open batch takes no further slice.
     :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, fits
         a line.
-    :ivar loose: items up to which a request waits for a node that has nothing under way, rather than be cut
-        over nodes that are busy.
+    :ivar loose: items up to which a request waits for others, and for a node that has nothing under way,
+        rather than be cut over nodes that are busy.
     :ivar packed: items from which a batch is sent, copied and kept as packed columns, which people cannot
         read but which cost a quarter of the time.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
