@@ -13,7 +13,7 @@ from typing import assert_never
 
 from msgspec import Raw
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -243,6 +243,8 @@ class Coordinator(Service):
         """
         Give up a member for good.
 
+        Whoever answers knows it and tells all others; a node whose disk fails writes it down later.
+
         :raises UnknownNode: it is none.
         :raises NodeIsUp: it is connected.
         :raises NotApplied: no other node could be told.
@@ -262,8 +264,9 @@ class Coordinator(Service):
             if link is None:
                 continue
             try:
-                await link.ask(lambda number: wire.Forget(number, node), wire.Awaited)
-            except LinkLost:
+                answer = link.ask(lambda number: wire.Forget(number, node), wire.Awaited)
+                await answer.addTimeout(self._limits.request, self._time)
+            except (LinkLost, TimeoutError):
                 continue
             told += 1
         if not told:

@@ -368,19 +368,23 @@ class FileJournal:
             self._remove_empty()
             if last:
                 self._put(last, self._read(last, 0, self._sizes[last]))
+            elif first:
+                self._disk.sync()
         except OSError as error:
             self._broken = str(error)
-            if last:
-                self._unproved = last
-                self._doubted = not self._prove_in_place(last)
+            self._unproved = last or None
+            self._doubted = bool(last or first) and not self._prove_in_place(last)
 
     def _prove_in_place(self, name: str) -> bool:
         """
-        Whether a disk that takes nothing new still keeps what was read of a segment.
+        Whether a disk that takes nothing new still keeps what was read.
+
+        :param name: the last segment, if one holds anything.
         """
         try:
-            self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
-            # It may be a copy that took the name a moment ago.
+            if name:
+                self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
+            # The segment may be a copy that took the name a moment ago; and there may be a snapshot.
             self._disk.sync()
         except OSError:
             return False

@@ -12,7 +12,7 @@ made lines durable (`synced`) and lets time pass (`tick`).
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, assert_never
 
 from dcounter import wire
@@ -405,7 +405,9 @@ class Replica:
         for _ in range(lines):
             lost = self._unsynced.popleft()
             if lost.batch is None:
-                self._keep_unjournalled(lost)
+                if lost.request:
+                    self._send(lost.channel, wire.Awaited(lost.request, False, self.durable, self.stamp))
+                self._keep_unjournalled(replace(lost, request=0))
             elif lost.channel in self._channels:
                 slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
                 self._send(lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices))
@@ -997,6 +999,7 @@ class Replica:
         """
         Members were given up: the list of those only grows, and everybody tells everybody.
         """
+        works = self._disk_failure is None
         new = sorted({*nodes} - self.forgotten - {self.node})
         for node in new:
             self._say("warn", f"node {node} was given up: it is a member no longer")
@@ -1009,12 +1012,13 @@ class Replica:
                 if there.peer.node == node:
                     self._effects.append(Cut(number, "this node was given up"))
             line = wire.encode(wire.Forget(request, node))
-            self._append(_Unsynced(Entry(line), channel=channel, request=request))
+            self._append(_Unsynced(Entry(line), channel=channel, request=request if works else 0))
         if new:
             self._broadcast()
             self._look_at_members()
-        elif request:
-            self._send(channel, wire.Awaited(request, True, self.durable, self.stamp))
+        if request and not (new and works):
+            # Nobody waits for a disk that fails: it is known here, told to all, and written down later.
+            self._send(channel, wire.Awaited(request, works, self.durable, self.stamp))
         if self.node in nodes and not self._given_up:
             self._given_up = True
             self._say("error", "the others have given this node up")

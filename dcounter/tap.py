@@ -660,6 +660,7 @@ def _limits(options: TwistedOptions) -> Limits:
         line=line,
         # All slices of a request need room at once, perhaps at a single node.
         window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
+        window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice),
         queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
         # A character of a tenant takes up to six bytes in JSON; an ID and a stamp some forty.
         piece=max(1, min(limits.piece, line // (6 * options["max-tenant"] + 64))),

@@ -2,6 +2,8 @@
 A member that never comes back is given up, and the others go on without it.
 """
 
+from errno import EIO
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -141,6 +143,41 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     assert [node.replica.forgotten for node in cluster.nodes.values()] == [{2}, {2}]
     with pytest.raises(UnknownNode):
         cluster.result(cluster.coordinator.forget(2))
+    cluster.stop()
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+def test_a_disk_that_fails_keeps_nobody_waiting(told_before: bool) -> None:
+    cluster = Cluster(3, seed=5, disks=True).start()
+    cluster.wipe(2)
+    cluster.run(0.1)
+    disk = cluster.disks[0]
+    disk.errors["sync"] = EIO
+    if not told_before:
+        # Its disk is known to fail; else it fails with the very line that says so.
+        store(cluster, 0, ack="node")
+    began = cluster.clock.seconds()
+    cluster.result(cluster.coordinator.forget(2))
+    assert cluster.clock.seconds() < began + 1
+    assert [cluster.nodes[node].replica.forgotten for node in (0, 1)] == [{2}, {2}]
+    disk.errors.clear()
+    # A failed disk is tried again every second.
+    cluster.run(3)
+    cluster.kill_node(0)
+    assert cluster.start_node(0).replica.forgotten == {2}
+    cluster.stop()
+
+
+def test_a_node_that_does_not_answer_keeps_nobody_waiting_for_ever() -> None:
+    cluster = Cluster(3, seed=5, disks=True).start()
+    cluster.wipe(2)
+    cluster.run(0.1)
+    cluster.lags[0] = 60.0
+    began = cluster.clock.seconds()
+    cluster.result(cluster.coordinator.forget(2))
+    assert cluster.clock.seconds() < began + 6
+    cluster.lags.clear()
+    cluster.run(60)
     cluster.stop()
 
 

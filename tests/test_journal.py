@@ -645,6 +645,26 @@ def test_a_disk_that_takes_nothing_new_may_keep_what_it_has(shell: Shell, operat
         assert Shell(other.disk).start().recovered == [b"a", b"b"]
 
 
+def test_a_snapshot_whose_name_may_be_lost_is_doubted(shell: Shell) -> None:
+    shell.commit(b"a")
+
+    def fails_from_now_on() -> bool:
+        shell.disk.errors["sync names"] = EIO
+        return True
+
+    kept = shell.take([b"A"], ready=fails_from_now_on)
+    shell.run(3)
+    assert kept == [False]
+    other = shell.again()
+    assert other.recovered == [b"A"]
+    assert other.told == ["doubted", (0, _broken(EIO))]
+    other.disk.errors.clear()
+    other.run(3)
+    assert other.told[-1] == "mended"
+    other.disk.lose_power(Random(1))
+    assert other.again().recovered == [b"A"]
+
+
 def test_a_copy_whose_name_may_be_lost_is_doubted(shell: Shell) -> None:
     shell.commit(b"a")
     shell.disk.errors["sync names"] = EIO

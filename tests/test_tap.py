@@ -231,6 +231,10 @@ class TestMakeService:
             (["--suspicion", "0.5"], Limits(suspicion=0.5, heartbeat=0.1)),
             (["--max-body", str(2**25)], Limits(line=2**25, window_bytes=2**26)),
             (["--max-body", str(2**26)], Limits(line=2**26, window_bytes=2**27, queue_bytes=2**27)),
+            (
+                ["--max-body", str(2**28)],
+                Limits(line=2**28, window_bytes=2**29, window_batches=256, queue_bytes=2**29),
+            ),
             (["--max-body", "1024"], Limits()),
             (["--max-tenant", "4096"], Limits(piece=680)),
             (["--max-tenant", str(2**24)], Limits(piece=1)),

@@ -252,8 +252,9 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "snapshot labelled with its end position": Fault(
         Parts(replica=EndLabelReplica),
-        {"wipe": 6, "kill": 8, "slow": 5},
+        {"store": 60, "wipe": 6, "kill": 8, "slow": 5},
         limits={"log": 300, "piece": 1, "stream": 400},
+        events=120,
     ),
     "count without a required position": Fault(
         Parts(membership=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
