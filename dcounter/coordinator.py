@@ -586,7 +586,8 @@ class Coordinator(Service):
         for enough, over in list(self._widening.items()):
             if over(now):
                 enough.callback(None)
-        for question in list(self._questions):
+        # Others may join what this turn has not asked yet: a caller whose answer was due asked at once.
+        for question in [each for each in self._questions if each not in self._unasked]:
             self._look_at(question, now)
         self._end_turn()
 

@@ -456,11 +456,11 @@ class Dispatch:
         """
         The place of the node that takes what is loose; `None` if it waits, and not too long yet.
         """
-        gathers = self._gathers()
+        gathers = self._gathers() and not self._loose_due
         turns = [(self._turn + place_) % len(writers) for place_ in range(len(writers))]
         for turn in turns:
             window = self._windows[writers[turn]]
-            if window.open or not (gathers or window.flights):
+            if window.fits_open(self._loose[0].size) or not (window.open or gathers or window.flights):
                 return turn
         return turns[0] if turns and self._loose_due else None
 
@@ -480,9 +480,9 @@ class Dispatch:
         alone = idle and len(self._loose) == 1
         writers = self._writers() if self._loose else ()
         while self._loose and (turn := self._whose_turn(writers)) is not None:
-            self._loose_due = False
             if not self._fill(writers if alone else [writers[turn]], writers):
                 return
+            self._loose_due = False
             self._turn = (turn + 1) % len(writers)
 
     def _fill(self, nodes: Sequence[int], writers: Sequence[int]) -> bool:

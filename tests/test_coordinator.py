@@ -862,3 +862,20 @@ class TestStatus:
         world.cluster.run(3)
         assert world.coordinator.status().primary == 1
         assert world.coordinator.readiness().exact
+
+
+def test_counts_of_callers_who_were_answered_by_a_tick_are_shared() -> None:
+    world = World()
+    world.store([3], "b")
+    world.cluster.freeze("node 3")
+    counts: list[Deferred[Count]] = []
+
+    def ask(_: Failure) -> None:
+        # This caller had sent its next request already; another one's comes before the turn is over.
+        counts.append(world.counting("a"))
+        world.cluster.clock.callLater(0, lambda: counts.append(world.counting("b")))
+
+    world.storing([1, 2], "a", ack="all").addErrback(ask)
+    world.cluster.wait_for(lambda: len(counts) == 2)
+    assert [world.cluster.result(each).counter for each in counts] == [2, 1]
+    world.stop()

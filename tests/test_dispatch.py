@@ -257,6 +257,25 @@ class TestLooseRequests:
         desk.admit(columns(1, first=5))
         assert sizes(desk.launch()) == {1: [1, 1, 1]}
 
+    def test_go_to_a_free_node_when_they_have_waited_long_enough(self) -> None:
+        desk = Desk(3)
+        flights = []
+        for items in (range(3), range(3, 6), range(6, 12)):
+            for item in items:
+                desk.admit(columns(1, first=item))
+            flights += desk.launch()
+        desk.stored(flights[2])
+        desk.admit(columns(1, first=12))
+        assert desk.launch() == []
+        desk.tick(0.02)
+        assert [flight.node for flight in desk.launch()] == [2]
+
+    def test_do_not_wait_for_a_batch_that_is_full(self) -> None:
+        desk = Desk(2, loose=2, batch_bytes=2 * ITEM)
+        desk.admit(3)
+        desk.admit(columns(1, first=3))
+        assert sizes(desk.launch()) == {0: [2], 1: [1, 1]}
+
     def test_do_not_wait_for_what_is_overdue(self) -> None:
         desk = Desk(4)
         for first in range(3):
