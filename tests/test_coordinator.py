@@ -4,6 +4,7 @@ The coordinator as a `Store`: what its callers are told, over a whole cluster in
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from errno import EIO
 from typing import Any, TypeVar
 
 import pytest
@@ -35,8 +36,16 @@ class World:
     A cluster and its first coordinator, with fewer words.
     """
 
-    def __init__(self, nodes: int = 4, *, limits: Limits | None = None, started: bool = True) -> None:
-        self.cluster = Cluster(nodes, seed=1, limits=limits)
+    def __init__(
+        self,
+        nodes: int = 4,
+        *,
+        limits: Limits | None = None,
+        started: bool = True,
+        disks: bool = False,
+        seed: int = 1,
+    ) -> None:
+        self.cluster = Cluster(nodes, seed=seed, limits=limits, disks=disks)
         if started:
             self.cluster.start()
             # All connections are there.
@@ -864,18 +873,20 @@ class TestStatus:
         assert world.coordinator.readiness().exact
 
 
-def test_counts_of_callers_who_were_answered_by_a_tick_are_shared() -> None:
-    world = World()
-    world.store([3], "b")
-    world.cluster.freeze("node 3")
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_of_callers_who_were_answered_by_a_tick_are_shared(seed: int) -> None:
+    world = World(disks=True, seed=seed)
+    world.store([1, 2, 3], ["a", "a", "b"], ack="all")
+    for disk in world.cluster.disks.values():
+        disk.errors["write"] = EIO
     counts: list[Deferred[Count]] = []
 
     def ask(_: Failure) -> None:
         # This caller had sent its next request already; another one's comes before the turn is over.
-        counts.append(world.counting("a"))
         world.cluster.clock.callLater(0, lambda: counts.append(world.counting("b")))
+        counts.append(world.counting("a"))
 
-    world.storing([1, 2], "a", ack="all").addErrback(ask)
+    world.storing([4], "a").addErrback(ask)
     world.cluster.wait_for(lambda: len(counts) == 2)
     assert [world.cluster.result(each).counter for each in counts] == [2, 1]
     world.stop()
