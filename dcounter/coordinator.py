@@ -91,6 +91,7 @@ class Coordinator(Service):
     :param wall: the wall clock, ns since 1970.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param membership: makes its picture of the nodes.
+    :param troubles: gives what whoever runs the nodes has to tell an operator, one sentence each.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class Coordinator(Service):
         seal: TokenSeal,
         jitter: Callable[[], float],
         membership: Callable[..., Membership] = Membership,
+        troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        self._troubles = troubles
         self._cluster = cluster
         self._limits = directory.limits
         self._time = directory.clock
@@ -224,6 +227,7 @@ class Coordinator(Service):
                 {"node": lost.node, "run": str(lost.run), "last": lost.last}
                 for lost in sorted(self._membership.lost)
             ],
+            warnings=self._warnings(),
         )
 
     def readiness(self) -> Readiness:
@@ -237,7 +241,14 @@ class Coordinator(Service):
             ready=able and (self._announced or waited or len(writers) == len(self._links)),
             exact=not missing,
             missing=missing,
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> list[str]:
+        """
+        What an operator has to look at.
+        """
+        return list(self._troubles())
 
     async def forget(self, node: int) -> None:
         """

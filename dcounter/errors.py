@@ -31,6 +31,12 @@ class CorruptJournal(DcounterError):
     """
 
 
+class NewerJournal(DcounterError):
+    """
+    A journal holds what this version does not know: it is whole, and a newer version of dcounter wrote it.
+    """
+
+
 class PeerError(DcounterError):
     """
     The other end of a connection broke the protocol; it loses that connection, nobody else loses anything.

@@ -47,11 +47,13 @@ class Receipt(Struct, frozen=True):
     :ivar items: how many items the request held.
     :ivar ack: how wide they are durable, at least as wide as asked.
     :ivar position: the token that makes a later read or write see this one.
+    :ivar warning: what the caller should know although the items are stored; `None` if there is nothing.
     """
 
     items: int
     ack: Ack
     position: str
+    warning: str | None = None
 
 
 class Count(Struct, frozen=True):
@@ -77,11 +79,13 @@ class Readiness:
     :ivar ready: writes are taken and a primary answers.
     :ivar exact: counts are exact: nobody's items are unaccounted for.
     :ivar missing: ids of the members that have not reported or are away.
+    :ivar warnings: what an operator has to look at, one sentence each.
     """
 
     ready: bool
     exact: bool
     missing: Sequence[int]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ class ClusterStatus:
     :ivar primary: the node asked for counts first; `None` if no node is up.
     :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
+    :ivar warnings: what an operator has to look at, one sentence each.
     """
 
     primary: int | None
@@ -133,6 +138,7 @@ class ClusterStatus:
     clock_skew_ms: int
     cluster: str = ""
     lost: Sequence[Mapping[str, int | str]] = field(default=())
+    warnings: Sequence[str] = ()
 
 
 class Store(Protocol):

@@ -476,6 +476,7 @@ class TestStatus:
             clock_skew_ms=12,
             cluster="c",
             lost=[{"node": 1, "run": "1", "last": 2}],
+            warnings=["node 3 cannot start"],
         )
         reply = call.get("/cluster")
         assert (reply.status, reply.json) == (200, asdict(store.cluster))
@@ -486,15 +487,18 @@ class TestStatus:
 
     @pytest.mark.parametrize(("exact", "missing"), [(True, []), (False, [3])])
     def test_is_ready(self, call: Caller, store: MemoryStore, exact: bool, missing: list[int]) -> None:
-        store.ready = Readiness(ready=True, exact=exact, missing=missing)
+        store.ready = Readiness(ready=True, exact=exact, missing=missing, warnings=["node 3 cannot start"])
         reply = call.get("/readyz")
-        assert (reply.status, reply.json) == (200, {"exact": exact, "missing": missing})
+        assert reply.status == 200
+        assert reply.json == {"exact": exact, "missing": missing, "warnings": ["node 3 cannot start"]}
 
     def test_is_not_ready(self, call: Caller, store: MemoryStore) -> None:
-        store.ready = Readiness(ready=False, exact=False, missing=[0, 1])
+        store.ready = Readiness(ready=False, exact=False, missing=[0, 1], warnings=["no node can start"])
         reply = call.get("/readyz")
         assert (reply.status, reply.json["code"]) == (503, "not_ready")
         assert (reply.json["exact"], reply.json["missing"]) == (False, [0, 1])
+        assert reply.json["warnings"] == ["no node can start"]
+        assert "no node can start" in reply.json["detail"]
         assert reply.headers["retry-after"] == "1"
 
     def test_a_bug_where_nothing_was_to_be_stored(

@@ -104,14 +104,15 @@ class Api:
         except Refusal as refusal:
             # Whoever is refused without an outcome of its own was refused before anything was sent.
             return problem(refusal, outcome="not_applied")
-        return _ok(
-            {
-                "status": "OK",
-                "items": receipt.items,
-                "ack": receipt.ack,
-                "position": receipt.position,
-            }
-        )
+        content = {
+            "status": "OK",
+            "items": receipt.items,
+            "ack": receipt.ack,
+            "position": receipt.position,
+        }
+        if receipt.warning is not None:
+            content["warning"] = receipt.warning
+        return _ok(content)
 
     async def count_items(self, segment: str, query: bytes) -> Answer:
         """
@@ -151,9 +152,10 @@ class Api:
         `GET /readyz`
         """
         readiness = self._store.readiness()
+        exact, missing, warnings = readiness.exact, readiness.missing, readiness.warnings
         if not readiness.ready:
-            return problem(NotReady(exact=readiness.exact, missing=readiness.missing))
-        return _ok({"exact": readiness.exact, "missing": readiness.missing})
+            return problem(NotReady(exact=exact, missing=missing, warnings=warnings))
+        return _ok({"exact": exact, "missing": missing, "warnings": warnings})
 
     def openapi(self) -> Answer:
         """

@@ -27,6 +27,7 @@ _INT64: Final = {"type": "integer", "format": "int64"}
 _TEXT: Final = {"type": "string"}
 _BOOLEAN: Final = {"type": "boolean"}
 _MISSING: Final = _array(_INTEGER)
+_WARNINGS: Final = _array(_TEXT)
 _POSITION: Final = _TEXT | {"description": "An opaque token: what this answer saw or stored."}
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 
@@ -105,6 +106,7 @@ _PATHS: Final[Mapping[str, _Schema]] = {
                 items=_INTEGER,
                 ack={"enum": get_args(Ack)},
                 position=_POSITION,
+                warning=_TEXT,
             ),
             "400 408 410 413 422 500 503 504",
             parameters=[
@@ -142,12 +144,13 @@ _PATHS: Final[Mapping[str, _Schema]] = {
         "get": _operation(
             "Tell how the nodes are.",
             _object(
-                "primary nodes clock_skew_ms cluster lost",
+                "primary nodes clock_skew_ms cluster lost warnings",
                 primary={"type": ["integer", "null"]},
                 nodes=_array(_NODE),
                 clock_skew_ms=_INTEGER,
                 cluster=_TEXT,
                 lost=_array({"type": "object"}),
+                warnings=_WARNINGS,
             ),
             "500",
         )
@@ -174,7 +177,7 @@ _PATHS: Final[Mapping[str, _Schema]] = {
     "/readyz": {
         "get": _operation(
             "Tell whether callers should be sent here.",
-            _object("exact missing", exact=_BOOLEAN, missing=_MISSING),
+            _object("exact missing warnings", exact=_BOOLEAN, missing=_MISSING, warnings=_WARNINGS),
             "500 503",
         )
     },
@@ -208,6 +211,7 @@ DOCUMENT: Final[_Schema] = {
                 counter_so_far={"type": ["integer", "null"]},
                 exact=_BOOLEAN,
                 missing=_MISSING,
+                warnings=_WARNINGS,
             )
         }
     },

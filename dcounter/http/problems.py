@@ -138,10 +138,11 @@ class NotReady(Refusal):
 
     code = "not_ready"
 
-    def __init__(self, *, exact: bool, missing: Sequence[int]) -> None:
-        super().__init__("writes are not taken, or no primary answers")
+    def __init__(self, *, exact: bool, missing: Sequence[int], warnings: Sequence[str] = ()) -> None:
+        super().__init__("; ".join(["writes are not taken, or no primary answers", *warnings]))
         self.exact = exact
         self.missing = missing
+        self.warnings = warnings
 
 
 class InternalError(Refusal):
@@ -218,7 +219,7 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
             content.update(counter_so_far=refusal.counter_so_far, missing=refusal.missing)
             headers.append(_retry_after(refusal.retry_after))
         case NotReady():
-            content.update(exact=refusal.exact, missing=refusal.missing)
+            content.update(exact=refusal.exact, missing=refusal.missing, warnings=refusal.warnings)
             headers.append(_retry_after(_RETRY_SOON))
         case Overloaded():
             headers.append(_retry_after(_RETRY_SOON))
