@@ -17,7 +17,7 @@ from typing import Literal, TypeVar, assert_never
 
 from dcounter import wire
 from dcounter.clock import MAX_STAMP
-from dcounter.errors import CorruptJournal, MalformedMessage
+from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
 from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
@@ -174,12 +174,14 @@ def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
     """
     Decode what the journal kept.
 
-    :raises CorruptJournal: it means nothing.
+    Its checksum was right, so it is what was written: if we cannot read it, another version can.
+
+    :raises NewerJournal: it means nothing to this version.
     """
     try:
         return decode(raw)
     except MalformedMessage as error:
-        raise CorruptJournal(f"a line that is no message: {error}") from error
+        raise NewerJournal(f"this version cannot read a line: {error}") from error
 
 
 _NO_COPY = wire.CopyBegin(_NOWHERE, {}, [])
@@ -495,6 +497,7 @@ class Replica:
 
         :param entry: in the order in which they were appended.
         :raises CorruptJournal: a line is missing.
+        :raises NewerJournal: this version does not know what the line is.
         """
         if not self._standing_kept:
             self._awaits_members = False
@@ -520,7 +523,7 @@ class Replica:
                 self._copied(self._copy_begin or _NO_COPY, message)
                 self._copy_begin = None
             case _:
-                raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
+                raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
         self.durable = self.applied
 
     def _restore_record(self, entry: Entry) -> None:
@@ -538,7 +541,7 @@ class Replica:
         """
         Take into the ledger what `restore` left out, in any order, whatever is merged meanwhile.
 
-        :raises CorruptJournal: it cannot be read.
+        :raises NewerJournal: this version does not know what the line is.
         """
         message = _understand(wire.decode, entry.line)
         match message:
@@ -551,7 +554,7 @@ class Replica:
                 self.ledger.merge_piece(message.piece())
                 self._hold = self._hold.join(message.position)
             case _:
-                raise CorruptJournal(f"a line that does not belong there: {type(message).__name__}")
+                raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
 
     def loaded(self) -> list[Effect]:
         """

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from dcounter import wire
 from dcounter.columns import Piece
-from dcounter.errors import CorruptJournal
+from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.handshake import Peer
 from dcounter.ledger import Ledger
 from dcounter.limits import Limits
@@ -207,13 +207,16 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"", "a line that is no message"),
-        (b"{}", "a line that is no message"),
-        (wire.encode(wire.Beat(3)), "a line that does not belong there: Beat"),
+        (b"", "this version cannot read a line"),
+        (b"{}", "this version cannot read a line"),
+        (b'{"type":"tenant_limit","tenant":"t","limit":5}', "cannot read a line: .*'tenant_limit'"),
+        (wire.encode(wire.Beat(3)), "expects no Beat in a journal"),
     ],
 )
-def test_what_is_no_line_of_a_journal_is_corruption(world: DiskWorld, line: bytes, why: str) -> None:
-    with pytest.raises(CorruptJournal, match=why):
+def test_a_line_that_this_version_does_not_know_is_no_damage(
+    world: DiskWorld, line: bytes, why: str
+) -> None:
+    with pytest.raises(NewerJournal, match=why):
         world.replicas[0].restore(Entry(line))
 
 
@@ -874,12 +877,14 @@ class TestLoading:
         assert replica.ledger.get(5) is not None
 
     @pytest.mark.parametrize("line", [b"{}", wire.encode(wire.Beat(3)), b'{"type":"record"}'])
-    def test_what_is_nothing_of_a_ledger_is_corruption(self, world: DiskWorld, line: bytes) -> None:
-        with pytest.raises(CorruptJournal, match="a line that"):
+    def test_what_this_version_does_not_know_of_a_ledger_is_no_damage(
+        self, world: DiskWorld, line: bytes
+    ) -> None:
+        with pytest.raises(NewerJournal, match="this version"):
             world.replicas[0].load(Entry(line))
 
-    def test_a_record_without_a_stamp_is_corruption(self, world: DiskWorld) -> None:
-        with pytest.raises(CorruptJournal, match="a line that is no message: not a record"):
+    def test_a_record_without_a_stamp_is_no_damage(self, world: DiskWorld) -> None:
+        with pytest.raises(NewerJournal, match="this version cannot read a line: not a record"):
             world.replicas[0].restore(Entry(b'{"type":"record"}', 1, 7, 1))
 
 
