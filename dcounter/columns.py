@@ -18,6 +18,17 @@ Rows for which room is made beforehand, at most: new room is cleared at once, an
 """
 
 
+ROW_BYTES = 24
+"""
+About the bytes of an ID, its stamp and what is around them.
+"""
+
+
+def _characters(tenant: str | None) -> int:
+    # As JSON a character takes up to six bytes.
+    return len(tenant or "")
+
+
 def with_spare(rows: int) -> int:
     """
     For how many rows to make room where this many are needed now, so that columns seldom grow.
@@ -40,6 +51,24 @@ class Piece:
     stamps: Stamps
     owners: Owners
     tenants: Sequence[str | None]
+
+    def size(self) -> int:
+        """
+        About the bytes it takes on the wire, and never less than a sixth of them.
+        """
+        return ROW_BYTES * len(self.ids) + sum(map(_characters, self.tenants))
+
+    def fitting(self, limit: int) -> int:
+        """
+        How many of its first rows are a piece of at most this size; at least one.
+        """
+        if self.size() <= limit:
+            return len(self.ids)
+        more = np.full(len(self.ids), ROW_BYTES)
+        # A name is there once, however many rows have it.
+        owners, firsts = np.unique(self.owners, return_index=True)
+        more[firsts] += [_characters(self.tenants[owner]) for owner in owners.tolist()]
+        return max(1, int(np.searchsorted(np.cumsum(more), limit, side="right")))
 
     def entries(self) -> Iterator[tuple[int, int, str | None]]:
         """

@@ -62,6 +62,7 @@ class _Question:
     :ivar tried: nodes that were asked.
     :ivar outstanding: nodes that have yet to answer.
     :ivar best: the best answer that was not good enough.
+    :ivar size: about the bytes of its names, at least a sixth of what they take on the wire.
     """
 
     consistency: Consistency
@@ -73,6 +74,7 @@ class _Question:
     tried: set[int] = field(default_factory=set)
     outstanding: int = 0
     best: wire.Counted | None = None
+    size: int = 0
 
     @property
     def waits(self) -> bool:
@@ -205,6 +207,7 @@ class Coordinator(Service):
         waiter: Deferred[Count] = Deferred()
         question = self._question(consistency, extra)
         question.tenants.append(tenant)
+        question.size += len(tenant)
         question.waiters.append(waiter)
         if self.running:
             self._end_turn()
@@ -430,7 +433,7 @@ class Coordinator(Service):
         """
         question = self._next_exact
         plain = consistency == "exact" and not extra.nodes
-        if question is None or not plain:
+        if question is None or not plain or question.size >= self._limits.batch_bytes:
             until = self._time.seconds() + self._limits.count_wait
             question = _Question(consistency, extra, until)
             self._unasked.append(question)

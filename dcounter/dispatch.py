@@ -20,16 +20,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import cast
 
+from dcounter.columns import ROW_BYTES
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
 from dcounter.placement import place
 from dcounter.position import Position
 from dcounter.wire import Batch
-
-_ITEM_BYTES = 24
-"""
-About the bytes of an ID, its stamp and what is around them.
-"""
 
 _AT_ONCE = 3
 """
@@ -79,7 +75,7 @@ class Columns:
             characters = len("".join(cast("Sequence[str]", self.tenants)))
         except TypeError:
             characters = sum(len(tenant or "") for tenant in self.tenants)
-        return characters + _ITEM_BYTES * len(self.ids)
+        return characters + ROW_BYTES * len(self.ids)
 
     def pieces(self, limit: int) -> Iterator["Columns"]:
         """
@@ -87,7 +83,7 @@ class Columns:
         """
         first = size = 0
         for place_, tenant in enumerate(self.tenants):
-            more = len(tenant or "") + _ITEM_BYTES
+            more = len(tenant or "") + ROW_BYTES
             if size + more > limit and place_ > first:
                 yield self.cut(first, place_)
                 first, size = place_, 0

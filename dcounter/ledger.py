@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dcounter.clock import MAX_STAMP
 from dcounter.columns import Ids, Owners, Piece, Stamps, with_spare
 from dcounter.index import Index, Rows
 
@@ -144,26 +145,35 @@ class Ledger:
             self._waiting_pieces.append(piece)
             self._wait(len(piece.ids))
 
-    def pieces(self, size: int) -> Iterator[Piece]:
+    def pieces(self, size: int, limit: int = MAX_STAMP) -> Iterator[Piece]:
         """
-        All entries in pieces of at most `size` rows each, as they are when their piece is taken.
+        All entries in pieces, as they are when their piece is taken.
 
         Entries that come while this goes on are in a later piece or not at all; entries that change are
         given as they are then.
+
+        :param size: rows in a piece, at most.
+        :param limit: size (`Piece.size`) of a piece, at most, unless one row alone is larger.
         """
         first = 0
         self._merge_waiting()
         while first < len(self._index):
-            rows = slice(first, min(first + size, len(self._index)))
-            numbers, owners = np.unique(self._owners[rows], return_inverse=True)
-            yield Piece(
-                self._index.ids[rows].copy(),
-                self._stamps[rows].copy(),
-                owners.astype(np.int32),
-                [self._tenants[number] for number in numbers],
-            )
-            first += size
+            piece = self._piece(slice(first, min(first + size, len(self._index))))
+            fitting = piece.fitting(limit)
+            if fitting < len(piece.ids):
+                piece = self._piece(slice(first, first + fitting))
+            yield piece
+            first += len(piece.ids)
             self._merge_waiting()
+
+    def _piece(self, rows: slice) -> Piece:
+        numbers, owners = np.unique(self._owners[rows], return_inverse=True)
+        return Piece(
+            self._index.ids[rows].copy(),
+            self._stamps[rows].copy(),
+            owners.astype(np.int32),
+            [self._tenants[number] for number in numbers],
+        )
 
     def digest(self) -> str:
         """

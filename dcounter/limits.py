@@ -8,6 +8,12 @@ from dataclasses import dataclass
 
 MEBIBYTE = 2**20
 
+LONGEST_TENANT = MEBIBYTE
+"""
+Bytes that the name of a tenant may have under any option: with one item of such a tenant a line is far below
+its limit.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,21 +30,22 @@ class Limits:
     :ivar hedge: time after which a count is asked of another node as well.
     :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
     :ivar window_bytes: the same in bytes.
-    :ivar batch_bytes: size from which an open batch takes no further slice.
-    :ivar slice: size from which a slice is cut in several; six times that, its longest form in JSON, fits
-        a line.
+    :ivar batch_bytes: size from which an open batch takes no further slice, and a question no further tenant.
+    :ivar slice: size from which a slice, or a piece of a copy, is cut in several; six times that, its
+        longest form in JSON, fits a line.
     :ivar loose: items up to which a request waits for others, and for a node that has nothing under way,
         rather than be cut over nodes that are busy.
     :ivar packed: items from which a batch is sent, copied and kept as packed columns, which people cannot
         read but which cost a quarter of the time.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
-    :ivar line: longest line between nodes; larger than any batch of one request's body.
+    :ivar line: longest line between nodes; larger than any batch or piece, whatever options they were stored
+        under.
     :ivar waits: counts and awaits that may wait at one node.
     :ivar connections: connections one node accepts.
     :ivar log: bytes of log kept in memory for followers that lag; further behind they get a copy.
     :ivar unfolded_runs: runs of one node that not everybody has; above that it takes no writes.
-    :ivar piece: rows in one piece of a copy.
+    :ivar piece: rows in one piece of a copy, at most.
     :ivar stream: bytes of log handed to a follower's connection at a time.
     :ivar stream_pace: shortest time between two writes of log to one follower: under load they become fewer
         and larger, at rest nothing is delayed. It is also the time for which only one node holds a batch.

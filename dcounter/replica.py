@@ -1126,7 +1126,7 @@ class Replica:
     def _copy_out(self) -> Iterator[wire.Message]:
         lost = sorted(self._lost)
         yield wire.CopyBegin(self.applied, self._live_openings(), lost, self.ledger.rows)
-        for piece in self.ledger.pieces(self._limits.piece):
+        for piece in self.ledger.pieces(self._limits.piece, self._limits.slice):
             yield wire.CopyPiece.of(piece, self._within())
         yield wire.CopyEnd(self._within(), self.stamp)
 

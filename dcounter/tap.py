@@ -52,7 +52,7 @@ from dcounter.disk import RealDisk
 from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
-from dcounter.limits import MEBIBYTE, Limits
+from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
 from dcounter.link import Address, Directory
 from dcounter.node import Node
 from dcounter.position import TokenSeal
@@ -160,8 +160,6 @@ class NodeOptions(TwistedOptions):
         ["listen", None, "tcp:8090", "First port of this node: tcp:PORT or tcp:PORT:interface=ADDRESS."],
         ["data-dir", None, "./dcounter-data", "Where this node keeps its journal."],
         ["secret-file", None, None, "A file with the secret that all of the cluster share."],
-        ["max-body", None, 16 * MEBIBYTE, "Largest body, bytes.", _at_least("max-body", 1024)],
-        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
         [
             "suspicion",
             None,
@@ -285,6 +283,10 @@ class Options(TwistedOptions):
         for name, words in (("ack", get_args(Ack)), ("consistency", get_args(Consistency))):
             if self[name] not in words:
                 raise UsageError(f"--{name} must be one of {', '.join(words)}, not {self[name]!r}")
+        if self["max-tenant"] > LONGEST_TENANT:
+            raise UsageError(
+                f"--max-tenant must be at most {LONGEST_TENANT}: a name has to fit into one message"
+            )
         if self["nodes"] > 64:
             raise UsageError("--nodes: at most 64, since every node follows every other one")
         if self["node-port"] + self["nodes"] > 65_536:
@@ -542,7 +544,7 @@ def _daemon(options: Options, reactor: Any) -> IService:
     from dcounter.http.limits import HttpLimits
     from dcounter.http.site import make_site
 
-    limits = _limits(options)
+    limits = _coordinator_limits(options)
     own = [(_HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = _addresses(options["join"] or own, limits)
     path = None if options["in-memory"] or options["join"] else options["data-dir"]
@@ -644,26 +646,28 @@ def _node_command(node: int, wiring: _Wiring, path: str | None, options: Options
     for peer, address in wiring.addresses.items():
         if peer != node:
             command += ["--peer", f"{peer}=tcp:{address.host}:{address.port}"]
-    for name in ("suspicion", "max-body", "max-tenant"):
-        command += [f"--{name}", str(options[name])]
+    command += ["--suspicion", str(options["suspicion"])]
     return [*command, "--in-memory"] if path is None else [*command, "--data-dir", path]
 
 
 def _limits(options: TwistedOptions) -> Limits:
     limits = Limits()
-    line = max(limits.line, options["max-body"])
     return replace(
         limits,
         # A long suspicion is no reason to look at deadlines more seldom.
         heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
         suspicion=options["suspicion"],
-        line=line,
+    )
+
+
+def _coordinator_limits(options: TwistedOptions) -> Limits:
+    limits = _limits(options)
+    return replace(
+        limits,
         # All slices of a request need room at once, perhaps at a single node.
         window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
         window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice),
         queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
-        # A character of a tenant takes up to six bytes in JSON; an ID and a stamp some forty.
-        piece=max(1, min(limits.piece, line // (6 * options["max-tenant"] + 64))),
     )
 
 

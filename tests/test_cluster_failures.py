@@ -194,6 +194,18 @@ class TestRestart:
 
 
 class TestCopy:
+    def test_of_long_names_fits_into_lines(self) -> None:
+        model = Model(2, limits=replace(Limits(), log=300, line=60_000, slice=9_000, batch_bytes=9_000))
+        for first in range(0, 40, 4):
+            names = [f"{item}\x01".ljust(4_000, "\x01") for item in range(first, first + 4)]
+            items = Items(range(first, first + 4), names)
+            model.cluster.result(model.cluster.coordinator.store(items, ack="all"))
+            model.owners.update(zip(items.ids, names, strict=True))
+        model.cluster.kill_node(1)
+        model.cluster.start_node(1)
+        model.settle()
+        model.stop()
+
     @pytest.mark.parametrize("piece", range(12))
     def test_that_breaks_off_is_taken_again(self, piece: int) -> None:
         model = Model(2, limits=replace(Limits(), log=300, piece=10, stream=100))

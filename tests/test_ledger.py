@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dcounter import wire
 from dcounter.clock import MAX_STAMP
 from dcounter.columns import Piece
 from dcounter.ledger import Entry, Ledger
+from dcounter.position import Position
 from dcounter.wire import Batch
 from tests import strategies
 
@@ -202,6 +204,27 @@ def test_a_copy_and_the_later_merges_give_the_same_ledger(
 
     assert copy.digest() == source.digest()
     _assert_is(copy, [row for batch in [*before, *meanwhile] for row in batch])
+
+
+_long = st.none() | st.text("\x01a\u00e9\U00010000", min_size=1)
+
+
+@given(
+    st.lists(st.builds(Row, st.integers(0, 30), st.integers(0, 3), _long), max_size=30),
+    st.integers(1, 40),
+    st.integers(1, 400),
+)
+def test_pieces_are_bounded_by_rows_and_bytes(rows: list[Row], size: int, limit: int) -> None:
+    ledger = _of(rows)
+    found = []
+    empty = len(wire.encode(wire.CopyPiece(b"", b"", b"", [], Position())))
+    for piece in ledger.pieces(size, limit):
+        assert 1 <= len(piece.ids) <= size
+        assert piece.size() <= limit or len(piece.ids) == 1
+        assert len(wire.encode(wire.CopyPiece.of(piece, Position()))) <= 6 * piece.size() + empty
+        found += [Row(*row) for row in piece.entries()]
+    assert {row.item: row for row in found} == _model(rows)
+    assert len(found) == ledger.rows
 
 
 @given(batches, st.integers(1, 9))

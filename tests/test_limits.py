@@ -3,7 +3,8 @@ import inspect
 import re
 from pathlib import Path
 
-from dcounter.limits import Limits
+from dcounter.columns import ROW_BYTES
+from dcounter.limits import LONGEST_TENANT, Limits
 
 DOCS = Path(__file__).parent.parent / "docs" / "limits.md"
 DEFAULTS = dataclasses.asdict(Limits())
@@ -42,5 +43,5 @@ def test_they_fit_each_other() -> None:
     assert 6 * max(limits.slice, limits.batch_bytes) < limits.line
     assert limits.batch_bytes * limits.window_batches >= limits.window_bytes
     assert limits.window_bytes > limits.line
-    # So does a piece of a copy with the longest tenants that are allowed by default.
-    assert limits.piece * (6 * 256 + 42) < limits.line
+    # So does an item of the longest tenant that any option allows.
+    assert limits.line > 6 * (LONGEST_TENANT + ROW_BYTES)

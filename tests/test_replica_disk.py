@@ -213,9 +213,7 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
         (wire.encode(wire.Beat(3)), "expects no Beat in a journal"),
     ],
 )
-def test_a_line_that_this_version_does_not_know_is_no_damage(
-    world: DiskWorld, line: bytes, why: str
-) -> None:
+def test_a_line_that_this_version_does_not_know_is_no_damage(world: DiskWorld, line: bytes, why: str) -> None:
     with pytest.raises(NewerJournal, match=why):
         world.replicas[0].restore(Entry(line))
 

@@ -85,6 +85,7 @@ class TestOptions:
                 "--max-body must be .* from 1024 on",
             ),
             (["--max-tenant", "0"], "--max-tenant must be a whole number from 1 on, not '0'"),
+            (["--max-tenant", str(2**20 + 1)], "--max-tenant must be at most 1048576: a name has to fit"),
             (["--ack", "some"], "--ack must be one of node, primary, majority, all, not 'some'"),
             (
                 ["--consistency", "sure"],
@@ -229,15 +230,16 @@ class TestMakeService:
         [
             ([], Limits()),
             (["--suspicion", "0.5"], Limits(suspicion=0.5, heartbeat=0.1)),
-            (["--max-body", str(2**25)], Limits(line=2**25, window_bytes=2**26)),
-            (["--max-body", str(2**26)], Limits(line=2**26, window_bytes=2**27, queue_bytes=2**27)),
+            (["--max-body", str(2**25)], Limits(window_bytes=2**26)),
+            (["--max-body", str(2**26)], Limits(window_bytes=2**27, queue_bytes=2**27)),
             (
                 ["--max-body", str(2**28)],
-                Limits(line=2**28, window_bytes=2**29, window_batches=256, queue_bytes=2**29),
+                Limits(window_bytes=2**29, window_batches=256, queue_bytes=2**29),
             ),
             (["--max-body", "1024"], Limits()),
-            (["--max-tenant", "4096"], Limits(piece=680)),
-            (["--max-tenant", str(2**24)], Limits(piece=1)),
+            # What is stored under one option is copied under any other.
+            (["--max-tenant", "4096"], Limits()),
+            (["--max-tenant", str(2**20)], Limits()),
         ],
     )
     def test_limits_follow_the_options(self, arguments: list[str], expected: Limits) -> None:

@@ -68,7 +68,7 @@ def secret(tmp_path: Path) -> str:
 
 class TestProcesses:
     def test_a_command_for_each_node(self, tmp_path: Path) -> None:
-        daemon, reactor = built("--nodes", "2", "--data-dir", str(tmp_path), "--max-tenant", "99")
+        daemon, reactor = built("--nodes", "2", "--data-dir", str(tmp_path), "--suspicion", "9")
         only(daemon, ProcessSupervisor).startService()
         commands = [command for command, _ in reactor.spawned]
         assert len(commands) == 2
@@ -79,7 +79,7 @@ class TestProcesses:
             assert (inner["id"], inner["port"], inner["interface"]) == (node, 8090 + node, "127.0.0.1")
             assert inner["peers"] == {1 - node: ("127.0.0.1", 8091 - node)}
             assert inner["data-dir"] == str(tmp_path / f"node-{node}")
-            assert (inner["parent"], inner["max-tenant"]) == (os.getpid(), 99)
+            assert (inner["parent"], inner["suspicion"]) == (os.getpid(), 9.0)
 
     def test_the_secret_is_in_no_command(self, tmp_path: Path) -> None:
         daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
