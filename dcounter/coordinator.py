@@ -183,6 +183,8 @@ class Coordinator(Service):
             await self._later(deadline)
         if not self.running:
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
+        if self._membership.refusals():
+            raise NotApplied(self._why_unplaced(), retry_after=1)
         request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
         self._dispatch.admit(request)
         self._end_turn()
@@ -314,16 +316,32 @@ class Coordinator(Service):
 
     def _refuse(self, request: Request, token: str) -> None:
         """
-        Say that a request's deadline has passed.
+        Say that a request has ended before all of it was stored.
         """
-        if not request.sent:
-            raise NotApplied("no node had room in time; nothing of the request was stored", retry_after=1)
+        if not request.doubtful:
+            raise NotApplied(self._why_unplaced(), retry_after=1)
         raise OutcomeUnknown(
             f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
             "of the others nothing is known",
             position=token,
             items_stored=request.items_stored,
         )
+
+    def _why_unplaced(self) -> str:
+        """
+        Why no node takes what it is given.
+        """
+        refusals = self._membership.refusals()
+        if refusals:
+            why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
+            why = f"no node takes writes: {why}"
+        elif not self._membership.up():
+            why = "no node is connected"
+        elif not self._writers():
+            why = "no node takes writes yet"
+        else:
+            why = "no node had room in time"
+        return f"{why}; nothing of the request was stored"
 
     def _writers(self) -> Sequence[int]:
         return [node for node in self._membership.writers() if self._links[node].up]
@@ -348,7 +366,7 @@ class Coordinator(Service):
             position = position.advance(flight.node, answer.run, answer.number)
             self._membership.told(flight.node, position)
             self._membership.require(position)
-        self._dispatch.stored(flight, position, answer.refused)
+        self._dispatch.stored(flight, position, answer.refused, doubtful=answer.doubtful)
         self._end_turn()
 
     def _flight_lost(self, why: Failure, flight: Flight) -> None:
@@ -564,6 +582,8 @@ class Coordinator(Service):
             )
         if message.refuses is not None:
             self._dispatch.left(link.node)
+            if self._membership.refusals():
+                self._dispatch.end_unsent()
         if not self._announced and self.readiness().ready:
             self._announced = True
             _log.info("ready to take items")

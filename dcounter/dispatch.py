@@ -100,7 +100,6 @@ class Request:
     :ivar ended: called once, when all is stored or the deadline has passed.
     :ivar position: what is known to be stored.
     :ivar items_stored: how many items that is.
-    :ivar sent: whether any of it was sent.
     :ivar size: about its bytes on the wire.
     """
 
@@ -109,13 +108,20 @@ class Request:
     ended: Callable[["Request"], None]
     position: Position = field(default_factory=Position)
     items_stored: int = 0
-    sent: bool = False
     over: bool = False
     slices: list["Slice"] = field(default_factory=list)
     size: int = field(init=False)
+    _was_doubtful: bool = False
 
     def __post_init__(self) -> None:
         self.size = self.items.size()
+
+    @property
+    def doubtful(self) -> bool:
+        """
+        Whether any of it is stored, or may be: a node was sent it and did not say that it refused it.
+        """
+        return self._was_doubtful or any(each.stored or each.doubts for each in self.slices)
 
     @property
     def complete(self) -> bool:
@@ -129,6 +135,7 @@ class Request:
         The caller is answered now.
         """
         self.over = True
+        self._was_doubtful = self.doubtful
         # They name the request: left so, all items would wait for the garbage collector.
         self.slices = []
         self.ended(self)
@@ -141,6 +148,7 @@ class Slice:
 
     :ivar tried: nodes that had their chance.
     :ivar flights: batches under way that hold this slice.
+    :ivar doubts: batches that held it, of which no node said that it did not store it.
     :ivar waits: whether it is about to be sent: in an open batch, or waiting for room in one.
     """
 
@@ -149,6 +157,7 @@ class Slice:
     size: int
     tried: set[int] = field(default_factory=set)
     flights: int = 0
+    doubts: int = 0
     waits: bool = True
     stored: bool = False
 
@@ -285,8 +294,8 @@ class Dispatch:
         flights = [flight for window in self._windows.values() for flight in window.launch(now)]
         for flight in flights:
             for piece in flight.slices:
-                piece.request.sent = True
                 piece.flights += 1
+                piece.doubts += 1
                 piece.waits = False
         return flights
 
@@ -306,16 +315,21 @@ class Dispatch:
         """
         return bool(self._requests)
 
-    def stored(self, flight: Flight, position: Position, refused: Mapping[int, str]) -> None:
+    def stored(
+        self, flight: Flight, position: Position, refused: Mapping[int, str], *, doubtful: bool = False
+    ) -> None:
         """
         A node answered.
 
         :param position: where in its log the batch is.
         :param refused: slice of the batch -> why it was not stored.
+        :param doubtful: what was refused may be stored all the same, if the node dies.
         """
         self._windows[flight.node].land(flight)
         for place_, piece in enumerate(flight.slices):
             piece.flights -= 1
+            if place_ in refused and not doubtful:
+                piece.doubts -= 1
             if piece.settled:
                 continue
             if place_ in refused:
@@ -383,6 +397,12 @@ class Dispatch:
         Answer everybody now.
         """
         self._expire(list(self._requests))
+
+    def end_unsent(self) -> None:
+        """
+        Answer those now of whose requests no part is stored, or may be.
+        """
+        self._expire([request for request in self._requests if not request.doubtful])
 
     def _expire(self, requests: Iterable[Request]) -> None:
         for request in requests:

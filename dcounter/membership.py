@@ -182,6 +182,18 @@ class Membership:
             if member.up and member.report and member.report.refuses is None
         ]
 
+    def refusals(self) -> dict[int, str]:
+        """
+        Why each node takes no writes, if none does and none will by itself soon; empty if one may.
+        """
+        found = {}
+        for node, member in self._members.items():
+            report = member.report
+            if not (member.up and member.reported and report) or report.refuses is None or report.passing:
+                return {}
+            found[node] = report.refuses
+        return found
+
     def counting(self) -> list[int]:
         """
         Nodes that can be asked for a count: if one loads or is in doubt, its ledger is not what it should be.

@@ -412,7 +412,7 @@ class Replica:
                 self._keep_unjournalled(replace(lost, request=0))
             elif lost.channel in self._channels:
                 slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
-                self._send(lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices))
+                self._send(lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices, doubtful=True))
         self.run = self._last_number = 0
         self._broadcast()
         return self._take()
@@ -715,6 +715,8 @@ class Replica:
             refuses=self.refuses(),
             loading=self.loading,
             in_doubt=self._in_doubt,
+            # Then another process takes its place, or the other members report.
+            passing=self._draining or self._awaits_members,
         )
 
     def _stated(self) -> Position:

@@ -244,6 +244,8 @@ class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
     :ivar run: with `number`, where in the node's log it is; both 0 if all slices were refused.
     :ivar stamp: the largest stamp the node has seen or heard of.
     :ivar refused: slice -> why; nothing of such a slice is stored.
+    :ivar doubtful: what is refused was written to a disk that failed: it is not stored, unless the node dies
+        before that disk works again.
     """
 
     request: RequestId
@@ -251,6 +253,7 @@ class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
     number: Natural
     stamp: Stamp
     refused: dict[Natural, str] = {}
+    doubtful: bool = False
 
 
 class Count(Struct, frozen=True, tag="count", omit_defaults=True):
@@ -340,6 +343,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar lost: what it knows to be lost.
     :ivar forgotten: members that were given up.
     :ivar refuses: why it takes no writes; `None` if it takes them.
+    :ivar passing: what it refuses for passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
     :ivar in_doubt: nobody knows whether all of its own log is on its disk: what may not be is not in
         `applied`, and it counts nothing.
@@ -360,6 +364,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     refuses: str | None = None
     loading: bool = False
     in_doubt: bool = False
+    passing: bool = False
 
 
 # Node and follower

@@ -311,6 +311,67 @@ class TestStoring:
         if ack == "primary":
             assert world.coordinator.status().primary in holders
 
+    def test_is_refused_at_once_when_every_disk_is_full(self) -> None:
+        world = World(2, disks=True)
+        world.store(range(4), ack="all")
+        for disk in world.cluster.disks.values():
+            disk.capacity = 0
+        # The first request may be on a disk that could not sync it.
+        first = world.refused(OutcomeUnknown, world.storing([5, 6]))
+        assert first.items_stored == 0
+        before = world.cluster.clock.seconds()
+        error = world.refused(NotApplied, world.storing([7]))
+        assert world.cluster.clock.seconds() - before < 0.1
+        full = "the disk failed: [Errno 28] No space left on device"
+        assert f"no node takes writes: node 0: {full}; node 1: {full}; nothing of the request" in str(error)
+        for disk in world.cluster.disks.values():
+            disk.capacity = None
+        world.cluster.run(3)
+        world.store([8])
+        world.cluster.stop()
+
+    def test_that_waits_is_refused_when_the_last_disk_fails(self) -> None:
+        world = World(2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, loose=0))
+        for node in (0, 1):
+            world.cluster.lags[node] = 1.0
+        sent = [world.storing([item]) for item in range(4)]
+        waiting = world.storing([9])
+        world.cluster.run(0.1)
+        for disk in world.cluster.disks.values():
+            disk.errors["write"] = EIO
+        error = world.refused(NotApplied, waiting)
+        assert "no node takes writes: node 0: the disk failed: " in str(error)
+        for disk in world.cluster.disks.values():
+            disk.errors.clear()
+        world.cluster.lags.clear()
+        for each in sent:
+            each.addErrback(lambda why: why.trap(OutcomeUnknown, NotApplied))
+        world.cluster.run(6)
+        world.cluster.stop()
+
+    def test_says_that_no_node_is_connected(self) -> None:
+        world = World(2)
+        for node in (0, 1):
+            world.cluster.kill_node(node)
+        world.cluster.run(2)
+        error = world.refused(NotApplied, world.storing([1]))
+        assert str(error) == "no node is connected; nothing of the request was stored"
+
+    def test_waits_for_a_node_that_is_being_restarted(self) -> None:
+        world = World(1, disks=True)
+        world.cluster.lags[0] = 1.0
+        first = world.storing([1])
+        world.cluster.run(0.1)
+        stopping = world.cluster.nodes.pop(0).stopService()
+        world.cluster.run(0.1)
+        # It refuses, but not for long.
+        waiting = world.storing([2])
+        world.cluster.lags.clear()
+        world.cluster.result(stopping)
+        world.cluster.start_node(0)
+        assert world.cluster.result(first).items == world.cluster.result(waiting).items == 1
+        world.cluster.stop()
+
     def test_does_not_wait_for_others_by_default(self, world: World) -> None:
         for node in range(4):
             for peer in range(4):

@@ -1,4 +1,5 @@
 import random
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -44,9 +45,11 @@ class Desk:
     def launch(self) -> list[Flight]:
         return self.dispatch.launch(self.now)
 
-    def stored(self, flight: Flight, *, refused: Collection[int] = (), number: int = 1) -> None:
+    def stored(
+        self, flight: Flight, *, refused: Collection[int] = (), number: int = 1, doubtful: bool = False
+    ) -> None:
         position = Position().advance(flight.node, 7, number)
-        self.dispatch.stored(flight, position, dict.fromkeys(refused, "full"))
+        self.dispatch.stored(flight, position, dict.fromkeys(refused, "full"), doubtful=doubtful)
 
     def tick(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -70,12 +73,12 @@ class TestPlacing:
     def test_11_items_over_4_nodes(self) -> None:
         desk = Desk()
         request = desk.admit(11)
-        assert (request.sent, desk.waiting()) == (False, True)
+        assert (request.doubtful, desk.waiting()) == (False, True)
         flights = desk.launch()
         assert sizes(flights) == {0: [3], 1: [3], 2: [3], 3: [2]}
         assert [flight.batch().ids for flight in flights] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
         assert [flight.batch().bases for flight in flights] == [[1_000], [1_003], [1_006], [1_009]]
-        assert (request.sent, desk.waiting()) == (True, False)
+        assert (request.doubtful, desk.waiting()) == (True, False)
         assert desk.launch() == []
         for flight in flights:
             assert not request.over
@@ -296,7 +299,7 @@ class TestLooseRequests:
         assert desk.launch() == []
         desk.admit(2)
         assert sizes(desk.launch()) == {0: [1, 1], 1: [1]}
-        assert small.sent
+        assert small.doubtful
 
     def test_do_not_wait_longer_than_a_tick(self) -> None:
         desk = Desk(2)
@@ -342,7 +345,7 @@ class TestLooseRequests:
         desk.tick(0.5)
         assert desk.ended == [over]
         assert [piece.request for flight in desk.launch() for piece in flight.slices] == [stays]
-        assert not over.sent
+        assert not over.doubtful
 
 
 class TestRoom:
@@ -364,7 +367,7 @@ class TestRoom:
         request = desk.admit(4)
         # Two items would be one too many for node 0.
         assert sizes(desk.launch()) == {1: [2, 2]}
-        assert request.sent
+        assert request.doubtful
 
     def test_an_empty_window_takes_a_batch_of_any_size(self) -> None:
         desk = Desk(1, window_bytes=1)
@@ -391,7 +394,7 @@ class TestRoom:
         assert desk.dispatch._windows[0].has_room(10**9)  # noqa: SLF001
         desk.stored(busy)
         assert sizes(desk.launch()) == {0: [1], 1: [1]}
-        assert request.sent
+        assert request.doubtful
 
     def test_without_any_node_it_waits(self) -> None:
         desk = Desk(2)
@@ -442,7 +445,7 @@ class TestQueueBounds:
         assert refused.value.retry_after == 1
         # There is room again when those before it have ended.
         desk.tick(5.0)
-        assert [request.sent for request in desk.ended] == [False, False]
+        assert [request.doubtful for request in desk.ended] == [False, False]
         desk.admit(1)
 
     def test_bytes(self) -> None:
@@ -668,11 +671,11 @@ class TestEnding:
         request = desk.admit(1, deadline=1.0)
         desk.tick(1.0)
         assert desk.ended == [request]
-        assert not request.sent
+        assert not request.doubtful
         assert not request.complete
         # It was in an open batch: it is withdrawn, and never sent.
         assert desk.launch() == []
-        assert not request.sent
+        assert not request.doubtful
         assert desk.is_empty()
 
     def test_the_others_of_an_open_batch_stay(self) -> None:
@@ -695,7 +698,7 @@ class TestEnding:
         assert not request.over
         desk.tick(1.0)
         assert desk.ended == [request]
-        assert request.sent
+        assert request.doubtful
         assert not request.complete
         assert request.items_stored == 3
         assert request.position == Position().advance(0, 7, 1)
@@ -703,6 +706,31 @@ class TestEnding:
         desk.stored(second)
         assert request.items_stored == 3
         assert desk.ended == [request]
+
+    @pytest.mark.parametrize("doubtful", [False, True])
+    def test_what_every_node_refused_is_not_applied_if_they_are_sure(self, doubtful: bool) -> None:
+        desk = Desk(2)
+        request = desk.admit(2, deadline=1.0)
+        for flight in desk.launch():
+            desk.stored(flight, refused=[0], doubtful=doubtful)
+        desk.writers = []
+        desk.dispatch.end_unsent()
+        assert request.over is not doubtful
+        desk.tick(1.0)
+        assert desk.ended == [request]
+        assert request.doubtful is doubtful
+
+    def test_what_is_under_way_waits_for_its_answer(self) -> None:
+        desk = Desk(2)
+        sent = desk.admit(2)
+        flights = desk.launch()
+        open_ = desk.admit(2)
+        desk.dispatch.end_unsent()
+        assert desk.ended == [open_]
+        for flight in flights:
+            desk.stored(flight)
+        assert desk.ended == [open_, sent]
+        assert desk.launch() == []
 
     def test_one_that_waits_behind_another_ends_too(self) -> None:
         desk = Desk(1)
@@ -725,7 +753,7 @@ class TestEnding:
         queued = desk.admit(2)
         desk.dispatch.stop()
         assert desk.ended == [sent, open_, queued]
-        assert [request.sent for request in desk.ended] == [True, False, False]
+        assert [request.doubtful for request in desk.ended] == [True, False, False]
         assert desk.launch() == []
 
     def test_a_slice_refused_after_the_end_is_not_sent_again(self) -> None:
@@ -777,6 +805,7 @@ class Storm:
         self.flights: list[Flight] = []
         self.stored: dict[Request, set[int]] = {}
         self.sent: dict[Request, set[int]] = {}
+        self.doubts: dict[Request, set[tuple[Flight, int]]] = defaultdict(set)
         self.items = 0
 
     def admit(self) -> None:
@@ -794,17 +823,18 @@ class Storm:
     def end(self, request: Request) -> None:
         assert request.over
         self.desk.ended.append(request)
-        # Told at that moment: unsent items are never sent later.
-        assert request.sent == (request in self.sent)
+        # Told at that moment: what is not doubtful is never sent later.
+        assert request.doubtful == bool(self.doubts[request])
 
     def launch(self) -> None:
         for flight in self.desk.launch():
             assert flight.slices
             self.flights.append(flight)
-            for piece in flight.slices:
-                assert piece.request.sent
+            for place, piece in enumerate(flight.slices):
+                assert piece.request.doubtful
                 assert piece.request not in self.refused
                 assert not piece.request.over or piece.request in self.sent
+                self.doubts[piece.request].add((flight, place))
                 self.sent.setdefault(piece.request, set()).update(piece.items.ids)
 
     def land(self) -> None:
@@ -815,10 +845,13 @@ class Storm:
             self.desk.dispatch.lost(flight)
             return
         refused = {place for place in range(len(flight.slices)) if self.random.random() < 0.2}
+        doubtful = self.random.random() < 0.3
         for place, piece in enumerate(flight.slices):
             if place not in refused and not piece.request.over:
                 self.stored.setdefault(piece.request, set()).update(piece.items.ids)
-        self.desk.stored(flight, refused=refused)
+            if place in refused and not doubtful:
+                self.doubts[piece.request].discard((flight, place))
+        self.desk.stored(flight, refused=refused, doubtful=doubtful)
 
     def change(self) -> None:
         self.desk.writers = [node for node in range(self.nodes) if self.random.random() < 0.7]

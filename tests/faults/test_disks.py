@@ -200,6 +200,7 @@ def test_all_nodes_on_one_full_disk_refuse_items_and_count_exactly(tmp_path: Pat
                         until_refusing(caller, FULL, node)
                     then = caller.ask("POST", "/items", many)
                     assert (then.status, then.content["outcome"]) == (503, "not_applied"), then
+                    assert "no node takes writes: node 0: the disk failed" in then.content["detail"]
                     assert caller.ask("GET", "/readyz").status == 503
                     load.history.check_counts(caller)
                     assert caller.exact_count("nobody") == 0
