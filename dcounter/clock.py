@@ -19,11 +19,80 @@ How far beyond the wall clock (ns) a stamp from outside may lie: a caller's own,
 """
 
 
+CLOCK_PATIENCE = 30_000_000_000
+"""
+How long (ns) a jump of the wall clock must last before it is believed.
+"""
+
+
+class SteadyWall:
+    """
+    The wall clock, as far as a clock that nobody sets confirms it.
+
+    A jump would give stamps that nothing undoes: all later ones must be beyond them. So the time that has
+    passed is measured by the steady clock, and the wall clock is believed within `CLOCK_TOLERANCE` of that.
+    If it is further off, time goes on as before the jump; only a jump that lasts is believed.
+    (CockroachDB checks forward jumps of its clock in the same way.)
+
+    :param wall: ns since 1970; it may jump and go back.
+    :param steady: ns since any moment; it grows as time passes, also while the machine sleeps.
+    :param patience: how long (ns) a jump must last, looked at again and again, before it is believed.
+    """
+
+    def __init__(
+        self, wall: Callable[[], int], steady: Callable[[], int], patience: int = CLOCK_PATIENCE
+    ) -> None:
+        self._wall = wall
+        self._steady = steady
+        self.patience = patience
+        now = steady()
+        # Offsets of the wall clock from the steady one: what is confirmed since when, what is believed now,
+        # and what the wall clock says since when if it is neither.
+        self._anchor, self._anchored = wall() - now, now
+        self._believed = self._anchor
+        self._disputed: int | None = None
+        self._disputed_since = self._looked = now
+
+    def __call__(self) -> int:
+        """
+        The time (ns since 1970).
+        """
+        now = self._steady()
+        offset = self._wall() - now
+        # Two looks that are far apart do not show what was between them.
+        lasted = now - self._disputed_since if now - self._looked < self.patience // 4 else 0
+        self._looked = now
+        if _close(offset, self._anchor):
+            # Small steps are believed, as long as they do not add up to a large one too soon.
+            if now - self._anchored >= self.patience:
+                self._anchor, self._anchored = offset, now
+            self._believed = offset
+            self._disputed = None
+        elif self._disputed is None or not lasted or not _close(offset, self._disputed):
+            self._disputed, self._disputed_since = offset, now
+        elif lasted >= self.patience:
+            self._anchor = self._believed = offset
+            self._anchored = now
+            self._disputed = None
+        return now + self._believed
+
+    def disputed(self) -> int:
+        """
+        By how much (ns) the wall clock has jumped, if that is not believed; 0 if it is believed.
+        """
+        self()
+        return 0 if self._disputed is None else self._disputed - self._believed
+
+
+def _close(one: int, other: int) -> bool:
+    return abs(one - other) <= CLOCK_TOLERANCE
+
+
 class HybridClock:
     """
     Gives out stamps, strictly increasing.
 
-    :param now: the wall clock, ns since 1970; it may jump and go back.
+    :param now: the wall clock, ns since 1970; it may jump and go back (see `SteadyWall`).
     """
 
     def __init__(self, now: Callable[[], int]) -> None:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter import wire
-from dcounter.clock import HybridClock
+from dcounter.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
 from dcounter.dispatch import Columns, Dispatch, Flight, Request
 from dcounter.errors import (
     Incomplete,
@@ -49,6 +49,8 @@ from dcounter.store import (
 )
 
 _log = Logger()
+
+_SECOND = 1_000_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +92,7 @@ class Coordinator(Service):
 
     :param directory: how to reach the nodes.
     :param clock: the clock that gives the stamps.
-    :param wall: the wall clock, ns since 1970.
+    :param wall: the wall clock.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param membership: makes its picture of the nodes.
     :param troubles: gives what whoever runs the nodes has to tell an operator, one sentence each.
@@ -102,7 +104,7 @@ class Coordinator(Service):
         cluster: str,
         directory: Directory,
         clock: HybridClock,
-        wall: Callable[[], int],
+        wall: SteadyWall,
         seal: TokenSeal,
         jitter: Callable[[], float],
         membership: Callable[..., Membership] = Membership,
@@ -127,6 +129,7 @@ class Coordinator(Service):
         self._widening: dict[Deferred[None], Callable[[float], bool]] = {}
         self._last_beat = 0.0
         self._announced = False
+        self._clock_warnings: list[str] = []
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = self._time
 
@@ -202,7 +205,19 @@ class Coordinator(Service):
                 items=len(items),
                 reached=reached,
             )
-        return Receipt(len(items), reached, token)
+        return Receipt(len(items), reached, token, self._warning_of(items))
+
+    def _warning_of(self, items: Items) -> str | None:
+        """
+        What the caller should know of items that are stored.
+        """
+        ahead = self._stamps_ahead() if items.stamps is not None else 0
+        if not ahead:
+            return None
+        return (
+            f"the newest stamp is {_span(ahead)} ahead of this machine's clock: items of this request with "
+            "an earlier lastUpdateDt may have lost to it"
+        )
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._open(after)
@@ -253,7 +268,48 @@ class Coordinator(Service):
         """
         What an operator has to look at.
         """
-        return list(self._troubles())
+        return [*self._troubles(), *self._look_at_clocks()]
+
+    def _look_at_clocks(self) -> list[str]:
+        """
+        What is wrong with the wall clock, or with stamps that it does not explain.
+        """
+        found = []
+        jump = self._wall.disputed()
+        if jump:
+            way = "ahead" if jump > 0 else "back"
+            found.append(
+                f"the wall clock of this machine jumped {_span(abs(jump))} {way}; a jump is believed when it "
+                f"has lasted {_span(self._wall.patience)}"
+            )
+        ahead = self._stamps_ahead()
+        if ahead:
+            found.append(
+                f"the newest stamp is {_span(ahead)} ahead of this machine's clock: until that time items "
+                "with a correct lastUpdateDt lose to those stored without one. A clock is wrong, or was when "
+                "they were stored: see that all machines have the right time"
+            )
+        return found
+
+    def _stamps_ahead(self) -> int:
+        """
+        How far (ns) the newest stamp is ahead of the wall clock, if a right clock does not explain it.
+        """
+        ahead = self._clock.last - self._wall()
+        # A coordinator that starts without all nodes goes on from the latest allowed stamp.
+        return ahead if ahead > CLOCK_TOLERANCE + _SECOND else 0
+
+    def _tell_of_clocks(self) -> None:
+        """
+        Log what is wrong with a clock, once, and that it is over.
+        """
+        found = self._look_at_clocks()
+        if len(found) > len(self._clock_warnings):
+            for text in found:
+                _log.error("{text}", text=text)
+        elif not found and self._clock_warnings:
+            _log.info("the clocks are right again")
+        self._clock_warnings = found
 
     async def forget(self, node: int) -> None:
         """
@@ -613,6 +669,7 @@ class Coordinator(Service):
             self._links[node].cut(f"silent for {self._limits.suspicion:g} s")
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
+            self._tell_of_clocks()
             beat = wire.encode(wire.Beat(self._clock.last))
             for link in self._links.values():
                 link.send_line(beat)
@@ -693,6 +750,17 @@ class Coordinator(Service):
 
 def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
     return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
+
+
+def _span(ns: int) -> str:
+    """
+    A time as people say it, in its largest unit that is not too coarse.
+    """
+    seconds = ns / _SECOND
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 _WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")

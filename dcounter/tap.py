@@ -45,7 +45,7 @@ from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from dcounter import __version__
-from dcounter.clock import HybridClock
+from dcounter.clock import HybridClock, SteadyWall
 from dcounter.coordinator import Coordinator
 from dcounter.datadir import node_directory, open_data_directory
 from dcounter.disk import RealDisk
@@ -422,6 +422,8 @@ class _Wiring:
         self.identity = identity
         self.addresses = addresses
         self.limits = limits
+        # Unlike the monotonic clock, this one goes on while the machine sleeps.
+        self.wall = SteadyWall(time.time_ns, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
     def descriptors(self, nodes: int) -> int:
         """
@@ -474,7 +476,7 @@ class _Wiring:
             journal=self.journal(node, path),
             limits=self.limits,
             clock=self.reactor,
-            wall=time.time_ns,
+            wall=self.wall,
             nonce=self.nonce,
             jitter=self.jitter,
             pid=os.getpid(),
@@ -485,8 +487,8 @@ class _Wiring:
         return Coordinator(
             cluster=self.identity.cluster,
             directory=self.directory("coordinator", None),
-            clock=HybridClock(time.time_ns),
-            wall=time.time_ns,
+            clock=HybridClock(self.wall),
+            wall=self.wall,
             seal=TokenSeal(self.identity.secret, self.identity.cluster),
             jitter=self.jitter,
         )
@@ -573,7 +575,7 @@ def _daemon(options: Options, reactor: Any) -> IService:
     site = make_site(
         coordinator,
         reactor=reactor,
-        now=time.time_ns,
+        now=wiring.wall,
         limits=http_limits,
         operations=_Operations(coordinator, supervisor),
         ack=options["ack"],

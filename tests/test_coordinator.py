@@ -165,7 +165,44 @@ class TestStamps:
         # The tokens are from this very clock: it takes them.
         world.store([1], "newest", after=receipt.position)
         assert world.count("newest") == 1
+        # It is believed when it has lasted.
+        assert world.coordinator.status().clock_skew_ms == 0
+        world.cluster.run(31)
         assert world.coordinator.status().clock_skew_ms > 3_500_000
+
+    @pytest.mark.parametrize("jump", [10 * 365 * 86_400, -10 * 365 * 86_400, 3600, -3600])
+    def test_are_none_of_a_clock_that_jumps_for_a_moment(self, world: World, jump: int) -> None:
+        world.cluster.skew += jump * SECOND
+        world.store([1], "unrelated")
+        [warning] = world.coordinator.readiness().warnings
+        assert "the wall clock of this machine jumped" in warning
+        world.cluster.run(20)
+        world.cluster.skew -= jump * SECOND
+        world.store([2], "unstamped")
+        assert world.coordinator.readiness().warnings == []
+        world.cluster.run(1)
+        receipt = world.store([2], "right", stamps=[world.cluster.wall()])
+        assert receipt.warning is None
+        assert (world.count("right"), world.count("unstamped")) == (1, 0)
+        assert world.coordinator.status().clock_skew_ms < 1_000
+
+    def test_from_the_future_are_spoken_of(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        year = 365 * 86_400 * SECOND
+        world.cluster.skew += year
+        world.cluster.run(31)
+        world.store([1], "future")
+        world.cluster.skew -= year
+        # The clock was wrong for longer than can be told from being set right.
+        world.cluster.run(31)
+        receipt = world.store([1], "right", stamps=[world.cluster.wall()])
+        assert world.count("right") == 0
+        assert receipt.warning is not None
+        assert "the newest stamp is 365 days ahead of this machine's clock" in receipt.warning
+        assert world.store([2]).warning is None
+        [warning] = world.coordinator.status().warnings
+        assert warning.startswith("the newest stamp is 365 days ahead")
+        assert caplog.text.count("jumped 365 days ahead") == 1
+        assert caplog.text.count("the newest stamp is 365 days ahead") == 1
 
     def test_of_the_caller_are_the_items(self, world: World) -> None:
         past, future = world.cluster.wall() - SECOND, world.cluster.wall() + 10 * SECOND
@@ -618,13 +655,11 @@ class TestTokens:
             world.refused(InvalidPosition, world.counting(after=each))
 
     def test_of_a_clock_far_ahead_are_not_believed(self, world: World) -> None:
-        other = world.cluster.start_coordinator()
-        world.cluster.run(1)
         for node in range(4):
             world.cluster.part("coordinator", f"node {node}")
-        world.cluster.skew += 3600 * SECOND
+        world.cluster.skews["coordinator 1"] = 3600 * SECOND
+        other = world.cluster.start_coordinator()
         token = world.cluster.result(world.storing([1], by=other)).position
-        world.cluster.skew = 0
         world.refused(InvalidPosition, world.storing([2], after=token))
         for node in range(4):
             world.cluster.heal("coordinator", f"node {node}")

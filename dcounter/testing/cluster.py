@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dcounter.clock import HybridClock
+from dcounter.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
 from dcounter.coordinator import Coordinator
 from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal
@@ -39,6 +39,7 @@ class Parts:
     journal: Callable[..., FileJournal] = FileJournal
     membership: Callable[..., Membership] = Membership
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
+    wall: Callable[..., SteadyWall] = SteadyWall
 
 
 class Cluster:
@@ -51,6 +52,8 @@ class Cluster:
     :ivar skew: what all wall clocks are off by (ns).
     :ivar skews: process -> what its wall clock is off by (ns) besides.
     :ivar drifts: process -> how much faster (1e-6: a millionth) its wall clock goes.
+    :ivar walls: coordinator -> the wall clock as it believes it.
+    :ivar clock_patience: how long (ns) a wall clock's jump must last until a coordinator believes it.
     :ivar lags: node -> what a piece of work of its disk takes (s) besides the usual.
     """
 
@@ -74,6 +77,8 @@ class Cluster:
         self.skews: dict[str, int] = {}
         self.drifts: dict[str, float] = {}
         self.lags: dict[int, float] = {}
+        self.walls: dict[str, SteadyWall] = {}
+        self.clock_patience = CLOCK_PATIENCE
         secret = self.random.randbytes(32)
         self.identity = Identity(self._nonce(), secret, range(nodes))
         self.nodes: dict[int, Node] = {}
@@ -268,11 +273,14 @@ class Cluster:
         """
         process = self.name(len(self.coordinators))
         clock = self._clocks[process] = ProcessClock(self.clock)
+        wall = self.walls[process] = self.parts.wall(
+            partial(self.wall, process), lambda: int(self.clock.seconds() * 1e9), self.clock_patience
+        )
         coordinator = Coordinator(
             cluster=self.identity.cluster,
             directory=self.directory("coordinator", process, clock),
-            clock=self.parts.clock(partial(self.wall, process)),
-            wall=partial(self.wall, process),
+            clock=self.parts.clock(wall),
+            wall=wall,
             seal=TokenSeal(self.identity.secret, self.identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
             membership=self.parts.membership,

@@ -29,6 +29,11 @@ GROWING = "growing"
 A tenant whose items are never moved: its exact counts never go back.
 """
 
+YEAR = 365 * 86_400 * 1_000_000_000
+"""
+Nanoseconds by which no clock is off for longer than a moment.
+"""
+
 _SLACK = 1.0
 """
 Time (s) beyond its deadline within which a request is answered all the same.
@@ -206,6 +211,8 @@ class History:
             after = max(after, self._inherited[write.coordinator].latest())
         if columns.stamps is None and columns.base <= after:
             self.problem(f"write {write.place} has the stamp {columns.base}, which is not after {after}")
+        if write.latest() > self.cluster.epoch + YEAR:
+            self.problem(f"write {write.place} has a stamp of a clock that was off for a moment")
 
     def gone(self, coordinator: Coordinator) -> None:
         """

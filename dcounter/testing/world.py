@@ -15,13 +15,14 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from dcounter.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE
 from dcounter.coordinator import Coordinator
 from dcounter.errors import NodeIsUp, NotApplied, UnknownNode
 from dcounter.limits import Limits
 from dcounter.store import Ack, Consistency, Items
 from dcounter.testing.cluster import Cluster, Parts
 from dcounter.testing.disk import FAILING, DiskOperation, PowerLoss
-from dcounter.testing.history import GROWING, History, Known
+from dcounter.testing.history import GROWING, YEAR, History, Known
 
 _TENANTS = ("a", "b", "c", "d", "é")
 _SECOND = 1_000_000_000
@@ -53,6 +54,7 @@ FREQUENCIES: Mapping[str, int] = {
     "split": 2,
     "take_sides": 2,
     "jump": 2,
+    "jump_briefly": 2,
     "drift": 1,
     "change_coordinator": 2,
     "kill_coordinator": 1,
@@ -116,6 +118,7 @@ class World:
         self.cluster = Cluster(
             nodes, seed=seed, limits=self._limits(), disks=setting.disks, parts=setting.parts
         )
+        self.cluster.clock_patience = self._random("clocks").choice([_SECOND // 2, CLOCK_PATIENCE])
         self.history = History(self.cluster, lossy=setting.kills and not setting.disks)
         self.cluster.on_power_lost = self._power_lost
         if self.random.random() < 0.5:
@@ -174,8 +177,7 @@ class World:
         coordinator = random.choice(self.history.running())
         stamps = None
         if random.random() < 0.25:
-            process = self._process_of(coordinator)
-            latest = self.cluster.wall(process) + 10 * _SECOND
+            latest = self.cluster.walls[self._process_of(coordinator)]() + CLOCK_TOLERANCE
             self._fixed.append(latest - random.randrange(20 * _SECOND))
             # Old ones again: ties.
             same = [stamp for stamp in self._fixed[-3:] if stamp <= latest]
@@ -605,6 +607,22 @@ class World:
             skews = self.cluster.skews
             skews[process] = skews.get(process, 0) + jump * _SECOND
             self.history.note(f"the wall clock of {process} jumps by {jump} s")
+
+    def jump_briefly(self) -> None:
+        """
+        The wall clock of a running coordinator is years off for a moment, which no other clock confirms.
+        """
+        process = self._process_of(self.random.choice(self.history.running()))
+        jump = self.random.choice([-10, 10]) * YEAR
+        seconds = self.random.choice([0.01, 0.1, 0.4])
+        self.history.note(f"the wall clock of {process} is {jump} ns off for {seconds}")
+        skews = self.cluster.skews
+        skews[process] = skews.get(process, 0) + jump
+
+        def undo() -> None:
+            skews[process] -= jump
+
+        self._in(seconds, undo)
 
     def drift(self) -> None:
         process = self.random.choice(self._processes())

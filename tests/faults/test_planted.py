@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter import wire
-from dcounter.clock import HybridClock
+from dcounter.clock import HybridClock, SteadyWall
 from dcounter.journal import FileJournal
 from dcounter.ledger import Ledger
 from dcounter.membership import Membership
@@ -188,6 +188,15 @@ class BehindClock(HybridClock):
             super().observe(stamp)
 
 
+class CredulousWall(SteadyWall):
+    """
+    Believes any wall clock.
+    """
+
+    def __call__(self) -> int:
+        return self._wall()
+
+
 class UncutTail(FileJournal):
     """
     Leaves the end of the last segment as it is.
@@ -279,6 +288,7 @@ FAULTS: Mapping[str, Fault] = {
     "tombstones expired by age": Fault(
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
     ),
+    "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
 
