@@ -6,7 +6,7 @@ nodes do not have. What to do when is decided by `dcounter.dispatch` and `dcount
 links, the timers and the callers' Deferreds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -129,7 +129,7 @@ class Coordinator(Service):
         self._widening: dict[Deferred[None], Callable[[float], bool]] = {}
         self._last_beat = 0.0
         self._announced = False
-        self._clock_warnings: list[str] = []
+        self._clock_warnings: Collection[str] = ()
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = self._time
 
@@ -268,23 +268,23 @@ class Coordinator(Service):
         """
         What an operator has to look at.
         """
-        return [*self._troubles(), *self._look_at_clocks()]
+        return [*self._troubles(), *self._look_at_clocks().values()]
 
-    def _look_at_clocks(self) -> list[str]:
+    def _look_at_clocks(self) -> dict[str, str]:
         """
-        What is wrong with the wall clock, or with stamps that it does not explain.
+        What is wrong with the wall clock, or with stamps that it does not explain: a text for each.
         """
-        found = []
+        found = {}
         jump = self._wall.disputed()
         if jump:
             way = "ahead" if jump > 0 else "back"
-            found.append(
+            found["jump"] = (
                 f"the wall clock of this machine jumped {_span(abs(jump))} {way}; a jump is believed when it "
                 f"has lasted {_span(self._wall.patience)}"
             )
         ahead = self._stamps_ahead()
         if ahead:
-            found.append(
+            found["stamps"] = (
                 f"the newest stamp is {_span(ahead)} ahead of this machine's clock: until that time items "
                 "with a correct lastUpdateDt lose to those stored without one. A clock is wrong, or was when "
                 "they were stored: see that all machines have the right time"
@@ -304,12 +304,12 @@ class Coordinator(Service):
         Log what is wrong with a clock, once, and that it is over.
         """
         found = self._look_at_clocks()
-        if len(found) > len(self._clock_warnings):
-            for text in found:
+        for kind, text in found.items():
+            if kind not in self._clock_warnings:
                 _log.error("{text}", text=text)
-        elif not found and self._clock_warnings:
-            _log.info("the clocks are right again")
-        self._clock_warnings = found
+        if self._clock_warnings and not found:
+            _log.info("the wall clock and the stamps agree again")
+        self._clock_warnings = found.keys()
 
     async def forget(self, node: int) -> None:
         """
