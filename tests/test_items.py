@@ -109,7 +109,8 @@ some_values = (
 
 @given(st.data())
 def test_the_case_of_names_changes_nothing(data: st.DataObject) -> None:
-    usual, odd, names = [], [], {}
+    usual, odd = [], []
+    names: dict[str, str] = {}
     for _ in range(data.draw(st.integers(0, 3))):
         item = data.draw(
             st.dictionaries(st.sampled_from(["ID", "tenant", "lastUpdateDt", "other"]), some_values)

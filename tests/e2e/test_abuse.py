@@ -263,9 +263,9 @@ async def test_connections_without_a_handshake_up_to_the_limit(
 async def test_300_stalled_requests_stop_nobody(watch: Watch) -> None:
     halves = [
         b"POST /items HT",
-        b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Le",
-        b'POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[{"ID":1,',
-        b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{",
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Le",
+        b'POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[{"ID":1,',
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{",
         b"GET /items/x",
         b"",
     ]
@@ -284,7 +284,7 @@ async def test_300_stalled_requests_stop_nobody(watch: Watch) -> None:
 
 def post(items_: object) -> bytes:
     body = json.dumps(items_).encode()
-    return b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 @pytest_twisted.ensureDeferred
@@ -318,7 +318,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(
 ) -> None:
     connection = await Raw.connect(daemon.ports.http)
     connection.write(
-        b"POST /items HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
         % (16 * MEBIBYTE + 1)
     )
     await connection.until_received(b'"body_too_large"')
@@ -330,7 +330,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(
 @pytest_twisted.ensureDeferred
 async def test_a_chunked_body_is_cut_off_at_the_limit(daemon: Daemon, watch: Watch) -> None:
     connection = await Raw.connect(daemon.ports.http)
-    connection.write(b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.write(b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"%x\r\n%b\r\n" % (MEBIBYTE, b" " * MEBIBYTE)
     sent = 0
     while not connection.closed and not connection.received:
