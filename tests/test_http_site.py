@@ -25,7 +25,7 @@ from zope.interface import directlyProvides
 
 from dcounter.errors import NotApplied
 from dcounter.http.limits import HttpLimits
-from dcounter.http.site import BoundedSite, make_site
+from dcounter.http.site import make_site
 from dcounter.operator_token import OperatorToken
 from dcounter.store import (
     Ack,
@@ -411,7 +411,7 @@ class TestConnections:
     def test_idle_ones_are_closed(self, world: World) -> None:
         connection = world.connect()
         connection.send(GET)
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         world.clock.advance(1)
         assert connection.wire.disconnecting
@@ -420,13 +420,13 @@ class TestConnections:
         connection = world.connect()
         world.clock.advance(40)
         connection.send(GET)
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         connection.send(post(ONE))
         world.clock.advance(200)
         world.store.release()
         assert connection.send()[0].status == 200
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         world.clock.advance(1)
         assert connection.wire.disconnecting
@@ -434,7 +434,7 @@ class TestConnections:
     def test_stalled_requests_are_told_and_cut_off(self, world: World) -> None:
         connection = world.connect()
         assert connection.send(post(ONE)[:-1]) == []
-        world.clock.advance(60)
+        world.clock.advance(75)
         (reply,) = connection.send()
         assert reply.problem == (408, "request_timeout")
         assert reply.json["outcome"] == "not_applied"
@@ -720,9 +720,7 @@ class TestUnreadAnswers:
         world.store.release()
         assert b'"items":1' in reader.read()
 
-    def test_answers_that_come_later_are_bounded_too(
-        self, world: World, channel: Any, reader: Any
-    ) -> None:
+    def test_answers_that_come_later_are_bounded_too(self, world: World, channel: Any, reader: Any) -> None:
         reader.bound = 100
         channel.dataReceived(post(ONE) * 3)
         for _ in range(3):
