@@ -29,11 +29,11 @@ _PROBES: Final = 8
 
 
 def get(path: bytes) -> bytes:
-    return b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n" % path
+    return b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
 
 
 def post(body: bytes) -> bytes:
-    return b"POST /items HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 The body of a request to store, read into columns, or refused with every reason.
 
 A good body is decoded and checked in one typed step of msgspec. Only a body that fails there is
-read a second time, slowly, to say which items are wrong and why.
+read a second time, slowly, to say which items are wrong and why, or to find our fields under names in
+another case, such as `LastUpdateDt`: Go takes them, and callers of the original rely on it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
@@ -37,12 +38,33 @@ _Int64 = Annotated[int, msgspec.Meta(ge=_SMALLEST, le=_LARGEST)]
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Item(msgspec.Struct, gc=False):
+class _Item(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """
-    An item whose author writes `ID`.
+    An item whose author writes `ID`, and no field that we do not know.
 
-    A Struct, not a dataclass: it is decoded and checked at once, for a third of the time. A field
-    that admits nothing but its absence makes `id` beside `ID` fail here, so that the slow reader
+    A Struct, not a dataclass: it is decoded and checked at once, for a third of the time.
+    """
+
+    ID: _Int64
+    tenant: _Name
+    lastUpdateDt: str | None = None
+
+
+class _LowerItem(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """
+    An item whose author writes `id`, and no field that we do not know.
+    """
+
+    id: _Int64
+    tenant: _Name
+    lastUpdateDt: str | None = None
+
+
+class _LaxItem(msgspec.Struct, gc=False):
+    """
+    An item with fields that we do not know, whose author writes `ID`.
+
+    A field that admits nothing but its absence makes `id` beside `ID` fail here, so that the slow reader
     may explain.
     """
 
@@ -52,9 +74,9 @@ class _Item(msgspec.Struct, gc=False):
     id: msgspec.UnsetType = msgspec.UNSET
 
 
-class _LowerItem(msgspec.Struct, gc=False):
+class _LaxLowerItem(msgspec.Struct, gc=False):
     """
-    An item whose author writes `id`.
+    An item with fields that we do not know, whose author writes `id`.
     """
 
     id: _Int64
@@ -65,7 +87,21 @@ class _LowerItem(msgspec.Struct, gc=False):
 
 _items = msgspec.json.Decoder(list[_Item])
 _lower_items = msgspec.json.Decoder(list[_LowerItem])
+_lax_items = msgspec.json.Decoder(list[_LaxItem])
+_lax_lower_items = msgspec.json.Decoder(list[_LaxLowerItem])
 _anything = msgspec.json.Decoder()
+
+_NAMES: Final = ("id", "tenant", "lastupdatedt")
+_LONGEST_NAME: Final = max(map(len, _NAMES))
+_LONG_S: Final = "\u017f"
+"""
+The `s` of old prints: the only letter beyond ASCII that folds to one of our names' letters.
+"""
+_CASES: Final = [
+    (b'"id"', (b'"ID"', b'"id"')),
+    (b'"tenant"', (b'"tenant"',)),
+    (b'"lastupdatedt"', (b'"lastUpdateDt"',)),
+]
 
 
 class FieldError(ValueError):
@@ -173,6 +209,42 @@ class _Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class _Names:
+    """
+    Our fields of an item, whatever the case of their names.
+
+    :ivar spellings: for each of our names, in lower case, how the item spells it; in the order given.
+    """
+
+    element: dict[str, Any]
+    spellings: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, element: dict[str, Any]) -> "_Names":
+        spellings: dict[str, list[str]] = {}
+        for name in element:
+            # Not `casefold`: with it, one character may stand for two of ours.
+            folded = name.lower().replace(_LONG_S, "s") if len(name) <= _LONGEST_NAME else ""
+            if folded in _NAMES:
+                spellings.setdefault(folded, []).append(name)
+        return cls(element, spellings)
+
+    def spelling(self, folded: str, usual: str) -> str:
+        return self.spellings.get(folded, [usual])[-1]
+
+    def value(self, folded: str) -> object:
+        """
+        What the item holds under that name; `None` if it is not there.
+
+        :raises FieldError: it is there twice, in two spellings.
+        """
+        spellings = self.spellings.get(folded, ())
+        if len(spellings) > 1:
+            raise FieldError(f"is given twice, as {spellings[0]} and as {spellings[1]}")
+        return self.element[spellings[0]] if spellings else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Columns:
     """
     The items read so far.
@@ -186,19 +258,19 @@ class _Columns:
         """
         Append the fields of one item, and tell of those that are bad.
         """
-        spelling = "id" if "id" in element else "ID"
+        names = _Names.of(element)
         try:
-            self.ids.append(_id_of(element, spelling))
+            self.ids.append(_id_of(names.value("id")))
         except FieldError as error:
-            yield ItemError(index, spelling, str(error))
+            yield ItemError(index, names.spelling("id", "ID"), str(error))
         try:
-            self.tenants.append(rules.tenant(element.get("tenant")))
+            self.tenants.append(rules.tenant(names.value("tenant")))
         except FieldError as error:
-            yield ItemError(index, "tenant", str(error))
+            yield ItemError(index, names.spelling("tenant", "tenant"), str(error))
         try:
-            self.stamps.append(rules.stamp(element.get("lastUpdateDt")))
+            self.stamps.append(rules.stamp(names.value("lastupdatedt")))
         except FieldError as error:
-            yield ItemError(index, "lastUpdateDt", str(error))
+            yield ItemError(index, names.spelling("lastupdatedt", "lastUpdateDt"), str(error))
 
     def items(self) -> Items:
         absent = self.stamps.count(None) == len(self.stamps)
@@ -207,18 +279,52 @@ class _Columns:
 
 def _read(body: bytes, rules: _Rules) -> Items:
     """
-    Read a body of which every item is good; one comprehension per column is the fastest way.
+    Read a body of which every item is good.
+
+    Fields that we do not know are looked at before they are skipped: one of them may be ours in another case.
     """
     try:
-        upper = _items.decode(body)
-        ids = [item.ID for item in upper]
-        tenants = [item.tenant for item in upper]
-        texts = [item.lastUpdateDt for item in upper]
+        return _of_upper(_items.decode(body), rules)
     except msgspec.ValidationError:
-        lower = _lower_items.decode(body)
-        ids = [item.id for item in lower]
-        tenants = [item.tenant for item in lower]
-        texts = [item.lastUpdateDt for item in lower]
+        pass
+    try:
+        return _of_lower(_lower_items.decode(body), rules)
+    except msgspec.ValidationError:
+        # What is escaped may be anything.
+        if b"\\" in body or _may_hold_odd_names(body):
+            raise
+    try:
+        return _of_upper(_lax_items.decode(body), rules)
+    except msgspec.ValidationError:
+        return _of_lower(_lax_lower_items.decode(body), rules)
+
+
+def _may_hold_odd_names(body: bytes) -> bool:
+    """
+    Whether one of our names may be there in a case that is not ours; counting is faster than an expression.
+    """
+    if _LONG_S.encode() in body:
+        return True
+    lower = body.lower()
+    return any(
+        lower.count(name) != sum(body.count(spelling) for spelling in spellings) for name, spellings in _CASES
+    )
+
+
+def _of_upper(items: Sequence[_Item | _LaxItem], rules: _Rules) -> Items:
+    return _checked([item.ID for item in items], items, rules)
+
+
+def _of_lower(items: Sequence[_LowerItem | _LaxLowerItem], rules: _Rules) -> Items:
+    return _checked([item.id for item in items], items, rules)
+
+
+def _checked(ids: list[int], items: Sequence[Any], rules: _Rules) -> Items:
+    """
+    Check what the types do not; one comprehension per column is the fastest way.
+    """
+    tenants = [item.tenant for item in items]
+    texts = [item.lastUpdateDt for item in items]
     rules.check_number(len(ids))
     if max(map(len, tenants), default=0) * _WIDEST_CHARACTER > rules.max_tenant_bytes:
         for tenant in tenants:
@@ -230,7 +336,7 @@ def _read(body: bytes, rules: _Rules) -> Items:
 
 def _explain(body: bytes, rules: _Rules) -> Items:
     """
-    Read a body that `_read` could not, item by item: it is bad, or spells `ID` in both ways.
+    Read a body that `_read` could not, item by item: it is bad, or spells a field in more than one way.
     """
     try:
         elements = _anything.decode(body)
@@ -257,10 +363,10 @@ def _explain(body: bytes, rules: _Rules) -> Items:
     return columns.items()
 
 
-def _id_of(element: dict[str, Any], spelling: str) -> int:
-    if "id" in element and "ID" in element:
-        raise FieldError("is given twice, as ID and as id")
-    value = element.get(spelling)
+def _id_of(value: object) -> int:
+    """
+    :raises FieldError: this is no ID; says why.
+    """
     if value is None:
         raise FieldError("is missing")
     if type(value) is not int or not _SMALLEST <= value <= _LARGEST:

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, cast, get_args
 
 from twisted.application import strports
 from twisted.application.service import IService, MultiService, Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -54,7 +55,9 @@ from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
 from dcounter.link import Address, Directory
+from dcounter.listening import complete, curl
 from dcounter.node import Node
+from dcounter.operator_token import FILE_NAME, OperatorToken, open_operator_token
 from dcounter.position import TokenSeal
 from dcounter.replica import Replica
 from dcounter.store import Ack, Consistency
@@ -228,6 +231,14 @@ class Options(TwistedOptions):
         ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
         ["ack", None, "node", f"How wide a store is durable by default: {', '.join(get_args(Ack))}."],
         [
+            "idle",
+            None,
+            75.0,
+            "Silence after which an HTTP connection is closed, in seconds.",
+            _seconds("idle", 1, 86_400),
+        ],
+        ["operator-token-file", None, None, "A file with the token that restarts and gives up nodes."],
+        [
             "consistency",
             None,
             "exact",
@@ -250,6 +261,7 @@ class Options(TwistedOptions):
         super().__init__()
         self["rebuild"] = []
         self["join"] = []
+        self["host"] = []
 
     def opt_version(self) -> None:
         """
@@ -265,6 +277,14 @@ class Options(TwistedOptions):
             self["rebuild"].append(int(node))
         except ValueError as error:
             raise UsageError(f"--rebuild: {node!r} is no node id") from error
+
+    def opt_host(self, name: str) -> None:
+        """
+        A further name of the daemon in the header Host, as a proxy passes it on. May be given again.
+        """
+        if re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", name) is None:
+            raise UsageError(f"--host: {name!r} is no name of a host; leave out scheme and port")
+        self["host"].append(name)
 
     def opt_join(self, address: str) -> None:
         """
@@ -312,10 +332,13 @@ class Options(TwistedOptions):
 class _Announced:
     """
     An endpoint that says where it listens and what to try.
+
+    :param description: what it was made of.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, description: str = "") -> None:
         self._endpoint = endpoint
+        self._description = description
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
@@ -326,12 +349,17 @@ class _Announced:
 
     def _say(self, port: IListeningPort) -> IListeningPort:
         address = port.getHost()
-        where = f"{getattr(address, 'host', address)}:{getattr(address, 'port', '')}"
-        where = where.replace("0.0.0.0", _HOST)  # noqa: S104 - only shown, not bound
-        _log.info("HTTP listens on http://{where}", where=where)
+        how = curl(self._description, address)
+        if how is None:
+            _log.info("HTTP listens on {address}", address=address)
+            return port
+        options, url = how
+        where = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else url
+        _log.info("HTTP listens on {where}", where=where)
+        command = f"curl {options} {url}" if options else f"curl {url}"
         items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
-        _log.info("try: curl http://{where}/items -d '{items}'", where=where, items=items)
-        _log.info("then: curl http://{where}/items/hello/count", where=where)
+        _log.info("try: {command}/items -d '{items}'", command=command, items=items)
+        _log.info("then: {command}/items/hello/count", command=command)
         return port
 
 
@@ -560,7 +588,13 @@ def _daemon(options: Options, reactor: Any) -> IService:
             _set_aside(node_directory(path, node))
     wiring = _Wiring(reactor, identity, addresses, limits)
 
-    http_limits = replace(HttpLimits(), max_body=options["max-body"], max_tenant_bytes=options["max-tenant"])
+    token = _operator_token(options["operator-token-file"], path)
+    http_limits = replace(
+        HttpLimits(),
+        max_body=options["max-body"],
+        max_tenant_bytes=options["max-tenant"],
+        idle=options["idle"],
+    )
     daemon = _Daemon()
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
@@ -578,16 +612,28 @@ def _daemon(options: Options, reactor: Any) -> IService:
         now=wiring.wall,
         limits=http_limits,
         operations=_Operations(coordinator, supervisor),
+        token=token,
+        names=options["host"],
         ack=options["ack"],
         consistency=options["consistency"],
     )
-    http = strports.service(options["http"], site, reactor=reactor)
-    http.endpoint = _Announced(http.endpoint)
+    backlog = http_limits.max_connections + http_limits.spare_connections
+    http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
+    http.endpoint = _Announced(http.endpoint, options["http"])
     http.setServiceParent(daemon)
     daemon.after(coordinator, site.ended)
     if options["in-memory"]:
         _log.warn("in memory: what is stored is gone when the daemon stops")
     return daemon
+
+
+def _operator_token(file: str | None, directory: str | None) -> OperatorToken | None:
+    """
+    The operator's token, from the file that was named or that of the data directory.
+    """
+    if file is None and directory is not None:
+        file = os.path.join(directory, FILE_NAME)
+    return None if file is None else open_operator_token(file, secrets.token_bytes)
 
 
 def _keep_steady_time(reactor: Any) -> None:

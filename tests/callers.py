@@ -23,8 +23,8 @@ class Wire(StringTransport):
     A connection in memory; it tells how it ended.
     """
 
-    def __init__(self, peer: Any) -> None:
-        super().__init__(hostAddress=LOCAL, peerAddress=peer)
+    def __init__(self, peer: Any, host: Any = LOCAL) -> None:
+        super().__init__(hostAddress=host, peerAddress=peer)
         self.half_closed = False
         self.aborted = False
 

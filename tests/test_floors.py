@@ -36,6 +36,8 @@ FLOORS = {
     "dcounter.dispatch": 1,
     "dcounter.disk": 2,
     "dcounter.datadir": 2,
+    "dcounter.operator_token": 2,
+    "dcounter.listening": 2,
     "dcounter.journal": 2,
     "dcounter.link": 2,
     "dcounter.node": 2,

@@ -2,6 +2,7 @@
 What callers of the HTTP API are answered, over a store in memory.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -35,6 +37,7 @@ from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Answer
 from dcounter.http.routes import Routes, make_resource, shortcut
 from dcounter.http.site import BoundedSite
+from dcounter.operator_token import OperatorToken
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -129,6 +132,7 @@ class Caller:
         store: MemoryStore,
         *,
         operations: Operations | None = None,
+        token: OperatorToken | None = None,
         limits: HttpLimits | None = None,
         ack: Ack = "node",
         consistency: Consistency = "exact",
@@ -139,25 +143,27 @@ class Caller:
             now=lambda: NOW,
             limits=limits or HttpLimits(),
             operations=operations,
+            token=token,
             ack=ack,
             consistency=consistency,
         )
+        self.peer: object = LOCAL
         self._site = BoundedSite(
             make_resource(api), shortcut=partial(way, api), limits=HttpLimits(), reactor=Clock()
         )
-        self.documented = json.loads(api.openapi().body)["paths"]
+        self.documented = json.loads(api.openapi(b"").body)["paths"]
 
-    def get(self, target: str, method: str = "GET") -> Reply:
-        return self._ask(method, target, b"")
+    def get(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Reply:
+        return self.ask(method, target, b"", headers or {})
 
     def post(self, target: str, body: bytes | str, headers: dict[str, str] | None = None) -> Reply:
-        return self._ask("POST", target, body.encode() if isinstance(body, str) else body, headers or {})
+        return self.ask("POST", target, body.encode() if isinstance(body, str) else body, headers or {})
 
-    def _ask(self, method: str, target: str, body: bytes, headers: Mapping[str, str] = {}) -> Reply:
+    def ask(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         lines = [f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         channel = self._site.buildProtocol(LOCAL)
-        wire = Wire(LOCAL)
+        wire = Wire(self.peer)
         channel.makeConnection(wire)
         channel.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
         [reply] = replies(wire.value(), bodies=method != "HEAD")
@@ -449,7 +455,26 @@ def test_bad_parameters_of_a_count_are_refused(call: Caller, store: MemoryStore,
     assert store.asked == []
 
 
+@pytest.mark.parametrize("query", ["verbose", "a=1&b=2", "after=p", "node=1", "%zz", "=", "ack=all"])
+@pytest.mark.parametrize("path", ["/cluster", "/healthz", "/readyz", "/openapi.json"])
+def test_paths_without_parameters_refuse_any(call: Caller, store: MemoryStore, path: str, query: str) -> None:
+    store.ready = Readiness(ready=False, exact=False, missing=[])
+    store.error = RuntimeError("nobody is to be asked")
+    reply = call.get(f"{path}?{query}")
+    assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+    assert call.get(f"{path}?{query}", "HEAD").status == 400
+
+
+def test_the_refusal_of_a_parameter_says_what_there_is(call: Caller) -> None:
+    assert (
+        call.get("/readyz?verbose").json["detail"]
+        == "there is no parameter 'verbose' here; this path takes none"
+    )
+    assert call.get("/items/a/count?ack=all").json["detail"].endswith("there are consistency, after")
+
+
 def test_empty_parameters_are_none(call: Caller) -> None:
+    assert call.get("/healthz?&").status == 200
     assert call.get("/items/a/count?").status == 200
     assert call.get("/items/a/count?&&").status == 200
 
@@ -483,7 +508,7 @@ class TestStatus:
         assert next(iter(reply.json)) == "primary"
 
     def test_the_process_lives(self, call: Caller) -> None:
-        assert call.get("/healthz?from=probe").json == {"status": "OK"}
+        assert call.get("/healthz").json == {"status": "OK"}
 
     @pytest.mark.parametrize(("exact", "missing"), [(True, []), (False, [3])])
     def test_is_ready(self, call: Caller, store: MemoryStore, exact: bool, missing: list[int]) -> None:
@@ -511,22 +536,26 @@ class TestStatus:
         assert len(expected_failures(RuntimeError)) == 1
 
 
-class TestRestart:
+TOKEN = OperatorToken("/data/operator-token", b"0123456789abcdef")
+SHOWN = {"Authorization": "Bearer 0123456789abcdef"}
+
+
+class TestOperating:
     @pytest.fixture
     def operations(self) -> MemoryOperations:
         return MemoryOperations()
 
     @pytest.fixture
     def call(self, store: MemoryStore, operations: MemoryOperations) -> Caller:
-        return Caller(store, operations=operations)
+        return Caller(store, operations=operations, token=TOKEN)
 
     def test_restarts_a_node(self, call: Caller, operations: MemoryOperations) -> None:
-        reply = call.post("/cluster/restart", b'{"node":1}')
+        reply = call.post("/cluster/restart", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
         assert operations.restarted == [1]
 
     def test_an_unknown_node(self, call: Caller) -> None:
-        reply = call.post("/cluster/restart", b'{"node":2}')
+        reply = call.post("/cluster/restart", b'{"node":2}', SHOWN)
         assert (reply.status, reply.json["code"]) == (404, "unknown_node")
 
     @pytest.mark.parametrize(
@@ -534,30 +563,139 @@ class TestRestart:
         [b"", b"null", b"{}", b'{"node":"1"}', b'{"node":1,"x":1}', b'{"\xff":1}', b"[" * 9_999],
     )
     def test_a_malformed_body(self, call: Caller, body: bytes) -> None:
-        reply = call.post("/cluster/restart", body)
+        reply = call.post("/cluster/restart", body, SHOWN)
         assert (reply.status, reply.json["code"]) == (400, "malformed")
 
-    @pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For"])
-    def test_who_speaks_for_others_is_refused(
-        self, call: Caller, operations: MemoryOperations, header: str
-    ) -> None:
-        reply = call.post("/cluster/restart", b'{"node":1}', {header: "x"})
-        assert (reply.status, reply.json["code"]) == (403, "forbidden")
-        assert operations.restarted == []
-
     def test_a_daemon_that_cannot(self, store: MemoryStore) -> None:
-        reply = Caller(store).post("/cluster/restart", b'{"node":1}')
+        reply = Caller(store, token=TOKEN).post("/cluster/restart", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json["code"]) == (409, "not_supported")
 
     def test_gives_up_a_node(self, call: Caller, operations: MemoryOperations) -> None:
-        reply = call.post("/cluster/forget", b'{"node":1}')
+        reply = call.post("/cluster/forget", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
         assert operations.forgotten == [1]
 
     def test_a_node_that_is_up_is_not_given_up(self, call: Caller, operations: MemoryOperations) -> None:
-        reply = call.post("/cluster/forget", b'{"node":0}')
+        reply = call.post("/cluster/forget", b'{"node":0}', SHOWN)
         assert (reply.status, reply.json["code"]) == (409, "node_is_up")
         assert operations.forgotten == []
+
+
+@pytest.mark.parametrize("path", ["/cluster/restart", "/cluster/forget"])
+class TestWhoOperates:
+    @pytest.fixture
+    def operations(self) -> Iterator[MemoryOperations]:
+        operations = MemoryOperations()
+        yield operations
+        assert operations.restarted == operations.forgotten == []
+
+    @pytest.fixture
+    def call(self, store: MemoryStore, operations: MemoryOperations) -> Caller:
+        return Caller(store, operations=operations, token=TOKEN)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"Authorization": "Bearer 0123456789abcdeX"},
+            {"Authorization": "Basic 0123456789abcdef"},
+            {"Authorization": "Bearer 0123456789abcdef\r\nAuthorization: Bearer 0123456789abcdef"},
+            # What proxies add, and what they are given.
+            {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Via": "1.1 x"},
+            {"X-Forwarded-Proto": "https"},
+        ],
+    )
+    def test_it_needs_the_token(self, call: Caller, path: str, headers: dict[str, str]) -> None:
+        reply = call.post(path, b'{"node":1}', headers)
+        assert (reply.status, reply.json["code"]) == (403, "forbidden")
+        # The file is named, its content is not.
+        assert "/data/operator-token" in reply.json["detail"]
+        assert "0123456789abcde" not in reply.text.decode()
+
+    @pytest.mark.parametrize(
+        "peer", [IPv4Address("TCP", "203.0.113.7", 1), IPv6Address("TCP", "::ffff:203.0.113.7", 1)]
+    )
+    def test_the_token_is_not_enough_elsewhere(self, call: Caller, path: str, peer: object) -> None:
+        call.peer = peer
+        reply = call.post(path, b'{"node":1}', SHOWN)
+        assert (reply.status, reply.json["code"]) == (403, "forbidden")
+        assert "on the machine on which the daemon runs" in reply.json["detail"]
+        assert "operator-token" not in reply.json["detail"]
+
+    def test_a_daemon_without_a_token_says_how_to_get_one(
+        self, store: MemoryStore, operations: MemoryOperations, path: str
+    ) -> None:
+        for headers in ({}, SHOWN, {"Authorization": "Bearer "}):
+            reply = Caller(store, operations=operations).post(path, b'{"node":1}', headers)
+            assert (reply.status, reply.json["code"]) == (403, "forbidden")
+            assert "--operator-token-file FILE" in reply.json["detail"]
+
+    def test_parameters_are_refused(self, call: Caller, path: str) -> None:
+        reply = call.post(f"{path}?node=1", b'{"node":1}', SHOWN)
+        assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+
+
+ROUTES = [
+    ("POST", "/items"),
+    ("GET", "/items/a/count"),
+    ("GET", "/items/%61/count"),
+    ("HEAD", "/items/a/count"),
+    ("GET", "/cluster"),
+    ("POST", "/cluster/restart"),
+    ("POST", "/cluster/forget"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/openapi.json"),
+    ("GET", "/nothing"),
+    ("DELETE", "/items"),
+    ("OPTIONS", "/items"),
+    ("GET", "//"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+class TestWebPages:
+    """
+    Pages elsewhere reach nothing, whatever they ask for.
+    """
+
+    def ask(self, call: Caller, method: str, path: str, headers: dict[str, str], body: bytes = ONE) -> Reply:
+        return call.ask(method, path, body if method == "POST" else b"", headers)
+
+    @pytest.mark.parametrize(
+        ("headers", "code"),
+        [
+            ({"Host": "localhost:8085", "Origin": "https://evil.example"}, "foreign_origin"),
+            ({"Host": "localhost:8085", "Origin": "null"}, "foreign_origin"),
+            ({"Host": "evil.example:8085", "Origin": "http://evil.example:8085"}, "unknown_host"),
+            ({"Host": "evil.example:8085"}, "unknown_host"),
+        ],
+    )
+    def test_are_refused(
+        self, call: Caller, store: MemoryStore, method: str, path: str, headers: dict[str, str], code: str
+    ) -> None:
+        store.error = RuntimeError("nobody is to be asked")
+        reply = self.ask(call, method, path, headers)
+        assert reply.status == 403
+        assert reply.headers["connection"] == "close"
+        if method != "HEAD":
+            assert reply.json["code"] == code
+            assert reply.json["outcome"] == "not_applied"
+
+    def test_of_our_own_are_answered(self, call: Caller, method: str, path: str) -> None:
+        own = {"Host": "localhost:8085", "Origin": "http://localhost:8085"}
+        assert self.ask(call, method, path, own).status == self.ask(call, method, path, {}).status
+
+
+@pytest.mark.parametrize("path", ["/items", "/cluster/restart", "/cluster/forget"])
+def test_encoded_bodies_are_refused(call: Caller, store: MemoryStore, path: str) -> None:
+    reply = call.post(path, gzip.compress(ONE), {"Content-Encoding": "gzip"})
+    assert (reply.status, reply.json["code"]) == (415, "unsupported_encoding")
+    assert reply.json["outcome"] == "not_applied"
+    assert "'gzip'" in reply.json["detail"]
+    assert reply.headers["accept-encoding"] == "identity"
+    assert store.asked == []
+    assert call.post("/items", ONE, {"Content-Encoding": "identity"}).status == 200
 
 
 class TestPaths:

@@ -5,7 +5,7 @@ How the HTTP server treats connections: limits, bad bytes, and callers that stal
 # Twisted's transports in memory have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import pytest
@@ -18,13 +18,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 from zope.interface import directlyProvides
 
 from dcounter.errors import NotApplied
 from dcounter.http.limits import HttpLimits
-from dcounter.http.site import BoundedSite, make_site
+from dcounter.http.site import make_site
+from dcounter.operator_token import OperatorToken
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -84,14 +86,19 @@ class Nodes:
         raise AssertionError(node)
 
 
+OUTSIDE = IPv4Address("TCP", "203.0.113.7", 8085)
+
+
 class Connection:
     """
     One caller, who writes bytes as it likes.
+
+    :param host: where the caller connected to.
     """
 
-    def __init__(self, site: BoundedSite, peer: Any = LOCAL, *interfaces: Any) -> None:
+    def __init__(self, site: Any, peer: Any = LOCAL, host: Any = LOCAL, *interfaces: Any) -> None:
         self.channel = site.buildProtocol(peer)
-        self.wire = Wire(peer)
+        self.wire = Wire(peer, host)
         self._there = True
         directlyProvides(self.wire, *interfaces)
         self.channel.makeConnection(self.wire)
@@ -124,7 +131,7 @@ class World:
     A site on a clock, and those who call it.
     """
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, names: Iterable[str] = (), **limits: Any) -> None:
         self.clock = Clock()
         self.store = SlowStore()
         self.nodes = Nodes()
@@ -134,6 +141,8 @@ class World:
             now=lambda: 0,
             limits=HttpLimits(**limits),
             operations=self.nodes,
+            token=OperatorToken("/token", b"0123456789abcdef"),
+            names=names,
         )
         self.site.doStart()
         self._connections: list[Connection] = []
@@ -159,17 +168,17 @@ def world() -> Iterator[World]:
     world.close()
 
 
-GET = b"GET /items/a/count HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def post(body: bytes, *headers: bytes) -> bytes:
     length = b"Content-Length: %d" % len(body)
-    lines = [b"POST /items HTTP/1.1", b"Host: x", length, *headers]
+    lines = [b"POST /items HTTP/1.1", b"Host: localhost", length, *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def chunked(*chunks: bytes) -> bytes:
-    head = b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks)
 
 
@@ -208,7 +217,7 @@ class TestBodies:
 
     def test_too_large_is_refused_before_it_is_read(self, world: World) -> None:
         connection = world.connect()
-        head = b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n"
+        head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
         (reply,) = connection.send(head)
         assert reply.problem == (413, "body_too_large")
         assert reply.json["outcome"] == "not_applied"
@@ -287,10 +296,10 @@ class TestBadRequests:
         "data",
         [
             b"\x16\x03\x01\x02\x00\r\n",
-            b"GET /\r\nHost: x\r\n\r\n",
+            b"GET /\r\nHost: localhost\r\n\r\n",
             b"GET / HTTP/2.0\r\n\r\n",
             b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-            b"GET / HTTP/1.1\r\nno colon\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\nHost: localhost\r\n\r\n",
             b"GET / HTTP/1.1\r\nb\0d: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
             b"GET /" + b"x" * 20_000,
@@ -313,8 +322,9 @@ class TestBadRequests:
         assert connection.send(GET) == []
 
     @pytest.mark.parametrize("host", [b"", b"\xff\xfe", b"<script>", b"a b:c:d", b"x" * 300])
-    def test_the_host_does_not_matter(self, world: World, host: bytes) -> None:
-        (reply,) = world.connect().send(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    def test_the_host_does_not_matter_elsewhere(self, world: World, host: bytes) -> None:
+        request = b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        (reply,) = world.connect(OUTSIDE, OUTSIDE).send(request)
         assert reply.status == 200
 
     @pytest.mark.parametrize(
@@ -401,7 +411,7 @@ class TestConnections:
     def test_idle_ones_are_closed(self, world: World) -> None:
         connection = world.connect()
         connection.send(GET)
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         world.clock.advance(1)
         assert connection.wire.disconnecting
@@ -410,13 +420,13 @@ class TestConnections:
         connection = world.connect()
         world.clock.advance(40)
         connection.send(GET)
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         connection.send(post(ONE))
         world.clock.advance(200)
         world.store.release()
         assert connection.send()[0].status == 200
-        world.clock.advance(59)
+        world.clock.advance(74)
         assert not connection.wire.disconnecting
         world.clock.advance(1)
         assert connection.wire.disconnecting
@@ -424,7 +434,7 @@ class TestConnections:
     def test_stalled_requests_are_told_and_cut_off(self, world: World) -> None:
         connection = world.connect()
         assert connection.send(post(ONE)[:-1]) == []
-        world.clock.advance(60)
+        world.clock.advance(75)
         (reply,) = connection.send()
         assert reply.problem == (408, "request_timeout")
         assert reply.json["outcome"] == "not_applied"
@@ -447,7 +457,7 @@ class TestConnections:
         assert connection.wire.aborted
 
     def test_a_refused_caller_over_tls_is_closed_at_once(self, world: World) -> None:
-        connection = world.connect(LOCAL, ISSLTransport)
+        connection = world.connect(LOCAL, LOCAL, ISSLTransport)
         connection.send(b"nonsense\r\n")
         assert connection.wire.disconnecting
         assert not connection.wire.half_closed
@@ -507,12 +517,19 @@ class TestHangingUp:
 
 
 class TestRestart:
-    REQUEST = post(b'{"node":1}').replace(b"/items", b"/cluster/restart")
+    REQUEST = post(b'{"node":1}', b"Authorization: Bearer 0123456789abcdef").replace(
+        b"/items", b"/cluster/restart"
+    )
 
     @pytest.mark.parametrize(
         "peer",
-        [LOCAL, IPv6Address("TCP", "::1", 1), UNIXAddress(None)],
-        ids=["IPv4", "IPv6", "Unix"],
+        [
+            LOCAL,
+            IPv6Address("TCP", "::1", 1),
+            IPv6Address("TCP", "::ffff:127.0.0.1", 1),
+            UNIXAddress(None),
+        ],
+        ids=["IPv4", "IPv6", "both", "Unix"],
     )
     def test_is_for_callers_on_this_machine(self, world: World, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
@@ -521,13 +538,221 @@ class TestRestart:
 
     @pytest.mark.parametrize(
         "peer",
-        [IPv4Address("TCP", "10.0.0.1", 1), IPv6Address("TCP", "fe80::1", 1)],
-        ids=["IPv4", "IPv6"],
+        [
+            IPv4Address("TCP", "10.0.0.1", 1),
+            IPv6Address("TCP", "fe80::1", 1),
+            IPv6Address("TCP", "::ffff:10.0.0.1", 1),
+        ],
+        ids=["IPv4", "IPv6", "both"],
     )
     def test_is_not_for_others(self, world: World, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
         assert reply.problem == (403, "forbidden")
         assert world.nodes.restarted == []
+
+
+class TestBehindAProxy:
+    """
+    The PROXY protocol: the first bytes of a connection say who the caller of the proxy is.
+    """
+
+    @pytest.fixture
+    def connection(self, world: World) -> Iterator[Connection]:
+        reactor = MemoryReactorClock()
+        endpoints.serverFromString(reactor, "haproxy:tcp:8085").listen(world.site)
+        connection = Connection(reactor.tcpServers[0][1])
+        yield connection
+        connection.hang_up()
+
+    @pytest.mark.parametrize(
+        ("header", "status"),
+        [
+            (b"PROXY TCP4 203.0.113.7 203.0.113.1 5000 80\r\n", 403),
+            (b"PROXY TCP6 2001:db8::7 2001:db8::1 5000 80\r\n", 403),
+            (b"PROXY TCP6 ::ffff:203.0.113.7 ::1 5000 80\r\n", 403),
+            (b"PROXY TCP4 nonsense 203.0.113.1 5000 80\r\n", 403),
+            (b"PROXY TCP4 127.0.0.1 127.0.0.1 5000 80\r\n", 200),
+        ],
+    )
+    def test_the_peer_is_the_caller(
+        self, world: World, connection: Connection, header: bytes, status: int
+    ) -> None:
+        (reply,) = connection.send(header, TestRestart.REQUEST)
+        assert reply.status == status
+        assert world.nodes.restarted == [1] * (status == 200)
+        (again,) = connection.send(TestRestart.REQUEST)
+        assert again.status == status
+
+    def test_the_header_may_come_with_the_request(self, connection: Connection) -> None:
+        header = b"PROXY TCP4 203.0.113.7 203.0.113.1 5000 80\r\n"
+        assert connection.send(header + TestRestart.REQUEST)[0].status == 403
+
+    def test_the_host_is_what_the_caller_of_the_proxy_says(self, connection: Connection) -> None:
+        header = b"PROXY TCP4 203.0.113.7 203.0.113.1 5000 80\r\n"
+        outer = GET.replace(b"localhost", b"counter.example.org")
+        assert connection.send(header, outer)[0].status == 200
+
+
+class TestWebPages:
+    HEAD = b"POST /items HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
+
+    def test_are_refused_before_the_body_is_read(self, world: World) -> None:
+        for more in (
+            b"Content-Length: 900\r\n",
+            b"Content-Length: 1001\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Content-Length: 900\r\nExpect: 100-continue\r\n",
+        ):
+            connection = world.connect()
+            (reply,) = connection.send(self.HEAD + more + b"\r\n", b"x" * 100)
+            assert reply.problem == (403, "foreign_origin")
+            assert world.site.body_bytes == 0
+            assert connection.refused
+            assert connection.send(GET) == []
+
+    def test_may_not_hide_behind_others(self, world: World) -> None:
+        connection = world.connect()
+        assert connection.send(post(ONE) + self.HEAD + b"\r\n" + GET) == []
+        world.store.release()
+        assert [each.status for each in connection.send()] == [200, 403]
+        assert world.store.waiting == []
+
+    def test_names_may_be_added(self) -> None:
+        world = World(names=["counter.example.org"])
+        request = GET.replace(b"localhost", b"Counter.example.org:8085")
+        assert world.connect().send(request)[0].status == 200
+        assert world.connect().send(GET.replace(b"localhost", b"example.org"))[0].status == 403
+        world.close()
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            (LOCAL, 403),
+            (IPv6Address("TCP", "::1", 1), 403),
+            (IPv6Address("TCP", "::ffff:127.0.0.1", 1), 403),
+            (OUTSIDE, 200),
+            (UNIXAddress("/run/x"), 200),
+        ],
+        ids=["IPv4", "IPv6", "both", "elsewhere", "Unix"],
+    )
+    def test_the_name_counts_where_the_caller_reached_this_machine_by_itself(
+        self, world: World, host: Any, status: int
+    ) -> None:
+        connection = world.connect(LOCAL, host)
+        assert connection.send(GET.replace(b"localhost", b"evil.example"))[0].status == status
+
+
+class Reader(Wire):
+    """
+    The end of a caller who reads nothing at first: the transport asks to stop as a real one does.
+    """
+
+    bound = 1_000
+    # Whom it asks to stop.
+    producer: Any
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.streaming and len(self.value()) > self.bound:
+            self.producer.pauseProducing()
+
+    def read(self) -> bytes:
+        """
+        Read all that is there.
+        """
+        sent: bytes = self.value()
+        self.clear()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+        return sent
+
+
+class TestUnreadAnswers:
+    OPENAPI = b"GET /openapi.json HTTP/1.1\r\n\r\n"
+
+    @pytest.fixture
+    def channel(self, world: World) -> Iterator[Any]:
+        channel = world.site.buildProtocol(LOCAL)
+        yield channel
+        channel.connectionLost(Failure(ConnectionDone()))
+
+    @pytest.fixture
+    def reader(self, channel: Any) -> Reader:
+        reader = Reader(LOCAL)
+        channel.makeConnection(reader)
+        return reader
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            OPENAPI,
+            GET,
+            b"GET /nothing HTTP/1.1\r\n\r\n",
+            b"GET //nothing HTTP/1.1\r\n\r\n",
+            post(b"[]").replace(b"/items", b"/items?no=1"),
+            post(b"{}"),
+        ],
+        ids=["long", "counts", "unknown", "odd", "parameters", "bad"],
+    )
+    def test_are_bounded(self, channel: Any, reader: Any, request_: bytes) -> None:
+        most = 0
+        channel.dataReceived(request_ * 50)
+        heard = b""
+        while reader.value():
+            # More than the bound by one answer.
+            most = max(most, len(reader.value()))
+            heard += reader.read()
+        answers = list(replies(heard))
+        assert len(answers) == 50
+        assert most <= 1_000 + len(heard) / 50 + 1
+        assert len({each.text for each in answers}) == 1
+        assert reader.producerState == "producing"
+
+    def test_nothing_more_is_read_meanwhile(self, world: World, channel: Any, reader: Any) -> None:
+        channel.dataReceived(self.OPENAPI)
+        assert reader.producerState == "paused"
+        # What was on its way.
+        channel.dataReceived(post(ONE))
+        assert world.store.waiting == []
+        assert reader.producerState == "paused"
+        reader.read()
+        assert reader.producerState == "producing"
+        world.store.release()
+        assert b'"items":1' in reader.read()
+
+    def test_answers_that_come_later_are_bounded_too(self, world: World, channel: Any, reader: Any) -> None:
+        reader.bound = 100
+        channel.dataReceived(post(ONE) * 3)
+        for _ in range(3):
+            assert len(world.store.waiting) == 1
+            world.store.release()
+            assert len(world.store.waiting) == 0
+            assert reader.read().count(b"HTTP/1.1 200") == 1
+        assert world.store.waiting == []
+
+    def test_who_never_reads_is_closed(self, world: World, channel: Any, reader: Any) -> None:
+        channel.dataReceived(self.OPENAPI * 2)
+        world.clock.advance(world.site.limits.idle - 1)
+        assert not reader.disconnecting
+        world.clock.advance(1)
+        assert reader.disconnecting
+        assert len(list(replies(reader.value()))) == 1
+        reader.read()
+        world.clock.advance(15)
+        assert reader.aborted is True
+
+    def test_who_reads_at_last_is_not_idle(self, world: World, channel: Any, reader: Any) -> None:
+        channel.dataReceived(self.OPENAPI)
+        world.clock.advance(world.site.limits.idle - 1)
+        reader.read()
+        world.clock.advance(world.site.limits.idle - 1)
+        assert not reader.disconnecting
+
+    def test_the_end_of_the_site_ends_them(self, world: World, channel: Any, reader: Any) -> None:
+        channel.dataReceived(self.OPENAPI * 2)
+        world.site.doStop()
+        assert reader.disconnecting
+        world.site.doStart()
 
 
 class Talker(Protocol):

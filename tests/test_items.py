@@ -52,6 +52,83 @@ def test_fields_we_do_not_know_are_ignored() -> None:
     assert parse(body) == Items(ids=[1], tenants=["a"])
 
 
+def test_an_item_may_have_fields_beyond_ours_and_be_read_at_once() -> None:
+    for spelling in ("ID", "id"):
+        body = f'[{{"{spelling}":1,"tenant":"ID","Name":"Tenant","lastUpdateDt":"1970-01-01T00:00:00.5Z"}}]'
+        assert parse(body.encode()) == Items(ids=[1], tenants=["ID"], stamps=[500_000_000])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"ID":1,"tenant":"a","LastUpdateDt":"1970-01-01T00:00:01Z"}',
+        '{"ID":1,"Tenant":"a","lastUpdateDt":"1970-01-01T00:00:01Z"}',
+        '{"iD":1,"tenant":"a","lastUpdateDt":"1970-01-01T00:00:01Z"}',
+        '{"Id":1,"TENANT":"a","LASTUPDATEDT":"1970-01-01T00:00:01Z"}',
+        '{"id":1,"tenant":"a","lastupdatedt":"1970-01-01T00:00:01Z"}',
+        '{"ID":1,"tenant":"a","la\u017ftUpdateDt":"1970-01-01T00:00:01Z"}',
+        '{"ID":1,"tenant":"a","\\u004castUpdateDt":"1970-01-01T00:00:01Z"}',
+        '{"ID":1,"ten\\u0041nt":"a","lastUpdateDt":"1970-01-01T00:00:01Z"}',
+    ],
+)
+def test_names_in_another_case_are_ours(item: str) -> None:
+    assert parse(f"[{item}]".encode()) == Items(ids=[1], tenants=["a"], stamps=[10**9])
+    # A neighbour that says it as we do changes nothing.
+    usual = '{"ID":2,"tenant":"b","lastUpdateDt":"1970-01-01T00:00:02Z"}'
+    assert parse(f"[{usual},{item}]".encode()).stamps == [2 * 10**9, 10**9]
+
+
+@pytest.mark.parametrize(
+    "name", ["la\ufb06UpdateDt", "tenant ", "\u0130d", "\u0131d", "\uff29\uff24", "I-D", ""]
+)
+def test_names_that_only_look_like_ours_are_not(name: str) -> None:
+    for more in ("", ',"x":"\\n"'):
+        body = f'[{{"ID":1,"tenant":"a",{json.dumps(name, ensure_ascii=False)}:5{more}}}]'
+        assert parse(body.encode()) == Items(ids=[1], tenants=["a"])
+
+
+def test_a_name_given_twice_in_one_spelling_counts_once_more() -> None:
+    stamps = '"{0}":"1970-01-01T00:00:01Z","{0}":"1970-01-01T00:00:02Z"'
+    for name in ("lastUpdateDt", "LastUpdateDt"):
+        body = '[{"ID":1,"ID":2,"tenant":"a","tenant":"b",' + stamps.format(name) + "}]"
+        assert parse(body.encode()) == Items(ids=[2], tenants=["b"], stamps=[2 * 10**9])
+
+
+def in_some_case(name: str) -> st.SearchStrategy[str]:
+    return st.tuples(*(st.sampled_from([each.lower(), each.upper()]) for each in name)).map("".join)
+
+
+some_values = (
+    st.integers(-3, 3)
+    | st.none()
+    | st.sampled_from(
+        ["a", "", "ID", "Tenant", "x" * 257, "1970-01-01T00:00:01Z", "0001-01-01T00:00:00Z", "yesterday"]
+    )
+)
+
+
+@given(st.data())
+def test_the_case_of_names_changes_nothing(data: st.DataObject) -> None:
+    usual, odd = [], []
+    names: dict[str, str] = {}
+    for _ in range(data.draw(st.integers(0, 3))):
+        item = data.draw(
+            st.dictionaries(st.sampled_from(["ID", "tenant", "lastUpdateDt", "other"]), some_values)
+        )
+        spelled = {name: data.draw(in_some_case(name)) for name in item}
+        names |= {spelling: name for name, spelling in spelled.items()}
+        usual.append(item)
+        odd.append({spelled[name]: value for name, value in item.items()})
+
+    def outcome(items: Any) -> Any:
+        try:
+            return parse(json.dumps(items).encode())
+        except InvalidItems as refusal:
+            return [(each.index, names.get(each.field, each.field), each.message) for each in refusal.errors]
+
+    assert outcome(odd) == outcome(usual)
+
+
 def test_the_ends_of_64_bits_are_ids() -> None:
     body = f'[{{"ID":{SMALLEST},"tenant":"a"}},{{"ID":{LARGEST},"tenant":"a"}}]'.encode()
     assert parse(body).ids == [SMALLEST, LARGEST]
@@ -124,6 +201,14 @@ BAD_LENGTH = "must be 1 to 256 bytes of UTF-8"
         ('{"ID":18446744073709551616,"tenant":"a"}', "ID", NO_INTEGER),
         ('{"ID":1,"id":1,"tenant":"a"}', "id", "is given twice, as ID and as id"),
         ('{"ID":null,"id":1,"tenant":"a"}', "id", "is given twice, as ID and as id"),
+        ('{"Id":1,"ID":1,"tenant":"a"}', "ID", "is given twice, as Id and as ID"),
+        ('{"ID":1,"tenant":"a","Tenant":"a"}', "Tenant", "is given twice, as tenant and as Tenant"),
+        (
+            '{"ID":1,"tenant":"a","LastUpdateDt":null,"lastUpdateDt":"1970-01-01T00:00:01Z"}',
+            "lastUpdateDt",
+            "is given twice, as LastUpdateDt and as lastUpdateDt",
+        ),
+        ('{"ID":1,"TENANT":5}', "TENANT", NO_TEXT),
         ('{"ID":1}', "tenant", MISSING),
         ('{"ID":1,"tenant":null}', "tenant", MISSING),
         ('{"ID":1,"tenant":5}', "tenant", NO_TEXT),

@@ -8,21 +8,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, IServiceMaker, MultiService
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
+from twisted.web.http_headers import Headers
 
 from dcounter import __version__
 from dcounter.coordinator import Coordinator
+from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node import Node
 from dcounter.supervisor import InlineSupervisor
@@ -52,6 +54,9 @@ class TestOptions:
             "ack": "node",
             "consistency": "exact",
             "suspicion": 1.0,
+            "idle": 75.0,
+            "operator-token-file": None,
+            "host": [],
             "in-memory": 0,
             "inline": 0,
             "secret-file": None,
@@ -95,6 +100,11 @@ class TestOptions:
             (["--suspicion", "3601"], "--suspicion must be 0.1 to 3600 seconds, not '3601'"),
             (["--suspicion", "nan"], "--suspicion must be 0.1 to 3600 seconds, not 'nan'"),
             (["--suspicion", "soon"], "--suspicion must be 0.1 to 3600 seconds, not 'soon'"),
+            (["--idle", "0.9"], "--idle must be 1 to 86400 seconds, not '0.9'"),
+            (["--idle", "86401"], "--idle must be 1 to 86400 seconds, not '86401'"),
+            (["--host", ""], "--host: '' is no name of a host"),
+            (["--host", "http://x"], "--host: 'http://x' is no name of a host; leave out scheme and port"),
+            (["--host", "x:80"], "--host: 'x:80' is no name of a host"),
             (["--http", ""], "--http: '' is no endpoint: Unknown endpoint type: ''"),
             (["--http", "8085"], "--http: '8085' is no endpoint"),
             (["--http", "tcp"], "--http: 'tcp' is no endpoint"),
@@ -168,27 +178,35 @@ class Listening:
 
 class TestAnnouncing:
     @pytest.mark.parametrize(
-        ("address", "shown"),
+        ("description", "address", "where", "called"),
         [
-            (IPv4Address("TCP", "127.0.0.1", 8085), "http://127.0.0.1:8085/items"),
-            (IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80/items"),
+            ("tcp:80", IPv4Address("TCP", "127.0.0.1", 80), "http://127.0.0.1:80", "http://127.0.0.1:80"),
+            ("tcp:80", IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80", "http://127.0.0.1:80"),
+            ("tcp6:80", IPv6Address("TCP", "::", 80), "http://[::1]:80", "http://[::1]:80"),
+            ("ssl:80", IPv4Address("TCP", "0.0.0.0", 80), "https://127.0.0.1:80", "https://127.0.0.1:80"),
+            ("unix:/run/x", UNIXAddress("/run/x"), "/run/x", "--unix-socket /run/x http://localhost"),
         ],
     )
     def test_says_where_and_what_to_try(
-        self, address: Any, shown: str, caplog: pytest.LogCaptureFixture
+        self, description: str, address: Any, where: str, called: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         endpoint = Listening(address)
         found: list[Any] = []
         with caplog.at_level("INFO"):
-            _Announced(endpoint).listen(Factory()).addCallback(found.append)  # type: ignore[arg-type]
+            _Announced(cast(Any, endpoint), description).listen(Factory()).addCallback(found.append)
         assert found == [endpoint.port]
-        assert f"try: curl {shown} -d" in caplog.text
-        assert f"then: curl {shown}/hello/count" in caplog.text
+        items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
+        assert [record.getMessage() for record in caplog.records] == [
+            f"HTTP listens on {where}",
+            f"try: curl {called}/items -d '{items}'",
+            f"then: curl {called}/items/hello/count",
+        ]
 
-    def test_a_socket_in_the_file_system(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_address_that_nobody_can_call(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level("INFO"):
-            _Announced(Listening(UNIXAddress("/run/x"))).listen(Factory())  # type: ignore[arg-type]
-        assert "/run/x" in caplog.text
+            _Announced(cast(Any, Listening(UNIXAddress(None))), "systemd:index=0").listen(Factory())
+        assert "HTTP listens on UNIXAddress" in caplog.text
+        assert "try" not in caplog.text
 
 
 def built(*arguments: str) -> tuple[Any, MemoryReactorClock, list[IService]]:
@@ -255,6 +273,9 @@ class TestMakeService:
         daemon.startService()
         assert [server[0] for server in reactor.tcpServers] == [8090, 8091, 8085]
         assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]
+        # As many callers may knock at once as may be connected.
+        limits = HttpLimits()
+        assert reactor.tcpServers[2][2] == limits.max_connections + limits.spare_connections
         # Nodes and the coordinator call each other.
         reactor.advance(0)
         assert {(host, port) for host, port, *_ in reactor.tcpClients} == {
@@ -272,6 +293,35 @@ class TestMakeService:
         reactor.advance(10)
         assert len(stopped) == 1
         assert reactor.getDelayedCalls() == []
+
+    def test_options_of_http_reach_it(self) -> None:
+        _, _, services = built("--idle", "33", "--host", "a.example", "--host", "[::2]", "--max-tenant", "7")
+        [http] = [service for service in services if isinstance(service, StreamServerEndpointService)]
+        site: Any = http.factory
+        assert (site.limits.idle, site.limits.max_tenant_bytes) == (33, 7)
+        for host, ours in ((b"a.example", True), (b"[::2]:80", True), (b"b.example", False)):
+            headers = Headers({b"Host": [host]})
+            refusal = site.guard.objection(headers, inside=True, secure=False, body=False)
+            assert (refusal is None) is ours
+
+    def test_the_operators_token_is_where_it_was_said(self, tmp_path: Path) -> None:
+        data, file = tmp_path / "data", tmp_path / "token"
+        for arguments, made in [
+            (["--data-dir", str(data)], data / "operator-token"),
+            (["--data-dir", str(data), "--operator-token-file", str(file)], file),
+        ]:
+            options = Options()
+            options.parseOptions(["--inline", *arguments])
+            makeService(options, MemoryReactorClock())
+            assert made.stat().st_mode & 0o777 == 0o600
+        file.unlink()
+        built("--operator-token-file", str(file))
+        assert len(file.read_bytes()) == 65
+        (data / "operator-token").write_bytes(b"short")
+        options = Options()
+        options.parseOptions(["--inline", "--data-dir", str(data)])
+        with pytest.raises(SystemExit, match=r"dcounter does not start: .* holds no operator's token"):
+            makeService(options, MemoryReactorClock())
 
     def test_each_daemon_has_a_secret_of_its_own(self) -> None:
         identities = []

@@ -4,7 +4,7 @@ What each route does, as plain functions over a `Store`: bytes in, an `Answer` o
 Nothing here knows Klein or Twisted's requests, so that the hot routes may be reached by a shorter way.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, Protocol, cast, get_args
 
 import msgspec
@@ -16,10 +16,12 @@ from dcounter.http.openapi import DOCUMENT
 from dcounter.http.paths import decode_segment, parse_query
 from dcounter.http.problems import Answer, Forbidden, NotReady, NotSupported, problem
 from dcounter.items import parse_items
+from dcounter.operator_token import OperatorToken
 from dcounter.store import Ack, Consistency, Store
 
 _NO_VALUES: Final = ()
 _STORE_PARAMETERS: Final = {"ack": get_args(Ack), "after": _NO_VALUES}
+_NO_PARAMETERS: Final[Mapping[str, Collection[str]]] = {}
 _COUNT_PARAMETERS: Final = {"consistency": get_args(Consistency), "after": _NO_VALUES}
 
 
@@ -63,6 +65,7 @@ class Api:
 
     :param now: the wall clock, ns since 1970.
     :param operations: `None` if the nodes are not this daemon's to restart.
+    :param token: what callers must show who restart nodes or give them up; `None`: nobody may.
     :param ack: how wide a store must be durable if the caller does not say.
     :param consistency: what a count may answer if the caller does not say.
     """
@@ -74,6 +77,7 @@ class Api:
         now: Callable[[], int],
         limits: HttpLimits,
         operations: Operations | None,
+        token: OperatorToken | None,
         ack: Ack,
         consistency: Consistency,
     ) -> None:
@@ -81,6 +85,7 @@ class Api:
         self._now = now
         self._limits = limits
         self._operations = operations
+        self._token = token
         self._ack = ack
         self._consistency = consistency
 
@@ -135,60 +140,72 @@ class Api:
             content |= {"complete": False, "missing": count.missing}
         return _ok(content)
 
-    def cluster(self) -> Answer:
+    def cluster(self, query: bytes) -> Answer:
         """
         `GET /cluster`
         """
-        return _ok(self._store.status())
+        return _look(query, self._store.status)
 
-    def healthz(self) -> Answer:
+    def healthz(self, query: bytes) -> Answer:
         """
         `GET /healthz`
         """
-        return _ok({"status": "OK"})
+        return _look(query, lambda: {"status": "OK"})
 
-    def readyz(self) -> Answer:
+    def readyz(self, query: bytes) -> Answer:
         """
         `GET /readyz`
         """
-        readiness = self._store.readiness()
-        exact, missing, warnings = readiness.exact, readiness.missing, readiness.warnings
-        if not readiness.ready:
-            return problem(NotReady(exact=exact, missing=missing, warnings=warnings))
-        return _ok({"exact": exact, "missing": missing, "warnings": warnings})
 
-    def openapi(self) -> Answer:
+        def readiness() -> object:
+            found = self._store.readiness()
+            exact, missing, warnings = found.exact, found.missing, found.warnings
+            if not found.ready:
+                raise NotReady(exact=exact, missing=missing, warnings=warnings)
+            return {"exact": exact, "missing": missing, "warnings": warnings}
+
+        return _look(query, readiness)
+
+    def openapi(self, query: bytes) -> Answer:
         """
         `GET /openapi.json`
         """
-        return _ok(DOCUMENT)
+        return _look(query, lambda: DOCUMENT)
 
-    async def restart(self, body: bytes, *, local: bool) -> Answer:
+    async def restart(self, body: bytes, query: bytes, *, local: bool, authorization: bytes) -> Answer:
         """
         `POST /cluster/restart`
 
-        :param local: whether it is certain that the caller sits on this machine.
+        :param local: whether the caller sits on this machine.
+        :param authorization: the header of that name; it is to show the operator's token.
         """
-        return await self._operate(lambda operations: operations.restart, body, local=local)
+        return await self._operate(
+            lambda operations: operations.restart, body, query, local=local, authorization=authorization
+        )
 
-    async def forget(self, body: bytes, *, local: bool) -> Answer:
+    async def forget(self, body: bytes, query: bytes, *, local: bool, authorization: bytes) -> Answer:
         """
         `POST /cluster/forget`
 
-        :param local: whether it is certain that the caller sits on this machine.
+        :param local: whether the caller sits on this machine.
+        :param authorization: the header of that name; it is to show the operator's token.
         """
-        return await self._operate(lambda operations: operations.forget, body, local=local)
+        return await self._operate(
+            lambda operations: operations.forget, body, query, local=local, authorization=authorization
+        )
 
     async def _operate(
         self,
         which: Callable[[Operations], Callable[[int], Awaitable[None]]],
         body: bytes,
+        query: bytes,
         *,
         local: bool,
+        authorization: bytes,
     ) -> Answer:
         try:
-            if not local:
-                raise Forbidden("this is only for callers on the machine on which the daemon runs")
+            self._admit(authorization, local=local)
+            parse_query(query, _NO_PARAMETERS)
             if self._operations is None:
                 raise NotSupported("this daemon cannot operate on its nodes")
             try:
@@ -199,6 +216,36 @@ class Api:
         except Refusal as refusal:
             return problem(refusal)
         return _ok({"status": "OK", "node": node})
+
+    def _admit(self, authorization: bytes, *, local: bool) -> None:
+        """
+        See that it is the operator who calls.
+
+        :raises Forbidden: nothing shows that; says what would.
+        """
+        if not local:
+            raise Forbidden("this is only for callers on the machine on which the daemon runs")
+        if self._token is None:
+            raise Forbidden(
+                "the daemon has no operator's token, because it has no data directory;"
+                " start it with --operator-token-file FILE, and send the token in that file"
+            )
+        if not self._token.is_shown(authorization):
+            raise Forbidden(
+                "the header 'Authorization: Bearer TOKEN' is missing, or its token is not the one in the file"
+                f" {self._token.path}"
+            )
+
+
+def _look(query: bytes, look: Callable[[], object]) -> Answer:
+    """
+    The answer to a question that takes no parameters.
+    """
+    try:
+        parse_query(query, _NO_PARAMETERS)
+        return _ok(look())
+    except Refusal as refusal:
+        return problem(refusal)
 
 
 def _ok(content: object) -> Answer:

@@ -24,7 +24,9 @@ class HttpLimits:
     :ivar max_bodies: bodies held in memory at once, all together.
     :ivar small_body: a body up to here is taken even then, so that who sends large bodies slowly
         stops nobody but his like.
-    :ivar idle: silence, between requests or within one, after which a connection is closed.
+    :ivar idle: silence, between requests or within one, after which a connection is closed. Longer than
+        the 60 s that load balancers keep theirs for reuse: the end that may send next must not be the last
+        to know.
     :ivar linger: time a refused caller has to read the answer before its connection is cut.
     """
 
@@ -35,5 +37,5 @@ class HttpLimits:
     spare_connections: int = 64
     max_bodies: int = 512 * MEBIBYTE
     small_body: int = 64 * 1024
-    idle: float = 60.0
+    idle: float = 75.0
     linger: float = 2.0

@@ -71,12 +71,16 @@ def _answer(status: HTTPStatus, schema: _Schema) -> _Schema:
     }
 
 
+_ANYWHERE: Final = ("400", "403", "500")
+
+
 def _operation(summary: str, answer: _Schema, refusals: str, **more: Any) -> _Schema:
     """
-    :param refusals: statuses, separated by blanks.
+    :param refusals: statuses, separated by blanks, besides those that any path may have.
     """
     answers = {"200": _answer(HTTPStatus.OK, answer)}
-    answers |= {status: _answer(HTTPStatus(int(status)), _PROBLEM) for status in refusals.split()}
+    for status in sorted({*_ANYWHERE, *refusals.split()}):
+        answers[status] = _answer(HTTPStatus(int(status)), _PROBLEM)
     return {"summary": summary, **more, "responses": answers}
 
 
@@ -108,7 +112,7 @@ _PATHS: Final[Mapping[str, _Schema]] = {
                 position=_POSITION,
                 warning=_TEXT,
             ),
-            "400 408 410 413 422 500 503 504",
+            "408 410 413 415 422 503 504",
             parameters=[
                 _parameter("ack", "query", {"enum": get_args(Ack)}, "How wide the items must be durable."),
                 _AFTER,
@@ -127,7 +131,7 @@ _PATHS: Final[Mapping[str, _Schema]] = {
                 complete=_BOOLEAN,
                 missing=_MISSING,
             ),
-            "400 410 500 503",
+            "410 503",
             parameters=[
                 _parameter("tenant", "path", _TEXT, "Percent-encoded UTF-8; `/` is `%2F`."),
                 _parameter(
@@ -152,36 +156,38 @@ _PATHS: Final[Mapping[str, _Schema]] = {
                 lost=_array({"type": "object"}),
                 warnings=_WARNINGS,
             ),
-            "500",
+            "",
         )
     },
     "/cluster/restart": {
         "post": _operation(
-            "Stop a node and start it again; for callers on the daemon's machine.",
+            "Stop a node and start it again; for the operator, on the daemon's machine.",
             _object("status node", status={"const": "OK"}, node=_INTEGER),
-            "400 403 404 408 409 413 500 503",
+            "404 408 409 413 415 503",
             requestBody=_body(_object("node", node=_INTEGER)),
+            security=[{"operator": []}],
         )
     },
     "/cluster/forget": {
         "post": _operation(
-            "Give up a node for good; for callers on the daemon's machine.",
+            "Give up a node for good; for the operator, on the daemon's machine.",
             _object("status node", status={"const": "OK"}, node=_INTEGER),
-            "400 403 404 408 409 413 500 503",
+            "404 408 409 413 415 503",
             requestBody=_body(_object("node", node=_INTEGER)),
+            security=[{"operator": []}],
         )
     },
     "/healthz": {
-        "get": _operation("Tell that the process lives.", _object("status", status={"const": "OK"}), "500")
+        "get": _operation("Tell that the process lives.", _object("status", status={"const": "OK"}), "")
     },
     "/readyz": {
         "get": _operation(
             "Tell whether callers should be sent here.",
             _object("exact missing warnings", exact=_BOOLEAN, missing=_MISSING, warnings=_WARNINGS),
-            "500 503",
+            "503",
         )
     },
-    "/openapi.json": {"get": _operation("This document.", {"type": "object"}, "500")},
+    "/openapi.json": {"get": _operation("This document.", {"type": "object"}, "")},
 }
 
 DOCUMENT: Final[_Schema] = {
@@ -193,6 +199,13 @@ DOCUMENT: Final[_Schema] = {
     },
     "paths": _PATHS,
     "components": {
+        "securitySchemes": {
+            "operator": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "The token in the file `operator-token` of the data directory.",
+            }
+        },
         "schemas": {
             "Problem": _object(
                 "type title status detail code message",
@@ -213,6 +226,6 @@ DOCUMENT: Final[_Schema] = {
                 missing=_MISSING,
                 warnings=_WARNINGS,
             )
-        }
+        },
     },
 }

@@ -73,8 +73,8 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
         except ValueError as error:
             raise BadParameter(f"the query cannot be read: {error}") from error
         if name not in allowed:
-            known = ", ".join(allowed)
-            raise BadParameter(f"there is no parameter {name!r} here; there are {known}")
+            known = f"there are {', '.join(allowed)}" if allowed else "this path takes none"
+            raise BadParameter(f"there is no parameter {name!r} here; {known}")
         if name in found:
             raise BadParameter(f"{name} is given more than once")
         values = allowed[name]

@@ -64,10 +64,51 @@ class BadParameter(Refusal):
 
 class Forbidden(Refusal):
     """
-    Only callers on this machine may do that.
+    Only the operator may do that, from this machine.
     """
 
     code = "forbidden"
+
+
+class ForeignOrigin(Refusal):
+    """
+    A web page of another site had a browser send the request.
+    """
+
+    code = "foreign_origin"
+    outcome = "not_applied"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"a web page from {origin!r} sent this; only the daemon's own pages may")
+
+
+class UnknownHost(Refusal):
+    """
+    The request came to this machine under a name that the daemon does not have.
+    """
+
+    code = "unknown_host"
+    outcome = "not_applied"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"this daemon is not called {host!r}, as the header Host says; its option --host gives it"
+            " further names, for example that of a proxy in front of it"
+        )
+
+
+class UnsupportedEncoding(Refusal):
+    """
+    The body is compressed, or encoded in another way.
+    """
+
+    code = "unsupported_encoding"
+    outcome = "not_applied"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the body is encoded as {encoding!r}, as the header Content-Encoding says; send it as it is"
+        )
 
 
 class UnknownPath(Refusal):
@@ -162,7 +203,9 @@ KINDS: Final[Mapping[type[Refusal], tuple[HTTPStatus, str]]] = {
     BadParameter: (HTTPStatus.BAD_REQUEST, "A query parameter is not what it must be"),
     MalformedBody: (HTTPStatus.BAD_REQUEST, "The body is not what it must be"),
     InvalidPosition: (HTTPStatus.BAD_REQUEST, "The position is none of this cluster's"),
-    Forbidden: (HTTPStatus.FORBIDDEN, "Only for callers on this machine"),
+    Forbidden: (HTTPStatus.FORBIDDEN, "Only for the operator, on this machine"),
+    ForeignOrigin: (HTTPStatus.FORBIDDEN, "Not for web pages of other sites"),
+    UnknownHost: (HTTPStatus.FORBIDDEN, "The daemon does not have this name"),
     UnknownPath: (HTTPStatus.NOT_FOUND, "There is nothing at this path"),
     UnknownNode: (HTTPStatus.NOT_FOUND, "There is no such node"),
     WrongMethod: (HTTPStatus.METHOD_NOT_ALLOWED, "The path does not take this method"),
@@ -173,6 +216,7 @@ KINDS: Final[Mapping[type[Refusal], tuple[HTTPStatus, str]]] = {
     PositionLost: (HTTPStatus.GONE, "The position names items that are lost"),
     BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     TooManyItems: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request holds too many items"),
+    UnsupportedEncoding: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The encoding of the body is not supported"),
     InvalidItems: (HTTPStatus.UNPROCESSABLE_ENTITY, "An item is not what it must be"),
     InternalError: (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"),
     NotApplied: (HTTPStatus.SERVICE_UNAVAILABLE, "Nothing can be stored at present"),
@@ -223,6 +267,8 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
             headers.append(_retry_after(_RETRY_SOON))
         case Overloaded():
             headers.append(_retry_after(_RETRY_SOON))
+        case UnsupportedEncoding():
+            headers.append((b"Accept-Encoding", b"identity"))
         case WrongMethod():
             headers.append((b"Allow", refusal.allowed.encode()))
         case _:

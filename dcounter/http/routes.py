@@ -4,15 +4,13 @@ Klein between Twisted's requests and the `Api`: which path is whose, and nothing
 The two routes that carry the load also have a shorter way: Klein costs more than the rest of a small request.
 """
 
-import ipaddress
 import re
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, cast
 
 from klein import Klein
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -22,13 +20,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from dcounter.errors import Outcome, Refusal
 from dcounter.http.api import Api
+from dcounter.http.callers import is_this_machine
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
 
 _log = Logger()
-
-_MARKS_OF_OTHERS = (b"Origin", b"Forwarded", b"X-Forwarded-For")
-"""Headers by which a web page, or a proxy on this machine, speaks for somebody elsewhere."""
 
 _COUNT: Final = re.compile(rb"/items/([!-.0->@-~]+)/count(?:\?([!-~]*))?")
 """The plainest form of a count's target: one segment of visible ASCII, and perhaps a query."""
@@ -57,29 +53,27 @@ class Routes:
 
     @app.route("/cluster", methods=["GET"])
     def cluster(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.cluster())
+        return prepare(request, self._api.cluster(raw_query(request.uri)))
 
     @app.route("/cluster/restart", methods=["POST"])
     async def restart(self, request: IRequest) -> bytes:
-        answer = await self._api.restart(request.content.read(), local=is_local(request))
-        return prepare(request, answer)
+        return prepare(request, await _operate(request, self._api.restart))
 
     @app.route("/cluster/forget", methods=["POST"])
     async def forget(self, request: IRequest) -> bytes:
-        answer = await self._api.forget(request.content.read(), local=is_local(request))
-        return prepare(request, answer)
+        return prepare(request, await _operate(request, self._api.forget))
 
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.healthz())
+        return prepare(request, self._api.healthz(raw_query(request.uri)))
 
     @app.route("/readyz", methods=["GET"])
     def readyz(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.readyz())
+        return prepare(request, self._api.readyz(raw_query(request.uri)))
 
     @app.route("/openapi.json", methods=["GET"])
     def openapi(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.openapi())
+        return prepare(request, self._api.openapi(raw_query(request.uri)))
 
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(self, request: IRequest, failure: Failure) -> bytes:
@@ -172,14 +166,15 @@ def prepare(request: IRequest, answer: Answer) -> bytes:
     return answer.body
 
 
-def is_local(request: IRequest) -> bool:
+async def _operate(request: IRequest, operation: Callable[..., Awaitable[Answer]]) -> Answer:
     """
-    Whether it is certain that a request comes from this machine, by its own doing.
+    Have the API do what only the operator may ask for.
     """
-    if any(request.requestHeaders.hasHeader(name) for name in _MARKS_OF_OTHERS):
-        return False
-    address = request.getClientAddress()
-    if isinstance(address, IPv4Address | IPv6Address):
-        return ipaddress.ip_address(address.host).is_loopback
-    # A Unix socket: whoever can open it is here.
-    return isinstance(address, UNIXAddress)
+    shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
+    return await operation(
+        cast("bytes", request.content.read()),
+        raw_query(request.uri),
+        local=is_this_machine(request.getClientAddress()),
+        # Two of them show nothing.
+        authorization=shown[0] if len(shown) == 1 else b"",
+    )

@@ -5,7 +5,7 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # The channel and the request of twisted.web, which are extended here, have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import lru_cache, partial
 from http import HTTPStatus
 from io import BytesIO
@@ -30,6 +30,7 @@ from twisted.web.server import Request, Site
 
 from dcounter.errors import Refusal
 from dcounter.http.api import Api, Operations
+from dcounter.http.callers import Guard, is_loopback
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import (
     Answer,
@@ -40,6 +41,7 @@ from dcounter.http.problems import (
     problem,
 )
 from dcounter.http.routes import make_resource, own_up, shortcut
+from dcounter.operator_token import OperatorToken
 from dcounter.store import Ack, Consistency, Store
 
 _log = Logger()
@@ -59,20 +61,38 @@ def make_site(
     now: Callable[[], int],
     limits: HttpLimits | None = None,
     operations: Operations | None = None,
+    token: OperatorToken | None = None,
     ack: Ack = "node",
     consistency: Consistency = "exact",
+    names: Iterable[str] = (),
 ) -> "BoundedSite":
     """
     Build the HTTP side of a daemon: a factory to listen with.
 
     :param now: the wall clock, ns since 1970.
     :param operations: what an operator may do to the nodes; `None` if they are not ours to restart.
+    :param token: what an operator must show; `None` if nobody may operate on the nodes.
     :param ack: how wide a store must be durable if the caller does not say.
     :param consistency: what a count may answer if the caller does not say.
+    :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
     """
     limits = limits or HttpLimits()
-    api = Api(store, now=now, limits=limits, operations=operations, ack=ack, consistency=consistency)
-    return BoundedSite(make_resource(api), shortcut=partial(shortcut, api), limits=limits, reactor=reactor)
+    api = Api(
+        store,
+        now=now,
+        limits=limits,
+        operations=operations,
+        token=token,
+        ack=ack,
+        consistency=consistency,
+    )
+    return BoundedSite(
+        make_resource(api),
+        shortcut=partial(shortcut, api),
+        limits=limits,
+        reactor=reactor,
+        guard=Guard(names),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -219,15 +239,15 @@ class BoundedChannel(HTTPChannel):
     _cut: IDelayedCall | None = None
     _watch: IDelayedCall | None = None
     _heard = 0.0
-    _peer: IAddress
-    _host: IAddress
+    _peer: IAddress | None = None
+    _host: IAddress | None = None
+    _inside = False
+    _secure = False
+    _unread = False
     # Twisted's own say that it is whole seconds.
     timeOut: float | None  # type: ignore[assignment]
 
     def connectionMade(self) -> None:
-        # Each request wants to know, and would ask the socket.
-        self._peer = self.transport.getPeer()
-        self._host = self.transport.getHost()
         super().connectionMade()
         self.site.channels.add(self)
         most = self.site.limits.max_connections
@@ -235,9 +255,18 @@ class BoundedChannel(HTTPChannel):
             self.refuse(Overloaded(f"{most} connections are open, which is as many as there may be"))
 
     def getPeer(self) -> IAddress:
+        # Each request wants to know, and would ask the socket. But not before the first one has begun:
+        # behind `haproxy:` the transport learns it from the first bytes.
+        if self._peer is None:
+            self._peer = self.transport.getPeer()
         return self._peer
 
     def getHost(self) -> IAddress:
+        if self._host is None:
+            self._host = self.transport.getHost()
+            # Browsers do not reach Unix sockets, and a proxy that does vouches for the name.
+            self._inside = is_loopback(self._host)
+            self._secure = self.isSecure()
         return self._host
 
     def setTimeout(self, period: float | None) -> float | None:
@@ -282,12 +311,52 @@ class BoundedChannel(HTTPChannel):
             return False
 
     def allHeadersReceived(self) -> None:
+        # Before Twisted says "100 Continue", and before a byte of the body is read.
+        self.getHost()
+        refusal = self.site.guard.objection(
+            self.requests[-1].requestHeaders,
+            inside=self._inside,
+            secure=self._secure,
+            body=self.length != 0,
+        )
         limit = self.site.limits.max_body
-        if self.length is not None and self.length > limit:
-            # Before Twisted says "100 Continue", and before a byte of the body is read.
-            self.refuse(BodyTooLarge(limit))
-        else:
+        if refusal is None and self.length is not None and self.length > limit:
+            refusal = BodyTooLarge(limit)
+        if refusal is None:
             super().allHeadersReceived()
+        else:
+            self.refuse(refusal, to_head=self._command == b"HEAD")
+
+    def allContentReceived(self) -> None:
+        # Twisted goes on to it after the headers if there is no body.
+        if not self._refused:
+            super().allContentReceived()
+
+    def requestDone(self, request: PlainRequest) -> None:
+        """
+        Go on to the next request; but not before the caller reads its answers, which would pile up.
+        """
+        if not (self._waitingForTransport and self.persistent):
+            super().requestDone(request)
+            return
+        # All that Twisted does, but to read on: what is here already stays where it is.
+        self._unread = True
+        self.requests.remove(request)
+        self._networkProducer.pauseProducing()
+        self.setTimeout(self._savedTimeOut)
+
+    def resumeProducing(self) -> None:
+        """
+        Go on to the next request, now that the caller has read the answers to those before.
+        """
+        unread, self._unread = self._unread, False
+        if unread:
+            self._handlingRequest = False
+            self.resetTimeout()
+        super().resumeProducing()
+        if unread:
+            data, self._dataBuffer = b"".join(self._dataBuffer), []
+            self.setLineMode(data)
 
     def rawDataReceived(self, data: bytes) -> None:
         try:
@@ -306,8 +375,8 @@ class BoundedChannel(HTTPChannel):
         # change, its answer is back, and a test fails.
         self.refuse(
             BadRequest(
-                f"the request line or a header cannot be read, or they are larger than"
-                f" {self.totalHeadersSize} bytes"
+                f"the request line, a header or a chunk of the body cannot be read, Transfer-Encoding is not"
+                f" chunked, or line and headers are larger than {self.totalHeadersSize} bytes"
             )
         )
 
@@ -320,12 +389,14 @@ class BoundedChannel(HTTPChannel):
         else:
             self.loseConnection()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal, *, to_head: bool = False) -> None:
         """
         Answer, and end the connection without taking anything more from it.
 
         What still comes is thrown away for a while: a connection that is closed while its caller is
         sending is reset, and the answer lost with it.
+
+        :param to_head: whether the method is HEAD, whose answers have no body.
         """
         self._refused = True
         self.clearLineBuffer()
@@ -333,7 +404,9 @@ class BoundedChannel(HTTPChannel):
         for request in self.requests:
             request.release()
             request.gotLength(0)
-        self.transport.write(encode(problem(refusal), b"HTTP/1.1", last=True))
+        answer = problem(refusal)
+        whole = encode(answer, b"HTTP/1.1", last=True)
+        self.transport.write(whole[: -len(answer.body)] if to_head else whole)
         if self.isSecure() or not ITCPTransport.providedBy(self.transport):
             self.loseConnection()
         else:
@@ -360,6 +433,7 @@ class BoundedSite(Site):
     There is no access log: to format a line costs more than to count.
 
     :param resource: answers what the shortcut does not.
+    :param guard: refuses requests that web pages elsewhere have sent.
     :ivar channels: the connections that are open.
     :ivar body_bytes: bytes of bodies that are held in memory.
     """
@@ -369,7 +443,13 @@ class BoundedSite(Site):
     protocol = BoundedChannel  # type: ignore[assignment]
 
     def __init__(
-        self, resource: IResource, *, shortcut: Shortcut, limits: HttpLimits, reactor: IReactorTime
+        self,
+        resource: IResource,
+        *,
+        shortcut: Shortcut,
+        limits: HttpLimits,
+        reactor: IReactorTime,
+        guard: Guard | None = None,
     ) -> None:
         # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle, reactor=reactor)
@@ -377,6 +457,7 @@ class BoundedSite(Site):
         self.seconds = reactor.seconds
         self.shortcut = shortcut
         self.limits = limits
+        self.guard = guard or Guard()
         self.channels: set[BoundedChannel] = set()
         self.body_bytes = 0
 

@@ -166,9 +166,12 @@ class Answer:
 class Client:
     """
     A caller of the daemon's HTTP, with a pool of connections of its own.
+
+    :param token: the file with the operator's token.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: Path | None = None) -> None:
+        self._token = token
         self._base = f"http://127.0.0.1:{port}"
         self._pool = HTTPConnectionPool(_reactor(), persistent=True)
         self._pool.maxPersistentPerHost = 32
@@ -244,7 +247,9 @@ class Client:
         return list(nodes)
 
     async def restart(self, node: int) -> None:
-        (await self.ask("POST", "/cluster/restart", json={"node": node})).ok()
+        assert self._token is not None
+        headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"}
+        (await self.ask("POST", "/cluster/restart", json={"node": node}, headers=headers)).ok()
 
     async def until_equal(self, items: int | None = None) -> list[Json]:
         """
@@ -367,11 +372,13 @@ class Daemon:
     """
     A running daemon.
 
+    :ivar token: the file with the operator's token.
     :ivar expected: parts of lines that its log may hold although they tell of an error.
     """
 
     process: Twistd
     ports: Ports
+    token: Path
     expected: list[str] = field(default_factory=list)
     _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1_000_000, 1_000_000))
 
@@ -381,16 +388,18 @@ class Daemon:
         Start a daemon with nothing on disk, and wait until it is ready.
         """
         ports = ports or Ports()
+        token = directory / "operator-token"
         process = Twistd(
             [
                 *("-n", "--pidfile=", "dcounter", "--in-memory", "--inline"),
                 f"--http=tcp:{ports.http}:interface=127.0.0.1",
                 f"--node-port={ports.nodes[0]}",
+                f"--operator-token-file={token}",
                 *options,
             ],
             directory,
         )
-        self = cls(process, ports)
+        self = cls(process, ports, token)
         client = self.client()
         try:
             await eventually(lambda: self._is_ready(client), what="a ready daemon")
@@ -421,7 +430,7 @@ class Daemon:
         return self.process.output
 
     def client(self) -> Client:
-        return Client(self.ports.http)
+        return Client(self.ports.http, self.token)
 
     def new_ids(self, count: int) -> range:
         """

@@ -3,12 +3,16 @@ What strangers, and callers without manners, can do to a daemon: nothing that ot
 """
 
 import json
+import os
 import random
+import re
 import resource
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import pytest_twisted
@@ -18,7 +22,7 @@ from dcounter import wire
 from dcounter.handshake import Caller, Identity
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import Client, Daemon, Raw, eventually, items, port_of, together
-from tests.e2e.sockets import sockets_of
+from tests.e2e.sockets import accepted, sockets_of
 
 MEBIBYTE = 2**20
 
@@ -263,9 +267,9 @@ async def test_connections_without_a_handshake_up_to_the_limit(
 async def test_300_stalled_requests_stop_nobody(watch: Watch) -> None:
     halves = [
         b"POST /items HT",
-        b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Le",
-        b'POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[{"ID":1,',
-        b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{",
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Le",
+        b'POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[{"ID":1,',
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{",
         b"GET /items/x",
         b"",
     ]
@@ -284,7 +288,152 @@ async def test_300_stalled_requests_stop_nobody(watch: Watch) -> None:
 
 def post(items_: object) -> bytes:
     body = json.dumps(items_).encode()
-    return b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+class Pipeline:
+    """
+    A caller who sends request after request, and reads nothing before it is told to.
+    """
+
+    def __init__(self, daemon: Daemon, connection: Raw) -> None:
+        self._daemon = daemon
+        self.connection = connection
+
+    @classmethod
+    async def open(cls, daemon: Daemon, requests: bytes) -> Self:
+        connection = await Raw.connect(daemon.ports.http)
+        # The kernel must not hold all the answers instead.
+        connection.tcp.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        connection.tcp.pauseProducing()
+        connection.write(requests)
+        return cls(daemon, connection)
+
+    def _left(self) -> int:
+        """
+        Bytes that the daemon has not taken yet.
+        """
+        transport = self.connection.tcp
+        port = transport.getHost().port
+        ours = [each.unsent for each in sockets_of(os.getpid()) if each.port == port]
+        theirs = [
+            each.unread
+            for each in accepted(self._daemon.pid, self._daemon.ports.http)
+            if each.peer_port == port
+        ]
+        buffered = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001
+        return int(buffered) + sum(ours) + sum(theirs)
+
+    async def until_it_stands(self, client: Client) -> None:
+        """
+        Wait until the daemon takes no more of it, although it has time for others.
+        """
+
+        async def stands() -> bool:
+            before = self._left()
+            for _ in range(20):
+                (await client.ask("GET", "/healthz")).ok()
+            return self._left() == before
+
+        await eventually(stands, what="the end of reading from who does not read")
+
+    async def read(self, answers: int) -> None:
+        self.connection.tcp.resumeProducing()
+        await self.connection.until_received(b"HTTP/1.1 ", answers)
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [get("/openapi.json")],
+        [
+            get("/openapi.json"),
+            get("/items/x/count"),
+            get("/nothing"),
+            get("/cluster?what"),
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]",
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n[",
+        ],
+    ],
+    ids=["long answers", "all kinds"],
+)
+@pytest_twisted.ensureDeferred
+async def test_who_never_reads_its_answers_does_not_grow_the_daemon(
+    requests: list[bytes], daemon: Daemon, watch: Watch
+) -> None:
+    memory = daemon.memory()
+    round_ = b"".join(requests)
+    pipeline = await Pipeline.open(daemon, round_ * (4 * MEBIBYTE // len(round_)))
+    await pipeline.until_it_stands(watch.client)
+    await watch.well()
+    assert daemon.memory() - memory < 32 * MEBIBYTE
+    # It goes on as soon as the caller does.
+    await pipeline.read(500)
+    await pipeline.connection.abort()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_reads_its_answers_at_last_gets_all_in_order(daemon: Daemon, watch: Watch) -> None:
+    number = 400
+    requests = [get("/openapi.json") + get(f"/items/n{each}/count") for each in range(number)]
+    pipeline = await Pipeline.open(daemon, b"".join(requests))
+    await pipeline.until_it_stands(watch.client)
+    assert not pipeline.connection.received
+    await pipeline.read(2 * number)
+    await pipeline.connection.until_received(b'"tenant":"n%d"' % (number - 1))
+    heard = bytes(pipeline.connection.received)
+    assert heard.count(b"HTTP/1.1 200 OK") == 2 * number
+    tenants = re.findall(rb'"openapi":"3|"tenant":"n(\d+)"', heard)
+    assert tenants == [each for n in range(number) for each in (b"", b"%d" % n)]
+    await pipeline.connection.abort()
+
+
+@pytest_twisted.ensureDeferred
+async def test_300_callers_at_once_are_connected_at_once(daemon: Daemon, watch: Watch) -> None:
+    # A daemon that accepts nobody for a while shows what waits in front of it.
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        callers = await together(Raw.connect(daemon.ports.http) for _ in range(300))
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    for each in callers:
+        each.write(get("/healthz"))
+    for each in callers:
+        await each.until_received(b"HTTP/1.1 200 OK")
+    await together(each.abort() for each in callers)
+
+
+@pytest_twisted.ensureDeferred
+async def test_web_pages_elsewhere_store_nothing(daemon: Daemon, watch: Watch) -> None:
+    body = items(daemon.new_ids(3), "pages")
+    for headers in (
+        {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+        {"Origin": "null"},
+        {"Host": f"evil.example:{daemon.ports.http}"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ):
+        assert (await watch.client.ask("POST", "/items", json=body, headers=headers)).status == 403
+        assert (await watch.client.ask("GET", "/items/pages/count", headers=headers)).status == 403
+    assert await watch.client.count_now("pages") == 0
+    own = {"Origin": f"http://127.0.0.1:{daemon.ports.http}"}
+    (await watch.client.ask("POST", "/items", json=body, headers=own)).ok()
+    assert await watch.client.count_now("pages") == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_nodes_are_restarted_with_the_operators_token_only(daemon: Daemon, watch: Watch) -> None:
+    before = await watch.client.nodes()
+    for headers in ({}, {"Authorization": "Bearer guessed-by-somebody"}):
+        refused = await watch.client.ask("POST", "/cluster/restart", json={"node": 1}, headers=headers)
+        assert (refused.status, refused.content["code"]) == (403, "forbidden")
+        assert str(daemon.token) in refused.content["detail"]
+    assert await watch.client.nodes() == before
+    assert daemon.token.stat().st_mode & 0o777 == 0o600
+    assert daemon.token.read_text().strip() not in daemon.log
 
 
 @pytest_twisted.ensureDeferred
@@ -318,7 +467,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(
 ) -> None:
     connection = await Raw.connect(daemon.ports.http)
     connection.write(
-        b"POST /items HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        b"POST /items HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
         % (16 * MEBIBYTE + 1)
     )
     await connection.until_received(b'"body_too_large"')
@@ -330,7 +479,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(
 @pytest_twisted.ensureDeferred
 async def test_a_chunked_body_is_cut_off_at_the_limit(daemon: Daemon, watch: Watch) -> None:
     connection = await Raw.connect(daemon.ports.http)
-    connection.write(b"POST /items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.write(b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"%x\r\n%b\r\n" % (MEBIBYTE, b" " * MEBIBYTE)
     sent = 0
     while not connection.closed and not connection.received:

@@ -219,7 +219,7 @@ async def test_s06_requests_pipelined_on_one_connection(daemon: Daemon, client: 
     for item in daemon.new_ids(100):
         body = json.dumps(items([item], "s06-pipelined")).encode()
         connection.write(
-            b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
     await connection.until_received(b"HTTP/1.1 200 OK", times=100)
     assert await client.count_now("s06-pipelined") == 100

@@ -94,9 +94,20 @@ class Caller:
 
     def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = 15.0) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        self._authorization: str | None = None
 
     def close(self) -> None:
         self._connection.close()
+
+    def forget(self, node: int, data: Path) -> Answer:
+        """
+        `POST /cluster/forget` with the operator's token of a data directory.
+        """
+        self._authorization = f"Bearer {(data / 'operator-token').read_text().strip()}"
+        try:
+            return self.ask("POST", "/cluster/forget", {"node": node})
+        finally:
+            self._authorization = None
 
     def ask(self, method: str, path: str, content: Json = None, **parameters: str) -> Answer:
         """
@@ -112,7 +123,10 @@ class Caller:
             if connection.sock is None:
                 connection.connect()
             sent = True
-            connection.request(method, url, body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            if self._authorization is not None:
+                headers["Authorization"] = self._authorization
+            connection.request(method, url, body, headers)
             response = connection.getresponse()
             return Answer(response.status, json.loads(response.read()))
         except (OSError, http.client.HTTPException) as error:

@@ -98,9 +98,9 @@ def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Da
 def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
     _damage(daemon)
     caller = _start_without_it(daemon)
-    up = caller.ask("POST", "/cluster/forget", {"node": 0})
+    up = caller.forget(0, daemon.data)
     assert (up.status, up.code) == (409, "node_is_up")
-    assert caller.ask("POST", "/cluster/forget", {"node": VICTIM}).status == 200
+    assert caller.forget(VICTIM, daemon.data).status == 200
     assert caller.exact_count("t") == 400
     _store(caller, *range(400, 420), ack="all")
     assert caller.exact_count("t") == 420

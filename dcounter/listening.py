@@ -1,0 +1,83 @@
+"""
+Descriptions of where HTTP listens: what they leave open, and how to call what listens there.
+"""
+
+import os
+import re
+import shlex
+from typing import Final
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_PROXIED: Final = "haproxy"
+_ENCRYPTED: Final = frozenset({"ssl", "tls"})
+
+_UNIX_MODE: Final = "660"
+"""
+Who may connect to a socket in the file system: its owner and group. Twisted would let everybody.
+"""
+
+_PLACES: Final = {
+    "tcp": {"backlog": 3},
+    "tcp6": {"backlog": 2},
+    "ssl": {"backlog": 6},
+    "tls": {"backlog": 3},
+    "unix": {"mode": 2, "backlog": 3},
+}
+"""
+For each kind of endpoint, which of its fields we complete: name -> place, if it is given without its name.
+"""
+
+
+def complete(description: str, backlog: int) -> str:
+    """
+    A description with what it leaves open.
+
+    Kinds that listen nowhere themselves, such as `systemd`, stay as they are: whoever listens has decided.
+
+    :param description: of a Twisted endpoint, such as `tcp:8085`.
+    :param backlog: how many connections may wait to be accepted.
+    """
+    kind, _, rest = description.partition(":")
+    if kind.lower() == _PROXIED:
+        return f"{kind}:{complete(rest, backlog)}"
+    # Only names are looked at, and no name of a field holds what must be escaped.
+    fields = _ESCAPED.sub("_", rest).split(":")
+    named = {field.partition("=")[0] for field in fields if "=" in field}
+    given = len([field for field in fields if "=" not in field])
+    for name, place in _PLACES.get(kind, {}).items():
+        if name not in named and given < place:
+            description += f":{name}={_UNIX_MODE if name == 'mode' else backlog}"
+    return description
+
+
+def curl(description: str, address: IAddress) -> tuple[str, str] | None:
+    """
+    How to call what listens: options for `curl` (none: an empty text), and how its URLs begin.
+
+    `None` if nobody knows.
+
+    :param description: what was asked for.
+    :param address: what has become of it.
+    """
+    kind, _, rest = description.partition(":")
+    if kind.lower() == _PROXIED:
+        found = curl(rest, address)
+        return None if found is None else (f"--haproxy-protocol {found[0]}".strip(), found[1])
+    scheme = "https" if kind in _ENCRYPTED else "http"
+    match address:
+        case IPv4Address(host=host, port=port):
+            # To listen on all addresses is no address to call.
+            return "", f"{scheme}://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+        case IPv6Address(host=host, port=port):
+            host = "::1" if host == "::" else host.replace("%", "%25")
+            return "", f"{scheme}://[{host}]:{port}"
+        case UNIXAddress(name=bytes() as name) if name:
+            if name.startswith(b"\0"):
+                path = shlex.quote(os.fsdecode(name[1:]))
+                return f"--abstract-unix-socket {path}", f"{scheme}://localhost"
+            return f"--unix-socket {shlex.quote(os.path.abspath(os.fsdecode(name)))}", f"{scheme}://localhost"
+        case _:
+            return None

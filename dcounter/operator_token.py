@@ -1,0 +1,102 @@
+"""
+The operator's token: what a request to restart a node or to give one up has to show.
+
+It is in a file that only the operator can read. Unlike an address, no proxy adds it by itself.
+"""
+
+import hmac
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from twisted.logger import Logger
+
+from dcounter.disk import sync_directory
+from dcounter.errors import ConfigurationError
+
+_log = Logger()
+
+FILE_NAME: Final = "operator-token"
+"""
+The name of the file in a data directory.
+"""
+
+_RANDOM_BYTES: Final = 32
+_TOKEN: Final = re.compile(rb"[!-~]{16,256}")
+_BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorToken:
+    """
+    The token, and where operators find it.
+
+    :ivar path: the file; absolute, since errors name it.
+    """
+
+    path: str
+    value: bytes = field(repr=False)
+
+    def is_shown(self, authorization: bytes) -> bool:
+        """
+        Whether a header `Authorization` holds this token; how long that takes tells nothing of it.
+        """
+        found = _BEARER.fullmatch(authorization)
+        return found is not None and hmac.compare_digest(found[1], self.value)
+
+
+def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> OperatorToken:
+    """
+    Read the token in a file, or make a new one there.
+
+    :raises ConfigurationError: the file cannot be made or read, or holds no token.
+    """
+    path = os.path.abspath(path)
+    try:
+        if not os.path.lexists(path):
+            _make(path, randbytes)
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            value = file.read(4096).strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the operator's token cannot be read or made: {error.strerror}: {path}"
+        ) from error
+    if _TOKEN.fullmatch(value) is None:
+        raise ConfigurationError(
+            f"{path} holds no operator's token, which is 16 to 256 visible ASCII characters without blanks;"
+            " remove the file to have a new one made"
+        )
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        _log.warn(
+            "users other than the owner can read the operator's token in {path}: chmod 600 it", path=path
+        )
+    return OperatorToken(path, value)
+
+
+def _make(path: str, randbytes: Callable[[int], bytes]) -> None:
+    """
+    Put a new token into a file, wholly or not at all; a file that was made meanwhile is left alone.
+    """
+    directory = os.path.dirname(path)
+    unfinished = f"{path}.{randbytes(8).hex()}.new"
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            owner = os.stat(directory)
+            if os.geteuid() == 0:
+                # A daemon that is started by root may go on as the user whose directory this is.
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            file.write(randbytes(_RANDOM_BYTES).hex().encode() + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            return
+    finally:
+        os.unlink(unfinished)
+    sync_directory(directory)
