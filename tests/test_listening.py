@@ -3,9 +3,11 @@ Where HTTP listens: what a description leaves open, and how to call what listens
 """
 
 import os
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import pytest_twisted
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
@@ -72,6 +74,17 @@ def test_twisted_makes_such_sockets() -> None:
         serverFromString(reactor, complete(f"unix:{path}", 99)).listen(Factory())
         _, _, backlog, found, _ = reactor.unixServers.pop()
         assert (backlog, found) == (99, mode)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_socket_in_the_file_system_is_for_owner_and_group(tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    for more, mode in (("", 0o660), (":mode=606", 0o606)):
+        path = tmp_path / "socket"
+        port = await serverFromString(reactor, complete(f"unix:{path}{more}", 99)).listen(Factory())
+        assert path.stat().st_mode & 0o777 == mode
+        await port.stopListening()
 
 
 @pytest.mark.parametrize(
