@@ -187,10 +187,21 @@ async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
 @pytest_twisted.ensureDeferred
 async def test_another_protocol_is_refused(watch: Watch) -> None:
     cluster = (await watch.client.cluster())["cluster"]
-    hello = wire.Hello(wire.PROTOCOL + 1, cluster, "coordinator", None, 0, [0, 1, 2, 3], "n" * 32)
+    hello = wire.Hello(
+        wire.PROTOCOL + 1,
+        cluster,
+        "coordinator",
+        None,
+        0,
+        [0, 1, 2, 3],
+        "n" * 32,
+        watch.node_ports[0],
+        "",
+        "",
+    )
     connection = await Raw.connect(watch.node_ports[0])
     connection.write(wire.encode(hello) + b"\n")
-    await cut_off(connection, b"protocol 2 instead of 1")
+    await cut_off(connection, b"protocol 3 instead of 2")
 
 
 @pytest.mark.parametrize("mirror", [False, True], ids=["a made-up proof", "the node's own proof"])
