@@ -52,13 +52,35 @@ class MalformedMessage(PeerError):
 class HandshakeRefused(PeerError):
     """
     The other end is not who it must be: another protocol version, cluster or node, or no shared secret.
+
+    :cvar code: one word for programs, which goes over the wire.
     """
+
+    code: ClassVar[str] = "refused"
 
 
 class WrongNode(HandshakeRefused):
     """
-    Somebody looks for another node; that is no fault, nodes may move from port to port.
+    A caller looks for another node; that is no fault, nodes may move from port to port.
     """
+
+    code = "wrong_node"
+
+
+class SecondHolder(HandshakeRefused):
+    """
+    A node id is used by two processes at once.
+    """
+
+    code = "second_holder"
+
+
+class Removed(HandshakeRefused):
+    """
+    The node was removed from the cluster.
+    """
+
+    code = "removed"
 
 
 class LinkLost(DcounterError):

@@ -3,7 +3,8 @@ How two ends of a connection find out that they belong together, before anything
 
 Both prove that they have the cluster's secret without showing it: each gives a random nonce, each answers
 with a code (HMAC-SHA256) over both nonces and all that was claimed. The codes of the two directions differ
-by a label, so that none can be sent back to its maker.
+by a label, so that none can be sent back to its maker. The port that was called is among the claims: a
+process that took a node's old port can't relay the handshake to where the node listens now.
 """
 
 import hmac
@@ -12,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dcounter.errors import HandshakeRefused, WrongNode
+from dcounter.errors import HandshakeRefused, Removed, WrongNode
 from dcounter.wire import PROTOCOL, Challenge, Hello, Proof
 
 Role = Literal["node", "coordinator", "probe"]
@@ -25,11 +26,14 @@ class Identity:
 
     :ivar cluster: the cluster id.
     :ivar members: ids of all nodes, in order.
+    :ivar boot: random text of one start of a daemon, for its own nodes; empty for what runs by itself. A copy
+        of the data directory has the same cluster and secret, but never the same boot.
     """
 
     cluster: str
     secret: bytes
     members: Sequence[int]
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,30 @@ class Peer:
     Who turned out to be at the other end.
 
     :ivar node: its node id; `None` for a coordinator.
+    :ivar instance: the process that holds the node id; empty for all but nodes.
     """
 
     role: Role
     node: int | None
+    instance: str = ""
 
 
-def _code(label: str, identity: Identity, hello: Hello, node: int, run: int, nonce: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """
+    What a node says of itself.
+    """
+
+    node: int
+    run: int
+    nonce: str
+    instance: str
+
+
+def _code(label: str, identity: Identity, hello: Hello, its: _Claims) -> str:
     claims = [label, PROTOCOL, identity.cluster, list(identity.members)]
-    claims += [hello.role, hello.node, hello.to, hello.nonce, node, run, nonce]
+    claims += [hello.role, hello.node, hello.to, hello.nonce, hello.port, identity.boot, hello.instance]
+    claims += [its.node, its.run, its.nonce, its.instance]
     return hmac.digest(identity.secret, json.dumps(claims).encode(), "sha256").hex()
 
 
@@ -57,12 +76,37 @@ class Caller:
     :param role: what connects, see `Hello`.
     :param node: its own node id; `None` for a coordinator.
     :param to: the node it wants to talk to.
+    :param port: the port that it called.
     :param nonce: random text, at least 32 characters.
+    :param instance: random text of this process, if it is a node.
+    :ivar found: the process that answered, once it has proved itself.
     """
 
-    def __init__(self, identity: Identity, *, role: Role, node: int | None, to: int, nonce: str) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        role: Role,
+        node: int | None,
+        to: int,
+        port: int,
+        nonce: str,
+        instance: str = "",
+    ) -> None:
+        self.found = ""
         self._identity = identity
-        self.hello = Hello(PROTOCOL, identity.cluster, role, node, to, list(identity.members), nonce)
+        self.hello = Hello(
+            PROTOCOL,
+            identity.cluster,
+            role,
+            node,
+            to,
+            list(identity.members),
+            nonce,
+            port,
+            identity.boot,
+            instance if role == "node" else "",
+        )
 
     def answer(self, challenge: Challenge) -> Proof:
         """
@@ -72,11 +116,14 @@ class Caller:
         """
         if challenge.node != self.hello.to:
             raise HandshakeRefused(f"node {challenge.node} answered for node {self.hello.to}")
-        claims = (self.hello, challenge.node, challenge.run, challenge.nonce)
-        expected = _code("node", self._identity, *claims)
+        its = _Claims(challenge.node, challenge.run, challenge.nonce, challenge.instance)
+        expected = _code("node", self._identity, self.hello, its)
         if not hmac.compare_digest(expected.encode(), challenge.proof.encode()):
-            raise HandshakeRefused("the node does not have this cluster's secret")
-        return Proof(_code("caller", self._identity, *claims))
+            raise HandshakeRefused(
+                "the node does not have this cluster's secret, or the handshake was changed on its way"
+            )
+        self.found = challenge.instance
+        return Proof(_code("caller", self._identity, self.hello, its))
 
 
 class Callee:
@@ -85,54 +132,70 @@ class Callee:
 
     :param run: its open run, 0 if it has none.
     :param nonce: random text, at least 32 characters.
-    :param forgotten: members that were given up.
+    :param instance: random text of this process.
+    :param forgotten: members that were removed.
     """
 
     def __init__(
-        self, identity: Identity, *, node: int, run: int, nonce: str, forgotten: Collection[int] = ()
+        self,
+        identity: Identity,
+        *,
+        node: int,
+        run: int,
+        nonce: str,
+        instance: str = "",
+        forgotten: Collection[int] = (),
     ) -> None:
         self._forgotten = forgotten
         self._identity = identity
-        self._node = node
-        self._run = run
-        self._nonce = nonce
+        self._own = _Claims(node, run, nonce, instance)
         self._hello: Hello | None = None
 
-    def greet(self, hello: Hello) -> Challenge:
+    def greet(self, hello: Hello, port: int) -> Challenge:
         """
         Check what the caller claims and answer with our proof.
 
+        :param port: where this connection arrived.
         :raises HandshakeRefused: it does not belong here.
         """
-        mine = self._identity
+        mine, own = self._identity, self._own
         if hello.protocol != PROTOCOL:
             raise HandshakeRefused(f"protocol {hello.protocol} instead of {PROTOCOL}")
         if hello.cluster != mine.cluster:
-            raise HandshakeRefused("another cluster")
-        if hello.to != self._node:
-            raise WrongNode(f"this is node {self._node}, not node {hello.to}")
+            raise HandshakeRefused("another cluster, or another secret")
+        if hello.to != own.node:
+            raise WrongNode(f"this is node {own.node}, not node {hello.to}")
         if hello.members != list(mine.members):
             raise HandshakeRefused(f"members {hello.members} instead of {list(mine.members)}")
         if (hello.node is None) != (hello.role == "coordinator"):
             raise HandshakeRefused(f"a {hello.role} with node id {hello.node}")
         if hello.node is not None and hello.node not in mine.members:
             raise HandshakeRefused(f"node {hello.node} is no member")
-        if hello.node in self._forgotten:
-            raise HandshakeRefused(f"node {hello.node} was given up")
+        if hello.boot != mine.boot:
+            raise HandshakeRefused(
+                "this node belongs to another start of the daemon; is a copy of its data directory in use?"
+            )
+        if hello.port != port:
+            raise HandshakeRefused(
+                f"port {hello.port} was called, and this is port {port}: something relays between them"
+            )
         self._hello = hello
-        proof = _code("node", mine, hello, self._node, self._run, self._nonce)
-        return Challenge(self._node, self._run, self._nonce, proof)
+        proof = _code("node", mine, hello, own)
+        return Challenge(own.node, own.run, own.nonce, own.instance, proof)
 
     def verify(self, proof: Proof) -> Peer:
         """
         Check the caller's proof.
 
+        :raises Removed: it is a node that was removed; by now it knows that a member says so.
         :raises HandshakeRefused: it does not have the secret, or said nothing before.
         """
         hello = self._hello
         if hello is None:
             raise HandshakeRefused("a proof before the hello")
-        expected = _code("caller", self._identity, hello, self._node, self._run, self._nonce)
+        expected = _code("caller", self._identity, hello, self._own)
         if not hmac.compare_digest(expected.encode(), proof.proof.encode()):
             raise HandshakeRefused("the caller does not have this cluster's secret")
-        return Peer(hello.role, hello.node)
+        if hello.role == "node" and hello.node in self._forgotten:
+            raise Removed(f"node {hello.node} was removed from the cluster")
+        return Peer(hello.role, hello.node, hello.instance)

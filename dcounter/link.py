@@ -29,9 +29,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from dcounter import wire
-from dcounter.errors import LinkLost, MalformedMessage, PeerError
+from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage, PeerError, WrongNode
 from dcounter.handshake import Caller, Identity, Role
 from dcounter.limits import Limits
+from dcounter.throttle import Throttle
 
 _log = Logger()
 
@@ -61,6 +62,22 @@ Time (s) in which the other end may read why it is cut off.
 _KNOCKS = 16
 """
 Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
+"""
+
+_COMPLAINTS = 10
+_COMPLAINTS_INTERVAL = 10.0
+"""
+So many refused connections are logged in so much time (s), per process; of more, the number.
+"""
+
+_TOLD_PORTS = 3
+"""
+Ports whose answers one line of the log tells.
+"""
+
+_SHOWN = 200
+"""
+Characters that are shown of what a stranger said.
 """
 
 Connect = Callable[[str, int], IStreamClientEndpoint]
@@ -97,6 +114,37 @@ class Address:
         return sorted(self.ports, key=lambda each: (each < port, each))
 
 
+class Complaints:
+    """
+    What the operator is told about connections that were refused: strangers must not fill the log.
+
+    :param seconds: the clock (s).
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._throttle = Throttle(_COMPLAINTS, _COMPLAINTS_INTERVAL, seconds)
+
+    def refused(self, peer: IAddress, error: Exception) -> None:
+        """
+        A connection was refused.
+        """
+        self.settle()
+        if self._throttle.passes():
+            _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
+
+    def settle(self, *, at_once: bool = False) -> None:
+        """
+        Tell how many more there were, if there were some and it is time.
+        """
+        more = self._throttle.held_back(at_once=at_once)
+        if more:
+            _log.warn(
+                "refused {more} more connections in the last {seconds:g} s",
+                more=more,
+                seconds=self._throttle.interval,
+            )
+
+
 @implementer(IPushProducer)
 class Conversation(TwistedProtocol):
     """
@@ -107,9 +155,10 @@ class Conversation(TwistedProtocol):
     :param clock: for the time-outs.
     """
 
-    def __init__(self, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(self, limits: Limits, clock: IReactorTime, complaints: Complaints) -> None:
         self._limits = limits
         self._clock = clock
+        self._complaints = complaints
         self._splitter = wire.LineSplitter(_HANDSHAKE_LINE)
         self._welcomed = False
         self._timeout: IDelayedCall | None = None
@@ -157,9 +206,11 @@ class Conversation(TwistedProtocol):
         """
         The other end broke the protocol: hang up, and tell the operator.
         """
-        peer = self.tcp.getPeer()
-        _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
-        self.close(str(error))
+        self._complaints.refused(self.tcp.getPeer(), error)
+        self._close_for(error)
+
+    def _close_for(self, error: PeerError) -> None:
+        self.close(str(error), error.code if isinstance(error, HandshakeRefused) else "")
 
     def welcomed(self) -> None:
         """
@@ -181,14 +232,16 @@ class Conversation(TwistedProtocol):
         """
         self.tcp.writeSequence((line, b"\n"))
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, code: str = "") -> None:
         """
         Hang up, telling the other end why.
 
         For us the connection has ended at once; an end that does not read cannot keep it.
+
+        :param code: the same for programs, see `wire.Farewell`.
         """
         if not self.ended:
-            self.send(wire.Farewell(reason))
+            self.send(wire.Farewell(reason, code))
             self._consumer.unregisterProducer()
             self.tcp.loseConnection()
             self._end(reason)
@@ -259,12 +312,15 @@ class LinkUser(Protocol):
 class _Call(Conversation):
     """
     The calling side of a conversation.
+
+    :ivar refusal: why the other end, or we, ended the handshake; empty if nobody said it.
     """
 
-    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller) -> None:
-        super().__init__(limits, clock)
+    def __init__(self, directory: "Directory", caller: Caller) -> None:
+        super().__init__(directory.limits, directory.clock, directory.complaints)
         self._caller = caller
         self._state: Literal["hello", "proof", "welcome"] = "hello"
+        self.refusal = wire.Farewell("")
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -275,6 +331,7 @@ class _Call(Conversation):
 
     def messageReceived(self, message: wire.Message) -> None:
         if isinstance(message, wire.Farewell):
+            self.refusal = message
             self.close(f"the node says: {message.reason}")
             return
         if isinstance(message, wire.Challenge) and self._state == "hello":
@@ -293,7 +350,22 @@ class _Call(Conversation):
             super().refuse(error)
         else:
             # Whoever looks for a node meets others.
+            self.refusal = wire.Farewell(str(error))
             self.close(str(error))
+
+    @property
+    def proved(self) -> bool:
+        """
+        Whether the other end has proved that it is a member: then what it says counts.
+        """
+        return self._state != "hello"
+
+    @property
+    def instance(self) -> str:
+        """
+        The process that answered.
+        """
+        return self._caller.found
 
     def answerReceived(self, message: wire.Message) -> None:
         """
@@ -302,8 +374,8 @@ class _Call(Conversation):
 
 
 class _LinkCall(_Call):
-    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller, link: "Link") -> None:
-        super().__init__(limits, clock, caller)
+    def __init__(self, directory: "Directory", caller: Caller, link: "Link") -> None:
+        super().__init__(directory, caller)
         self._link = link
 
     def welcomed(self) -> None:
@@ -324,29 +396,65 @@ class _LinkCall(_Call):
 class _Knock(_Call):
     """
     A handshake and nothing else: does the node answer there?
+
+    :ivar found: `None` if it does, else why not, as `wire.Farewell` says it.
     """
 
-    def __init__(self, limits: Limits, clock: IReactorTime, caller: Caller) -> None:
-        super().__init__(limits, clock, caller)
-        self.found: Deferred[bool] = Deferred(self._abandon)
+    def __init__(self, directory: "Directory", caller: Caller) -> None:
+        super().__init__(directory, caller)
+        self.found: Deferred[wire.Farewell | None] = Deferred(self._abandon)
         self._wanted = True
 
     def welcomed(self) -> None:
         super().welcomed()
-        self._answer(True)
+        self._answer(None)
         self.close("only asking who is there")
 
     def connectionEnded(self, reason: str) -> None:
-        self._answer(False)
+        self._answer(self.refusal)
 
-    def _answer(self, found: bool) -> None:
+    def _answer(self, found: wire.Farewell | None) -> None:
         if self._wanted:
             self._wanted = False
             self.found.callback(found)
 
-    def _abandon(self, found: "Deferred[bool]") -> None:
+    def _abandon(self, found: "Deferred[wire.Farewell | None]") -> None:
         self._wanted = False
         self.close("no longer wanted")
+
+
+class Answers:
+    """
+    What ports answered where a node was looked for and not found.
+
+    Other programs and other nodes listen in the same range: of them only what the port says on which the
+    node is expected, and what refused us as a node of dcounter does.
+
+    :param expected: that port.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._said: dict[int, wire.Farewell] = {}
+
+    def heard(self, port: int, said: wire.Farewell) -> None:
+        """
+        A port answered, but not as the node.
+        """
+        refused = said.code not in ("", WrongNode.code)
+        if said.reason and (refused or port == self._expected):
+            self._said[port] = said
+
+    def __str__(self) -> str:
+        ports = sorted(self._said, key=lambda port: (port != self._expected, port))[:_TOLD_PORTS]
+        return "".join(f'. Port {port} answered: "{_shown(self._said[port].reason)}"' for port in ports)
+
+
+def _shown(text: str) -> str:
+    """
+    What a stranger said, as it may stand in a line of the log.
+    """
+    return "".join(each if each.isprintable() else "?" for each in text[:_SHOWN])
 
 
 class Directory:
@@ -357,6 +465,8 @@ class Directory:
     :param node: its node id; `None` for a coordinator.
     :param nonce: gives a new random text, at least 32 characters.
     :param addresses: node id -> where that node is.
+    :param instance: random text of this process, if it is a node.
+    :param complaints: what the operator is told about refused connections, for all of this process.
     """
 
     def __init__(
@@ -370,9 +480,13 @@ class Directory:
         nonce: Callable[[], str],
         limits: Limits,
         clock: IReactorTime,
+        instance: str = "",
+        complaints: Complaints | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
+        self.instance = instance
+        self.complaints = complaints or Complaints(clock.seconds)
         self.addresses = addresses
         self._identity = identity
         self._role = role
@@ -386,25 +500,40 @@ class Directory:
         """
         return self._connect(self.addresses[node].host, port)
 
-    def caller(self, to: int, *, probe: bool = False) -> Caller:
+    def caller(self, to: int, port: int, *, probe: bool = False) -> Caller:
         """
         Our side of a handshake with a node.
+
+        :param port: the port that is called.
         """
         role = "probe" if probe and self._node is not None else self._role
-        return Caller(self._identity, role=role, node=self._node, to=to, nonce=self._nonce())
+        return Caller(
+            self._identity,
+            role=role,
+            node=self._node,
+            to=to,
+            port=port,
+            nonce=self._nonce(),
+            instance=self.instance,
+        )
 
-    async def locate(self, node: int, port: int) -> int | None:
+    async def locate(self, node: int, port: int, answers: Answers) -> int | None:
         """
         The port of the range where that node listens, looked for from `port` on; `None` if on none.
 
         Some ports are asked at once: strangers that listen there and say nothing must not hold it up.
+
+        :param answers: is told what the others said.
         """
         ports = iter(self.addresses[node].ports_from(port))
         found: Deferred[int | None] = Deferred()
 
         async def look() -> None:
             for each in ports:
-                if await self.answers(node, each) and not found.called:
+                said = await self._knock(node, each)
+                if said is not None:
+                    answers.heard(each, said)
+                elif not found.called:
                     found.callback(each)
                 if found.called:
                     return
@@ -424,13 +553,19 @@ class Directory:
         """
         Whether that node listens on that port.
         """
-        knock = _Knock(self.limits, self.clock, self.caller(node, probe=True))
+        return await self._knock(node, port) is None
+
+    async def _knock(self, node: int, port: int) -> wire.Farewell | None:
+        """
+        `None` if that node listens on that port, else what was said there.
+        """
+        knock = _Knock(self, self.caller(node, port, probe=True))
         factory = Factory.forProtocol(lambda: knock)
         factory.noisy = False
         try:
             await self.endpoint(node, port).connect(factory)
         except (ConnectError, DNSLookupError):
-            return False
+            return wire.Farewell("")
         return await knock.found
 
 
@@ -443,7 +578,8 @@ class _NodeEndpoint:
 
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :ivar port: where the node is thought to listen.
-    :ivar doubtful: somebody else was found there.
+    :ivar called: the port that is being called, or was called last.
+    :ivar doubtful: the node was not found there.
     """
 
     def __init__(self, node: int, directory: Directory, jitter: Callable[[], float]) -> None:
@@ -453,7 +589,9 @@ class _NodeEndpoint:
         self._clock = directory.clock
         self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
         self._next_search = float("-inf")
-        self.port = directory.addresses[node].port
+        self._searches = 0
+        self._told = ""
+        self.port = self.called = directory.addresses[node].port
         self.doubtful = False
 
     def __repr__(self) -> str:
@@ -463,32 +601,57 @@ class _NodeEndpoint:
         return Deferred.fromCoroutine(self._find(protocolFactory))
 
     async def _find(self, factory: IProtocolFactory) -> IProtocol:
-        attempts = searches = 0
+        attempts = 0
         while True:
             if (self.doubtful or attempts) and self._clock.seconds() >= self._next_search:
-                searches += 1
-                await self._search(tell=searches == _TOLD_SEARCH)
+                await self._search()
             if not self.doubtful:
+                self.called = self.port
                 with contextlib.suppress(ConnectError, DNSLookupError):
-                    return await self._directory.endpoint(self._node, self.port).connect(factory)
+                    return await self._directory.endpoint(self._node, self.called).connect(factory)
             attempts += 1
             if attempts > 1:
                 await deferLater(self._clock, self._pause(attempts - 2))
 
-    async def _search(self, *, tell: bool) -> None:
+    async def _search(self) -> None:
         """
         Look on all ports of the range.
         """
-        port = await self._directory.locate(self._node, self.port)
+        answers = Answers(self.port)
+        port = await self._directory.locate(self._node, self.port, answers)
         self._next_search = self._clock.seconds() + self._limits.search
         if port is not None:
             self.moved(port)
-        elif tell:
-            _log.info(
-                "node {node} is not found, neither on port {port} nor on others: looking for it until it is",
-                node=self._node,
-                port=self.port,
-            )
+        else:
+            self._missed(answers)
+
+    def refused(self, said: wire.Farewell) -> None:
+        """
+        The port that was called answered, but not as the node.
+        """
+        self.doubtful = True
+        answers = Answers(self.called)
+        answers.heard(self.called, said)
+        if said.code:
+            self._missed(answers)
+
+    def _missed(self, answers: Answers) -> None:
+        """
+        The node was not found once more: tell it after a while, and again when the answers are other ones.
+        """
+        self._searches += 1
+        text = f"on port {self.port} and on the rest of its range; still searching{answers}"
+        if self._searches >= _TOLD_SEARCH and text != self._told:
+            self._told = text
+            say = _log.warn if str(answers) else _log.info
+            say("node {node} is unreachable {text}", node=self._node, text=text)
+
+    def reached(self) -> None:
+        """
+        The node was found, and let us in.
+        """
+        self._searches = 0
+        self._told = ""
 
     def moved(self, port: int) -> None:
         """
@@ -502,16 +665,26 @@ class Link(ClientService):
     """
     A persistent connection to one node, made again when it is lost.
 
+    :param refused: is told when a member that has proved itself does not let us in, and why.
     :ivar node: the node's id.
     :ivar up: whether the node is connected and has proved itself.
+    :ivar instance: the process that is connected, or was last.
     """
 
     def __init__(
-        self, node: int, *, directory: Directory, user: LinkUser, jitter: Callable[[], float]
+        self,
+        node: int,
+        *,
+        directory: Directory,
+        user: LinkUser,
+        jitter: Callable[[], float],
+        refused: Callable[[int, wire.Farewell], object] = lambda _, __: None,
     ) -> None:
         self.node = node
         self.up = False
+        self.instance = ""
         self._user = user
+        self._refused = refused
         self._directory = directory
         self._endpoint = _NodeEndpoint(node, directory, lambda: _FIRST_PAUSE * jitter())
         self._call: _LinkCall | None = None
@@ -576,6 +749,13 @@ class Link(ClientService):
         if self._call is not None:
             self._call.close(reason)
 
+    def mistake(self, reason: str) -> None:
+        """
+        Another process should be at the other end: give up this connection, and look for that.
+        """
+        self._endpoint.doubtful = True
+        self.cut(reason)
+
     def stopService(self) -> Deferred[None]:
         self.cut("stopping")
         return super().stopService()
@@ -587,11 +767,13 @@ class Link(ClientService):
         A conversation for a new connection.
         """
         directory = self._directory
-        return _LinkCall(directory.limits, directory.clock, directory.caller(self.node), self)
+        return _LinkCall(directory, directory.caller(self.node, self._endpoint.called), self)
 
     def callWelcomed(self, call: _LinkCall) -> None:
+        self._endpoint.reached()
         self._call = call
         self.up = True
+        self.instance = call.instance
         self._user.linkUp(self)
 
     def callReceived(self, message: wire.Message) -> None:
@@ -609,7 +791,9 @@ class Link(ClientService):
 
     def callEnded(self, call: _LinkCall, reason: str, *, welcome: bool) -> None:
         if not welcome:
-            self._endpoint.doubtful = True
+            self._endpoint.refused(call.refusal)
+            if call.proved:
+                self._refused(self.node, call.refusal)
             return
         _log.info("the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
         self._call = None

@@ -20,13 +20,23 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
 from dcounter import wire
-from dcounter.errors import ConfigurationError, CorruptJournal, HandshakeRefused, PeerError, WrongNode
+from dcounter.errors import (
+    ConfigurationError,
+    CorruptJournal,
+    HandshakeRefused,
+    PeerError,
+    Removed,
+    SecondHolder,
+    WrongNode,
+)
 from dcounter.handshake import Callee, Identity, Peer
+from dcounter.holders import Holders
 from dcounter.journal import Journal
 from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
 from dcounter.records import Entry
 from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.throttle import Throttle
 
 _log = Logger()
 
@@ -46,6 +56,11 @@ _LOCK_PAUSE = 0.05
 Time (s) after which a node complains that another process uses its directory, and between two looks.
 """
 
+_RIVALS_INTERVAL = 10.0
+"""
+Shortest time (s) between two complaints of two processes that hold one node id.
+"""
+
 Listen = Callable[[int], IStreamServerEndpoint]
 """
 Gives the endpoint to listen on a port.
@@ -60,6 +75,9 @@ class _Channel(Protocol):
     @property
     def paused(self) -> bool: ...
 
+    @property
+    def address(self) -> str: ...
+
     def send_line(self, line: bytes) -> None: ...
 
     def cut(self, reason: str) -> None: ...
@@ -71,20 +89,29 @@ class _Accepted(Conversation):
     """
 
     def __init__(self, node: "Node", callee: Callee, limits: Limits, clock: IReactorTime) -> None:
-        super().__init__(limits, clock)
+        super().__init__(limits, clock, node.complaints)
         self._node = node
         self._callee = callee
         self._channel: int | None = None
+
+    @property
+    def address(self) -> str:
+        """
+        Where the caller is.
+        """
+        peer = self.tcp.getPeer()
+        return f"{peer.host}:{peer.port}"
 
     def messageReceived(self, message: wire.Message) -> None:
         if self._channel is not None:
             self._node.received(self._channel, message)
         elif isinstance(message, wire.Hello):
-            self.send(self._callee.greet(message))
+            self.send(self._callee.greet(message, self.tcp.getHost().port))
         elif isinstance(message, wire.Farewell):
             self.close("it left before the handshake")
         elif isinstance(message, wire.Proof):
             peer = self._callee.verify(message)
+            self._node.admit(peer)
             self.welcomed()
             self.send(wire.Welcome())
             if peer.role != "probe":
@@ -96,8 +123,9 @@ class _Accepted(Conversation):
         self.close(reason)
 
     def refuse(self, error: PeerError) -> None:
-        if isinstance(error, WrongNode):
-            self.close(str(error))
+        if isinstance(error, WrongNode | SecondHolder):
+            # The one is no fault, and the other was told already.
+            self._close_for(error)
         else:
             super().refuse(error)
 
@@ -149,6 +177,7 @@ class Node(Service):
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :param pid: the id of this process.
     :param replica: makes its state machine.
+    :param holders: makes what knows the processes of its peers.
     """
 
     def __init__(
@@ -166,9 +195,11 @@ class Node(Service):
         jitter: Callable[[], float],
         pid: int,
         replica: Callable[..., Replica] = Replica,
+        holders: Callable[..., Holders] = Holders,
     ) -> None:
         self.node = node
         self.conversations: set[_Accepted] = set()
+        self.complaints = directory.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self._identity = identity
         self._directory = directory
@@ -188,8 +219,10 @@ class Node(Service):
         self._last_channel = 0
         self._streams: dict[int, IDelayedCall] = {}
         self._paced_until: dict[int, float] = {}
+        self._holders = holders((node, directory.instance), patience=limits.suspicion, seconds=clock.seconds)
+        self._rivals = Throttle(1, _RIVALS_INTERVAL, clock.seconds)
         self._links = [
-            Link(peer, directory=directory, user=self, jitter=jitter)
+            Link(peer, directory=directory, user=self, jitter=jitter, refused=self._refused)
             for peer in identity.members
             if peer != node
         ]
@@ -303,6 +336,7 @@ class Node(Service):
             self._ticking.stop()
         if self._check is not None and self._check.active():
             self._check.cancel()
+        self.complaints.settle(at_once=True)
         self._listener = None
         if self._listening is not None:
             await maybeDeferred(self._listening.stopListening)
@@ -396,9 +430,34 @@ class Node(Service):
             node=self.node,
             run=self.replica.run,
             nonce=self._nonce(),
+            instance=self._directory.instance,
             forgotten=self.replica.forgotten,
         )
         return _Accepted(self, callee, self._limits, self._clock)
+
+    def admit(self, peer: Peer) -> None:
+        """
+        A caller has proved itself; is it the only process that holds its node id?
+
+        :raises SecondHolder: it is not.
+        """
+        if peer.role == "node" and peer.node is not None:
+            self._look_for_rival(peer.node, peer.instance)
+
+    def _look_for_rival(self, node: int, instance: str) -> None:
+        address = self._holders.rival(node, instance)
+        if address is None:
+            return
+        text = f"node {node} is connected already, as another process at {address}"
+        if self._rivals.passes():
+            _log.error(
+                "node {here}: refused a second process of node {node}: {text}. "
+                "Two processes must not use copies of one journal: stop the one that should not run",
+                here=self.node,
+                node=node,
+                text=text,
+            )
+        raise SecondHolder(f"{text}: two processes must not use copies of one journal")
 
     def accepted(self, conversation: _Accepted, peer: Peer) -> int:
         """
@@ -410,6 +469,8 @@ class Node(Service):
         """
         A message arrived on a channel.
         """
+        if isinstance(message, wire.Report):
+            self._look_where_it_listens(message)
         self._perform(self.replica.receive(channel, message, self._clock.seconds()))
 
     def left(self, channel: int) -> None:
@@ -428,18 +489,38 @@ class Node(Service):
     # Links to peers
 
     def linkUp(self, link: Link) -> None:
-        self._link_channels[link] = self._opened(link, Peer("node", link.node), calls=True)
+        peer = Peer("node", link.node, link.instance)
+        try:
+            self._look_for_rival(link.node, link.instance)
+        except SecondHolder as error:
+            link.mistake(str(error))
+        else:
+            self._link_channels[link] = self._opened(link, peer, calls=True)
 
     def linkDown(self, link: Link) -> None:
-        self._closed(self._link_channels.pop(link))
+        channel = self._link_channels.pop(link, None)
+        if channel is not None:
+            self._closed(channel)
 
     def linkReceived(self, link: Link, message: wire.Message) -> None:
-        if isinstance(message, wire.Report) and message.port:
-            link.moved(message.port)
         self.received(self._link_channels[link], message)
 
     def linkWritable(self, link: Link) -> None:
         self._stream(self._link_channels[link])
+
+    def _look_where_it_listens(self, report: wire.Report) -> None:
+        for link in self._links:
+            if link.node == report.node and report.port:
+                link.moved(report.port)
+
+    def _refused(self, peer: int, said: wire.Farewell) -> None:
+        """
+        A member, which has proved that it is one, does not let this node in.
+        """
+        if said.code == SecondHolder.code:
+            self._perform(self.replica.rivalled(peer, said.reason))
+        elif said.code == Removed.code:
+            self._perform(self.replica.removed(peer))
 
     def _abandon(self, node: int) -> None:
         for link in self._links:
@@ -453,11 +534,14 @@ class Node(Service):
         self._last_channel += 1
         number = self._last_channel
         self._channels[number] = channel
+        if peer.node is not None:
+            self._holders.joined(number, peer.node, peer.instance, channel.address)
         self._perform(self.replica.connected(number, peer, calls=calls, now=self._clock.seconds()))
         return number
 
     def _closed(self, channel: int) -> None:
         del self._channels[channel]
+        self._holders.left(channel)
         self._paced_until.pop(channel, None)
         late = self._streams.pop(channel, None)
         if late is not None and late.active():
@@ -466,7 +550,7 @@ class Node(Service):
 
     def _tick(self) -> None:
         self._perform(self.replica.tick(self._clock.seconds()))
-
+        self.complaints.settle()
         if self._journal.due and not self.replica.loading:
             self._take_snapshot()
 

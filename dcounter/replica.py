@@ -221,6 +221,8 @@ class Replica:
         self._pid = pid
         self._salt = seed % _SALTS
         self.forgotten: set[int] = set()
+        # Peers that do not let this node in, since another process holds its id.
+        self.rivals: set[int] = set()
         self._peers = set(members) - {node}
         self._wall = wall
         self._limits = limits
@@ -275,6 +277,9 @@ class Replica:
         :param calls: whether this node made the connection.
         """
         self._channels[channel] = _Channel(peer, calls, now)
+        if calls and peer.node in self.rivals:
+            self.rivals.discard(peer.node)
+            self._say("info", f"node {peer.node} lets this process in again")
         self._send(channel, self.report())
         return self._take()
 
@@ -289,6 +294,26 @@ class Replica:
             self._copy_from = self._copy_begin = None
             self._say("warn", "a copy of the ledger broke off; another one will be taken")
         self._choose_relays()
+        return self._take()
+
+    def rivalled(self, peer: int, reason: str) -> list[Effect]:
+        """
+        A peer does not let this node in, since another process holds its id: until it does, take no writes.
+        """
+        if peer not in self.rivals and peer not in self.forgotten:
+            self.rivals.add(peer)
+            self._say("error", f"node {peer} refuses this process: {reason}. This process takes no writes")
+            self._broadcast()
+        return self._take()
+
+    def removed(self, peer: int) -> list[Effect]:
+        """
+        A peer does not let this node in, since it was removed from the cluster.
+        """
+        if not self._given_up:
+            self._given_up = True
+            self._say("error", f"this node was removed from the cluster, node {peer} says: stop it for good")
+            self._broadcast()
         return self._take()
 
     def receive(self, channel: int, message: wire.Message, now: float) -> list[Effect]:
@@ -686,6 +711,8 @@ class Replica:
             return "the node is stopping"
         if self._given_up:
             return "the others have given this node up"
+        if self.rivals:
+            return f"another process holds the id of this node at nodes {sorted(self.rivals)}"
         if self._disk_failure is not None:
             return f"the disk failed: {self._disk_failure}"
         if self._awaits_members:
@@ -1010,6 +1037,7 @@ class Replica:
             self._say("warn", f"node {node} was given up: it is a member no longer")
             self.forgotten.add(node)
             self._peers.discard(node)
+            self.rivals.discard(node)
             self._reports.pop(node, None)
             self._relays.pop(node, None)
             self._effects.append(Abandon(node))

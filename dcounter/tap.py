@@ -54,7 +54,7 @@ from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.handshake import Identity, Role
 from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
-from dcounter.link import Address, Directory
+from dcounter.link import Address, Complaints, Directory
 from dcounter.listening import complete, curl
 from dcounter.node import Node
 from dcounter.operator_token import FILE_NAME, OperatorToken, open_operator_token
@@ -74,6 +74,11 @@ Time (s) for a connection to a node.
 _CHILD_VARIABLE = "DCOUNTER_SECRET"
 """
 How a child process is told the secret: its environment is not for others to read, its arguments are.
+"""
+
+_BOOT_VARIABLE = "DCOUNTER_BOOT"
+"""
+How a child process is told which start of the daemon it belongs to.
 """
 
 _PR_SET_PDEATHSIG = 1
@@ -452,6 +457,7 @@ class _Wiring:
         self.limits = limits
         # Unlike the monotonic clock, this one goes on while the machine sleeps.
         self.wall = SteadyWall(time.time_ns, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self.complaints = Complaints(reactor.seconds)
 
     def descriptors(self, nodes: int) -> int:
         """
@@ -480,6 +486,8 @@ class _Wiring:
             nonce=self.nonce,
             limits=self.limits,
             clock=self.reactor,
+            instance=self.nonce() if role == "node" else "",
+            complaints=self.complaints,
         )
 
     def journal(self, node: int, path: str | None) -> Journal:
@@ -586,6 +594,9 @@ def _daemon(options: Options, reactor: Any) -> IService:
         identity = open_data_directory(path, len(addresses), secrets.token_bytes)
         for node in options["rebuild"]:
             _set_aside(node_directory(path, node))
+    if not options["join"]:
+        # Its own nodes are its processes, not those of another daemon on a copy of its data directory.
+        identity = replace(identity, boot=secrets.token_hex(16))
     wiring = _Wiring(reactor, identity, addresses, limits)
 
     token = _operator_token(options["operator-token-file"], path)
@@ -656,7 +667,9 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
     limits = _limits(options)
     places = {**options["peers"], options["id"]: (options["interface"] or _HOST, options["port"])}
     addresses = _addresses([places[node] for node in sorted(places)], limits)
-    wiring = _Wiring(reactor, _identity(secret, list(addresses), options["cluster"]), addresses, limits)
+    boot = os.environ.pop(_BOOT_VARIABLE, "") if inherited else ""
+    identity = replace(_identity(secret, list(addresses), options["cluster"]), boot=boot)
+    wiring = _Wiring(reactor, identity, addresses, limits)
     path = None if options["in-memory"] else options["data-dir"]
     node = MultiService()
     _Signals(reactor).setServiceParent(node)
@@ -678,7 +691,11 @@ def _supervisor(options: Options, wiring: _Wiring, path: str | None) -> InlineSu
             protocol,
             sys.executable,
             _node_command(node, wiring, directory(node), options),
-            env={**os.environ, _CHILD_VARIABLE: wiring.identity.secret.hex()},
+            env={
+                **os.environ,
+                _CHILD_VARIABLE: wiring.identity.secret.hex(),
+                _BOOT_VARIABLE: wiring.identity.boot,
+            },
         )
 
     return ProcessSupervisor(members, spawn=spawn, clock=wiring.reactor, patience=wiring.limits.drain + 5)

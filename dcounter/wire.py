@@ -22,7 +22,7 @@ from dcounter.columns import Piece
 from dcounter.errors import MalformedMessage
 from dcounter.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
-PROTOCOL = 1
+PROTOCOL = 2
 """
 The version of the messages; nodes and coordinators of another version are refused.
 """
@@ -34,6 +34,8 @@ Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
 Tenant = Annotated[str, Meta(min_length=1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
+Mark = Annotated[str, Meta(max_length=128)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 _LONG, _INT = np.dtype("<i8"), np.dtype("<i4")
 
@@ -173,7 +175,7 @@ class Opening(Struct, frozen=True):
 
 class Hello(Struct, frozen=True, tag="hello"):
     """
-    The first line of whoever connected.
+    The first line of the caller.
 
     :ivar role: what connected: a follower, a coordinator, or a node that looks whether its own port works.
     :ivar node: the id of the node that connected; `None` for a coordinator.
@@ -181,6 +183,9 @@ class Hello(Struct, frozen=True, tag="hello"):
     :ivar cluster: the cluster id it knows.
     :ivar members: ids of all nodes of the cluster.
     :ivar nonce: random, for the proof.
+    :ivar port: the port that it called.
+    :ivar boot: the start of the daemon that it belongs to; empty if it runs by itself.
+    :ivar instance: the process that holds the node id; empty if the role is not `node`.
     """
 
     protocol: int
@@ -190,16 +195,22 @@ class Hello(Struct, frozen=True, tag="hello"):
     to: NodeId
     members: list[NodeId]
     nonce: Nonce
+    port: Port
+    boot: Mark
+    instance: Mark
 
 
 class Challenge(Struct, frozen=True, tag="challenge"):
     """
     The node's answer to `Hello`: who it is, and its own proof that it has the secret.
+
+    :ivar instance: the process that holds the node id.
     """
 
     node: NodeId
     run: Stamp
     nonce: Nonce
+    instance: Mark
     proof: str
 
 
@@ -217,12 +228,16 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     """
 
 
-class Farewell(Struct, frozen=True, tag="farewell"):
+class Farewell(Struct, frozen=True, omit_defaults=True, tag="farewell"):
     """
     Why the connection is about to be closed.
+
+    :ivar reason: for people.
+    :ivar code: for programs: one word for a handshake that was refused, else empty.
     """
 
     reason: str
+    code: Mark = ""
 
 
 # Coordinator and node

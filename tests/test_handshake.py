@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dcounter.errors import HandshakeRefused
+from dcounter.errors import HandshakeRefused, Removed
 from dcounter.handshake import Callee, Caller, Identity, Peer, Role
 from dcounter.wire import PROTOCOL, Challenge, Hello, Proof
 from tests import strategies
@@ -16,14 +16,28 @@ CALLEE_NONCE = "b" * 32
 RUN = 1_800_000_000_000_000_000
 
 
+PORT = 8090
+
+
 def _caller(
-    identity: Identity = IDENTITY, *, role: Role = "node", node: int | None = 1, to: int = 0
+    identity: Identity = IDENTITY,
+    *,
+    role: Role = "node",
+    node: int | None = 1,
+    to: int = 0,
+    port: int = PORT,
 ) -> Caller:
-    return Caller(identity, role=role, node=node, to=to, nonce=CALLER_NONCE)
+    return Caller(
+        identity, role=role, node=node, to=to, port=port, nonce=CALLER_NONCE, instance="one process"
+    )
 
 
-def _callee(identity: Identity = IDENTITY, *, node: int = 0, run: int = RUN) -> Callee:
-    return Callee(identity, node=node, run=run, nonce=CALLEE_NONCE)
+def _callee(
+    identity: Identity = IDENTITY, *, node: int = 0, run: int = RUN, forgotten: Collection[int] = ()
+) -> Callee:
+    return Callee(
+        identity, node=node, run=run, nonce=CALLEE_NONCE, instance="another process", forgotten=forgotten
+    )
 
 
 class TestSuccess:
@@ -33,26 +47,31 @@ class TestSuccess:
     def test_both_ends_know_who_is_there(self, role: Role, node: int | None) -> None:
         caller, callee = _caller(role=role, node=node), _callee()
 
-        challenge = callee.greet(caller.hello)
+        challenge = callee.greet(caller.hello, PORT)
         peer = callee.verify(caller.answer(challenge))
 
-        assert peer == Peer(role, node)
+        assert peer == Peer(role, node, "one process" if role == "node" else "")
+        assert caller.found == "another process"
         assert (challenge.node, challenge.run, challenge.nonce) == (0, RUN, CALLEE_NONCE)
 
     def test_a_node_may_have_no_open_run(self) -> None:
         caller, callee = _caller(), _callee(run=0)
-        assert callee.verify(caller.answer(callee.greet(caller.hello))) == Peer("node", 1)
+        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))) == Peer(
+            "node", 1, "one process"
+        )
 
     def test_the_secret_is_not_shown(self) -> None:
         caller, callee = _caller(), _callee()
-        challenge = callee.greet(caller.hello)
+        challenge = callee.greet(caller.hello, PORT)
         said = [caller.hello, challenge, caller.answer(challenge)]
         assert b"secret" not in msgspec.json.encode(said)
 
     def test_members_may_be_any_sequence(self) -> None:
         caller = _caller(Identity("cluster", b"secret", [0, 1, 2]))
         callee = _callee(Identity("cluster", b"secret", (0, 1, 2)))
-        assert callee.verify(caller.answer(callee.greet(caller.hello))) == Peer("node", 1)
+        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))) == Peer(
+            "node", 1, "one process"
+        )
 
 
 def _hello(**changes: object) -> Hello:
@@ -63,7 +82,7 @@ class TestGreet:
     @pytest.mark.parametrize(
         ("hello", "why"),
         [
-            (_hello(protocol=PROTOCOL + 1), "protocol 2 instead of 1"),
+            (_hello(protocol=PROTOCOL + 1), f"protocol {PROTOCOL + 1} instead of {PROTOCOL}"),
             (_hello(cluster="other"), "another cluster"),
             (_hello(to=2), "this is node 0, not node 2"),
             (_hello(members=[0, 1]), r"members \[0, 1\] instead of \[0, 1, 2\]"),
@@ -72,12 +91,14 @@ class TestGreet:
             (_hello(role="probe", node=None), "a probe with node id None"),
             (_hello(role="coordinator"), "a coordinator with node id 1"),
             (_hello(node=3), "node 3 is no member"),
+            (_hello(port=8091), "port 8091 was called, and this is port 8090: something relays"),
+            (_hello(boot="later"), "another start of the daemon; is a copy of its data directory in use"),
         ],
     )
     def test_refuses_who_does_not_belong(self, hello: Hello, why: str) -> None:
         callee = _callee()
         with pytest.raises(HandshakeRefused, match=why):
-            callee.greet(hello)
+            callee.greet(hello, PORT)
         # And it stays refused: nothing was remembered of that hello.
         with pytest.raises(HandshakeRefused, match="a proof before the hello"):
             callee.verify(Proof("0" * 64))
@@ -88,21 +109,21 @@ class TestProofs:
         caller = _caller()
         stranger = _callee(Identity("cluster", b"guess", range(3)))
         with pytest.raises(HandshakeRefused, match="the node does not have"):
-            caller.answer(stranger.greet(caller.hello))
+            caller.answer(stranger.greet(caller.hello, PORT))
 
     def test_a_caller_refuses_another_node(self) -> None:
         caller = _caller(to=0)
         other = _callee(node=2)
-        challenge = other.greet(_caller(to=2).hello)
+        challenge = other.greet(_caller(to=2).hello, PORT)
         with pytest.raises(HandshakeRefused, match="node 2 answered for node 0"):
             caller.answer(challenge)
 
     def test_a_node_refuses_a_caller_without_the_secret(self) -> None:
         callee = _callee()
         stranger = _caller(Identity("cluster", b"guess", range(3)))
-        challenge = callee.greet(stranger.hello)
+        challenge = callee.greet(stranger.hello, PORT)
         node = _callee(Identity("cluster", b"guess", range(3)))
-        proof = stranger.answer(node.greet(stranger.hello))
+        proof = stranger.answer(node.greet(stranger.hello, PORT))
         assert challenge.nonce == CALLEE_NONCE
         with pytest.raises(HandshakeRefused, match="the caller does not have"):
             callee.verify(proof)
@@ -113,25 +134,25 @@ class TestProofs:
 
     def test_a_proof_cannot_be_sent_back_to_its_maker(self) -> None:
         caller, callee = _caller(), _callee()
-        challenge = callee.greet(caller.hello)
+        challenge = callee.greet(caller.hello, PORT)
         with pytest.raises(HandshakeRefused, match="the caller does not have"):
             callee.verify(Proof(challenge.proof))
         proof = caller.answer(challenge)
         with pytest.raises(HandshakeRefused, match="the node does not have"):
-            caller.answer(Challenge(0, RUN, CALLEE_NONCE, proof.proof))
+            caller.answer(Challenge(0, RUN, CALLEE_NONCE, "another process", proof.proof))
 
     def test_a_proof_of_another_conversation_is_worth_nothing(self) -> None:
         caller, callee = _caller(), _callee()
-        proof = caller.answer(callee.greet(caller.hello))
-        later = Callee(IDENTITY, node=0, run=RUN, nonce="c" * 32)
-        later.greet(caller.hello)
+        proof = caller.answer(callee.greet(caller.hello, PORT))
+        later = Callee(IDENTITY, node=0, run=RUN, nonce="c" * 32, instance="another process")
+        later.greet(caller.hello, PORT)
         with pytest.raises(HandshakeRefused):
             later.verify(proof)
 
     @pytest.mark.parametrize("proof", ["", "0" * 64, "\u00e9", "\U0001f600" * 64])
     def test_any_text_is_a_wrong_proof(self, proof: str) -> None:
         caller, callee = _caller(), _callee()
-        challenge = callee.greet(caller.hello)
+        challenge = callee.greet(caller.hello, PORT)
         with pytest.raises(HandshakeRefused):
             callee.verify(Proof(proof))
         with pytest.raises(HandshakeRefused):
@@ -147,12 +168,13 @@ class TestEveryClaimIsProved:
             st.builds(lambda value: {"run": value}, strategies.stamps),
             st.builds(lambda value: {"nonce": value}, st.text("0123456789abcdef", min_size=32, max_size=128)),
             st.builds(lambda value: {"node": value}, strategies.node_ids),
+            st.builds(lambda value: {"instance": value}, st.text()),
             st.builds(lambda value: {"proof": value}, st.text()),
         )
     )
     def test_a_changed_challenge_is_refused(self, changes: dict[str, object]) -> None:
         caller, callee = _caller(), _callee()
-        challenge = callee.greet(caller.hello)
+        challenge = callee.greet(caller.hello, PORT)
         changed = msgspec.structs.replace(challenge, **changes)
         assume(changed != challenge)
         with pytest.raises(HandshakeRefused):
@@ -170,6 +192,9 @@ class TestEveryClaimIsProved:
             st.builds(lambda value: {"to": value}, strategies.node_ids),
             st.builds(lambda value: {"members": value}, st.lists(strategies.node_ids, max_size=4)),
             st.builds(lambda value: {"nonce": value}, st.text("0123456789abcdef", min_size=32, max_size=128)),
+            st.builds(lambda value: {"port": value}, st.integers(1, 65_535)),
+            st.builds(lambda value: {"boot": value}, st.text()),
+            st.builds(lambda value: {"instance": value}, st.text()),
         )
     )
     def test_a_hello_changed_on_its_way_is_refused(self, changes: dict[str, object]) -> None:
@@ -178,13 +203,22 @@ class TestEveryClaimIsProved:
         assume(changed != caller.hello)
 
         with pytest.raises(HandshakeRefused):
-            caller.answer(callee.greet(changed))
+            caller.answer(callee.greet(changed, PORT))
 
         # Nor does the node take the caller's proof for the changed claims.
         honest = _callee()
-        proof = caller.answer(honest.greet(caller.hello))
+        proof = caller.answer(honest.greet(caller.hello, PORT))
         with pytest.raises(HandshakeRefused):
             callee.verify(proof)
+
+    def test_a_relay_to_another_port_is_found_whether_or_not_it_changes_the_hello(self) -> None:
+        # The caller calls the node's old port, where somebody relays to the new one.
+        caller, moved = _caller(port=8090), _callee()
+        with pytest.raises(HandshakeRefused, match="port 8090 was called, and this is port 8095"):
+            moved.greet(caller.hello, 8095)
+        challenge = moved.greet(msgspec.structs.replace(caller.hello, port=8095), 8095)
+        with pytest.raises(HandshakeRefused, match="or the handshake was changed on its way"):
+            caller.answer(challenge)
 
     @pytest.mark.parametrize(
         ("mine", "theirs"),
@@ -196,4 +230,44 @@ class TestEveryClaimIsProved:
     def test_another_secret_proves_nothing(self, mine: Identity, theirs: Identity) -> None:
         caller = _caller(theirs)
         with pytest.raises(HandshakeRefused):
-            caller.answer(_callee(mine).greet(caller.hello))
+            caller.answer(_callee(mine).greet(caller.hello, PORT))
+
+
+class TestStarts:
+    """
+    Nodes of a daemon belong to one start of it.
+    """
+
+    def test_those_of_one_start_belong_together(self) -> None:
+        identity = Identity("cluster", b"secret", range(3), "boot")
+        caller, callee = _caller(identity), _callee(identity)
+        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 1
+
+    @pytest.mark.parametrize(("one", "other"), [("boot", "later"), ("boot", ""), ("", "boot")])
+    def test_those_of_two_do_not_although_all_else_is_the_same(self, one: str, other: str) -> None:
+        caller = _caller(Identity("cluster", b"secret", range(3), one))
+        callee = _callee(Identity("cluster", b"secret", range(3), other))
+        with pytest.raises(HandshakeRefused, match="another start of the daemon"):
+            callee.greet(caller.hello, PORT)
+        # Nor does the claim alone help.
+        challenge = callee.greet(msgspec.structs.replace(caller.hello, boot=other), PORT)
+        with pytest.raises(HandshakeRefused, match="was changed on its way"):
+            caller.answer(challenge)
+
+
+class TestRemoved:
+    def test_a_removed_node_learns_it_from_a_member_that_has_proved_itself(self) -> None:
+        caller, callee = _caller(), _callee(forgotten={1})
+        proof = caller.answer(callee.greet(caller.hello, PORT))
+        with pytest.raises(Removed, match="node 1 was removed from the cluster"):
+            callee.verify(proof)
+
+    def test_without_the_secret_nobody_is_told_who_was_removed(self) -> None:
+        callee = _callee(forgotten={1})
+        callee.greet(_caller().hello, PORT)
+        with pytest.raises(HandshakeRefused, match="the caller does not have"):
+            callee.verify(Proof("0" * 64))
+
+    def test_others_come_in(self) -> None:
+        caller, callee = _caller(node=2), _callee(forgotten={1})
+        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 2

@@ -22,7 +22,7 @@ from dcounter import wire
 from dcounter.errors import LinkLost, MalformedMessage
 from dcounter.handshake import Callee, Identity, Role
 from dcounter.limits import Limits
-from dcounter.link import Address, Conversation, Directory, Link
+from dcounter.link import Address, Complaints, Conversation, Directory, Link
 from dcounter.position import Position
 from dcounter.testing import MemoryPort, Network
 from dcounter.wire import LineSplitter
@@ -57,7 +57,7 @@ class Talk(Conversation):
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
-        super().__init__(limits, clock)
+        super().__init__(limits, clock, Complaints(clock.seconds))
         self.heard: list[wire.Message] = []
         self.endings: list[str] = []
 
@@ -244,7 +244,7 @@ class TestConversation:
         assert line.talk.paused
 
     def test_by_default_nothing_is_expected(self) -> None:
-        line = Line(Conversation)
+        line = Line(lambda limits, clock: Conversation(limits, clock, Complaints(clock.seconds)))
         line.talk.dataReceived(lines(BEAT))
         assert line.wire.messages() == [wire.Farewell("Beat was not expected")]
         line.lose()
@@ -281,7 +281,7 @@ class FakeNode(Protocol):
                     self.say(wire.Farewell("another node"))
                     self.hang_up()
                     return
-                self.say(self.callee.greet(message))
+                self.say(self.callee.greet(message, self.port))
             elif isinstance(message, wire.Proof):
                 self.callee.verify(message)
                 self.say(wire.Welcome())
@@ -600,7 +600,7 @@ class TestReconnecting:
         with caplog.at_level("INFO"):
             site.link.startService()
             site.run(4)
-        assert "node 1 is not found" in caplog.text
+        assert "node 1 is unreachable" in caplog.text
         assert "Scheduling" not in caplog.text
         assert len([port for _, port in site.attempts if port == 9001]) < 40
         site.nameless = False
@@ -614,9 +614,12 @@ class TestReconnecting:
         with caplog.at_level("INFO"):
             site.link.startService()
             site.run(1)
-            assert "not found" not in caplog.text
-            site.run(2)
-        assert "node 1 is not found, neither on port 9001 nor on others" in caplog.text
+            assert "unreachable" not in caplog.text
+            site.run(9)
+        told = "node 1 is unreachable on port 9001 and on the rest of its range; still searching"
+        assert caplog.text.count("unreachable") == 1
+        [record] = [record for record in caplog.records if "unreachable" in record.getMessage()]
+        assert (record.levelname, record.getMessage()) == ("INFO", told)
         site.stop()
 
     def test_a_refused_port_means_looking_on_the_others(self) -> None:

@@ -60,7 +60,8 @@ class Visitor(Protocol):
         """
         The whole handshake.
         """
-        caller = Caller(self.cluster.identity, role=role, node=own, to=node, nonce="v" * 32)
+        port = self.transport.getPeer().port  # type: ignore[union-attr]
+        caller = Caller(self.cluster.identity, role=role, node=own, to=node, port=port, nonce="v" * 32)
         self.say(caller.hello)
         self.cluster.run(0.02)
         [challenge] = self.heard
@@ -294,7 +295,10 @@ class TestVisitors:
         [
             ([wire.Beat(1)], "Beat before the handshake"),
             ([wire.Proof("x")], "a proof before the hello"),
-            ([wire.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32)], "protocol 9 instead of 1"),
+            (
+                [wire.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32, 1, "", "")],
+                "protocol 9 instead of 2",
+            ),
         ],
     )
     def test_strangers_are_turned_away(self, messages: list[wire.Message], why: str) -> None:

@@ -874,8 +874,8 @@ class TestDraining:
 
 class TestStrangers:
     HANDSHAKE = (
-        wire.Hello(1, "c", "node", 1, 0, [0, 1], "n" * 32),
-        wire.Challenge(1, 0, "n" * 32, ""),
+        wire.Hello(1, "c", "node", 1, 0, [0, 1], "n" * 32, 8090, "", ""),
+        wire.Challenge(1, 0, "n" * 32, "", ""),
         wire.Proof(""),
         wire.Welcome(),
     )

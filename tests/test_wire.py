@@ -28,6 +28,7 @@ naturals = st.integers(0, MAX_STAMP) | st.sampled_from([0, MAX_STAMP])
 milliseconds = st.integers(0, 3_600_000)
 texts = st.text(max_size=20)
 nonces = st.text(min_size=32, max_size=128)
+marks = st.text(max_size=128)
 openings = st.builds(Opening, strategies.stamps, strategies.stamps, naturals, st.booleans())
 opening_lists = st.dictionaries(strategies.node_ids, st.lists(openings, max_size=2), max_size=2)
 lost_runs = st.lists(strategies.lost_runs, max_size=2)
@@ -75,11 +76,14 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         node_ids,
         st.lists(node_ids, max_size=4),
         nonces,
+        st.integers(1, 65_535),
+        marks,
+        marks,
     ),
-    wire.Challenge: st.builds(wire.Challenge, node_ids, stamps, nonces, texts),
+    wire.Challenge: st.builds(wire.Challenge, node_ids, stamps, nonces, marks, texts),
     wire.Proof: st.builds(wire.Proof, texts),
     wire.Welcome: st.builds(wire.Welcome),
-    wire.Farewell: st.builds(wire.Farewell, texts),
+    wire.Farewell: st.builds(wire.Farewell, texts, marks),
     wire.Store: st.builds(wire.Store, requests, raws),
     wire.Stored: st.builds(
         wire.Stored,
@@ -468,7 +472,8 @@ def _assert_batch_malformed_or_sound(raw: bytes) -> None:
 _MANY = settings(max_examples=300)
 _NESTED = 100_000
 _HELLO = (
-    b'{"type":"hello","cluster":"","role":"node","node":1,"to":1,"members":[],"nonce":"%s","protocol":%s}'
+    b'{"type":"hello","cluster":"","role":"node","node":1,"to":1,"members":[],"nonce":"%s","protocol":%s,'
+    b'"port":1,"boot":"","instance":""}'
 )
 
 
@@ -578,7 +583,7 @@ class TestWhateverArrives:
             (b'{"type":"beat","stamp":4,"more":[{"deep":[null]}]}', wire.Beat(4)),
             (b'{"type":"beat","stamp":-0}', wire.Beat(0)),
             (rb'{"type":"farewell","reason":"\ud83d\ude00\u0000\n"}', wire.Farewell("\U0001f600\x00\n")),
-            (_HELLO % ("é".encode() * 128, b"2"), wire.Hello(2, "", "node", 1, 1, [], "é" * 128)),
+            (_HELLO % ("é".encode() * 128, b"2"), wire.Hello(2, "", "node", 1, 1, [], "é" * 128, 1, "", "")),
         ],
     )
     def test_unusual_messages(self, line: bytes, message: Message) -> None:
@@ -693,11 +698,24 @@ class TestPage:
         text = PAGE.read_text("utf-8")
         assert f"{len(secret)} bytes `{secret.decode()}`" in text
 
-        identity = Identity(hello.cluster, secret, hello.members)
-        caller = Caller(identity, role=hello.role, node=hello.node, to=hello.to, nonce=hello.nonce)
-        callee = Callee(identity, node=challenge.node, run=challenge.run, nonce=challenge.nonce)
+        identity = Identity(hello.cluster, secret, hello.members, hello.boot)
+        caller = Caller(
+            identity,
+            role=hello.role,
+            node=hello.node,
+            to=hello.to,
+            port=hello.port,
+            nonce=hello.nonce,
+        )
+        callee = Callee(
+            identity,
+            node=challenge.node,
+            run=challenge.run,
+            nonce=challenge.nonce,
+            instance=challenge.instance,
+        )
         assert caller.hello == hello
-        assert callee.greet(hello) == challenge
+        assert callee.greet(hello, hello.port) == challenge
         assert caller.answer(challenge) == proof
         callee.verify(proof)
 

@@ -2,8 +2,8 @@
 Nodes and coordinators that a test drives.
 """
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from dcounter.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
 from dcounter.coordinator import Coordinator
 from dcounter.handshake import Identity, Role
+from dcounter.holders import Holders
 from dcounter.journal import FileJournal, Journal, MemoryJournal
 from dcounter.limits import Limits
 from dcounter.link import Address, Directory
@@ -33,6 +34,8 @@ _T = TypeVar("_T")
 class Parts:
     """
     What a cluster is made of; a test of the tests swaps one for another that has a fault.
+
+    :ivar copies_boot: whether a copy of a daemon's data directory is another start of the daemon.
     """
 
     replica: Callable[..., Replica] = Replica
@@ -40,6 +43,8 @@ class Parts:
     membership: Callable[..., Membership] = Membership
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
     wall: Callable[..., SteadyWall] = SteadyWall
+    holders: Callable[..., Holders] = Holders
+    copies_boot: bool = True
 
 
 class Cluster:
@@ -49,6 +54,8 @@ class Cluster:
     :param nodes: how many nodes.
     :param seed: decides all that is left to chance.
     :param disks: whether nodes keep journals; without, they forget everything when they stop.
+    :param daemon: whether the nodes are those of one daemon; otherwise each runs by itself.
+    :ivar copies: copies of the data directory that are in use.
     :ivar skew: what all wall clocks are off by (ns).
     :ivar skews: process -> what its wall clock is off by (ns) besides.
     :ivar drifts: process -> how much faster (1e-6: a millionth) its wall clock goes.
@@ -64,11 +71,13 @@ class Cluster:
         seed: int = 0,
         limits: Limits | None = None,
         disks: bool = False,
+        daemon: bool = True,
         parts: Parts | None = None,
     ) -> None:
         self.clock = Time()
         self.random = Random(seed)  # noqa: S311 - chance, not a secret
         self._salts = Random(f"{seed}/salts")  # noqa: S311
+        self._marks = Random(f"{seed}/marks")  # noqa: S311
         self.network = Network(self.clock, self.random)
         self.limits = limits or Limits()
         self.parts = parts or Parts()
@@ -80,7 +89,8 @@ class Cluster:
         self.walls: dict[str, SteadyWall] = {}
         self.clock_patience = CLOCK_PATIENCE
         secret = self.random.randbytes(32)
-        self.identity = Identity(self._nonce(), secret, range(nodes))
+        boot = self._mark() if daemon else ""
+        self.identity = Identity(self._nonce(), secret, range(nodes), boot)
         self.nodes: dict[int, Node] = {}
         self.disks = {node: SimulatedDisk() for node in range(nodes)} if disks else {}
         for node, disk in self.disks.items():
@@ -88,6 +98,7 @@ class Cluster:
         self.on_power_lost: Callable[[int], object] = self.lose_power
         self._clocks: dict[str, ProcessClock] = {}
         self.coordinators: list[Coordinator] = []
+        self.copies: list[Copy] = []
         self._dead: set[int] = set()
         ports = range(8090, 8090 + self.limits.ports)
         self._addresses = {node: Address("memory", 8090 + node, ports) for node in range(nodes)}
@@ -113,14 +124,21 @@ class Cluster:
         """
         Start a node: with what is on its disk, or with nothing if it has none.
         """
-        process = f"node {node}"
+        service = self.nodes[node] = self.make_node(node, f"node {node}", self.identity, self.disks.get(node))
+        service.startService()
+        return service
+
+    def make_node(self, node: int, process: str, identity: Identity, disk: SimulatedDisk | None) -> Node:
+        """
+        A node that is not started, as a process of its own.
+        """
         clock = self._clocks[process] = ProcessClock(self.clock)
-        service = self.nodes[node] = Node(
+        return Node(
             node,
-            identity=self.identity,
-            directory=self.directory("node", process, clock, node),
+            identity=identity,
+            directory=self.directory("node", process, clock, node, identity=identity),
             listen=partial(self.network.listen, process=process),
-            journal=self._journal(node, clock),
+            journal=self._journal(node, disk, clock),
             limits=self.limits,
             clock=clock,
             wall=partial(self.wall, process),
@@ -128,9 +146,8 @@ class Cluster:
             jitter=lambda: self.random.uniform(-1, 1),
             pid=0,
             replica=partial(self.parts.replica, seed=self._salts.getrandbits(64)),
+            holders=self.parts.holders,
         )
-        service.startService()
-        return service
 
     def stop_node(self, node: int) -> None:
         """
@@ -143,7 +160,7 @@ class Cluster:
         Let a node die: its connections break, and it does nothing any more; what it wrote is there.
         """
         del self.nodes[node]
-        self._die(f"node {node}")
+        self.die(f"node {node}")
         if node in self.disks:
             self.disks[node].kill()
 
@@ -181,15 +198,15 @@ class Cluster:
         if node in self.nodes and self.disks[node].off():
             self.on_power_lost(node)
 
-    def _journal(self, node: int, clock: IReactorTime) -> Journal:
-        if node not in self.disks:
+    def _journal(self, node: int, disk: SimulatedDisk | None, clock: IReactorTime) -> Journal:
+        if disk is None:
             return MemoryJournal(clock)
 
         def chance() -> float:
             return self.random.choice((0.0, 0.0005, 0.002, 0.01)) + self.lags.get(node, 0.0)
 
         return self.parts.journal(
-            self.disks[node],
+            disk,
             in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
             clock=clock,
             segment=self.limits.segment,
@@ -198,7 +215,10 @@ class Cluster:
             owner=f"node {node}",
         )
 
-    def _die(self, process: str) -> None:
+    def die(self, process: str) -> None:
+        """
+        Let a process end, whatever it does.
+        """
         network = self.network
         network.frozen.discard(process)
         self._clocks[process].kill()
@@ -219,7 +239,7 @@ class Cluster:
         """
         place = self.coordinators.index(coordinator)
         self._dead.add(place)
-        self._die(self.name(place))
+        self.die(self.name(place))
 
     def freeze(self, process: str) -> None:
         """
@@ -271,23 +291,37 @@ class Cluster:
         """
         Start one more coordinator.
         """
-        process = self.name(len(self.coordinators))
+        coordinator = self.make_coordinator(self.name(len(self.coordinators)), self.identity)
+        self.coordinators.append(coordinator)
+        coordinator.startService()
+        return coordinator
+
+    def make_coordinator(self, process: str, identity: Identity) -> Coordinator:
+        """
+        A coordinator that is not started, as a process of its own.
+        """
         clock = self._clocks[process] = ProcessClock(self.clock)
         wall = self.walls[process] = self.parts.wall(
             partial(self.wall, process), lambda: int(self.clock.seconds() * 1e9), self.clock_patience
         )
-        coordinator = Coordinator(
-            cluster=self.identity.cluster,
-            directory=self.directory("coordinator", process, clock),
+        return Coordinator(
+            cluster=identity.cluster,
+            directory=self.directory("coordinator", process, clock, identity=identity),
             clock=self.parts.clock(wall),
             wall=wall,
-            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            seal=TokenSeal(identity.secret, identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
             membership=self.parts.membership,
         )
-        self.coordinators.append(coordinator)
-        coordinator.startService()
-        return coordinator
+
+    def copy(self, nodes: Collection[int]) -> "Copy":
+        """
+        Copy the disks of nodes as they are, and start processes on the copies.
+
+        In a cluster of one daemon the copy is a daemon of its own, with a coordinator.
+        """
+        self.copies.append(Copy(self, nodes, self._mark()))
+        return self.copies[-1]
 
     def stop(self) -> None:
         """
@@ -295,6 +329,8 @@ class Cluster:
         """
         for process in sorted(self.network.frozen):
             self.thaw(process)
+        for copy in self.copies:
+            copy.kill()
         for place, coordinator in enumerate(self.coordinators):
             if coordinator.running and place not in self._dead:
                 self.result(coordinator.stopService())
@@ -309,12 +345,20 @@ class Cluster:
         """
         return f"coordinator {place}" if place else "coordinator"
 
-    def directory(self, role: Role, process: str, clock: IReactorTime, node: int | None = None) -> Directory:
+    def directory(
+        self,
+        role: Role,
+        process: str,
+        clock: IReactorTime,
+        node: int | None = None,
+        *,
+        identity: Identity | None = None,
+    ) -> Directory:
         """
         What a process needs to reach the nodes.
         """
         return Directory(
-            self.identity,
+            identity or self.identity,
             role=role,
             node=node,
             addresses=self._addresses,
@@ -322,7 +366,11 @@ class Cluster:
             nonce=self._nonce,
             limits=self.limits,
             clock=clock,
+            instance="" if node is None else self._mark(),
         )
+
+    def _mark(self) -> str:
+        return self._marks.randbytes(16).hex()
 
     def _nonce(self) -> str:
         return self.random.randbytes(16).hex()
@@ -373,3 +421,41 @@ class Cluster:
         if isinstance(result, Failure):
             result.raiseException()
         return result
+
+
+class Copy:
+    """
+    A copy of the data directory that somebody started beside the original.
+
+    :param nodes: whose disks are copied.
+    :param boot: what a daemon on the copy is known by.
+    :ivar nodes: its nodes.
+    :ivar coordinator: its coordinator; `None` if the nodes run by themselves.
+    """
+
+    def __init__(self, cluster: Cluster, nodes: Collection[int], boot: str) -> None:
+        self._cluster = cluster
+        place = len(cluster.copies)
+        identity = cluster.identity
+        if identity.boot and cluster.parts.copies_boot:
+            identity = replace(identity, boot=boot)
+        self._processes = []
+        self.nodes: dict[int, Node] = {}
+        self.coordinator: Coordinator | None = None
+        for node in nodes:
+            process = f"copy {place} of node {node}"
+            self._processes.append(process)
+            self.nodes[node] = cluster.make_node(node, process, identity, cluster.disks[node].copy())
+            self.nodes[node].startService()
+        if identity.boot:
+            process = f"copy {place} of the coordinator"
+            self._processes.append(process)
+            self.coordinator = cluster.make_coordinator(process, identity)
+            self.coordinator.startService()
+
+    def kill(self) -> None:
+        """
+        End all its processes.
+        """
+        while self._processes:
+            self._cluster.die(self._processes.pop())

@@ -188,6 +188,16 @@ class SimulatedDisk:
         self._changes.clear()
         self.power_fails_at = None
 
+    def copy(self) -> "SimulatedDisk":
+        """
+        Another disk with what the files of this one hold.
+        """
+        other = SimulatedDisk()
+        for name, inode in self._names.items():
+            other._names[name] = _Inode(bytearray(inode.data), len(inode.data))
+        other._durable_names.update(other._names)
+        return other
+
     def sizes(self) -> dict[str, int]:
         """
         What the files hold (bytes).

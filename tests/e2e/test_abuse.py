@@ -191,27 +191,31 @@ async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
 @pytest_twisted.ensureDeferred
 async def test_another_protocol_is_refused(watch: Watch) -> None:
     cluster = (await watch.client.cluster())["cluster"]
-    hello = wire.Hello(wire.PROTOCOL + 1, cluster, "coordinator", None, 0, [0, 1, 2, 3], "n" * 32)
+    hello = wire.Hello(
+        wire.PROTOCOL + 1,
+        cluster,
+        "coordinator",
+        None,
+        0,
+        [0, 1, 2, 3],
+        "n" * 32,
+        watch.node_ports[0],
+        "",
+        "",
+    )
     connection = await Raw.connect(watch.node_ports[0])
     connection.write(wire.encode(hello) + b"\n")
-    await cut_off(connection, b"protocol 2 instead of 1")
+    await cut_off(connection, b"protocol 3 instead of 2")
 
 
-@pytest.mark.parametrize("mirror", [False, True], ids=["a made-up proof", "the node's own proof"])
 @pytest_twisted.ensureDeferred
-async def test_who_does_not_have_the_secret_is_refused(mirror: bool, watch: Watch) -> None:
-    identity = Identity((await watch.client.cluster())["cluster"], b"guessed", range(4))
-    caller = Caller(identity, role="coordinator", node=None, to=0, nonce="n" * 32)
-    connection = await Raw.connect(watch.node_ports[0])
+async def test_a_process_of_another_start_of_the_daemon_is_refused(watch: Watch) -> None:
+    identity = Identity((await watch.client.cluster())["cluster"], b"guessed", range(4), "another start")
+    port = watch.node_ports[0]
+    caller = Caller(identity, role="coordinator", node=None, to=0, port=port, nonce="n" * 32)
+    connection = await Raw.connect(port)
     connection.write(wire.encode(caller.hello) + b"\n")
-    await connection.until_received(b"\n")
-    challenge = wire.decode(bytes(connection.received).rstrip())
-    assert isinstance(challenge, wire.Challenge)
-    connection.received.clear()
-    proof = challenge.proof if mirror else "0" * 64
-    batch = b'{"type":"store","request":1,"batch":{"slices":[1],"ids":[1],"tenants":["abuse"],"bases":[1]}}\n'
-    connection.write(wire.encode(wire.Proof(proof)) + b"\n" + batch)
-    await cut_off(connection, b"does not have this cluster's secret")
+    await cut_off(connection, b"this node belongs to another start of the daemon")
 
 
 @pytest.fixture
