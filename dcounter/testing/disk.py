@@ -179,6 +179,13 @@ class SimulatedDisk:
         """
         return self.power_fails_at is not None and self.points >= self.power_fails_at
 
+    @property
+    def used(self) -> bool:
+        """
+        Whether a process uses it.
+        """
+        return self._used
+
     def wipe(self) -> None:
         """
         Somebody puts an empty disk in its place.
