@@ -2,21 +2,28 @@
 The directory of a daemon: which cluster its nodes are, and where each keeps its journal.
 """
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
-from dcounter.disk import make_directory, sync_directory
-from dcounter.errors import ConfigurationError
+from dcounter.account import Account
+from dcounter.disk import make_directory, sync_directory, unmake_directories
+from dcounter.errors import ConfigurationError, DirectoryInUse
 from dcounter.handshake import Identity
+from dcounter.locks import PATIENCE, lock_directory
+from dcounter.remedies import trouble
 
 _VERSION = 1
 _CLUSTER = "cluster.json"
+_PID = "daemon.pid"
 _NEW = ".new"
 _SECRET_BYTES = 32
+_NODE = re.compile(r"node-[0-9]+")
+_OF_A_NODE = re.compile(r"owner|[0-9]{12}\.(journal|snapshot)")
 
 
 class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,29 +40,197 @@ class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
     members: list[int]
 
 
-def open_data_directory(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> Identity:
+class DataDirectory:
     """
-    Read who the cluster in a directory is, or make a new one there.
+    A directory that this daemon uses, and no other one until this is closed or the process ends.
+
+    :param made: directories that were made for it, the outermost one first.
+    :param new: whether the cluster was made just now.
+    :ivar path: absolute: twistd may change the working directory.
+    :ivar identity: the cluster in it.
+    """
+
+    def __init__(self, path: str, identity: Identity, lock: int, *, made: Sequence[str], new: bool) -> None:
+        self.path = path
+        self.identity = identity
+        self._lock: int | None = lock
+        self._made = made
+        self._new = new
+
+    def node(self, node: int) -> str:
+        """
+        Where a node keeps its journal.
+        """
+        return os.path.join(self.path, f"node-{node}")
+
+    def begin(self, pid: int) -> None:
+        """
+        The daemon begins to use it: from now on nothing is undone.
+
+        :param pid: the process that a second daemon is told of. Only a message depends on it.
+        """
+        self._made, self._new = (), False
+        with suppress(OSError):
+            _write_durably(os.path.join(self.path, _PID), b"%d\n" % pid)
+
+    def close(self) -> None:
+        """
+        Let others use it. If the daemon never began to, it is as it was before.
+        """
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        with suppress(OSError):
+            os.remove(os.path.join(self.path, _PID))
+        if self._new:
+            with suppress(OSError):
+                os.remove(os.path.join(self.path, _CLUSTER))
+        unmake_directories(self._made)
+        os.close(lock)
+
+
+def open_data_directory(
+    path: str,
+    nodes: int,
+    randbytes: Callable[[int], bytes],
+    *,
+    account: Account | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> DataDirectory:
+    """
+    Use the directory of a cluster, or make a new cluster there.
 
     :param nodes: how many nodes it must have.
-    :raises ConfigurationError: it has another number of nodes, or cannot be read.
+    :param account: the user that it must belong to.
+    :raises ConfigurationError: it cannot be used; the message says what to do. Nothing is changed then.
     """
-    make_directory(path)
+    path = _absolute(path)
+    account = account or Account()
+    with _usable(path, account) as made, account.acting():
+        _refuse_a_nodes_directory(path)
+        try:
+            lock = lock_directory(path, named=_named_pids(path), patience=PATIENCE, sleep=sleep)
+        except DirectoryInUse as error:
+            raise ConfigurationError(
+                f"{error}: stop that daemon first, or give this one another "
+                "--data-dir, --http and --node-port"
+            ) from error
+        try:
+            new = _make_cluster(path, nodes, randbytes)
+            identity = _read_cluster(path, nodes)
+        except BaseException:
+            os.close(lock)
+            raise
+    return DataDirectory(path, identity, lock, made=made, new=new)
+
+
+def open_node_directory(
+    path: str,
+    *,
+    account: Account | None = None,
+    alone: bool = True,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """
+    See that a node can use a directory, and make it if it is not there; its absolute path.
+
+    :param alone: it is not a daemon's; one of those waits for an earlier process that may be about to end.
+    :raises ConfigurationError: it cannot be used; the message says what to do.
+    """
+    path = _absolute(path)
+    account = account or Account()
+    with _usable(path, account), account.acting():
+        if os.path.lexists(os.path.join(path, _CLUSTER)):
+            raise ConfigurationError(
+                f"{path} is the directory of a daemon (it has {_CLUSTER}): give this node one of its own"
+            )
+        if alone:
+            try:
+                os.close(lock_directory(path, patience=PATIENCE, sleep=sleep))
+            except DirectoryInUse as error:
+                raise ConfigurationError(
+                    f"{error}: stop that node first, or give this one another --data-dir"
+                ) from error
+    return path
+
+
+def _absolute(path: str) -> str:
+    if not path:
+        raise ConfigurationError("--data-dir is empty: name a directory")
+    return os.path.abspath(path)
+
+
+@contextmanager
+def _usable(path: str, account: Account) -> Iterator[list[str]]:
+    """
+    A directory that is there and can be written to; it is not made if what is done with it fails.
+
+    Gives the directories that were made, the outermost one first.
+    """
+    made: list[str] = []
+    try:
+        made = make_directory(path, account.own)
+        with account.acting():
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+                raise ConfigurationError(_why_not_writable(path))
+        yield made
+    except OSError as error:
+        unmake_directories(made)
+        raise ConfigurationError(trouble(error, path)) from error
+    except BaseException:
+        unmake_directories(made)
+        raise
+
+
+def _why_not_writable(path: str) -> str:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return f"{path} cannot be written: make that file system writable, or name another directory"
+    return (
+        f"{path} cannot be written: the user with uid {os.geteuid()} needs the right to read and write there "
+        "(chown -R, chmod)"
+    )
+
+
+def _refuse_a_nodes_directory(path: str) -> None:
+    if os.path.lexists(os.path.join(path, _CLUSTER)):
+        return
+    parent, name = os.path.split(path)
+    ours = sorted(each for each in os.listdir(path) if _OF_A_NODE.fullmatch(each))
+    if ours or (_NODE.fullmatch(name) and os.path.lexists(os.path.join(parent, _CLUSTER))):
+        raise ConfigurationError(
+            f"{path} is the directory of a node"
+            + (f" (it has {ours[0]})" if ours else "")
+            + ": give the daemon a directory of its own"
+        )
+
+
+def _make_cluster(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> bool:
+    """
+    Make a new cluster, unless there is one; whether that was so.
+    """
     name = os.path.join(path, _CLUSTER)
-    with _locked(path):
-        if not os.path.exists(name):
-            strangers = sorted(each for each in os.listdir(path) if each.startswith("node-"))
-            if strangers:
-                raise ConfigurationError(f"{path} has {strangers}, but {_CLUSTER} is gone")
-            secret = randbytes(_SECRET_BYTES).hex()
-            cluster = _Cluster(_VERSION, randbytes(16).hex(), secret, list(range(nodes)))
-            _write_durably(name, msgspec.json.encode(cluster))
+    # A symbolic link that leads nowhere is no reason to make a new one.
+    if os.path.lexists(name):
+        return False
+    strangers = sorted(each for each in os.listdir(path) if each.startswith("node-"))
+    if strangers:
+        raise ConfigurationError(f"{path} has {strangers}, but {_CLUSTER} is gone: put it back from a backup")
+    secret = randbytes(_SECRET_BYTES).hex()
+    cluster = _Cluster(_VERSION, randbytes(16).hex(), secret, list(range(nodes)))
+    _write_durably(name, msgspec.json.encode(cluster))
+    return True
+
+
+def _read_cluster(path: str, nodes: int) -> Identity:
+    name = os.path.join(path, _CLUSTER)
     try:
         with open(name, "rb") as file:
             cluster = msgspec.json.decode(file.read(), type=_Cluster)
         secret_bytes = bytes.fromhex(cluster.secret)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{name} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be read: {trouble(error, name)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{name} cannot be read: {error}: put it back from a backup") from error
     if cluster.version != _VERSION:
         raise ConfigurationError(
             f"{name} is of version {cluster.version}, this dcounter reads version {_VERSION}"
@@ -69,31 +244,29 @@ def open_data_directory(path: str, nodes: int, randbytes: Callable[[int], bytes]
     return Identity(cluster.cluster, secret_bytes, cluster.members)
 
 
-def node_directory(path: str, node: int) -> str:
+def _named_pids(path: str) -> list[int]:
     """
-    Where a node keeps its journal.
+    The process that wrote its number there, if that is a number.
     """
-    return os.path.join(path, f"node-{node}")
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """
-    Let two daemons that start at once look into a directory one after the other.
-    """
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
+    with suppress(OSError, ValueError), open(os.path.join(path, _PID), "rb") as file:
+        return [int(file.read(20))]
+    return []
 
 
 def _write_durably(name: str, data: bytes) -> None:
-    descriptor = os.open(name + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(name + _NEW, name)
-    sync_directory(os.path.dirname(name))
+    """
+    Write a file, or leave nothing of it.
+    """
+    try:
+        descriptor = os.open(name + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(name + _NEW, name)
+        sync_directory(os.path.dirname(name))
+    except BaseException:
+        for each in (name + _NEW, name):
+            with suppress(OSError):
+                os.remove(each)
+        raise

@@ -5,11 +5,11 @@ The seam is small on purpose: a simulated disk can then lose what was not synced
 """
 
 import contextlib
-import fcntl
 import os
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from dcounter.errors import ConfigurationError
+from dcounter.locks import lock_directory
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -48,7 +48,7 @@ class Disk(Protocol):
         """
         Use the directory, alone.
 
-        :raises ConfigurationError: another process uses it.
+        :raises DirectoryInUse: another process uses it.
         """
 
     def close(self) -> None:
@@ -123,14 +123,36 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def make_directory(path: str) -> None:
+def make_directory(path: str, give: Callable[[int], object] | None = None) -> list[str]:
     """
     Make a directory, and those it is in, unless it is there; its name is durable.
+
+    :param give: takes the descriptor of each that is made, to give it to its owner.
+    :returns: those that were made, the outermost one first.
+    :raises OSError: it cannot be made; then none of them is.
     """
-    path = os.path.abspath(path)
+    made: list[str] = []
+    try:
+        _make_directory(os.path.abspath(path), give, made)
+    except OSError:
+        unmake_directories(made)
+        raise
+    return made
+
+
+def unmake_directories(made: Iterable[str]) -> None:
+    """
+    Remove directories that were made for nothing, unless something is in them.
+    """
+    for each in reversed([*made]):
+        with contextlib.suppress(OSError):
+            os.rmdir(each)
+
+
+def _make_directory(path: str, give: Callable[[int], object] | None, made: list[str]) -> None:
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
-        make_directory(parent)
+        _make_directory(parent, give, made)
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -139,8 +161,16 @@ def make_directory(path: str) -> None:
         # Whoever made it may have had no time to do this, or may have forbidden it.
         with contextlib.suppress(OSError):
             sync_directory(parent)
-    else:
-        sync_directory(parent)
+        return
+    made.append(path)
+    if give is not None:
+        # Not by its name: in a directory of others it might be something else by now.
+        descriptor = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+        try:
+            give(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_directory(parent)
 
 
 class _RealFile:
@@ -167,24 +197,17 @@ class RealDisk:
     in its place, nothing gets into that one.
 
     :param path: the directory.
+    :param patience: time (s) to wait, and do nothing else, for another process that uses it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, patience: float = 0.0) -> None:
         self._path = path
+        self._patience = patience
         self._directory: int | None = None
 
     def open(self) -> None:
         make_directory(self._path)
-        directory = os.open(self._path, _DIRECTORY)
-        try:
-            # The directory itself is locked: that needs no file, which a full disk would not take.
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(directory)
-            raise ConfigurationError(
-                f"{self._path} is used by another process, or cannot be locked: {error}"
-            ) from error
-        self._directory = directory
+        self._directory = lock_directory(self._path, patience=self._patience)
 
     def close(self) -> None:
         directory, self._directory = self._directory, None

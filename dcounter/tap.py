@@ -5,6 +5,7 @@ The `twistd dcounter` command: options, and the only wiring of the daemon.
 `twistd dcounter node` is one node.
 """
 
+import atexit
 import ctypes
 import gc
 import hashlib
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, cast, get_args
@@ -46,9 +48,10 @@ from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from dcounter import __version__
+from dcounter.account import Account
 from dcounter.clock import HybridClock, SteadyWall
 from dcounter.coordinator import Coordinator
-from dcounter.datadir import node_directory, open_data_directory
+from dcounter.datadir import DataDirectory, open_data_directory, open_node_directory
 from dcounter.disk import RealDisk
 from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.handshake import Identity, Role
@@ -60,8 +63,10 @@ from dcounter.node import Node
 from dcounter.operator_token import FILE_NAME, OperatorToken, open_operator_token
 from dcounter.position import TokenSeal
 from dcounter.replica import Replica
+from dcounter.setting_aside import SettingAside, prepare
 from dcounter.store import Ack, Consistency
 from dcounter.supervisor import InlineSupervisor, ProcessSupervisor
+from dcounter.unix_sockets import cleared
 
 _log = Logger()
 
@@ -140,15 +145,6 @@ def _read_secret(path: str) -> bytes:
     return secret
 
 
-def _usable_directory(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--data-dir: {error}") from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise UsageError(f"--data-dir: {path!r} cannot be written")
-
-
 def _show_version() -> None:
     # Twisted's own option would show Twisted's; this is a command's output, not a log.
     os.write(1, f"dcounter {__version__}\n".encode())
@@ -213,8 +209,6 @@ class NodeOptions(TwistedOptions):
         self["interface"], self["port"] = _listen_address(self["listen"])
         if self["secret-file"] is None and _CHILD_VARIABLE not in os.environ:
             raise UsageError("--secret-file is needed")
-        if not self["in-memory"]:
-            _usable_directory(self["data-dir"])
 
 
 class Options(TwistedOptions):
@@ -260,6 +254,11 @@ class Options(TwistedOptions):
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the daemon stops."],
         ["inline", None, "Run the nodes in this process instead of each in its own."],
+        [
+            "accept-data-loss",
+            None,
+            "With --rebuild: do it even if data is lost; without, the start says which.",
+        ],
     ]
 
     def __init__(self) -> None:
@@ -276,7 +275,7 @@ class Options(TwistedOptions):
 
     def opt_rebuild(self, node: str) -> None:
         """
-        Make this node anew from the other ones; its journal is set aside. May be given again.
+        Make this node anew from the other ones, if they keep all it has; may be given again.
         """
         try:
             self["rebuild"].append(int(node))
@@ -316,6 +315,8 @@ class Options(TwistedOptions):
             raise UsageError("--nodes: at most 64, since every node follows every other one")
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: no room for {self['nodes']} nodes from {self['node-port']} on")
+        if self["accept-data-loss"] and not self["rebuild"]:
+            raise UsageError("--accept-data-loss is for --rebuild only")
         if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
             raise UsageError(f"--rebuild: only nodes 0 to {self['nodes'] - 1} are there")
         try:
@@ -326,11 +327,8 @@ class Options(TwistedOptions):
         port = re.match(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)", self["http"])
         if port is not None and int(port[1]) > 65_535:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: there is no port {port[1]}")
-        if self["join"]:
-            if self["secret-file"] is None:
-                raise UsageError("--join needs --secret-file")
-        elif not self["in-memory"]:
-            _usable_directory(self["data-dir"])
+        if self["join"] and self["secret-file"] is None:
+            raise UsageError("--join needs --secret-file")
 
 
 @implementer(IStreamServerEndpoint)
@@ -421,6 +419,32 @@ class _Daemon(MultiService):
                 await self._after[service]()
 
 
+class _Tenure(Service):
+    """
+    Uses the data directory for as long as the daemon lives: the first to start, the last to stop.
+
+    :param aside: journals to be set aside before the nodes start. That is done when HTTP listens, so that a
+        start that fails changes nothing.
+    """
+
+    def __init__(self, directory: DataDirectory, aside: SettingAside | None) -> None:
+        self._directory = directory
+        self._aside = aside
+
+    def startService(self) -> None:
+        super().startService()
+        self._directory.begin(os.getpid())
+        if self._aside is not None:
+            try:
+                self._aside.perform(time.time_ns())
+            except ConfigurationError as error:
+                raise SystemExit(f"dcounter does not start: {error}") from error
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._directory.close()
+
+
 class _Operations:
     """
     What an operator may do to the nodes.
@@ -490,6 +514,12 @@ class _Wiring:
             complaints=self.complaints,
         )
 
+    def owner(self, node: int) -> str:
+        """
+        Whose journal that of a node is.
+        """
+        return f"node {node} of cluster {self.identity.cluster}"
+
     def journal(self, node: int, path: str | None) -> Journal:
         if path is None:
             return MemoryJournal(self.reactor)
@@ -497,7 +527,7 @@ class _Wiring:
             RealDisk(path),
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
-            owner=f"node {node} of cluster {self.identity.cluster}",
+            owner=self.owner(node),
             segment=self.limits.segment,
             most=self.limits.snapshot,
             pace=self.limits.commit_pace,
@@ -563,43 +593,68 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     :param reactor: Twisted's own unless a test brings one.
     :raises SystemExit: it cannot work; the message says why.
     """
+    at_exit: Callable[[Callable[[], None]], object] = _nothing
     if reactor is None:
         from twisted.internet import reactor
 
+        at_exit = atexit.register
         _keep_steady_time(reactor)
         # What is there by then stays. To look through it took the collector 25 ms, every few seconds.
         cast(Any, reactor).callWhenRunning(gc.freeze)
     try:
         if options.subCommand == "node":
             return _node_service(cast(NodeOptions, options.subOptions), reactor)
-        return _daemon(options, reactor)
+        with ExitStack() as undo:
+            daemon = _daemon(options, reactor, undo)
+            # Twistd may fail before it starts anything, and tells nobody.
+            at_exit(undo.pop_all().close)
+            return daemon
     except ConfigurationError as error:
         raise SystemExit(f"dcounter does not start: {error}") from error
 
 
-def _daemon(options: Options, reactor: Any) -> IService:
+def _nothing(undo: Callable[[], None]) -> None:
+    pass
+
+
+def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     # Importing klein installs a reactor: not before this one was chosen.
     from dcounter.http.limits import HttpLimits
     from dcounter.http.site import make_site
 
+    _refuse_chroot(options)
     limits = _coordinator_limits(options)
     own = [(_HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = _addresses(options["join"] or own, limits)
-    path = None if options["in-memory"] or options["join"] else options["data-dir"]
+    directory = aside = None
     if options["join"]:
         identity = _identity(_read_secret(options["secret-file"]), list(addresses))
-    elif path is None:
+    elif options["in-memory"]:
         identity = _identity(secrets.token_hex(32).encode(), list(addresses))
     else:
-        identity = open_data_directory(path, len(addresses), secrets.token_bytes)
-        for node in options["rebuild"]:
-            _set_aside(node_directory(path, node))
+        directory = open_data_directory(
+            options["data-dir"], len(addresses), secrets.token_bytes, account=Account.of(_twistd(options))
+        )
+        undo.callback(directory.close)
+        identity = directory.identity
     if not options["join"]:
         # Its own nodes are its processes, not those of another daemon on a copy of its data directory.
         identity = replace(identity, boot=secrets.token_hex(16))
     wiring = _Wiring(reactor, identity, addresses, limits)
+    if directory is not None and options["rebuild"]:
+        with Account.of(_twistd(options)).acting():
+            aside = prepare(
+                directory,
+                options["rebuild"],
+                accept_loss=options["accept-data-loss"],
+                owner=wiring.owner,
+                limits=limits,
+            )
+            undo.callback(aside.close)
 
-    token = _operator_token(options["operator-token-file"], path)
+    token = _operator_token(
+        options["operator-token-file"], None if directory is None else options["data-dir"]
+    )
     http_limits = replace(
         HttpLimits(),
         max_body=options["max-body"],
@@ -611,9 +666,11 @@ def _daemon(options: Options, reactor: Any) -> IService:
     wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
     _Signals(reactor).setServiceParent(daemon)
     _Descriptors(wanted).setServiceParent(daemon)
+    if directory is not None:
+        _Tenure(directory, aside).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
-        supervisor = _supervisor(options, wiring, path)
+        supervisor = _supervisor(options, wiring, directory)
         supervisor.setServiceParent(daemon)
     coordinator = wiring.coordinator()
     coordinator.setServiceParent(daemon)
@@ -630,7 +687,7 @@ def _daemon(options: Options, reactor: Any) -> IService:
     )
     backlog = http_limits.max_connections + http_limits.spare_connections
     http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
-    http.endpoint = _Announced(http.endpoint, options["http"])
+    http.endpoint = _Announced(cleared(http.endpoint, options["http"]), options["http"])
     http.setServiceParent(daemon)
     daemon.after(coordinator, site.ended)
     if options["in-memory"]:
@@ -645,6 +702,29 @@ def _operator_token(file: str | None, directory: str | None) -> OperatorToken | 
     if file is None and directory is not None:
         file = os.path.join(directory, FILE_NAME)
     return None if file is None else open_operator_token(file, secrets.token_bytes)
+
+
+def _twistd(options: TwistedOptions) -> Mapping[str, Any]:
+    """
+    The options of `twistd` itself, if it made these.
+    """
+    above: Any = options
+    while above.parent is not None:
+        above = above.parent
+    return cast(Mapping[str, Any], above)
+
+
+def _refuse_chroot(options: TwistedOptions) -> None:
+    """
+    Refuse what cannot work.
+
+    What is made before the root is changed would be outside, and Python would be gone for the nodes.
+    """
+    if _twistd(options).get("chroot") is not None:
+        raise ConfigurationError(
+            "twistd changes the root (--chroot) too late for dcounter: use a container instead, "
+            "or RootDirectory= of systemd"
+        )
 
 
 def _keep_steady_time(reactor: Any) -> None:
@@ -667,10 +747,15 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
     limits = _limits(options)
     places = {**options["peers"], options["id"]: (options["interface"] or _HOST, options["port"])}
     addresses = _addresses([places[node] for node in sorted(places)], limits)
+    _refuse_chroot(options)
     boot = os.environ.pop(_BOOT_VARIABLE, "") if inherited else ""
     identity = replace(_identity(secret, list(addresses), options["cluster"]), boot=boot)
     wiring = _Wiring(reactor, identity, addresses, limits)
-    path = None if options["in-memory"] else options["data-dir"]
+    path = None
+    if not options["in-memory"]:
+        path = open_node_directory(
+            options["data-dir"], account=Account.of(_twistd(options)), alone=not options["parent"]
+        )
     node = MultiService()
     _Signals(reactor).setServiceParent(node)
     _Descriptors(wiring.descriptors(1)).setServiceParent(node)
@@ -678,19 +763,21 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
     return node
 
 
-def _supervisor(options: Options, wiring: _Wiring, path: str | None) -> InlineSupervisor | ProcessSupervisor:
-    def directory(node: int) -> str | None:
-        return None if path is None else node_directory(path, node)
+def _supervisor(
+    options: Options, wiring: _Wiring, directory: DataDirectory | None
+) -> InlineSupervisor | ProcessSupervisor:
+    def place(node: int) -> str | None:
+        return None if directory is None else directory.node(node)
 
     members = wiring.identity.members
     if options["inline"]:
-        return InlineSupervisor(members, lambda node: wiring.node(node, directory(node), _HOST))
+        return InlineSupervisor(members, lambda node: wiring.node(node, place(node), _HOST))
 
     def spawn(protocol: IProcessProtocol, node: int) -> IProcessTransport:
         return wiring.reactor.spawnProcess(  # type: ignore[no-any-return]
             protocol,
             sys.executable,
-            _node_command(node, wiring, directory(node), options),
+            _node_command(node, wiring, place(node), options),
             env={
                 **os.environ,
                 _CHILD_VARIABLE: wiring.identity.secret.hex(),
@@ -759,11 +846,3 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise ConfigurationError(f"process {parent}, which started this node, has ended")
-
-
-def _set_aside(path: str) -> None:
-    """
-    Keep a directory that is not to be used any more under another name.
-    """
-    if os.path.exists(path):
-        os.rename(path, f"{path}.set-aside-{time.time_ns()}")

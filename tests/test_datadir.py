@@ -1,16 +1,19 @@
-import fcntl
 import json
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from errno import EACCES, EBUSY, EDQUOT, EIO, ENFILE, ENOSPC, EROFS
 from pathlib import Path
 
 import pytest
 
-from dcounter.datadir import node_directory, open_data_directory
+from dcounter.datadir import open_data_directory, open_node_directory
+from dcounter.disk import RealDisk
 from dcounter.errors import ConfigurationError
 from dcounter.handshake import Identity
+from dcounter.remedies import trouble
 
 
 @pytest.fixture
@@ -23,7 +26,10 @@ def _bytes(fill: int) -> Callable[[int], bytes]:
 
 
 def _open(path: Path, nodes: int = 4, fill: int = 1) -> Identity:
-    return open_data_directory(str(path), nodes, _bytes(fill))
+    directory = open_data_directory(str(path), nodes, _bytes(fill))
+    directory.begin(os.getpid())
+    directory.close()
+    return directory.identity
 
 
 def test_a_new_directory_is_a_new_cluster(path: Path) -> None:
@@ -113,47 +119,259 @@ def test_a_file_that_cannot_be_opened_is_refused(path: Path) -> None:
         _open(path)
 
 
-def test_two_daemons_that_start_at_once_are_one_cluster(path: Path) -> None:
-    code = """
-import sys
+_DAEMON = """
+import os, sys
 from secrets import token_bytes
 from dcounter.datadir import open_data_directory
+from dcounter.errors import ConfigurationError
 sys.stdin.readline()
-print(open_data_directory(sys.argv[1], 4, token_bytes).cluster)
+try:
+    directory = open_data_directory(sys.argv[1], 4, token_bytes)
+except ConfigurationError as error:
+    print("refused", error, flush=True)
+else:
+    if "background" in sys.argv and os.fork():
+        os._exit(0)
+    directory.begin(os.getpid())
+    print(os.getpid(), directory.identity.cluster, flush=True)
+sys.stdin.readline()
 """
-    command = [sys.executable, "-c", code, str(path)]
-    daemons = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    said = []
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """
+    Starts a process that uses a directory when it is told to, until it is told to end.
+    """
+    started = []
+
+    def start(path: Path, *words: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", _DAEMON, str(path), *words]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.communicate()
+
+
+def _go(daemon: "subprocess.Popen[str]") -> None:
+    assert daemon.stdin is not None
+    daemon.stdin.write("go\n")
+    daemon.stdin.flush()
+
+
+def _said(daemon: "subprocess.Popen[str]") -> list[str]:
+    assert daemon.stdout is not None
+    return daemon.stdout.readline().split(maxsplit=1)
+
+
+def test_of_daemons_that_start_at_once_one_gets_the_directory(
+    path: Path, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    daemons = [start(path) for _ in range(4)]
     for daemon in daemons:
-        assert daemon.stdin is not None
-        daemon.stdin.write("go\n")
-        daemon.stdin.flush()
+        _go(daemon)
+    said = [_said(daemon) for daemon in daemons]
+    [(_, cluster)] = [words for words in said if words[0] != "refused"]
+    assert all(f"{path} is used by" in words[1] for words in said if words[0] == "refused")
     for daemon in daemons:
-        said.append(daemon.communicate()[0])
-        assert daemon.returncode == 0
-    assert len(set(said)) == 1
-    assert said[0] == _open(path).cluster + "\n"
+        daemon.communicate()
+    assert cluster == _open(path).cluster + "\n"
 
 
-def test_nobody_else_looks_into_a_directory_that_is_being_made(path: Path) -> None:
-    looked = []
+@pytest.mark.parametrize("words", [(), ("background",)])
+def test_a_second_daemon_is_told_the_process_of_the_first(
+    path: Path, words: Sequence[str], start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    first = start(path, *words)
+    _go(first)
+    pid, _ = _said(first)
+    with pytest.raises(ConfigurationError, match=f"{path} is used by process {pid}: stop that daemon first"):
+        _open(path)
+    first.communicate()
+    assert _open(path).cluster
 
-    def randbytes(size: int) -> bytes:
-        other = os.open(path, os.O_RDONLY)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(other)
-        looked.append(size)
-        return bytes(size)
 
-    open_data_directory(str(path), 4, randbytes)
-    assert looked
-    other = os.open(path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(other)
+def test_a_number_that_an_earlier_daemon_left_is_not_believed(path: Path) -> None:
+    _open(path)
+    directory = open_data_directory(str(path), 4, _bytes(2))
+    for left in (b"1\n", b"999999999\n", b"", b"nonsense"):
+        (path / "daemon.pid").write_bytes(left)
+        with pytest.raises(ConfigurationError, match=f"is used by process {os.getpid()}"):
+            _open(path)
+    directory.close()
+    assert os.listdir(path) == ["cluster.json"]
+
+
+def test_a_start_waits_for_a_moment_only(path: Path) -> None:
+    _open(path)
+    directory = open_data_directory(str(path), 4, _bytes(1))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 5:
+            directory.close()
+
+    open_data_directory(str(path), 4, _bytes(1), sleep=sleep).close()
+    assert len(waited) == 5
+    directory = open_data_directory(str(path), 4, _bytes(1))
+    with pytest.raises(ConfigurationError):
+        open_data_directory(str(path), 4, _bytes(1), sleep=sleep)
+    assert 0.4 < sum(waited[5:]) < 0.6
+    directory.close()
+
+
+def test_a_directory_that_is_replaced_meanwhile_is_not_used(path: Path) -> None:
+    _open(path)
+    directory = open_data_directory(str(path), 4, _bytes(1))
+
+    def sleep(_: float) -> None:
+        path.rename(path.with_name("moved"))
+        path.mkdir()
+        directory.close()
+
+    with pytest.raises(ConfigurationError, match=f"{path} was replaced by another process"):
+        open_data_directory(str(path), 4, _bytes(1), sleep=sleep)
+    assert os.listdir(path) == []
+
+
+@pytest.mark.parametrize("there", [[], ["var"], ["var", "data"]])
+def test_a_daemon_that_never_began_leaves_nothing(path: Path, there: list[str]) -> None:
+    root = path.parent.parent
+    root.joinpath(*there).mkdir(parents=True, exist_ok=True)
+    before = sorted(root.rglob("*"))
+    open_data_directory(str(path), 4, _bytes(1)).close()
+    assert sorted(root.rglob("*")) == before
+    first = _open(path)
+    open_data_directory(str(path), 4, _bytes(2)).close()
+    assert _open(path) == first
 
 
 def test_every_node_has_a_directory_of_its_own(path: Path) -> None:
-    assert node_directory(str(path), 3) == str(path / "node-3")
+    directory = open_data_directory(str(path), 4, _bytes(1))
+    assert directory.node(3) == str(path / "node-3")
+    directory.close()
+
+
+class TestWhatIsNotADaemonsDirectory:
+    @pytest.mark.parametrize("name", ["owner", "000000000001.journal", "000000000007.snapshot"])
+    def test_a_nodes(self, path: Path, name: str) -> None:
+        path.mkdir(parents=True)
+        (path / name).touch()
+        with pytest.raises(ConfigurationError, match=rf"is the directory of a node \(it has {name}\)"):
+            _open(path)
+        assert os.listdir(path) == [name]
+
+    def test_an_empty_one_of_a_node_below_a_daemons(self, path: Path) -> None:
+        _open(path)
+        with pytest.raises(ConfigurationError, match="node-0 is the directory of a node: give the daemon"):
+            _open(path / "node-0")
+        assert os.listdir(path) == ["cluster.json"]
+
+    def test_a_cluster_whose_name_leads_nowhere(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        (path / "cluster.json").symlink_to(path / "elsewhere")
+        with pytest.raises(ConfigurationError, match=r"cluster\.json .*elsewhere, which is not there"):
+            _open(path)
+
+    def test_no_name(self) -> None:
+        with pytest.raises(ConfigurationError, match="--data-dir is empty"):
+            open_data_directory("", 4, _bytes(1))
+        with pytest.raises(ConfigurationError, match="--data-dir is empty"):
+            open_node_directory("")
+
+
+class TestTheDirectoryOfANode:
+    def test_is_made(self, path: Path) -> None:
+        assert open_node_directory(str(path)) == str(path)
+        assert path.stat().st_mode & 0o777 == 0o700
+
+    def test_is_not_a_daemons(self, path: Path) -> None:
+        _open(path)
+        with pytest.raises(
+            ConfigurationError, match=r"is the directory of a daemon \(it has cluster\.json\)"
+        ):
+            open_node_directory(str(path))
+
+    def test_is_used_by_one_node(self, path: Path) -> None:
+        disk = RealDisk(str(path))
+        disk.open()
+        with pytest.raises(ConfigurationError, match=f"is used by process {os.getpid()}: stop that node"):
+            open_node_directory(str(path))
+        # One of a daemon waits for it later.
+        open_node_directory(str(path), alone=False)
+        disk.close()
+        open_node_directory(str(path))
+
+
+class TestErrorsOfTheSystem:
+    """
+    Each is one line with the path and what to do; what was made is gone again.
+    """
+
+    @staticmethod
+    def _refused(path: Path, root: Path) -> str:
+        before = sorted(root.rglob("*"))
+        with pytest.raises(ConfigurationError) as daemon:
+            _open(path)
+        with pytest.raises(ConfigurationError) as node:
+            open_node_directory(str(path))
+        assert str(daemon.value) == str(node.value)
+        assert "\n" not in str(daemon.value)
+        assert sorted(root.rglob("*")) == before
+        return str(daemon.value)
+
+    def test_a_file_in_its_place(self, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.touch()
+        assert f"{file} is not a directory: move it away" in self._refused(file, tmp_path)
+        assert f"{file} is not a directory: move it away" in self._refused(file / "a" / "b", tmp_path)
+
+    def test_a_link_that_leads_nowhere(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "none")
+        for path in (tmp_path / "link", tmp_path / "link" / "data"):
+            said = self._refused(path, tmp_path)
+            assert f"{tmp_path / 'link'}: " in said
+            assert f"a symbolic link to {tmp_path / 'none'}, which is not there" in said
+
+    def test_links_in_a_circle(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "link")
+        assert "link" in self._refused(tmp_path / "link" / "data", tmp_path)
+
+    def test_a_name_that_is_too_long(self, tmp_path: Path) -> None:
+        said = self._refused(tmp_path / "made" / ("x" * 300), tmp_path)
+        assert said.endswith("File name too long: choose a shorter path")
+
+    def test_where_nobody_may_write(self, tmp_path: Path) -> None:
+        said = self._refused(Path("/proc/self"), tmp_path)
+        assert said.startswith("/proc/self cannot be written: ")
+        assert "needs the right" in said or "file system" in said
+
+    def test_no_descriptors(self, path: Path, tmp_path: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+        try:
+            with pytest.raises(ConfigurationError) as refused:
+                _open(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert "Too many open files: raise the limit on open files" in str(refused.value)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("number", [ENOSPC, EDQUOT, EROFS, EACCES, EIO, ENFILE, EBUSY])
+    def test_others_have_a_remedy_each(self, number: int) -> None:
+        said = trouble(OSError(number, os.strerror(number), "/var/x"), "/var")
+        assert said.startswith(f"/var/x: {os.strerror(number)}: ")
+        assert len(said.rpartition(": ")[2]) > 10
+
+    def test_a_new_file_that_cannot_be_written_leaves_nothing(self, path: Path, tmp_path: Path) -> None:
+        def randbytes(size: int) -> bytes:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+        with pytest.raises(ConfigurationError, match=f"{path}: No space left on device: make room there"):
+            open_data_directory(str(path), 4, randbytes)
+        assert list(tmp_path.iterdir()) == []

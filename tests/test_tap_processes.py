@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.application.service import IService, MultiService
@@ -22,7 +22,16 @@ from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.journal import FileJournal, MemoryJournal
 from dcounter.node import Node
 from dcounter.supervisor import ProcessSupervisor
-from dcounter.tap import Options, _Announced, _Daemon, _die_with, _Operations, _Signals, makeService
+from dcounter.tap import (
+    Options,
+    _Announced,
+    _Daemon,
+    _die_with,
+    _Operations,
+    _Signals,
+    _Tenure,
+    makeService,
+)
 
 
 class Reactor(MemoryReactorClock):
@@ -55,6 +64,14 @@ def built(*arguments: str) -> tuple[Any, Reactor]:
     return daemon, reactor
 
 
+def begun_and_ended(daemon: Any, reactor: Reactor) -> None:
+    """
+    Let a daemon begin to use its directory, and end.
+    """
+    only(daemon, _Tenure).startService()
+    only(daemon, _Tenure).stopService()
+
+
 def only(daemon: Any, kind: type[Any]) -> Any:
     [found] = [service for service in daemon if isinstance(service, kind)]
     return found
@@ -64,6 +81,14 @@ def only(daemon: Any, kind: type[Any]) -> Any:
 def secret(tmp_path: Path) -> str:
     (tmp_path / "secret").write_text("a secret that is long enough\n")
     return str(tmp_path / "secret")
+
+
+class _Above(dict[str, Any]):
+    """
+    The options of `twistd` itself.
+    """
+
+    parent = None
 
 
 class TestProcesses:
@@ -96,19 +121,68 @@ class TestProcesses:
         assert "--in-memory" in command
         assert "--data-dir" not in command
 
-    def test_a_journal_is_set_aside_to_make_a_node_anew(self, tmp_path: Path) -> None:
-        built("--nodes", "2", "--data-dir", str(tmp_path))
+    def test_a_node_that_keeps_nothing_is_set_aside_when_the_daemon_starts(self, tmp_path: Path) -> None:
+        begun_and_ended(*built("--nodes", "2", "--data-dir", str(tmp_path)))
         (tmp_path / "node-1").mkdir()
-        (tmp_path / "node-1" / "000000000001.journal").write_text("damaged")
-        built("--nodes", "2", "--data-dir", str(tmp_path), "--rebuild", "1", "--rebuild", "0")
-        [aside] = [each for each in tmp_path.iterdir() if "set-aside" in each.name]
-        assert aside.name.startswith("node-1.")
-        assert not (tmp_path / "node-1").exists()
+        options = ["--nodes", "2", "--data-dir", str(tmp_path), "--rebuild", "1", "--rebuild", "0"]
+        daemon, reactor = built(*options)
+        # A start that fails changes nothing: HTTP does not listen yet.
+        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-1"]
+        begun_and_ended(daemon, reactor)
+        cluster, aside = sorted(os.listdir(tmp_path))
+        assert cluster == "cluster.json"
+        assert aside.startswith("node-1.set-aside-")
+
+    def test_what_cannot_be_set_aside_ends_the_daemon(self, tmp_path: Path) -> None:
+        begun_and_ended(*built("--nodes", "1", "--data-dir", str(tmp_path)))
+        (tmp_path / "node-0").mkdir()
+        daemon, _ = built("--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0")
+        (tmp_path / "node-0").rmdir()
+        with pytest.raises(SystemExit, match=r"does not start: --rebuild: .*node-0: No such file"):
+            only(daemon, _Tenure).startService()
+        only(daemon, _Tenure).stopService()
+
+    def test_a_rebuild_without_another_copy_is_refused(self, tmp_path: Path) -> None:
+        begun_and_ended(*built("--nodes", "1", "--data-dir", str(tmp_path)))
+        (tmp_path / "node-0").mkdir()
+        (tmp_path / "node-0" / "000000000001.journal").write_text("damaged\nall of it\n")
+        options = ["--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0"]
+        with pytest.raises(SystemExit, match="--rebuild 0 is refused, since data would be lost"):
+            built(*options)
+        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-0"]
+        begun_and_ended(*built(*options, "--accept-data-loss"))
+        assert not (tmp_path / "node-0").exists()
 
     def test_a_directory_of_another_cluster_is_refused(self, tmp_path: Path) -> None:
-        built("--nodes", "2", "--data-dir", str(tmp_path))
+        begun_and_ended(*built("--nodes", "2", "--data-dir", str(tmp_path)))
         with pytest.raises(SystemExit, match=r"dcounter does not start: .*--nodes 2"):
             built("--nodes", "1", "--data-dir", str(tmp_path))
+
+    def test_a_start_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit, match=r"does not start: .*file is not a directory"):
+            built("--data-dir", str(tmp_path / "file" / "data"))
+        assert os.listdir(tmp_path) == ["file"]
+
+    def test_the_directory_is_the_same_wherever_twistd_goes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        daemon, reactor = built("--nodes", "1", "--data-dir", "data")
+        only(daemon, _Tenure).startService()
+        only(daemon, ProcessSupervisor).startService()
+        [(command, _)] = reactor.spawned
+        assert command[-1] == str(tmp_path / "data" / "node-0")
+        only(daemon, _Tenure).stopService()
+
+    def test_twistd_changes_the_root_too_late(self, tmp_path: Path, secret: str) -> None:
+        for words in (["--data-dir", str(tmp_path / "data")], ["node", "--secret-file", secret]):
+            options = Options()
+            cast(Any, options).parent = _Above(chroot="/srv")
+            options.parseOptions(words)
+            with pytest.raises(SystemExit, match=r"changes the root \(--chroot\) too late"):
+                makeService(options, Reactor())
+        assert os.listdir(tmp_path) == ["secret"]
 
 
 class TestJoining:

@@ -2,7 +2,7 @@
 Nodes and coordinators that a test drives.
 """
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -17,11 +17,13 @@ from dcounter.coordinator import Coordinator
 from dcounter.handshake import Identity, Role
 from dcounter.holders import Holders
 from dcounter.journal import FileJournal, Journal, MemoryJournal
+from dcounter.kept import read_all
 from dcounter.limits import Limits
 from dcounter.link import Address, Directory
 from dcounter.membership import Membership
 from dcounter.node import Node
 from dcounter.position import TokenSeal
+from dcounter.rebuild import Kept, Objections, objections
 from dcounter.replica import Replica
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
@@ -45,6 +47,7 @@ class Parts:
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
     copies_boot: bool = True
+    objections: Callable[[Mapping[int, Kept], Collection[int]], Objections] = objections
 
 
 class Cluster:
@@ -56,6 +59,7 @@ class Cluster:
     :param disks: whether nodes keep journals; without, they forget everything when they stop.
     :param daemon: whether the nodes are those of one daemon; otherwise each runs by itself.
     :ivar copies: copies of the data directory that are in use.
+    :ivar seconds: node -> a second process of it, which waits for the disk.
     :ivar skew: what all wall clocks are off by (ns).
     :ivar skews: process -> what its wall clock is off by (ns) besides.
     :ivar drifts: process -> how much faster (1e-6: a millionth) its wall clock goes.
@@ -92,6 +96,7 @@ class Cluster:
         boot = self._mark() if daemon else ""
         self.identity = Identity(self._nonce(), secret, range(nodes), boot)
         self.nodes: dict[int, Node] = {}
+        self.seconds: dict[int, tuple[Node, ProcessClock]] = {}
         self.disks = {node: SimulatedDisk() for node in range(nodes)} if disks else {}
         for node, disk in self.disks.items():
             disk.power_lost = partial(self.clock.callLater, 0, self._power_lost, node)
@@ -128,11 +133,45 @@ class Cluster:
         service.startService()
         return service
 
-    def make_node(self, node: int, process: str, identity: Identity, disk: SimulatedDisk | None) -> Node:
+    def start_second(self, node: int) -> None:
+        """
+        Start another process of a node, on the same disk.
+
+        It waits until the first one is gone, and is the node then.
+        """
+        clock = ProcessClock(self.clock)
+        service = self.make_node(node, f"node {node}", self.identity, self.disks.get(node), clock)
+        self.seconds[node] = service, clock
+        service.startService()
+
+    def kill_second(self, node: int) -> None:
+        """
+        Let the process die that waits for a node's disk, if there is one.
+        """
+        if node in self.seconds:
+            _, clock = self.seconds.pop(node)
+            clock.kill()
+
+    def _succeed(self, node: int) -> None:
+        """
+        The first process of a node is gone: the second one has the disk next, whoever starts later.
+        """
+        if node in self.seconds:
+            self.nodes[node], self._clocks[f"node {node}"] = self.seconds.pop(node)
+
+    def make_node(
+        self,
+        node: int,
+        process: str,
+        identity: Identity,
+        disk: SimulatedDisk | None,
+        clock: ProcessClock | None = None,
+    ) -> Node:
         """
         A node that is not started, as a process of its own.
         """
-        clock = self._clocks[process] = ProcessClock(self.clock)
+        if clock is None:
+            clock = self._clocks[process] = ProcessClock(self.clock)
         return Node(
             node,
             identity=identity,
@@ -153,7 +192,15 @@ class Cluster:
         """
         Stop a node in order: it hands over what it has first.
         """
-        self.result(self.nodes.pop(node).stopService())
+        self.result(self.nodes[node].stopService())
+        self.stopped(node)
+
+    def stopped(self, node: int) -> None:
+        """
+        A node has stopped in order.
+        """
+        del self.nodes[node]
+        self._succeed(node)
 
     def kill_node(self, node: int) -> None:
         """
@@ -163,11 +210,13 @@ class Cluster:
         self.die(f"node {node}")
         if node in self.disks:
             self.disks[node].kill()
+        self._succeed(node)
 
     def lose_power(self, node: int) -> None:
         """
         Let a node's machine go off: it dies, and its disk keeps for certain only what was synced.
         """
+        self.kill_second(node)
         self.kill_node(node)
         self.disks[node].lose_power(self.random)
 
@@ -175,8 +224,26 @@ class Cluster:
         """
         Let a node die together with its disk; it gets an empty one.
         """
+        self.kill_second(node)
         self.kill_node(node)
         self.disks[node].wipe()
+
+    def rebuild(self, chosen: Collection[int]) -> Objections:
+        """
+        Have the disks of nodes wiped, if what is on all disks permits it; no node runs.
+
+        :returns: what speaks against it; then nothing was done.
+        """
+        for disk in self.disks.values():
+            disk.open()
+        kept = read_all(self.identity.members, self.disks, lambda node: f"node {node}", self.limits)
+        for disk in self.disks.values():
+            disk.close()
+        found = self.parts.objections(kept, chosen)
+        if not (found.never or found.losses):
+            for node in chosen:
+                self.disks[node].wipe()
+        return found
 
     def lose_tail(self, node: int) -> int:
         """
@@ -335,6 +402,7 @@ class Cluster:
             if coordinator.running and place not in self._dead:
                 self.result(coordinator.stopService())
         for node in list(self.nodes):
+            self.kill_second(node)
             self.stop_node(node)
         self.wait_for(lambda: not self.clock.getDelayedCalls())
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from dcounter.disk import AppendFile
-from dcounter.errors import ConfigurationError
+from dcounter.errors import DirectoryInUse
 
 _T = TypeVar("_T")
 
@@ -179,6 +179,13 @@ class SimulatedDisk:
         """
         return self.power_fails_at is not None and self.points >= self.power_fails_at
 
+    @property
+    def used(self) -> bool:
+        """
+        Whether a process uses it.
+        """
+        return self._used
+
     def wipe(self) -> None:
         """
         Somebody puts an empty disk in its place.
@@ -222,7 +229,7 @@ class SimulatedDisk:
 
     def open(self) -> None:
         if self._used:
-            raise ConfigurationError("the disk is used by another process")
+            raise DirectoryInUse("the disk is used by another process")
         self._used = True
 
     def close(self) -> None:

@@ -58,6 +58,8 @@ FREQUENCIES: Mapping[str, int] = {
     "drift": 1,
     "change_coordinator": 2,
     "kill_coordinator": 1,
+    "second_daemon": 1,
+    "rebuild": 1,
 }
 """
 How often what happens, compared to everything else.
@@ -73,6 +75,8 @@ _ONLY_DISKS = {
     "mend_badly",
     "lose_tail",
     "give_up",
+    "second_daemon",
+    "rebuild",
 }
 
 
@@ -370,7 +374,10 @@ class World:
 
         def stopped(_: object) -> None:
             self.history.note(f"stopped node {node}")
-            del self.cluster.nodes[node]
+            if self.cluster.nodes.get(node) is not service:
+                # It died before it had stopped.
+                return
+            self.cluster.stopped(node)
             self._gone(node, pause, allowed=self.history.lossy)
 
         stopping.addCallback(stopped).addErrback(self.history.failed)
@@ -424,8 +431,11 @@ class World:
         self._in(pause, lambda: self._start_node(node))
 
     def _start_node(self, node: int) -> None:
-        self.history.note(f"start node {node}")
         self._down.discard(node)
+        if node in self.cluster.nodes:
+            self.history.note(f"a second process of node {node} is the first one already")
+            return
+        self.history.note(f"start node {node}")
         self._fault("it fills", 1)
         self.cluster.start_node(node)
 
@@ -457,6 +467,53 @@ class World:
         self.cluster.kill_coordinator(going)
         self.history.gone(going)
         self.history.watch(self.cluster.start_coordinator())
+
+    def second_daemon(self) -> None:
+        """
+        Another process of a node is started on its disk; it waits, and ends, or the first one ends before it.
+        """
+        disks, seconds = self.cluster.disks, self.cluster.seconds
+        # One that has no disk yet was a second process itself, and has not noticed that it is the first now.
+        up = [node for node in self._stoppable() if disks[node].used and node not in seconds]
+        if not up:
+            return
+        node = self.random.choice(up)
+        pause = self.random.choice([0.1, 1.0, 3.0])
+        self.history.note(f"a second process of node {node} is started")
+        self.cluster.start_second(node)
+        if self.random.random() < 0.5:
+            self._in(pause, lambda: self._die_if_up(node, self.cluster.kill_node))
+        # Whichever happens first; the one that has become the node is not a second one any more.
+        self._in(pause + self.random.choice([-0.05, 1.0]), lambda: self.cluster.kill_second(node))
+
+    def rebuild(self) -> None:
+        """
+        All nodes end, whatever goes on, and start again; some of them with empty disks, if that is permitted.
+        """
+        members = self.history.members
+        chosen = self.random.sample(members, min(len(members), self.random.choice([1, 1, 2, 3, 5])))
+        pause = self.random.choice([0.0, 0.0, 0.01, 0.3])
+        self._fault(f"all nodes end, to rebuild {sorted(chosen)}", 3)
+        if self.random.random() < 0.5:
+            self.kill_coordinator()
+        if pause:
+            # Stopped in order, but killed before they are done.
+            for node in self._stoppable():
+                if node not in self._down:
+                    self.cluster.nodes[node].stopService().addErrback(self.history.failed)
+        self._in(pause, lambda: self._rebuild(chosen))
+
+    def _rebuild(self, chosen: Collection[int]) -> None:
+        cluster = self.cluster
+        for node in sorted(cluster.nodes):
+            cluster.kill_second(node)
+            cluster.kill_node(node)
+            self._gone(node, 0.0, allowed=True)
+        for disk in cluster.disks.values():
+            disk.power_fails_at = None
+        found = cluster.rebuild(chosen)
+        refused = [*found.never, *found.losses]
+        self.history.note(f"rebuild {sorted(chosen)}: {'; '.join(refused) or 'done'}")
 
     # Disks
 

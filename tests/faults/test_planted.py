@@ -4,7 +4,7 @@ The checker has teeth: each of these faults is found in a world that is biased t
 A fault is a part of the cluster that is swapped for one that is wrong; nothing in the product is patched.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from dcounter.journal import FileJournal
 from dcounter.ledger import Ledger
 from dcounter.membership import Membership
 from dcounter.position import LostRun, Position
+from dcounter.rebuild import Kept, Objections
 from dcounter.records import Entry
 from dcounter.replica import Effect, Replica
 from dcounter.testing import Parts
@@ -223,6 +224,13 @@ class ExpiringReplica(Replica):
         return effects
 
 
+def no_objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
+    """
+    Lets any nodes be made anew.
+    """
+    return Objections()
+
+
 @dataclass(frozen=True)
 class Fault:
     parts: Parts
@@ -289,6 +297,7 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
+    "any node may be made anew": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
 

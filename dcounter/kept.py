@@ -1,0 +1,175 @@
+"""
+Reads what nodes keep on their disks while they do not run.
+
+It takes what a node would take if it started, and changes nothing: `dcounter.rebuild` decides by it.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from errno import EROFS
+from os import strerror
+from typing import Any, NoReturn, cast
+
+from twisted.internet.task import Clock
+
+from dcounter.disk import AppendFile, Disk
+from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
+from dcounter.journal import FileJournal
+from dcounter.ledger import Ledger
+from dcounter.limits import Limits
+from dcounter.position import Position, join_all
+from dcounter.rebuild import Kept
+from dcounter.records import Entry
+from dcounter.replica import Replica
+
+
+class ProvingDisk:
+    """
+    A disk, already open, on which nothing is changed.
+
+    It may still be asked to prove that it keeps what was read (`rewrite`, `sync`): that changes nothing, and
+    what is in the memory of this machine only is not something to rely on.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def list(self) -> list[str]:
+        return self._disk.list()
+
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        return self._disk.read(name, start, size)
+
+    def create(self, name: str) -> AppendFile:
+        _refuse(name)
+
+    def rewrite(self, name: str, data: bytes) -> None:
+        self._disk.rewrite(name, data)
+
+    def truncate(self, name: str, size: int) -> None:
+        _refuse(name)
+
+    def rename(self, old: str, new: str) -> None:
+        _refuse(old)
+
+    def remove(self, name: str) -> None:
+        # What is not used any more is in nobody's way.
+        pass
+
+    def shorten(self, name: str, size: int) -> bool:
+        _refuse(name)
+
+    def sync(self) -> None:
+        self._disk.sync()
+
+
+def _refuse(name: str) -> NoReturn:
+    raise OSError(EROFS, strerror(EROFS), name)
+
+
+class _Reading(FileJournal):
+    """
+    A journal that is only read, and says nothing about an end that was not written whole.
+
+    :ivar doubted: whether the disk may not keep what was read.
+    """
+
+    _torn = ""
+
+    @property
+    def doubted(self) -> bool:
+        return self._doubted
+
+    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
+        for entry, end in super()._scan(name):
+            if self._torn:
+                raise CorruptJournal(f"{self._torn}: the end is damaged, but {name} follows")
+            if entry is None:
+                self._torn = name
+            else:
+                yield entry, end
+
+
+class _Weightless(Ledger):
+    """
+    A ledger that nothing is put into.
+    """
+
+    def reserve(self, rows: int) -> None:
+        pass
+
+
+class _State(Replica):
+    """
+    What a node would know at its start.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.ledger = _Weightless()
+
+    @property
+    def complete(self) -> bool:
+        return not (self._awaits_members or self._copy_wanted)
+
+    def adopt(self, known: Position) -> Position:
+        """
+        What it has, put as others put it who know that runs are complete.
+        """
+        self._adopt_folds(known)
+        return self.applied
+
+
+def read_all(
+    members: Collection[int], disks: Mapping[int, Disk], owner: Callable[[int], str], limits: Limits
+) -> dict[int, Kept]:
+    """
+    What each node of a cluster keeps; nodes that have no disk keep nothing.
+
+    :param disks: of nodes that do not run, already open.
+    :param owner: whose journal that of a node has to be.
+    """
+    states = {node: _State(node, members, wall=lambda: 0, limits=replace(limits, log=0)) for node in disks}
+    found = {node: _read(disk, owner(node), limits, states[node]) for node, disk in disks.items()}
+    known = join_all(state.applied for state in states.values())
+    return dict.fromkeys(members, Kept()) | {
+        node: replace(
+            found[node],
+            position=state.adopt(known),
+            forgotten=frozenset(state.forgotten),
+            complete=state.complete,
+        )
+        for node, state in states.items()
+    }
+
+
+def _read(disk: Disk, owner: str, limits: Limits, state: _State) -> Kept:
+    """
+    What condition a journal is in; how much of it can be read is in the state.
+    """
+    # Nothing is appended: a thread and time are not needed.
+    journal = _Reading(
+        ProvingDisk(disk),
+        in_thread=cast(Any, None),
+        clock=Clock(),
+        segment=limits.segment,
+        most=limits.snapshot,
+        owner=owner,
+    )
+    try:
+        for entry in journal.recover():
+            state.restore(entry)
+        for _ in journal.load():
+            # To see that all of it is as it was written.
+            pass
+    except NewerJournal as error:
+        return Kept("newer", why=str(error))
+    except (ConfigurationError, CorruptJournal, OSError) as error:
+        return Kept("damaged", why=str(error))
+    return Kept("doubtful" if journal.doubted else "whole")

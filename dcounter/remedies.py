@@ -1,0 +1,62 @@
+"""
+What an operator can do about an error of the operating system.
+"""
+
+import errno
+import os
+import stat
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there (df shows it, df -i the inodes), or name another directory",
+    errno.EDQUOT: "raise the quota, or name another directory",
+    errno.EROFS: "make that file system writable, or name another directory",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "mend the symbolic links on that path",
+    errno.EMFILE: "raise the limit on open files (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "raise the limit on open files of this machine (sysctl fs.file-max)",
+    errno.EIO: "look at the kernel's log (dmesg) and replace the disk",
+    errno.ENOLCK: "put the directory on a local file system",
+}
+
+
+def trouble(error: OSError, path: str) -> str:
+    """
+    One line about an error: which path, what is wrong, what to do.
+
+    :param path: what was to be used, if the error itself names nothing.
+    """
+    named = error.filename if isinstance(error.filename, str) else path
+    return f"{named}: {error.strerror or error}: {_remedy(error, named)}"
+
+
+def _remedy(error: OSError, path: str) -> str:
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"it is a symbolic link to {os.readlink(path)}, which is not there: mend it or remove it"
+    match error.errno:
+        case errno.EEXIST | errno.ENOTDIR:
+            return f"{_obstacle(path)} is not a directory: move it away, or name another directory"
+        case errno.EACCES | errno.EPERM:
+            return f"{_user()} needs the right to read and write there (chown, chmod)"
+        case errno.EBUSY if os.path.ismount(path):
+            return "it is a mount point: move what is in it into a new directory on another path by hand"
+    return _REMEDIES.get(error.errno or 0, "mend that, or name another directory")
+
+
+def _obstacle(path: str) -> str:
+    """
+    What on a path is there and is not a directory.
+    """
+    while path != os.path.dirname(path):
+        try:
+            found = os.stat(path)
+        except OSError:
+            path = os.path.dirname(path)
+            continue
+        if not stat.S_ISDIR(found.st_mode):
+            break
+        path = os.path.dirname(path)
+    return path
+
+
+def _user() -> str:
+    return f"the user with uid {os.geteuid()}"

@@ -1,0 +1,134 @@
+"""
+Sets the journals of nodes aside that are to be made anew: `--rebuild`.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, closing, suppress
+from glob import escape, glob
+
+from twisted.logger import Logger
+
+from dcounter.datadir import DataDirectory
+from dcounter.disk import RealDisk, sync_directory
+from dcounter.errors import ConfigurationError, DirectoryInUse
+from dcounter.kept import read_all
+from dcounter.limits import Limits
+from dcounter.locks import PATIENCE
+from dcounter.rebuild import Kept, objections
+from dcounter.remedies import trouble
+
+_log = Logger()
+
+_ASIDE = ".set-aside-"
+
+
+class SettingAside:
+    """
+    What was found to be permitted, and is not done yet.
+
+    Nobody else can use the directories of the nodes until it is done or given up.
+
+    :param paths: the directories to be set aside.
+    :param locks: what is unlocked then.
+    """
+
+    def __init__(self, paths: Collection[str], locks: ExitStack) -> None:
+        self._paths = paths
+        self._locks = locks
+
+    def perform(self, now: int) -> None:
+        """
+        Give all of the directories other names, or none of them.
+
+        :param now: the wall clock (ns since 1970), which becomes part of these names.
+        :raises ConfigurationError: it is not possible.
+        """
+        done: list[tuple[str, str]] = []
+        try:
+            for path in self._paths:
+                earlier = len(glob(escape(path + _ASIDE) + "*"))
+                os.rename(path, aside := f"{path}{_ASIDE}{now}")
+                done.append((path, aside))
+                _log.warn(
+                    "{path} was set aside as {aside}, and the node is made anew from the others",
+                    path=path,
+                    aside=os.path.basename(aside),
+                )
+                if earlier:
+                    _log.warn(
+                        "{path} was set aside {times} times before: is --rebuild still among the options?",
+                        path=path,
+                        times=earlier,
+                    )
+        except OSError as error:
+            for path, aside in reversed(done):
+                with suppress(OSError):
+                    os.rename(aside, path)
+            raise ConfigurationError(f"--rebuild: {trouble(error, path)}") from error
+        finally:
+            self.close()
+        for parent in {os.path.dirname(path) for path in self._paths}:
+            with suppress(OSError):
+                sync_directory(parent)
+
+    def close(self) -> None:
+        """
+        Let others use the directories.
+        """
+        self._locks.close()
+
+
+def prepare(
+    directory: DataDirectory,
+    chosen: Collection[int],
+    *,
+    accept_loss: bool,
+    owner: Callable[[int], str],
+    limits: Limits,
+) -> SettingAside:
+    """
+    See whether nodes may be made anew, by what is on the disks of all.
+
+    :param accept_loss: the operator knows that something will be lost.
+    :param owner: whose journal that of a node has to be.
+    :raises ConfigurationError: they may not; nothing is changed.
+    """
+    members = directory.identity.members
+    with ExitStack() as locks:
+        disks: dict[int, RealDisk] = {}
+        unusable: dict[int, Kept] = {}
+        for node in members:
+            path = directory.node(node)
+            if not os.path.lexists(path):
+                continue
+            disk = RealDisk(path, patience=PATIENCE)
+            try:
+                disk.open()
+            except DirectoryInUse as error:
+                raise ConfigurationError(f"--rebuild: {error}: stop that first") from error
+            except OSError as error:
+                unusable[node] = Kept("damaged", complete=False, why=trouble(error, path))
+            else:
+                locks.enter_context(closing(disk))
+                disks[node] = disk
+        _judge({**read_all(members, disks, owner, limits), **unusable}, chosen, accept_loss=accept_loss)
+        paths = [path for node in sorted({*chosen}) if os.path.lexists(path := directory.node(node))]
+        return SettingAside(paths, locks.pop_all())
+
+
+def _judge(kept: Mapping[int, Kept], chosen: Collection[int], *, accept_loss: bool) -> None:
+    found = objections(kept, chosen)
+    words = " ".join(f"--rebuild {node}" for node in sorted({*chosen}))
+    if found.never:
+        raise ConfigurationError(f"{words} is refused: {'; '.join(found.never)}. Nothing was changed")
+    if not found.losses:
+        return
+    if accept_loss:
+        _log.warn("--accept-data-loss: {losses}", losses="; ".join(found.losses))
+        return
+    raise ConfigurationError(
+        f"{words} is refused, since data would be lost: {'; '.join(found.losses)}. Nothing was changed. "
+        "Repair the other nodes first, or start without --rebuild. If that data may be lost, "
+        "start once with --accept-data-loss as well"
+    )
