@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from dcounter import wire
 from dcounter.clock import HybridClock
+from dcounter.holders import Holders
 from dcounter.journal import FileJournal
 from dcounter.ledger import Ledger
 from dcounter.membership import Membership
@@ -214,6 +215,15 @@ class ExpiringReplica(Replica):
         return effects
 
 
+class BlindHolders(Holders):
+    """
+    Lets every process in, whatever others hold its node id.
+    """
+
+    def rival(self, node: int, instance: str) -> str | None:
+        return None
+
+
 @dataclass(frozen=True)
 class Fault:
     parts: Parts
@@ -222,6 +232,7 @@ class Fault:
     limits: Mapping[str, Any] = field(default_factory=dict)
     events: int = 60
     deleted: float = 0.0
+    daemon: bool | None = None
 
     def setting(self) -> Setting:
         frequencies = {**dict.fromkeys(FREQUENCIES, 0), "store": 30, "count": 20, **self.often}
@@ -232,6 +243,7 @@ class Fault:
             nodes=self.nodes,
             limits=self.limits,
             deleted=self.deleted,
+            daemon=self.daemon,
         )
 
 
@@ -278,6 +290,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "tombstones expired by age": Fault(
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
+    ),
+    "a copy of the data directory taken for the daemon itself": Fault(
+        Parts(copies_boot=False), {"copy_directory": 5, "kill": 3}, daemon=True
+    ),
+    "two processes of one node let in": Fault(
+        Parts(holders=BlindHolders), {"copy_directory": 10}, events=100, daemon=False
     ),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
