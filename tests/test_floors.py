@@ -27,6 +27,8 @@ FLOORS = {
     "dcounter.items": 0,
     "dcounter.limits": 0,
     "dcounter.handshake": 0,
+    "dcounter.holders": 0,
+    "dcounter.throttle": 0,
     "dcounter.records": 0,
     "dcounter.index": 1,
     "dcounter.ledger": 1,

@@ -262,7 +262,7 @@ class TestMakeService:
         assert {client[3] for client in reactor.tcpClients} == {2}
         # Each conversation has a nonce of its own.
         nodes: list[Any] = [server[1] for server in reactor.tcpServers[:2]]
-        nonces = {node.buildProtocol(None)._callee._nonce for node in nodes for _ in range(2)}  # noqa: SLF001
+        nonces = {node.buildProtocol(None)._callee._own.nonce for node in nodes for _ in range(2)}  # noqa: SLF001
         assert len(nonces) == 4
         assert {len(nonce) for nonce in nonces} == {32}
         stopped: list[object] = []
