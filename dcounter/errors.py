@@ -81,6 +81,14 @@ class SecondHolder(HandshakeRefused):
     code = "second_holder"
 
 
+class Outcast(HandshakeRefused):
+    """
+    No other node lets this process in, since another one holds its node id: what it says counts for nothing.
+    """
+
+    code = "outcast"
+
+
 class Removed(HandshakeRefused):
     """
     The node was removed from the cluster.

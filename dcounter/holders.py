@@ -22,12 +22,12 @@ class _Holder:
     """
     A process at the other end of a connection.
 
-    :ivar address: where it is, for people.
+    :ivar host: the machine that it is on, for people.
     """
 
     node: int
     instance: str
-    address: str
+    host: str
 
 
 class Holders:
@@ -42,17 +42,17 @@ class Holders:
     def __init__(self, own: tuple[int, str], *, patience: float, seconds: Callable[[], float]) -> None:
         self._patience = patience
         self._seconds = seconds
-        self._holders: dict[int, _Holder] = {0: _Holder(*own, "this one")}
+        self._holders: dict[int, _Holder] = {0: _Holder(*own, "this machine")}
         self._gone: dict[int, tuple[_Holder, float]] = {}
         self._refused: deque[str] = deque(maxlen=_REMEMBERED)
 
-    def joined(self, channel: int, node: int, instance: str, address: str) -> None:
+    def joined(self, channel: int, node: int, instance: str, host: str) -> None:
         """
         A process is connected.
 
         :param channel: any number above 0 that no other connection has.
         """
-        self._holders[channel] = _Holder(node, instance, address)
+        self._holders[channel] = _Holder(node, instance, host)
 
     def left(self, channel: int) -> None:
         """
@@ -70,9 +70,9 @@ class Holders:
             if holder.node == node and holder.instance != instance:
                 if instance not in self._refused:
                     self._refused.append(instance)
-                return holder.address
+                return holder.host
         if instance in self._refused and node in self._gone:
             holder, since = self._gone[node]
             if holder.instance != instance and self._seconds() - since < self._patience:
-                return holder.address
+                return holder.host
         return None

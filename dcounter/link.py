@@ -706,6 +706,13 @@ class Link(ClientService):
         return f"{self._directory.addresses[self.node].host}:{self._endpoint.port}"
 
     @property
+    def host(self) -> str:
+        """
+        The machine where the node is.
+        """
+        return self._directory.addresses[self.node].host
+
+    @property
     def paused(self) -> bool:
         """
         Whether the connection takes no more at present.

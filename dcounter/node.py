@@ -24,6 +24,7 @@ from dcounter.errors import (
     ConfigurationError,
     CorruptJournal,
     HandshakeRefused,
+    Outcast,
     PeerError,
     Removed,
     SecondHolder,
@@ -76,7 +77,7 @@ class _Channel(Protocol):
     def paused(self) -> bool: ...
 
     @property
-    def address(self) -> str: ...
+    def host(self) -> str: ...
 
     def send_line(self, line: bytes) -> None: ...
 
@@ -95,12 +96,11 @@ class _Accepted(Conversation):
         self._channel: int | None = None
 
     @property
-    def address(self) -> str:
+    def host(self) -> str:
         """
-        Where the caller is.
+        The caller's machine.
         """
-        peer = self.tcp.getPeer()
-        return f"{peer.host}:{peer.port}"
+        return str(self.tcp.getPeer().host)
 
     def messageReceived(self, message: wire.Message) -> None:
         if self._channel is not None:
@@ -123,8 +123,8 @@ class _Accepted(Conversation):
         self.close(reason)
 
     def refuse(self, error: PeerError) -> None:
-        if isinstance(error, WrongNode | SecondHolder):
-            # The one is no fault, and the other was told already.
+        if isinstance(error, WrongNode | SecondHolder | Outcast):
+            # The first is no fault, and the others were told already.
             self._close_for(error)
         else:
             super().refuse(error)
@@ -437,18 +437,24 @@ class Node(Service):
 
     def admit(self, peer: Peer) -> None:
         """
-        A caller has proved itself; is it the only process that holds its node id?
+        A caller has proved itself; is it the only process that holds its node id, and are we?
 
         :raises SecondHolder: it is not.
+        :raises Outcast: we are not.
         """
+        if peer.node != self.node and self.replica.outcast():
+            raise Outcast(f"the other nodes refuse this process, since another one is node {self.node}")
         if peer.role == "node" and peer.node is not None:
             self._look_for_rival(peer.node, peer.instance)
 
     def _look_for_rival(self, node: int, instance: str) -> None:
-        address = self._holders.rival(node, instance)
-        if address is None:
+        host = self._holders.rival(node, instance)
+        if host is None:
             return
-        text = f"node {node} is connected already, as another process at {address}"
+        text = f"node {node} is connected already, as another process at {host}"
+        said = self.replica.said_last(node)
+        if said is not None:
+            text += f" (process {said.pid}, port {said.port})"
         if self._rivals.passes():
             _log.error(
                 "node {here}: refused a second process of node {node}: {text}. "
@@ -535,7 +541,7 @@ class Node(Service):
         number = self._last_channel
         self._channels[number] = channel
         if peer.node is not None:
-            self._holders.joined(number, peer.node, peer.instance, channel.address)
+            self._holders.joined(number, peer.node, peer.instance, channel.host)
         self._perform(self.replica.connected(number, peer, calls=calls, now=self._clock.seconds()))
         return number
 

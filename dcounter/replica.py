@@ -306,6 +306,12 @@ class Replica:
             self._broadcast()
         return self._take()
 
+    def outcast(self) -> bool:
+        """
+        Whether peers refuse this process for another one, and none lets it in: then it serves nobody.
+        """
+        return bool(self.rivals) and not any(there.calls for there in self._channels.values())
+
     def removed(self, peer: int) -> list[Effect]:
         """
         A peer does not let this node in, since it was removed from the cluster.
@@ -650,11 +656,14 @@ class Replica:
         # Whoever slept cannot tell who was silent meanwhile.
         slept = max(0.0, now - self._last_tick - self._limits.heartbeat)
         self._last_tick = now
+        outcast = self.outcast()
         for channel, there in self._channels.items():
             there.heard += slept
             limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
             if now - there.heard > limit:
                 self._effects.append(Cut(channel, f"silent for {now - there.heard:.1f} s"))
+            elif outcast:
+                self._effects.append(Cut(channel, "the other nodes refuse this process"))
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
             self._broadcast()
@@ -721,6 +730,12 @@ class Replica:
         if len(self.applied.of(self.node).runs) > self._limits.unfolded_runs:
             return f"more than {self._limits.unfolded_runs} runs are not on every node yet"
         return None
+
+    def said_last(self, node: int) -> Report | None:
+        """
+        How a peer was when it was heard of last.
+        """
+        return self._reports.get(node)
 
     def report(self) -> Report:
         """

@@ -211,6 +211,12 @@ class NodeOptions(TwistedOptions):
             raise UsageError("--secret-file is needed")
 
 
+_OWN_NODES: Mapping[str, Any] = {"nodes": 4, "node-port": 8090, "data-dir": "./dcounter-data"}
+"""
+Options about a daemon's own nodes, and what they are unless given.
+"""
+
+
 class Options(TwistedOptions):
     """
     What `twistd dcounter` takes.
@@ -222,9 +228,16 @@ class Options(TwistedOptions):
     subCommands: ClassVar[list[Any]] = [["node", None, NodeOptions, "Run one node by itself."]]
     optParameters: ClassVar[list[list[Any]]] = [
         ["http", None, "tcp:8085:interface=127.0.0.1", "Where HTTP listens: a Twisted endpoint description."],
-        ["nodes", None, 4, "How many nodes store and count.", _at_least("nodes", 1)],
-        ["node-port", None, 8090, "First port for nodes; a taken one is skipped.", _at_least("node-port", 1)],
-        ["data-dir", None, "./dcounter-data", "Where nodes keep their journals."],
+        # The defaults of these are in _OWN_NODES: what is given must be told from what is not.
+        ["nodes", None, None, "How many nodes store and count. [default: 4]", _at_least("nodes", 1)],
+        [
+            "node-port",
+            None,
+            None,
+            "First port for nodes; a taken one is skipped. [default: 8090]",
+            _at_least("node-port", 1),
+        ],
+        ["data-dir", None, None, "Where nodes keep their journals. [default: ./dcounter-data]"],
         ["secret-file", None, None, "With --join: a file with the secret that all of the cluster share."],
         ["max-body", None, 16 * MEBIBYTE, "Largest body of a request, bytes.", _at_least("max-body", 1024)],
         ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
@@ -311,6 +324,7 @@ class Options(TwistedOptions):
             raise UsageError(
                 f"--max-tenant must be at most {LONGEST_TENANT}: a name has to fit into one message"
             )
+        self._settle_nodes()
         if self["nodes"] > 64:
             raise UsageError("--nodes: at most 64, since every node follows every other one")
         if self["node-port"] + self["nodes"] > 65_536:
@@ -327,8 +341,26 @@ class Options(TwistedOptions):
         port = re.match(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)", self["http"])
         if port is not None and int(port[1]) > 65_535:
             raise UsageError(f"--http: {self['http']!r} is no endpoint: there is no port {port[1]}")
+
+    def _settle_nodes(self) -> None:
+        """
+        Refuse what would do nothing, and fill in the defaults of the daemon's own nodes.
+        """
+        ignored = [*_OWN_NODES, "in-memory", "inline", "rebuild"]
+        given = [f"--{name}" for name in ignored if self[name] not in (None, [], False)]
+        if self["join"] and given:
+            raise UsageError(
+                f"--join starts no nodes, so {', '.join(given)} would do nothing: leave out one or the other"
+            )
         if self["join"] and self["secret-file"] is None:
             raise UsageError("--join needs --secret-file")
+        if self["secret-file"] is not None and not self["join"]:
+            raise UsageError(
+                "--secret-file is for --join: a daemon that starts its nodes has a secret of its own"
+            )
+        for name, default in _OWN_NODES.items():
+            if self[name] is None:
+                self[name] = default
 
 
 @implementer(IStreamServerEndpoint)

@@ -2,6 +2,7 @@
 Connections: what strangers, lines, time and loss do to them.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from dcounter import wire
-from dcounter.errors import LinkLost, MalformedMessage
+from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
 from dcounter.handshake import Callee, Identity, Role
 from dcounter.limits import Limits
 from dcounter.link import Address, Complaints, Conversation, Directory, Link
@@ -277,14 +278,21 @@ class FakeNode(Protocol):
             message = wire.decode(line)
             self.heard.append(message)
             if isinstance(message, wire.Hello) and hasattr(self, "callee"):
-                if message.to != self.site.who[self.port]:
-                    self.say(wire.Farewell("another node"))
+                self.refusing(lambda hello=message: self.say(self.callee.greet(hello, self.port)))  # type: ignore[misc]
+            elif isinstance(message, wire.Proof):
+                if self.site.turned_away is not None:
+                    self.say(self.site.turned_away)
                     self.hang_up()
                     return
-                self.say(self.callee.greet(message, self.port))
-            elif isinstance(message, wire.Proof):
                 self.callee.verify(message)
                 self.say(wire.Welcome())
+
+    def refusing(self, answer: Callable[[], None]) -> None:
+        try:
+            answer()
+        except HandshakeRefused as error:
+            self.say(wire.Farewell(str(error), error.code))
+            self.hang_up()
 
     def say(self, *messages: wire.Message) -> None:
         self.write(lines(*messages))
@@ -342,6 +350,8 @@ class Site:
         self.received: list[wire.Message] = []
         self.attempts: list[tuple[float, int]] = []
         self.nameless = False
+        self.turned_away: wire.Farewell | None = None
+        self.refusals: list[tuple[int, wire.Farewell]] = []
         self.directory = Directory(
             IDENTITY,
             role=role,
@@ -352,7 +362,13 @@ class Site:
             limits=LIMITS,
             clock=self.clock,
         )
-        self.link = Link(1, directory=self.directory, user=self, jitter=lambda: 0.0)
+        self.link = Link(
+            1,
+            directory=self.directory,
+            user=self,
+            jitter=lambda: 0.0,
+            refused=lambda *what: self.refusals.append(what),
+        )
 
     def _connect(self, port: int) -> IStreamClientEndpoint:
         self.attempts.append((self.clock.seconds(), port))
@@ -622,6 +638,70 @@ class TestReconnecting:
         assert (record.levelname, record.getMessage()) == ("INFO", told)
         site.stop()
 
+    def _told(self, site: Site, caplog: pytest.LogCaptureFixture, seconds: float = 4) -> list[str]:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            if not site.link.running:
+                site.link.startService()
+            site.run(seconds)
+        return [text for record in caplog.records if "unreachable" in (text := record.getMessage())]
+
+    def test_the_log_says_what_was_told_when_it_is_known_and_when_it_changes(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        site = Site()
+        site.identity = Identity("d" * 32, b"secret", IDENTITY.members)
+        site.listen(9001, 1)
+        [told] = self._told(site, caplog)
+        assert told.endswith('; still searching. Port 9001 answered: "another cluster, or another secret"')
+        assert caplog.records[-1].levelname == "WARNING"
+        assert self._told(site, caplog) == []
+        site.identity = Identity(IDENTITY.cluster, b"secret", range(2))
+        [told] = self._told(site, caplog)
+        assert told.endswith('Port 9001 answered: "members [0, 1, 2] instead of [0, 1]"')
+        site.identity = IDENTITY
+        site.run(2)
+        assert site.up()
+        site.stop()
+
+    def test_a_wrong_order_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        site = Site()
+        site.listen(9001, 2)
+        [told] = self._told(site, caplog)
+        assert told.endswith('Port 9001 answered: "this is node 2, not node 1"')
+        site.stop()
+
+    def test_a_wrong_secret_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        site = Site()
+        site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
+        site.listen(9001, 1)
+        [told] = self._told(site, caplog)
+        assert "answered: \"the node does not have this cluster's secret" in told
+        site.stop()
+
+    def test_of_the_rest_of_the_range_only_refusals_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        site = Site()
+        site.listen(9000, 0)
+        site.listen(9020, b"SSH-2.0\n")
+        site.listen(9021, None)
+        # The one that is silent holds up each search for a second.
+        [told] = self._told(site, caplog, 9)
+        assert told.endswith("still searching")
+        site.identity = Identity("d" * 32, b"secret", IDENTITY.members)
+        for port in range(9002, 9008):
+            site.listen(port, 1)
+        [told] = self._told(site, caplog, 9)
+        assert re.findall(r"Port (\d+) answered", told) == ["9000", "9002", "9003"]
+        site.stop()
+
+    def test_what_strangers_say_is_shown_in_one_short_line(self, caplog: pytest.LogCaptureFixture) -> None:
+        site = Site()
+        site.listen(9001, lines(wire.Farewell("x\n\x1b[2J" + "y" * 1_000)))
+        [told] = self._told(site, caplog)
+        assert 'answered: "x??[2Jyyy' in told
+        assert len(told) < 400
+        site.stop()
+
     def test_a_refused_port_means_looking_on_the_others(self) -> None:
         site = Site()
         site.listen(9030, 1)
@@ -714,6 +794,68 @@ class TestReconnecting:
         site.run(0.3)
         assert site.happened == []
         site.stop()
+
+
+class TestRefusals:
+    """
+    What a node says that does not let us in.
+    """
+
+    def test_of_one_that_has_proved_itself_is_passed_on(self) -> None:
+        site = Site()
+        site.turned_away = wire.Farewell("no", "removed")
+        site.listen(9001, 1)
+        site.link.startService()
+        site.run(0.03)
+        assert site.refusals == [(1, site.turned_away)]
+        site.turned_away = None
+        site.run(2)
+        assert site.up()
+        site.stop()
+
+    def test_of_a_stranger_means_nothing(self) -> None:
+        site = Site()
+        for port in site.PORTS:
+            site.listen(port, lines(wire.Farewell("no", "removed")))
+        site.link.startService()
+        site.run(2)
+        assert site.refusals == []
+        site.stop()
+
+    def test_nor_does_what_is_said_after_a_wrong_proof(self) -> None:
+        site = Site()
+        site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
+        site.turned_away = wire.Farewell("no", "removed")
+        site.listen(9001, 1)
+        site.link.startService()
+        site.run(2)
+        assert site.refusals == []
+        site.stop()
+
+    def test_are_logged_at_a_bounded_rate(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = Clock()
+        complaints = Complaints(clock.seconds)
+        peer = IPv4Address("TCP", "10.0.0.1", 5)
+
+        def knock(times: int) -> list[str]:
+            caplog.clear()
+            for _ in range(times):
+                complaints.refused(peer, MalformedMessage("nonsense"))
+            return [record.getMessage() for record in caplog.records]
+
+        told = knock(400)
+        assert len(told) == 10
+        assert told[0].startswith("closing the connection with")
+        assert told[0].endswith(": nonsense")
+        clock.advance(10)
+        assert knock(1)[0] == "refused 390 more connections in the last 10 s"
+        caplog.clear()
+        complaints.settle()
+        assert caplog.text == ""
+        knock(20)
+        clock.advance(10)
+        complaints.settle()
+        assert "refused 11 more connections" in caplog.text
 
 
 class TestDirectory:

@@ -21,6 +21,7 @@ from dcounter.coordinator import Coordinator
 from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.journal import FileJournal, MemoryJournal
 from dcounter.node import Node
+from dcounter.position import Position
 from dcounter.supervisor import ProcessSupervisor
 from dcounter.tap import (
     Options,
@@ -112,6 +113,7 @@ class TestProcesses:
         [(command, environment)] = reactor.spawned
         secret = environment["DCOUNTER_SECRET"]
         assert len(bytes.fromhex(secret)) >= 16
+        assert environment["DCOUNTER_BOOT"] == only(daemon, Coordinator)._links[0]._directory._identity.boot  # noqa: SLF001
         assert not any(secret in word for word in command)
 
     def test_in_memory_means_the_nodes_too(self) -> None:
@@ -185,6 +187,31 @@ class TestProcesses:
         assert os.listdir(tmp_path) == ["secret"]
 
 
+class TestStarts:
+    def test_each_start_of_a_daemon_is_another_one_and_its_tokens_are_good_for_all(
+        self, tmp_path: Path
+    ) -> None:
+        daemons = [built("--nodes", "1", "--data-dir", str(tmp_path))[0] for _ in range(2)]
+        coordinators = [only(daemon, Coordinator) for daemon in daemons]
+        boots = {each._links[0]._directory._identity.boot for each in coordinators}  # noqa: SLF001
+        assert len(boots) == 2
+        assert {len(boot) for boot in boots} == {32}
+        one, other = (each._seal for each in coordinators)  # noqa: SLF001
+        assert other.open(one.seal(Position(), 1)) == (Position(), 1)
+
+    def test_what_runs_by_itself_belongs_to_none(self, secret: str) -> None:
+        service, _ = built(*f"node --id 0 --in-memory --secret-file {secret}".split())
+        joined, _ = built("--join", "tcp:a:1", "--secret-file", secret)
+        assert only(service, Node)._identity.boot == ""  # noqa: SLF001
+        assert only(joined, Coordinator)._links[0]._directory._identity.boot == ""  # noqa: SLF001
+
+    def test_each_process_of_a_node_is_another_one(self, secret: str) -> None:
+        nodes = [
+            only(built(*f"node --id 0 --in-memory --secret-file {secret}".split())[0], Node) for _ in range(2)
+        ]
+        assert len({node._directory.instance for node in nodes}) == 2  # noqa: SLF001
+
+
 class TestJoining:
     def test_a_coordinator_without_nodes_of_its_own(self, secret: str) -> None:
         daemon, _ = built("--join", "tcp:a:1", "--join", "tcp:b:2", "--secret-file", secret)
@@ -196,6 +223,23 @@ class TestJoining:
         ("arguments", "why"),
         [
             (["--join", "tcp:a:1"], "--join needs --secret-file"),
+            (["--secret-file", "s"], "--secret-file is for --join"),
+            *(
+                (["--join", "tcp:a:1", "--secret-file", "s", *ignored], f"so {ignored[0]} would do nothing")
+                for ignored in (
+                    # Whether or not it is what the option is anyway.
+                    ["--nodes", "4"],
+                    ["--node-port", "8090"],
+                    ["--data-dir", "./dcounter-data"],
+                    ["--in-memory"],
+                    ["--inline"],
+                    ["--rebuild", "0"],
+                )
+            ),
+            (
+                ["--join", "tcp:a:1", "--secret-file", "s", "--inline", "--nodes", "2"],
+                "so --nodes, --inline would do nothing",
+            ),
             (["--join", "a:1"], "'a:1' is no address like tcp:host:port"),
             (["--join", "tcp:a:99999"], "no address"),
             (["--rebuild", "x", "--in-memory"], "--rebuild: 'x' is no node id"),
@@ -246,10 +290,12 @@ class TestNode:
 
     def test_a_child_has_its_secret_from_its_parent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DCOUNTER_SECRET", b"from the parent".hex())
+        monkeypatch.setenv("DCOUNTER_BOOT", "this start")
         service, _ = built("node", "--cluster", "cd" * 16, "--in-memory")
         assert only(service, Node)._identity.secret == b"from the parent"  # noqa: SLF001
         assert only(service, Node)._identity.cluster == "cd" * 16  # noqa: SLF001
-        assert "DCOUNTER_SECRET" not in os.environ
+        assert only(service, Node)._identity.boot == "this start"  # noqa: SLF001
+        assert not {"DCOUNTER_SECRET", "DCOUNTER_BOOT"} & os.environ.keys()
 
     @pytest.mark.parametrize(
         ("arguments", "why"),

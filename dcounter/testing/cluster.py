@@ -507,7 +507,7 @@ class Copy:
         identity = cluster.identity
         if identity.boot and cluster.parts.copies_boot:
             identity = replace(identity, boot=boot)
-        self._processes = []
+        self._processes: list[str] = []
         self.nodes: dict[int, Node] = {}
         self.coordinator: Coordinator | None = None
         for node in nodes:
@@ -520,6 +520,13 @@ class Copy:
             self._processes.append(process)
             self.coordinator = cluster.make_coordinator(process, identity)
             self.coordinator.startService()
+
+    @property
+    def in_use(self) -> bool:
+        """
+        Whether its processes are there.
+        """
+        return bool(self._processes)
 
     def kill(self) -> None:
         """

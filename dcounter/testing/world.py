@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from errno import EIO, ENOSPC
+from functools import partial
 from random import Random
 from typing import Any, cast
 
@@ -17,18 +18,24 @@ from zope.interface import implementer
 
 from dcounter.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE
 from dcounter.coordinator import Coordinator
-from dcounter.errors import NodeIsUp, NotApplied, UnknownNode
+from dcounter.errors import NodeIsUp, NotApplied, Refusal, UnknownNode
 from dcounter.limits import Limits
 from dcounter.store import Ack, Consistency, Items
-from dcounter.testing.cluster import Cluster, Parts
+from dcounter.testing.cluster import Cluster, Copy, Parts
 from dcounter.testing.disk import FAILING, DiskOperation, PowerLoss
 from dcounter.testing.history import GROWING, YEAR, History, Known
 
 _TENANTS = ("a", "b", "c", "d", "é")
+_FOREIGN = "stored in a copy"
 _SECOND = 1_000_000_000
 _PATIENCE = 60.0
 """
 Time (s) after which, when nothing fails any more, all nodes are to be equal.
+"""
+
+_CALM = 15.0
+"""
+Time (s) for which an event that needs a world without faults waits for that.
 """
 
 FREQUENCIES: Mapping[str, int] = {
@@ -60,6 +67,7 @@ FREQUENCIES: Mapping[str, int] = {
     "kill_coordinator": 1,
     "second_daemon": 1,
     "rebuild": 1,
+    "copy_directory": 2,
 }
 """
 How often what happens, compared to everything else.
@@ -77,6 +85,7 @@ _ONLY_DISKS = {
     "give_up",
     "second_daemon",
     "rebuild",
+    "copy_directory",
 }
 
 
@@ -94,6 +103,7 @@ class Setting:
     :ivar limits: bounds that are not left to chance.
     :ivar without: events that do not happen, by their place.
     :ivar deleted: the share of items that are deletions.
+    :ivar daemon: whether the nodes are those of one daemon; `None` leaves it to chance.
     """
 
     disks: bool = True
@@ -105,6 +115,7 @@ class Setting:
     limits: Mapping[str, Any] = field(default_factory=dict)
     without: frozenset[int] = frozenset()
     deleted: float = 0.0
+    daemon: bool | None = None
 
 
 class World:
@@ -119,8 +130,16 @@ class World:
         self.setting = setting
         self.random = self._random("begin")
         nodes = self.random.choice(list(setting.nodes))
+        daemon = setting.daemon
+        if daemon is None:
+            daemon = self._random("daemon").random() < 0.5
         self.cluster = Cluster(
-            nodes, seed=seed, limits=self._limits(), disks=setting.disks, parts=setting.parts
+            nodes,
+            seed=seed,
+            limits=self._limits(),
+            disks=setting.disks,
+            daemon=daemon,
+            parts=setting.parts,
         )
         self.cluster.clock_patience = self._random("clocks").choice([_SECOND // 2, CLOCK_PATIENCE])
         self.history = History(self.cluster, lossy=setting.kills and not setting.disks)
@@ -651,6 +670,72 @@ class World:
             self.history.note(f"node {node} dies")
             die(node)
             self._gone(node, 0.0, allowed=True)
+
+    # Copies
+
+    def copy_directory(self) -> None:
+        """
+        Somebody starts a copy of the data directory beside the original.
+        """
+        if any(copy.in_use for copy in self.cluster.copies):
+            return
+        if self.cluster.identity.boot:
+            self._copy_daemon()
+        else:
+            self._copy_node()
+
+    def _copy_daemon(self) -> None:
+        """
+        The copy is a daemon of its own, and what its callers store is nobody else's business.
+        """
+        seconds = self.random.choice([0.5, 2.0, 4.0])
+        self.history.note(f"a copy of the data directory is in use for {seconds}")
+        copy = self.cluster.copy(self.history.members)
+        for part in range(1, 6):
+            ids = [self.random.randrange(40) for _ in range(5)]
+            self._in(seconds * part / 6, partial(self._use, copy, ids))
+        self._in(seconds, copy.kill)
+
+    def _use(self, copy: Copy, ids: list[int]) -> None:
+        assert copy.coordinator is not None
+        storing = copy.coordinator.store(Items(ids, [_FOREIGN] * len(ids), None), ack="node")
+        counting = copy.coordinator.count(_FOREIGN, consistency="exact")
+        for asking in (Deferred.fromCoroutine(storing), Deferred.fromCoroutine(counting)):
+            asking.addErrback(lambda why: cast(None, why.trap(Refusal))).addErrback(self.history.failed)
+
+    def _copy_node(self) -> None:
+        """
+        A second process holds the id of a node, whose listener and connections are lost meanwhile.
+
+        What nodes cannot know is left out: that a node is alive which hears from none of them.
+        """
+        for disk in self.cluster.disks.values():
+            disk.power_fails_at = None
+        until = self.now + _CALM
+        while (self._later or self._faulty()) and self.now < until:
+            self._advance(0.25)
+        up = self._stoppable()
+        if self._later or self._faulty() or len(up) < 2 or len(up) < len(self.history.members):
+            return
+        node = self.random.choice(up)
+        self.history.note(f"a copy of the journal of node {node} is in use")
+        copy = self.cluster.copy([node])
+        for _ in range(20):
+            self._advance(0.05)
+            if copy.nodes[node].replica.refuses() is not None:
+                break
+        for _ in range(self.random.choice([3, 6, 12])):
+            lose = partial(self._lose, node)
+            happenings: list[Callable[[], None]] = [self.store, self.store, self.count, self.cut, lose]
+            self.random.choice(happenings)()
+            self._advance(self.random.choice([0.0, 0.01, 0.1, 0.5, 1.2]))
+        self.history.note("the copy is in use no longer")
+        copy.kill()
+
+    def _lose(self, node: int) -> None:
+        cut = self.random.random() < 0.7
+        self._fault(f"lose listener of node {node}, which has a copy, cut={cut}")
+        self.cluster.lose_listener(node, cut=cut)
 
     # Wall clocks
 

@@ -2,6 +2,7 @@
 What strangers, and callers without manners, can do to a daemon: nothing that others notice.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -21,7 +22,18 @@ from twisted.internet.defer import Deferred
 from dcounter import wire
 from dcounter.handshake import Caller, Identity
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import Client, Daemon, Raw, eventually, items, port_of, together
+from tests.e2e.harness import (
+    Client,
+    Daemon,
+    Ports,
+    Raw,
+    Twistd,
+    eventually,
+    is_open,
+    items,
+    port_of,
+    together,
+)
 from tests.e2e.sockets import accepted, sockets_of
 
 MEBIBYTE = 2**20
@@ -176,6 +188,7 @@ def strangers(cluster: str) -> dict[str, tuple[Identity, dict[str, Any]]]:
         "a coordinator with node id 1": (right, {**coordinator, "node": 1}),
         "a node with node id None": (right, {**coordinator, "role": "node"}),
         "node 9 is no member": (right, {**coordinator, "role": "node", "node": 9}),
+        "another start of the daemon": (right, coordinator),
     }
 
 
@@ -184,7 +197,8 @@ def strangers(cluster: str) -> dict[str, tuple[Identity, dict[str, Any]]]:
 async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
     identity, how = strangers((await watch.client.cluster())["cluster"])[reason]
     connection = await Raw.connect(watch.node_ports[0])
-    connection.write(wire.encode(Caller(identity, **how, nonce="n" * 32).hello) + b"\n")
+    caller = Caller(identity, **how, port=watch.node_ports[0], nonce="n" * 32)
+    connection.write(wire.encode(caller.hello) + b"\n")
     await cut_off(connection, reason.encode())
 
 
@@ -209,13 +223,58 @@ async def test_another_protocol_is_refused(watch: Watch) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_process_of_another_start_of_the_daemon_is_refused(watch: Watch) -> None:
-    identity = Identity((await watch.client.cluster())["cluster"], b"guessed", range(4), "another start")
-    port = watch.node_ports[0]
+async def test_who_does_not_have_the_secret_is_refused(mirror: bool, tmp_path: Path, ports: Ports) -> None:
+    # A node by itself: those of a daemon refuse before that whoever does not belong to this start of it.
+    secret = b"a secret that is long enough"
+    (tmp_path / "secret").write_bytes(secret)
+    port = ports.nodes[0]
+    how = f"--id=0 --in-memory --secret-file=secret --listen=tcp:{port}:interface=127.0.0.1"
+    node = Twistd(["-n", "--pidfile=", "dcounter", "node", *how.split()], tmp_path)
+
+    async def listens() -> bool:
+        return is_open(port)
+
+    await eventually(listens, what="a node that listens")
+    cluster = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
+    identity = Identity(cluster, b"guessed", range(1))
     caller = Caller(identity, role="coordinator", node=None, to=0, port=port, nonce="n" * 32)
     connection = await Raw.connect(port)
     connection.write(wire.encode(caller.hello) + b"\n")
-    await cut_off(connection, b"this node belongs to another start of the daemon")
+    await connection.until_received(b"\n")
+    challenge = wire.decode(bytes(connection.received).rstrip())
+    assert isinstance(challenge, wire.Challenge)
+    connection.received.clear()
+    proof = challenge.proof if mirror else "0" * 64
+    batch = b'{"type":"store","request":1,"batch":{"slices":[1],"ids":[1],"tenants":["abuse"],"bases":[1]}}\n'
+    connection.write(wire.encode(wire.Proof(proof)) + b"\n" + batch)
+    await cut_off(connection, b"does not have this cluster's secret")
+    node.send_signal(signal.SIGTERM)
+    await node.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_400_strangers_leave_a_short_log_and_a_daemon_that_answers(start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon()
+    client = daemon.client()
+    [port, *_] = [port_of(each) for each in await client.nodes()]
+    before = daemon.log.count("\n")
+    for _ in range(8):
+        knocks = await together(Raw.connect(port) for _ in range(50))
+        for knock in knocks:
+            knock.write(b"GET / HTTP/1.1\r\n\r\n")
+        for knock in knocks:
+            await knock.until_closed()
+        await client.store(items([1], "abuse"))
+        assert await client.count_now("abuse") == 1
+    # 10 of each 10 s are told, and how many there were besides.
+    assert daemon.log.count("\n") - before < 60
+    assert daemon.log.count("closing the connection with") < 30
+
+    async def told() -> bool:
+        return sum(map(int, re.findall(r"refused (\d+) more connections", daemon.log))) >= 370
+
+    await eventually(told, what="the number of the rest")
+    await client.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from dcounter import wire
 from dcounter.clock import HybridClock, SteadyWall
+from dcounter.holders import Holders
 from dcounter.journal import FileJournal
 from dcounter.ledger import Ledger
 from dcounter.membership import Membership
@@ -231,6 +232,15 @@ def no_objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objectio
     return Objections()
 
 
+class BlindHolders(Holders):
+    """
+    Lets every process in, whatever others hold its node id.
+    """
+
+    def rival(self, node: int, instance: str) -> str | None:
+        return None
+
+
 @dataclass(frozen=True)
 class Fault:
     parts: Parts
@@ -239,6 +249,7 @@ class Fault:
     limits: Mapping[str, Any] = field(default_factory=dict)
     events: int = 60
     deleted: float = 0.0
+    daemon: bool | None = None
 
     def setting(self) -> Setting:
         frequencies = {**dict.fromkeys(FREQUENCIES, 0), "store": 30, "count": 20, **self.often}
@@ -249,6 +260,7 @@ class Fault:
             nodes=self.nodes,
             limits=self.limits,
             deleted=self.deleted,
+            daemon=self.daemon,
         )
 
 
@@ -298,6 +310,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be made anew": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),
+    "a copy of the data directory taken for the daemon itself": Fault(
+        Parts(copies_boot=False), {"copy_directory": 5, "kill": 3}, daemon=True
+    ),
+    "two processes of one node let in": Fault(
+        Parts(holders=BlindHolders), {"copy_directory": 10}, events=100, daemon=False
+    ),
     "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
 }
 
