@@ -2,15 +2,18 @@
 What the operating system may have against a start: each is one line, and nothing is left of it.
 """
 
+import pwd
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.faults.network import run
-from tests.faults.processes import Daemon, dcounter
+from tests.faults.processes import Daemon, Process, dcounter
 from tests.faults.test_disks import filled
 
 
@@ -122,3 +125,56 @@ def test_a_journal_that_is_a_mount_point_is_not_set_aside(tmp_path: Path) -> Non
             assert sorted(daemon.data.iterdir()) == before
     finally:
         daemon.close()
+
+
+def reachable(command: list[str], aside: Path) -> list[str]:
+    """
+    A command in whose eyes Python is where every user can reach it.
+    """
+    python = Path(sys.executable).resolve()
+    closed = [each for each in python.parents if not each.stat().st_mode & 0o001]
+    if not closed:
+        return command
+    [*_, outermost] = closed
+    below = outermost / python.relative_to(outermost).parts[0]
+    script = """
+set -e
+mount --rbind "$1" "$3"
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir "$2"
+mount --rbind "$3/${2##*/}" "$2"
+shift 3
+exec "$@"
+"""
+    aside.mkdir()
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(outermost), str(below), str(aside)]
+    return [*words, *command]
+
+
+def test_nodes_are_processes_of_the_user_that_the_daemon_becomes(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    daemon = Daemon(tmp_path)
+    with TemporaryDirectory(prefix="dc") as there:
+        Path(there).chmod(0o755)
+        data = Path(there) / "data"
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        command = [sys.executable, twistd, "-n", "--pidfile=", "--uid=nobody", "dcounter"]
+        command += [f"--data-dir={data}", f"--http=tcp:{daemon.ports.http}:interface=127.0.0.1"]
+        command += [f"--node-port={daemon.ports.nodes[0]}", "--suspicion=10"]
+        try:
+            for turn in range(2):
+                daemon.process = Process.start(
+                    reachable(command, tmp_path / f"aside-{turn}"), tmp_path / "log"
+                )
+                daemon.until_ready()
+                assert {Path(f"/proc/{pid}").stat().st_uid for pid in daemon.nodes().values()} == {
+                    nobody.pw_uid
+                }
+                caller = daemon.caller()
+                assert caller.ask("POST", "/items", [{"ID": turn, "tenant": "t"}], ack="all").status == 200
+                assert caller.exact_count("t") == turn + 1
+                caller.close()
+                assert daemon.running.stop() in {0, -15}
+            assert {path.stat().st_uid for path in [data, *data.rglob("*")]} == {nobody.pw_uid}
+        finally:
+            daemon.close()
