@@ -38,7 +38,7 @@ def _remedy(error: OSError, path: str) -> str:
         case errno.EACCES | errno.EPERM:
             return f"{_user()} needs the right to read and write there (chown, chmod)"
         case errno.EBUSY if os.path.ismount(path):
-            return "it is a mount point: move what is in it into a new directory on another path by hand"
+            return "a mount point has no other name: move the files in it elsewhere, start without --rebuild"
     return _REMEDIES.get(error.errno or 0, "mend that, or name another directory")
 
 

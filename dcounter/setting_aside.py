@@ -5,6 +5,7 @@ Sets the journals of nodes aside that are to be made anew: `--rebuild`.
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, closing, suppress
+from errno import EBUSY
 from glob import escape, glob
 
 from twisted.logger import Logger
@@ -47,20 +48,8 @@ class SettingAside:
         done: list[tuple[str, str]] = []
         try:
             for path in self._paths:
-                earlier = len(glob(escape(path + _ASIDE) + "*"))
                 os.rename(path, aside := f"{path}{_ASIDE}{now}")
                 done.append((path, aside))
-                _log.warn(
-                    "{path} was set aside as {aside}, and the node is made anew from the others",
-                    path=path,
-                    aside=os.path.basename(aside),
-                )
-                if earlier:
-                    _log.warn(
-                        "{path} was set aside {times} times before: is --rebuild still among the options?",
-                        path=path,
-                        times=earlier,
-                    )
         except OSError as error:
             for path, aside in reversed(done):
                 with suppress(OSError):
@@ -68,9 +57,17 @@ class SettingAside:
             raise ConfigurationError(f"--rebuild: {trouble(error, path)}") from error
         finally:
             self.close()
-        for parent in {os.path.dirname(path) for path in self._paths}:
+        for path, aside in done:
             with suppress(OSError):
-                sync_directory(parent)
+                sync_directory(os.path.dirname(path))
+            _log.warn("set {path} aside as {aside}: the node is made anew", path=path, aside=aside)
+            earlier = len(glob(escape(path + _ASIDE) + "*")) - 1
+            if earlier:
+                _log.warn(
+                    "{path} was set aside {times} times before: is --rebuild still among the options?",
+                    path=path,
+                    times=earlier,
+                )
 
     def close(self) -> None:
         """
@@ -114,6 +111,9 @@ def prepare(
                 disks[node] = disk
         _judge({**read_all(members, disks, owner, limits), **unusable}, chosen, accept_loss=accept_loss)
         paths = [path for node in sorted({*chosen}) if os.path.lexists(path := directory.node(node))]
+        for path in filter(os.path.ismount, paths):
+            # Rather now than when HTTP listens.
+            raise ConfigurationError(f"--rebuild: {trouble(OSError(EBUSY, os.strerror(EBUSY)), path)}")
         return SettingAside(paths, locks.pop_all())
 
 

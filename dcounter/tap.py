@@ -457,11 +457,15 @@ class _Tenure(Service):
 
     :param aside: journals to be set aside before the nodes start. That is done when HTTP listens, so that a
         start that fails changes nothing.
+    :param in_background: twistd has left the terminal: it tells nobody of a `SystemExit`, and waits for ever.
     """
 
-    def __init__(self, directory: DataDirectory, aside: SettingAside | None) -> None:
+    def __init__(
+        self, directory: DataDirectory, aside: SettingAside | None, *, in_background: bool = False
+    ) -> None:
         self._directory = directory
         self._aside = aside
+        self._in_background = in_background
 
     def startService(self) -> None:
         super().startService()
@@ -470,6 +474,8 @@ class _Tenure(Service):
             try:
                 self._aside.perform(time.time_ns())
             except ConfigurationError as error:
+                if self._in_background:
+                    raise
                 raise SystemExit(f"dcounter does not start: {error}") from error
 
     def stopService(self) -> None:
@@ -699,7 +705,8 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     _Signals(reactor).setServiceParent(daemon)
     _Descriptors(wanted).setServiceParent(daemon)
     if directory is not None:
-        _Tenure(directory, aside).setServiceParent(daemon)
+        in_background = not _twistd(options).get("nodaemon", True)
+        _Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory)

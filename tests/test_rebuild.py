@@ -374,5 +374,5 @@ class TestSettingAside:
     ) -> None:
         Path(f"{directory.node(1)}.set-aside-5").mkdir()
         self._prepare(directory, 1)
-        assert "was set aside as node-1.set-aside-7" in caplog.text
+        assert f"set {directory.node(1)} aside as {directory.node(1)}.set-aside-7" in caplog.text
         assert "was set aside 1 times before: is --rebuild still among the options?" in caplog.text

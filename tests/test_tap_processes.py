@@ -135,12 +135,20 @@ class TestProcesses:
         assert cluster == "cluster.json"
         assert aside.startswith("node-1.set-aside-")
 
-    def test_what_cannot_be_set_aside_ends_the_daemon(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("nodaemon", "error"), [(None, SystemExit), (True, SystemExit), (False, ConfigurationError)]
+    )
+    def test_what_cannot_be_set_aside_ends_the_daemon(
+        self, nodaemon: bool | None, error: type[BaseException], tmp_path: Path
+    ) -> None:
         begun_and_ended(*built("--nodes", "1", "--data-dir", str(tmp_path)))
         (tmp_path / "node-0").mkdir()
-        daemon, _ = built("--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0")
+        options = Options()
+        cast(Any, options).parent = None if nodaemon is None else _Above(nodaemon=nodaemon)
+        options.parseOptions(["--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0"])
+        daemon = makeService(options, Reactor())
         (tmp_path / "node-0").rmdir()
-        with pytest.raises(SystemExit, match=r"does not start: --rebuild: .*node-0: No such file"):
+        with pytest.raises(error, match=r"--rebuild: .*node-0: No such file"):
             only(daemon, _Tenure).startService()
         only(daemon, _Tenure).stopService()
 

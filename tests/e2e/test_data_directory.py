@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.e2e.harness import occupy
-from tests.faults.processes import Daemon, dcounter, is_alive, wait_until
+from tests.faults.processes import Caller, Daemon, dcounter, is_alive, wait_until
 
 _CALM = "--suspicion=10"
 
@@ -23,6 +23,13 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path, [_CALM])
     yield daemon
     daemon.close()
+
+
+@pytest.fixture
+def caller(daemon: Daemon) -> Iterator[Caller]:
+    caller = daemon.caller()
+    yield caller
+    caller.close()
 
 
 def refused(*arguments: str, directory: Path, command: list[str] | None = None) -> str:
@@ -64,10 +71,9 @@ def places(daemon: Daemon, http: int | None = None) -> list[str]:
     ]
 
 
-def test_a_second_daemon_is_refused_and_changes_nothing(daemon: Daemon) -> None:
+def test_a_second_daemon_is_refused_and_changes_nothing(daemon: Daemon, caller: Caller) -> None:
     daemon.start()
     daemon.until_ready()
-    caller = daemon.caller()
     assert caller.ask("POST", "/items", [{"ID": 1, "tenant": "t"}], ack="all").status == 200
     before = sorted(os.listdir(daemon.data))
     used = f"dcounter does not start: {daemon.data} is used by process {daemon.running.pid}: stop that daemon"
@@ -89,19 +95,18 @@ def test_a_second_daemon_is_refused_and_changes_nothing(daemon: Daemon) -> None:
     assert "node-0 is the directory of a node (it has " in said
     # What was acknowledged is there after the end of everything.
     daemon.kill_all()
-    caller.close()
     daemon.start()
     daemon.until_ready()
-    assert daemon.caller().exact_count("t") == 1
+    assert caller.exact_count("t") == 1
 
 
-def test_a_daemon_in_the_background_keeps_its_directory(daemon: Daemon) -> None:
+def test_a_daemon_in_the_background_keeps_its_directory(daemon: Daemon, caller: Caller) -> None:
     pidfile = daemon.directory / "first.pid"
     command = background(*places(daemon), _CALM, pidfile=pidfile)
     subprocess.run(command, cwd=daemon.directory, check=True, timeout=60)
     pid = int(pidfile.read_text())
     try:
-        daemon.caller().exact_count("t")
+        caller.exact_count("t")
         for more in ([], background(pidfile=daemon.directory / "second.pid")):
             said = refused(*places(daemon), directory=daemon.directory, command=more or None)
             assert f"{daemon.data} is used by process {pid}: stop that daemon first" in said
@@ -132,12 +137,11 @@ def test_a_first_start_that_fails_leaves_nothing(daemon: Daemon) -> None:
 def test_a_socket_that_an_unclean_end_left_is_no_obstacle(daemon: Daemon) -> None:
     with TemporaryDirectory(prefix="dc") as short:
         socket = Path(short) / "http"
-        listens = f"HTTP listens on http://{socket}"
         # The last one counts.
         daemon.options = [_CALM, f"--http=unix:{socket}"]
         for _ in range(2):
             daemon.start()
-            wait_until(lambda: listens in daemon.running.text(), "the socket")
+            wait_until(lambda: "HTTP listens on" in daemon.running.text(), "the socket")
             said = refused(f"--http=unix:{socket}", "--in-memory", directory=daemon.directory)
             assert f"another process answers on {socket}: stop it first" in said
             daemon.kill_all()
@@ -159,7 +163,7 @@ def _another_user() -> tuple[int, int]:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def test_all_belongs_to_the_user_that_the_daemon_becomes(daemon: Daemon) -> None:
+def test_all_belongs_to_the_user_that_the_daemon_becomes(daemon: Daemon, caller: Caller) -> None:
     uid, gid = _another_user()
     with TemporaryDirectory(prefix="dc") as there:
         # Python itself may be out of that user's reach: the nodes are in the daemon's process.
@@ -174,11 +178,9 @@ def test_all_belongs_to_the_user_that_the_daemon_becomes(daemon: Daemon) -> None
                     [*command, *arguments], stdout=log, stderr=log, cwd=daemon.directory
                 )
             try:
-                caller = daemon.caller()
                 assert caller.exact_count("t") == turn
                 stored = caller.ask("POST", "/items", [{"ID": turn, "tenant": "t"}], ack="all")
                 assert stored.status == 200, stored
-                caller.close()
             finally:
                 process.terminate()
                 process.wait(30)

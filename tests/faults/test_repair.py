@@ -64,6 +64,13 @@ def _start_without_it(daemon: Daemon) -> Caller:
     return caller
 
 
+def restart(daemon: Daemon, caller: Caller, node: int) -> Answer:
+    """
+    `POST /cluster/restart`, as `docs/operations.md` says.
+    """
+    return caller.ask("POST", "/cluster/restart", {"node": node})
+
+
 def _start_again(daemon: Daemon, caller: Caller) -> None:
     caller.close()
     assert daemon.running.stop() in {0, -15}
@@ -93,6 +100,102 @@ def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Da
     assert daemon.running.stop() in {0, -15}
     assert len({ledger.digest() for ledger in read_ledgers(daemon.data)}) == 1
     caller.close()
+
+
+def test_a_node_is_repaired_without_a_stop(daemon: Daemon) -> None:
+    """
+    The steps that `docs/operations.md` gives.
+    """
+    _damage(daemon)
+    caller = _start_without_it(daemon)
+    # Writes go on, exact counts do not.
+    _store(caller, *range(400, 420))
+    assert caller.count("t").code == "incomplete"
+    others = [each for each in caller.cluster()["nodes"] if each["id"] != VICTIM]
+    wait_until(
+        lambda: [each["items"] for each in caller.cluster()["nodes"] if each["id"] != VICTIM] == [420] * 3,
+        "the same items on all others",
+    )
+    assert all(each["state"] == "up" for each in others)
+    journal = daemon.data / f"node-{VICTIM}"
+    journal.rename(journal.with_name(f"node-{VICTIM}.set-aside"))
+    assert restart(daemon, caller, VICTIM).status == 200
+    assert caller.until_equal() == 420
+    assert caller.exact_count("t") == 420
+    assert caller.cluster()["lost"] == []
+    caller.close()
+
+
+def _refused(daemon: Daemon, *options: str) -> str:
+    """
+    Start a daemon that refuses to; what it said.
+    """
+    daemon.options = options
+    before = sorted(daemon.data.iterdir())
+    said = len(daemon.log.read_text())
+    daemon.start()
+    assert daemon.running.popen.wait(60) == 1
+    text = daemon.running.text()[said:]
+    assert "Traceback" not in text
+    assert sorted(daemon.data.iterdir()) == before
+    return text
+
+
+def test_the_advice_may_be_followed_for_all_nodes_at_once_and_again(daemon: Daemon) -> None:
+    _damage(daemon)
+    everything = [f"--rebuild={node}" for node in range(4)]
+    assert "would be lost: no other node has at least" in _refused(daemon, *everything)
+    # While it runs, too.
+    daemon.options = []
+    caller = _start_without_it(daemon)
+    first = daemon.running
+    assert f"is used by process {first.pid}" in _refused(daemon, f"--rebuild={VICTIM}")
+    caller.close()
+    assert first.stop() in {0, -15}
+
+    for _ in range(2):
+        daemon.options = [f"--rebuild={VICTIM}"]
+        daemon.start()
+        daemon.until_ready()
+        caller = daemon.caller()
+        assert caller.exact_count("t") == 400
+        assert caller.cluster()["lost"] == []
+        caller.close()
+        assert daemon.running.stop() in {0, -15}
+    assert "set aside 1 times before: is --rebuild still among the options?" in daemon.running.text()
+
+    # All of it is gone only if that is said, too.
+    daemon.options = [*everything, "--accept-data-loss"]
+    daemon.start()
+    daemon.until_ready()
+    caller = daemon.caller()
+    assert caller.exact_count("t") == 0
+    caller.close()
+    assert "--accept-data-loss: no other node has at least" in daemon.running.text()
+
+
+def test_the_only_node_is_not_made_anew_from_nothing(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, ["--nodes=1"])
+    try:
+        daemon.start()
+        daemon.until_ready()
+        caller = daemon.caller()
+        _store(caller, 1, 2, 3)
+        caller.close()
+        assert daemon.running.stop() in {0, -15}
+        assert "--rebuild 0 is refused, since data would be lost: no other node has at least 1 batch" in (
+            _refused(daemon, "--nodes=1", "--rebuild=0")
+        )
+        for options, count in [(["--nodes=1"], 3), (["--nodes=1", "--rebuild=0", "--accept-data-loss"], 0)]:
+            daemon.options = options
+            daemon.start()
+            daemon.until_ready()
+            caller = daemon.caller()
+            assert caller.exact_count("t") == count
+            caller.close()
+            assert daemon.running.stop() in {0, -15}
+    finally:
+        daemon.close()
 
 
 def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
