@@ -9,7 +9,7 @@ import fcntl
 import os
 from typing import Protocol
 
-from dcounter.errors import ConfigurationError
+from dcounter.errors import DirectoryInUse
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -48,7 +48,7 @@ class Disk(Protocol):
         """
         Use the directory, alone.
 
-        :raises ConfigurationError: another process uses it.
+        :raises DirectoryInUse: another process uses it.
         """
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class RealDisk:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(directory)
-            raise ConfigurationError(
+            raise DirectoryInUse(
                 f"{self._path} is used by another process, or cannot be locked: {error}"
             ) from error
         self._directory = directory

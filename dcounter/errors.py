@@ -25,6 +25,12 @@ class ConfigurationError(DcounterError):
     """
 
 
+class DirectoryInUse(ConfigurationError):
+    """
+    Another process has the directory, perhaps only for as long as it takes to end.
+    """
+
+
 class CorruptJournal(DcounterError):
     """
     Something in the middle of a journal is not what was written; the node must be made anew.

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -61,6 +61,12 @@ Time (s) in which the other end may read why it is cut off.
 _KNOCKS = 16
 """
 Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
+"""
+
+_STOPPING = "stopping"
+_IN_ORDER = (_STOPPING, "the node says: the node is stopping", "the node says: stopping")
+"""
+Why connections end that nobody has to wonder about.
 """
 
 Connect = Callable[[str, int], IStreamClientEndpoint]
@@ -577,7 +583,7 @@ class Link(ClientService):
             self._call.close(reason)
 
     def stopService(self) -> Deferred[None]:
-        self.cut("stopping")
+        self.cut(_STOPPING)
         return super().stopService()
 
     # What the conversation tells
@@ -611,7 +617,9 @@ class Link(ClientService):
         if not welcome:
             self._endpoint.doubtful = True
             return
-        _log.info("the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
+        # When everything stops, every node would say it of every other.
+        level = LogLevel.debug if reason in _IN_ORDER else LogLevel.info
+        _log.emit(level, "the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}

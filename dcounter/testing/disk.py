@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from dcounter.disk import AppendFile
-from dcounter.errors import ConfigurationError
+from dcounter.errors import DirectoryInUse
 
 _T = TypeVar("_T")
 
@@ -212,7 +212,7 @@ class SimulatedDisk:
 
     def open(self) -> None:
         if self._used:
-            raise ConfigurationError("the disk is used by another process")
+            raise DirectoryInUse("the disk is used by another process")
         self._used = True
 
     def close(self) -> None:
