@@ -300,6 +300,9 @@ def _is_twisteds(event: LogEvent) -> bool:
 
 
 def _as_line(event: LogEvent) -> bytes:
+    if "written_at" in event:
+        # A child had said it when it told us.
+        event = {**event, "log_time": event["written_at"]}
     text = formatEventAsClassicLogText(event, formatTime=lambda when: formatTime(when, timeFormatRFC3339))
     return (text or "").encode("utf-8", "backslashreplace")
 

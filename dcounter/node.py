@@ -169,8 +169,8 @@ class Node(Service):
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :param pid: the id of this process.
     :param replica: makes its state machine.
-    :param tell: is told how its start goes.
-    :param place: where its journal is, for messages.
+    :param tell: is told how its start goes; the log, unless something runs this node.
+    :param place: the directory of its journal, for messages.
     :param remedy: how a damaged journal is made anew, for messages.
     """
 
@@ -189,12 +189,12 @@ class Node(Service):
         jitter: Callable[[], float],
         pid: int,
         replica: Callable[..., Replica] = Replica,
-        tell: Tell = lambda _: None,
-        place: str = "the journal",
+        tell: Tell | None = None,
+        place: str = "",
         remedy: str = "",
     ) -> None:
         self.node = node
-        self._tell = tell
+        self._tell = tell or self._log_progress
         self._place = place
         self._remedy = remedy or f"Start once with --rebuild {node} to make it anew from the other nodes"
         self.conversations: set[_Accepted] = set()
@@ -261,6 +261,10 @@ class Node(Service):
             # to the others first.
             await self._shut_down()
             self._give_up(error)
+
+    def _log_progress(self, progress: Progress) -> None:
+        if progress.why:
+            _log.error("{sentence}", sentence=progress.sentence(self.node))
 
     def _give_up(self, error: Exception) -> None:
         """

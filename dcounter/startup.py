@@ -61,8 +61,8 @@ Is told how the start goes.
 """
 
 _REMEDIES: Mapping[int, str] = {
-    errno.EACCES: "see that it and all in it belong to the user that runs dcounter",
-    errno.EPERM: "see that it and all in it belong to the user that runs dcounter",
+    errno.EACCES: "see that it and all in it can be written by the user that runs dcounter",
+    errno.EPERM: "see that it and all in it can be written by the user that runs dcounter",
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room for this user on that disk",
     errno.EROFS: "mount it so that it can be written",
@@ -77,18 +77,16 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
     """
     Why a node cannot start, and what to do.
 
-    :param place: where its journal is.
+    :param place: the directory of its journal; empty if it has none.
     :param remedy: how a damaged journal is made anew.
     """
+    where = f" (in {place})" if place else ""
     if isinstance(error, CorruptJournal):
-        return f"its journal in {place} is damaged: {error}. {remedy}"
+        return f"its journal is damaged: {error}{where}. {remedy}"
     if isinstance(error, NewerJournal):
         return (
-            f"its journal was written by a newer version of dcounter: {error}; "
+            f"its journal was written by a newer version of dcounter: {error}{where}; "
             "start it with that version or a newer one"
         )
-    if isinstance(error, OSError):
-        what = f"{place} cannot be used: {error}"
-        known = _REMEDIES.get(error.errno or 0)
-        return f"{what}; {known}" if known else what
-    return f"{place} cannot be used: {error}"
+    todo = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"its journal cannot be used: {error}{where}" + (f"; {todo}" if todo else "")

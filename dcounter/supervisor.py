@@ -238,7 +238,7 @@ class _Child(ProcessProtocol):
             "{line}",
             line=text,
             log_system=f"node {self.node}: {module}#{level}",
-            log_time=datetime.strptime(when, "%Y-%m-%dT%H:%M:%S%z").timestamp(),
+            written_at=datetime.strptime(when, "%Y-%m-%dT%H:%M:%S%z").timestamp(),
         )
 
 

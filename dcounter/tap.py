@@ -493,7 +493,7 @@ class _Wiring:
             pid=os.getpid(),
             replica=partial(Replica, seed=secrets.randbits(64)),
             tell=tell,
-            place="memory" if path is None else os.path.abspath(path),
+            place="" if path is None else os.path.abspath(path),
             remedy=remedy,
         )
 
