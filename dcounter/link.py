@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -78,6 +78,12 @@ Ports whose answers one line of the log tells.
 _SHOWN = 200
 """
 Characters that are shown of what a stranger said.
+"""
+
+_STOPPING = "stopping"
+_IN_ORDER = (_STOPPING, "the node says: the node is stopping", "the node says: stopping")
+"""
+Why connections end that nobody has to wonder about.
 """
 
 Connect = Callable[[str, int], IStreamClientEndpoint]
@@ -764,7 +770,7 @@ class Link(ClientService):
         self.cut(reason)
 
     def stopService(self) -> Deferred[None]:
-        self.cut("stopping")
+        self.cut(_STOPPING)
         return super().stopService()
 
     # What the conversation tells
@@ -802,7 +808,9 @@ class Link(ClientService):
             if call.proved:
                 self._refused(self.node, call.refusal)
             return
-        _log.info("the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
+        # When everything stops, every node would say it of every other.
+        level = LogLevel.debug if reason in _IN_ORDER else LogLevel.info
+        _log.emit(level, "the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}

@@ -2,7 +2,8 @@
 A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
-from collections.abc import Callable, Iterator
+import errno
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, assert_never
 
 from twisted.application.service import Service
@@ -23,7 +24,9 @@ from dcounter import wire
 from dcounter.errors import (
     ConfigurationError,
     CorruptJournal,
+    DirectoryInUse,
     HandshakeRefused,
+    NewerJournal,
     Outcast,
     PeerError,
     Removed,
@@ -37,6 +40,7 @@ from dcounter.limits import Limits
 from dcounter.link import Conversation, Directory, Link
 from dcounter.records import Entry
 from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.startup import Progress, Tell, reason
 from dcounter.throttle import Throttle
 
 _log = Logger()
@@ -60,6 +64,16 @@ Time (s) after which a node complains that another process uses its directory, a
 _RIVALS_INTERVAL = 10.0
 """
 Shortest time (s) between two complaints of two processes that hold one node id.
+"""
+
+_UNUSABLE = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
+"""
+Why no other port is worth a try, or, if it is so for all of them, no later one.
+"""
+
+_LASTING = (CorruptJournal, NewerJournal, ConfigurationError, OSError)
+"""
+Why a node cannot start before somebody has done something about it.
 """
 
 Listen = Callable[[int], IStreamServerEndpoint]
@@ -178,6 +192,9 @@ class Node(Service):
     :param pid: the id of this process.
     :param replica: makes its state machine.
     :param holders: makes what knows the processes of its peers.
+    :param tell: is told how its start goes; the log, unless something runs this node.
+    :param place: the directory of its journal, for messages.
+    :param remedy: how a damaged journal is made anew, for messages.
     """
 
     def __init__(
@@ -196,8 +213,14 @@ class Node(Service):
         pid: int,
         replica: Callable[..., Replica] = Replica,
         holders: Callable[..., Holders] = Holders,
+        tell: Tell | None = None,
+        place: str = "",
+        remedy: str = "",
     ) -> None:
         self.node = node
+        self._tell = tell or self._log_progress
+        self._place = place
+        self._remedy = remedy or f"Start once with --rebuild {node} to make it anew from the other nodes"
         self.conversations: set[_Accepted] = set()
         self.complaints = directory.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
@@ -211,6 +234,7 @@ class Node(Service):
         self._nonce = nonce
         self._listener: _Listener | None = None
         self._listening: IListeningPort | None = None
+        self._listened = False
         self._starting: Deferred[None] = succeed(None)
         self._seeking: Deferred[None] = succeed(None)
         self._check: IDelayedCall | None = None
@@ -242,9 +266,9 @@ class Node(Service):
             await self._recover()
             rest = iter(self._journal.load())
             loaded = self._load_some(rest)
-        except (CorruptJournal, OSError) as error:
-            self._give_up(error)
+        except _LASTING as error:
             await self._journal.close()
+            self._give_up(error)
             return
         self._journal.open(self)
         self._perform(self.replica.begin())
@@ -259,22 +283,21 @@ class Node(Service):
             while not loaded:
                 await deferLater(self._clock, self._limits.load_pause)
                 loaded = self._load_some(rest)
-        except (CorruptJournal, OSError) as error:
-            self._give_up(error)
+        except _LASTING as error:
             # It counted nothing exactly yet, so nobody was told anything wrong. What it took meanwhile goes
             # to the others first.
             await self._shut_down()
+            self._give_up(error)
 
-    def _give_up(self, error: CorruptJournal | OSError) -> None:
-        if isinstance(error, CorruptJournal):
-            _log.error(
-                "node {node} does not start: its journal is damaged: {error}. "
-                "Start once with --rebuild {node} to make it anew from the other nodes",
-                node=self.node,
-                error=error,
-            )
-        else:
-            _log.error("node {node} does not start: {error}", node=self.node, error=error)
+    def _log_progress(self, progress: Progress) -> None:
+        if progress.why:
+            _log.error("{sentence}", sentence=progress.sentence(self.node))
+
+    def _give_up(self, error: Exception) -> None:
+        """
+        Leave it to the one that runs this node to say that it cannot start, and to try again.
+        """
+        self._tell(Progress("cannot start", reason(error, place=self._place, remedy=self._remedy)))
 
     async def _recover(self) -> None:
         """
@@ -307,15 +330,15 @@ class Node(Service):
 
         Another process may have the directory, and be about to end: it is waited for.
         """
-        told = self._clock.seconds()
+        began: float | None = self._clock.seconds()
         while True:
             entries = iter(self._journal.recover())
             try:
                 return entries, next(entries, None)
-            except ConfigurationError as error:
-                if self._clock.seconds() >= told + _LOCK_PATIENCE:
-                    told = self._clock.seconds()
-                    _log.error("node {node} waits: {error}", node=self.node, error=error)
+            except DirectoryInUse as error:
+                if began is not None and self._clock.seconds() >= began + _LOCK_PATIENCE:
+                    began = None
+                    self._tell(Progress("waits", str(error)))
             await deferLater(self._clock, _LOCK_PAUSE)
 
     def stopService(self) -> Deferred[None]:
@@ -355,34 +378,49 @@ class Node(Service):
         """
         Listen on the first free port of the range, from `first` on; as soon as there is one.
         """
-        while not await self._listen_once(first):
+        told = ""
+        while (refused := await self._listen_once(first)) is not None:
             self._listener = None
             self._perform(self.replica.listening(0))
-            _log.error(
-                "node {node} is deaf: there is no free port from {first} on; trying again in {pause:g} s",
-                node=self.node,
-                first=first,
-                pause=_DEAF_PAUSE,
-            )
+            ports = self._address.ports
+            why = f"it cannot listen on any port from {ports[0]} to {ports[-1]}: {refused}"
+            lasting = getattr(refused.socketError, "errno", None) in _UNUSABLE
+            if why != told:
+                told = why
+                self._tell(Progress("cannot start" if lasting and not self._listened else "waits", why))
             await deferLater(self._clock, _DEAF_PAUSE)
+        self._listened = True
+        self._tell(Progress("up"))
 
-    async def _listen_once(self, first: int) -> bool:
+    async def _listen_once(self, first: int) -> CannotListenError | None:
+        """
+        Listen on the first free port.
+
+        :returns: why there is none; `None` if it listens.
+        """
+        taken: list[int] = []
+        refused: CannotListenError | None = None
         for port in self._address.ports_from(first):
             listener = self._listener = _Listener(self)
             try:
                 self._listening = await self._listen(port).listen(listener)
-            except CannotListenError as busy:
-                _log.info("node {node}: port {port} is taken: {busy}", node=self.node, port=port, busy=busy)
+            except CannotListenError as error:
+                if getattr(error.socketError, "errno", None) not in _UNUSABLE:
+                    taken.append(port)
+                    refused = error
+                elif refused is None:
+                    refused = error
                 continue
-            _log.info("node {node} listens on port {port}", node=self.node, port=port)
+            passed = f" ({_ranges(taken)} taken)" if taken else ""
+            _log.info("node {node} listens on port {port}{passed}", node=self.node, port=port, passed=passed)
             self._perform(self.replica.listening(port))
-            return True
-        return False
+            return None
+        return refused
 
     def _begin_to_listen(self, first: int) -> None:
         self._seeking = Deferred.fromCoroutine(self._listen_from(first))
         self._seeking.addErrback(lambda why: why.trap(CancelledError))
-        self._seeking.addErrback(lambda why: _log.failure("node {node} is deaf", why, node=self.node))
+        self._seeking.addErrback(lambda why: _log.failure("node {node} cannot listen", why, node=self.node))
 
     def listenerLost(self, listener: _Listener) -> None:
         """
@@ -632,3 +670,12 @@ class Node(Service):
                 return
             for line in lines:
                 there.send_line(line)
+
+
+def _ranges(ports: Sequence[int]) -> str:
+    """
+    How ports are named in a message.
+    """
+    if len(ports) == 1:
+        return f"{ports[0]} is"
+    return f"{len(ports)} ports from {ports[0]} on are"

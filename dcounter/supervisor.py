@@ -2,7 +2,12 @@
 Keeps a daemon's own nodes running.
 """
 
+import contextlib
+import re
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from twisted.application.service import MultiService, Service
@@ -10,11 +15,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
+from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 from twisted.python.failure import Failure
 
 from dcounter.errors import NodeIsBusy, UnknownNode
 from dcounter.node import Node
+from dcounter.startup import Progress, Tell
 
 _log = Logger()
 
@@ -30,25 +36,112 @@ Time (s) after which a child that ends is not thought to be unable to start: tha
 counts may have to wait for what only that child holds.
 """
 
+_RETRY = 30.0
+"""
+Time (s) after which a node that said that it cannot start is tried again: somebody may have mended what is
+wrong, and nothing is said if not.
+"""
+
+_TURN = 10.0
+"""
+Time (s) after which the next nodes start although those that have their turn are not up.
+"""
+
+_LINE = 64 * 1024
+"""
+Longest line (bytes) of a child's log; a longer one is cut in several.
+"""
+
+STATUS = 3
+"""
+The descriptor on which a child tells how its start goes.
+"""
+
+_LINE_OF_LOG = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}) \[([\w.]*)#(\w+)\] (.*)", re.DOTALL)
+
+
+class Troubles:
+    """
+    What keeps nodes from starting: said once in the log, and as long as it lasts to everybody who asks.
+
+    :param nodes: all nodes of this daemon.
+    :param hopeless: called when none of them can ever start as things are.
+    """
+
+    def __init__(self, nodes: Collection[int], hopeless: Callable[[], None]) -> None:
+        self._nodes = nodes
+        self._hopeless = hopeless
+        self._told: dict[int, Progress] = {}
+        self._any_up = False
+
+    def __call__(self) -> list[str]:
+        """
+        One sentence for each node that has trouble.
+        """
+        return [told.sentence(node) for node, told in sorted(self._told.items()) if told.state != "up"]
+
+    def told(self, node: int, progress: Progress) -> None:
+        """
+        A node told how its start goes.
+        """
+        if progress.state == "up":
+            self._any_up = True
+            self._told.pop(node, None)
+        elif self._told.get(node) != progress:
+            self._told[node] = progress
+            _log.error("{sentence}", sentence=progress.sentence(node))
+        if not self._any_up and all(map(self.is_lasting, self._nodes)):
+            self._hopeless()
+
+    def is_lasting(self, node: int) -> bool:
+        """
+        Whether the node said that it cannot start.
+        """
+        return node in self._told and self._told[node].state == "cannot start"
+
+    def forget(self, node: int) -> None:
+        """
+        Somebody wants to see whether the node starts now; if not, it is said again.
+        """
+        self._told.pop(node, None)
+
 
 class InlineSupervisor(MultiService):
     """
     Nodes as services of this process.
 
     :param nodes: their ids.
-    :param make: makes the service of a node, each time anew.
+    :param make: makes the service of a node, each time anew, given whom it tells how its start goes.
+    :param hopeless: called when none of the nodes can start as things are.
+    :ivar troubles: what keeps nodes from starting.
     """
 
-    def __init__(self, nodes: Collection[int], make: Callable[[int], Node]) -> None:
+    def __init__(
+        self,
+        nodes: Collection[int],
+        make: Callable[[int, Tell], Node],
+        *,
+        clock: IReactorTime,
+        hopeless: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._make = make
+        self._clock = clock
+        self._waiting: dict[int, IDelayedCall] = {}
+        self.troubles = Troubles(nodes, hopeless)
         self._nodes: dict[int, Node] = {}
         for node in nodes:
             self._add(node)
 
     def _add(self, node: int) -> None:
-        service = self._nodes[node] = self._make(node)
+        service = self._nodes[node] = self._make(node, partial(self._told, node))
         service.setServiceParent(self)
+
+    def stopService(self) -> Deferred[None]:
+        for call in self._waiting.values():
+            call.cancel()
+        self._waiting.clear()
+        return super().stopService()  # type: ignore[no-any-return]
 
     async def restart(self, node: int) -> None:
         """
@@ -61,7 +154,23 @@ class InlineSupervisor(MultiService):
         if service.parent is None:
             raise NodeIsBusy(f"node {node} is being restarted already")
         _log.info("restarting node {node}", node=node)
-        stopped = service.disownServiceParent()
+        self.troubles.forget(node)
+        if node in self._waiting:
+            self._waiting.pop(node).cancel()
+        await self._replace(node)
+
+    def _told(self, node: int, progress: Progress) -> None:
+        self.troubles.told(node, progress)
+        if self.troubles.is_lasting(node) and node not in self._waiting and self.running:
+            self._waiting[node] = self._clock.callLater(_RETRY, self._retry, node)
+
+    def _retry(self, node: int) -> None:
+        del self._waiting[node]
+        retrying = Deferred.fromCoroutine(self._replace(node))
+        retrying.addErrback(lambda why: _log.failure("node {node} was not tried again", why, node=node))
+
+    async def _replace(self, node: int) -> None:
+        stopped = self._nodes[node].disownServiceParent()
         if stopped is not None:
             await stopped
         if self.running:
@@ -83,35 +192,83 @@ class _Child(ProcessProtocol):
 
     transport: IProcessTransport
 
-    def __init__(self, node: int, ended: Callable[["_Child", str], None]) -> None:
+    def __init__(
+        self, node: int, told: Callable[[int, Progress], None], ended: Callable[["_Child", str], None]
+    ) -> None:
         self.node = node
         self.ended: Deferred[None] = Deferred()
+        self._told = told
         self._tell = ended
-        self._rest = b""
+        self.cannot_start = False
+        self._rests: dict[int, bytes] = {}
+        # What is written before there is a log, or without it, is of interest.
+        self._level = LogLevel.warn
 
-    def outReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, rest = (self._rests.get(childFD, b"") + data).split(b"\n")
+        if len(rest) > _LINE:
+            lines.append(rest)
+            rest = b""
+        self._rests[childFD] = rest
         for line in lines:
-            _log.info("{line}", line=line.decode(errors="replace"), log_system=f"node {self.node}")
-
-    errReceived = outReceived
+            if childFD != STATUS:
+                self._log_line(line.decode(errors="replace"))
+            elif (progress := Progress.from_line(line)) is not None:
+                self.cannot_start = progress.state == "cannot start"
+                self._told(self.node, progress)
 
     def processEnded(self, reason: Failure) -> None:
-        if self._rest:
-            self.outReceived(b"\n")
+        for descriptor, rest in self._rests.items():
+            if rest:
+                self.childDataReceived(descriptor, b"\n")
         self._tell(self, reason.getErrorMessage())
         self.ended.callback(None)
+
+    def _log_line(self, line: str) -> None:
+        found = _LINE_OF_LOG.fullmatch(line)
+        if found is None:
+            # It belongs to the line before: a traceback, mostly.
+            _log.emit(self._level, "{line}", line=line, log_system=f"node {self.node}")
+            return
+        when, module, level, text = found.groups()
+        with contextlib.suppress(InvalidLogLevelError):
+            self._level = LogLevel.levelWithName(level)
+        _log.emit(
+            self._level,
+            "{line}",
+            line=text,
+            log_system=f"node {self.node}: {module}#{level}",
+            written_at=datetime.strptime(when, "%Y-%m-%dT%H:%M:%S%z").timestamp(),
+        )
 
 
 class ProcessSupervisor(Service):
     """
     Nodes as child processes, started again when they end.
 
+    They start in turns: all at once, they would keep each other from being ready in time.
+
     :param nodes: their ids.
     :param patience: time (s) for a node to stop in order before it is killed.
+    :param at_once: how many may start at the same time.
+    :param hopeless: called when none of the nodes can start as things are.
+    :ivar troubles: what keeps nodes from starting.
     """
 
-    def __init__(self, nodes: Sequence[int], *, spawn: Spawn, clock: IReactorTime, patience: float) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[int],
+        *,
+        spawn: Spawn,
+        clock: IReactorTime,
+        patience: float,
+        at_once: int,
+        hopeless: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.troubles = Troubles(nodes, hopeless)
+        self._at_once = at_once
+        self._queue: deque[int] = deque()
+        self._turns: dict[int, IDelayedCall] = {}
         self._nodes = nodes
         self._spawn = spawn
         self._clock = clock
@@ -123,14 +280,16 @@ class ProcessSupervisor(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        for node in self._nodes:
-            self._start(node)
+        self._queue.extend(self._nodes)
+        self._start_some()
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
-        for call in self._waiting.values():
-            call.cancel()
-        self._waiting.clear()
+        self._queue.clear()
+        for calls in (self._waiting, self._turns):
+            for call in calls.values():
+                call.cancel()
+            calls.clear()
         stopping = gatherResults([self._stop(child) for child in list(self._children.values())])
         return stopping.addCallback(lambda _: None)
 
@@ -142,28 +301,62 @@ class ProcessSupervisor(Service):
         :raises NodeIsBusy: it is being started already.
         """
         child = self._children.get(_known(node, self._nodes))
-        if child is None:
+        hopeless = self.troubles.is_lasting(node)
+        if child is None and not (hopeless and node in self._waiting):
             raise NodeIsBusy(f"node {node} is being started already")
         _log.info("restarting node {node}", node=node)
         self._pauses[node] = 0.0
-        await self._stop(child)
+        self.troubles.forget(node)
+        if child is None:
+            self._waiting.pop(node).cancel()
+            self._come_next(node)
+        else:
+            await self._stop(child)
+
+    def _come_next(self, node: int) -> None:
+        self._waiting.pop(node, None)
+        self._queue.append(node)
+        self._start_some()
+
+    def _start_some(self) -> None:
+        while self._queue and len(self._turns) < self._at_once:
+            self._start(self._queue.popleft())
+
+    def _end_turn(self, node: int) -> None:
+        turn = self._turns.pop(node, None)
+        if turn is not None:
+            if turn.active():
+                turn.cancel()
+            self._start_some()
+
+    def _heard(self, node: int, progress: Progress) -> None:
+        self.troubles.told(node, progress)
+        self._end_turn(node)
 
     def _start(self, node: int) -> None:
-        self._waiting.pop(node, None)
         self._born[node] = self._clock.seconds()
-        child = _Child(node, self._ended)
+        self._turns[node] = self._clock.callLater(_TURN, self._end_turn, node)
+        child = _Child(node, self._heard, self._ended)
         try:
             self._spawn(child, node)
         except OSError as error:
             # No memory, or no descriptor is left: perhaps later.
             self._start_again(node, f"{error}.")
+            self._end_turn(node)
         else:
             self._children[node] = child
 
     def _ended(self, child: _Child, why: str) -> None:
         del self._children[child.node]
-        if self.running:
+        if not self.running:
+            return
+        if child.cannot_start:
+            # It has said why.
+            self._waiting[child.node] = self._clock.callLater(_RETRY, self._come_next, child.node)
+        else:
+            self.troubles.forget(child.node)
             self._start_again(child.node, why)
+        self._end_turn(child.node)
 
     def _start_again(self, node: int, why: str) -> None:
         lived = self._clock.seconds() - self._born[node]
@@ -175,7 +368,7 @@ class ProcessSupervisor(Service):
             why=why,
             pause=pause,
         )
-        self._waiting[node] = self._clock.callLater(pause, self._start, node)
+        self._waiting[node] = self._clock.callLater(pause, self._come_next, node)
 
     def _stop(self, child: _Child) -> Deferred[None]:
         _signal(child, "TERM")

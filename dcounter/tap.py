@@ -6,6 +6,7 @@ The `twistd dcounter` command: options, and the only wiring of the daemon.
 """
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import hashlib
@@ -24,7 +25,7 @@ from functools import partial
 from typing import Any, ClassVar, cast, get_args
 
 from twisted.application import strports
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import IService, Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
@@ -59,13 +60,17 @@ from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
 from dcounter.link import Address, Complaints, Directory
 from dcounter.listening import complete, curl
+from dcounter.logs import LEVELS
 from dcounter.node import Node
 from dcounter.operator_token import FILE_NAME, OperatorToken, open_operator_token
 from dcounter.position import TokenSeal
+from dcounter.process import Process
 from dcounter.replica import Replica
 from dcounter.setting_aside import SettingAside, prepare
+from dcounter.startup import CANNOT_START, Progress, Tell
 from dcounter.store import Ack, Consistency
-from dcounter.supervisor import InlineSupervisor, ProcessSupervisor
+from dcounter.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
+from dcounter.trial import see_that_it_can_listen
 from dcounter.unix_sockets import cleared
 
 _log = Logger()
@@ -84,6 +89,18 @@ How a child process is told the secret: its environment is not for others to rea
 _BOOT_VARIABLE = "DCOUNTER_BOOT"
 """
 How a child process is told which start of the daemon it belongs to.
+"""
+
+_SET_ASIDE = (
+    "Set that directory aside, but keep it, and start the node again: it is made anew from the other nodes"
+)
+"""
+What to do about a damaged journal of a node by itself.
+"""
+
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+"""
+What the process of a node runs. `python -m` would import what lies in the working directory.
 """
 
 _PR_SET_PDEATHSIG = 1
@@ -139,9 +156,11 @@ def _read_secret(path: str) -> bytes:
         with open(path, "rb") as file:
             secret = file.read().strip()
     except OSError as error:
-        raise UsageError(f"--secret-file: {error}") from error
+        raise ConfigurationError(f"--secret-file: {error}") from error
     if len(secret) < 16:
-        raise UsageError(f"--secret-file: {path} holds less than 16 bytes")
+        raise ConfigurationError(
+            f"--secret-file: {path} holds less than 16 bytes; give all of the cluster the same longer one"
+        )
     return secret
 
 
@@ -149,6 +168,15 @@ def _show_version() -> None:
     # Twisted's own option would show Twisted's; this is a command's output, not a log.
     os.write(1, f"dcounter {__version__}\n".encode())
     raise SystemExit(0)
+
+
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise ValueError(f"--log-level must be one of {', '.join(LEVELS)}, not {text!r}")
+    return text
+
+
+_LOG_LEVEL = ["log-level", None, "info", f"The least level that is logged: {', '.join(LEVELS)}.", _level]
 
 
 class NodeOptions(TwistedOptions):
@@ -173,6 +201,14 @@ class NodeOptions(TwistedOptions):
         ],
         ["cluster", None, None, "The id of the cluster; unless given, it follows from the secret."],
         ["parent", None, 0, "The process without which this one must not live.", _at_least("parent", 1)],
+        [
+            "status",
+            None,
+            0,
+            "The descriptor on which to say how the start goes.",
+            _at_least("status", 3),
+        ],
+        _LOG_LEVEL,
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the node stops."],
@@ -263,6 +299,7 @@ class Options(TwistedOptions):
             "Silence after which a node is taken for gone, in seconds.",
             _seconds("suspicion", 0.1, 3600),
         ],
+        _LOG_LEVEL,
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: what is stored is gone when the daemon stops."],
@@ -371,16 +408,20 @@ class _Announced:
     :param description: what it was made of.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, description: str = "") -> None:
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, description: str = "", *, in_background: bool = False
+    ) -> None:
         self._endpoint = endpoint
         self._description = description
+        self._in_background = in_background
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
 
     def _taken(self, why: Failure) -> IListeningPort:
         why.trap(CannotListenError)
-        raise SystemExit(f"HTTP cannot listen: {why.getErrorMessage()}")
+        text = f"HTTP cannot listen: {why.getErrorMessage()}"
+        raise CannotListen(text) if self._in_background else SystemExit(text)
 
     def _say(self, port: IListeningPort) -> IListeningPort:
         address = port.getHost()
@@ -398,38 +439,21 @@ class _Announced:
         return port
 
 
-class _Signals(Service):
+class CannotListen(Exception):
     """
-    Makes a stop by signal an end without error: twistd alone would die of the signal in the end.
-    """
+    HTTP cannot listen, and the process is in the background already.
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._stopping = False
-
-    def startService(self) -> None:
-        super().startService()
-        # The reactor installs its own handlers when it starts.
-        self._reactor.callWhenRunning(self._install)
-
-    def _install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._received)
-
-    def _received(self, number: int, frame: object) -> None:
-        if not self._stopping:
-            self._stopping = True
-            _log.info("received {name}: stopping", name=signal.Signals(number).name)
-            self._reactor.callFromThread(self._reactor.stop)
-
-
-class _Daemon(MultiService):
-    """
-    Services that stop one after the other, the last one first: whoever waits is answered meanwhile.
+    Not `SystemExit`: twistd would never hear of that, and wait for the process for ever.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+
+class _Daemon(Process):
+    """
+    The services of the daemon: whoever waits is answered while it stops.
+    """
+
+    def __init__(self, reactor: Any, *, twistd: Mapping[str, Any], level: str) -> None:
+        super().__init__(reactor, twistd=twistd, level=level)
         self._after: dict[IService, Callable[[], Awaitable[None]]] = {}
 
     def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
@@ -438,17 +462,9 @@ class _Daemon(MultiService):
         """
         self._after[service] = action
 
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            stopped = service.stopService()
-            if stopped is not None:
-                await stopped
-            if service in self._after:
-                await self._after[service]()
+    async def stopped(self, service: IService) -> None:
+        if service in self._after:
+            await self._after[service]()
 
 
 class _Tenure(Service):
@@ -571,12 +587,15 @@ class _Wiring:
             pace=self.limits.commit_pace,
         )
 
-    def node(self, node: int, path: str | None, interface: str) -> Node:
+    def node(self, node: int, path: str | None, interface: str, *, tell: Tell, remedy: str = "") -> Node:
         return Node(
             node,
             identity=self.identity,
             directory=self.directory("node", node),
-            listen=lambda port: TCP4ServerEndpoint(self.reactor, port, interface=interface),
+            # As many may knock at once as there may be connections.
+            listen=lambda port: TCP4ServerEndpoint(
+                self.reactor, port, backlog=self.limits.connections, interface=interface
+            ),
             journal=self.journal(node, path),
             limits=self.limits,
             clock=self.reactor,
@@ -585,10 +604,14 @@ class _Wiring:
             jitter=self.jitter,
             pid=os.getpid(),
             replica=partial(Replica, seed=secrets.randbits(64)),
+            tell=tell,
+            place="" if path is None else os.path.abspath(path),
+            remedy=remedy,
         )
 
-    def coordinator(self) -> Coordinator:
+    def coordinator(self, troubles: Callable[[], Sequence[str]]) -> Coordinator:
         return Coordinator(
+            troubles=troubles,
             cluster=self.identity.cluster,
             directory=self.directory("coordinator", None),
             clock=HybridClock(self.wall),
@@ -660,6 +683,7 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     from dcounter.http.limits import HttpLimits
     from dcounter.http.site import make_site
 
+    twistd = _twistd(options)
     _refuse_chroot(options)
     limits = _coordinator_limits(options)
     own = [(_HOST, options["node-port"] + node) for node in range(options["nodes"])]
@@ -675,6 +699,9 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         )
         undo.callback(directory.close)
         identity = directory.identity
+    if twistd:
+        # Before anything is changed, and while somebody can read what is wrong.
+        see_that_it_can_listen(options["http"])
     if not options["join"]:
         # Its own nodes are its processes, not those of another daemon on a copy of its data directory.
         identity = replace(identity, boot=secrets.token_hex(16))
@@ -699,19 +726,18 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         max_tenant_bytes=options["max-tenant"],
         idle=options["idle"],
     )
-    daemon = _Daemon()
+    daemon = _Daemon(reactor, twistd=twistd, level=options["log-level"])
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
-    _Signals(reactor).setServiceParent(daemon)
     _Descriptors(wanted).setServiceParent(daemon)
     if directory is not None:
         in_background = not _twistd(options).get("nodaemon", True)
         _Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
-        supervisor = _supervisor(options, wiring, directory)
+        supervisor = _supervisor(options, wiring, directory, daemon)
         supervisor.setServiceParent(daemon)
-    coordinator = wiring.coordinator()
+    coordinator = wiring.coordinator(tuple if supervisor is None else supervisor.troubles)
     coordinator.setServiceParent(daemon)
     site = make_site(
         coordinator,
@@ -726,7 +752,9 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     )
     backlog = http_limits.max_connections + http_limits.spare_connections
     http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
-    http.endpoint = _Announced(cleared(http.endpoint, options["http"]), options["http"])
+    http.endpoint = _Announced(
+        cleared(http.endpoint, options["http"]), options["http"], in_background=daemon.in_background
+    )
     http.setServiceParent(daemon)
     daemon.after(coordinator, site.ended)
     if options["in-memory"]:
@@ -745,12 +773,12 @@ def _operator_token(file: str | None, directory: str | None) -> OperatorToken | 
 
 def _twistd(options: TwistedOptions) -> Mapping[str, Any]:
     """
-    The options of `twistd` itself, if it made these.
+    The options of `twistd` itself; none if something else runs this.
     """
     above: Any = options
-    while above.parent is not None:
+    while isinstance(above, Options | NodeOptions):
         above = above.parent
-    return cast(Mapping[str, Any], above)
+    return above or {}
 
 
 def _refuse_chroot(options: TwistedOptions) -> None:
@@ -795,44 +823,82 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
         path = open_node_directory(
             options["data-dir"], account=Account.of(_twistd(options)), alone=not options["parent"]
         )
-    node = MultiService()
-    _Signals(reactor).setServiceParent(node)
+    node = Process(
+        reactor, twistd=_twistd(options), level=options["log-level"], child=bool(options["parent"])
+    )
     _Descriptors(wiring.descriptors(1)).setServiceParent(node)
-    wiring.node(options["id"], path, options["interface"]).setServiceParent(node)
+
+    def tell(progress: Progress) -> None:
+        if options["status"]:
+            # A pipe takes that much; if nobody reads it, this process is about to be killed.
+            with contextlib.suppress(OSError):
+                os.write(options["status"], progress.to_line())
+        elif progress.why:
+            _log.error("{sentence}", sentence=progress.sentence(options["id"]))
+        if progress.state == "cannot start":
+            node.end(CANNOT_START)
+
+    remedy = "" if options["parent"] else _SET_ASIDE
+    wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
     return node
 
 
 def _supervisor(
-    options: Options, wiring: _Wiring, directory: DataDirectory | None
+    options: Options, wiring: _Wiring, directory: DataDirectory | None, daemon: Process
 ) -> InlineSupervisor | ProcessSupervisor:
     def place(node: int) -> str | None:
         return None if directory is None else directory.node(node)
 
+    def hopeless() -> None:
+        _log.error("dcounter does not start: none of its nodes can, see above")
+        daemon.end(1)
+
     members = wiring.identity.members
     if options["inline"]:
-        return InlineSupervisor(members, lambda node: wiring.node(node, place(node), _HOST))
+        return InlineSupervisor(
+            members,
+            lambda node, tell: wiring.node(node, place(node), _HOST, tell=tell),
+            clock=wiring.reactor,
+            hopeless=hopeless,
+        )
 
     def spawn(protocol: IProcessProtocol, node: int) -> IProcessTransport:
         return wiring.reactor.spawnProcess(  # type: ignore[no-any-return]
             protocol,
             sys.executable,
             _node_command(node, wiring, place(node), options),
-            env={
-                **os.environ,
-                _CHILD_VARIABLE: wiring.identity.secret.hex(),
-                _BOOT_VARIABLE: wiring.identity.boot,
-            },
+            env=_child_environment(wiring.identity),
+            childFDs={0: "w", 1: "r", 2: "r", STATUS: "r"},
         )
 
-    return ProcessSupervisor(members, spawn=spawn, clock=wiring.reactor, patience=wiring.limits.drain + 5)
+    return ProcessSupervisor(
+        members,
+        spawn=spawn,
+        clock=wiring.reactor,
+        patience=wiring.limits.drain + 5,
+        at_once=2 * len(os.sched_getaffinity(0)),
+        hopeless=hopeless,
+    )
+
+
+def _child_environment(identity: Identity) -> dict[str, str]:
+    """
+    The environment of the process of a node: its parent's, the secret, and which start this is.
+    """
+    environment = {**os.environ, _CHILD_VARIABLE: identity.secret.hex(), _BOOT_VARIABLE: identity.boot}
+    path = environment.pop("PYTHONPATH", "")
+    # An empty part, as in "$NOT_SET:/opt/lib", would be the working directory.
+    parts = [part for part in path.split(os.pathsep) if part]
+    return {**environment, "PYTHONPATH": os.pathsep.join(parts)} if parts else environment
 
 
 def _node_command(node: int, wiring: _Wiring, path: str | None, options: Options) -> Sequence[str]:
     """
     The command line of the process of one of our nodes.
     """
-    command = [sys.executable, "-m", "twisted", "--log-format=text", "dcounter", "node"]
+    command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "dcounter", "node"]
     command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", wiring.identity.cluster]
+    command += ["--status", str(STATUS), "--log-level", options["log-level"]]
     command += ["--listen", f"tcp:{wiring.addresses[node].port}:interface={_HOST}"]
     for peer, address in wiring.addresses.items():
         if peer != node:

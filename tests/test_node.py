@@ -141,7 +141,7 @@ class TestListening:
         cluster = Cluster(1)
         cluster.network.taken = set(range(8090, 8090 + 100))
         node = started(cluster)
-        assert "node 0 is deaf: there is no free port from 8090 on" in caplog.text
+        assert "node 0 waits: it cannot listen on any port from 8090 to 8189: " in caplog.text
         assert node.replica.port == 0
         cluster.network.taken.remove(8100)
         cluster.run(1.1)
@@ -189,14 +189,14 @@ class TestListening:
         assert node.replica.port == 8090
         stopped(cluster)
 
-    def test_with_no_other_port_it_is_deaf_and_says_so(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_with_no_other_port_it_cannot_listen_and_says_so(self, caplog: pytest.LogCaptureFixture) -> None:
         cluster, node = alone()
         visitor = visit(cluster, 8090)
         visitor.greet(0)
         cluster.network.taken = set(range(8090, 8090 + 100))
         cluster.network.ports[8090].lose()
         cluster.run(0.05)
-        assert "node 0 is deaf" in caplog.text
+        assert "node 0 waits: it cannot listen on any port from 8090 to 8189: " in caplog.text
         assert [report.port for report in visitor.reports()][-1] == 0
         assert node.replica.port == 0
         visitor.hang_up()

@@ -1,13 +1,27 @@
+from collections.abc import Iterator
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from dcounter.errors import NodeIsBusy, UnknownNode
+from dcounter.errors import CorruptJournal, NodeIsBusy, UnknownNode
+from dcounter.journal import MemoryJournal
 from dcounter.node import Node
+from dcounter.records import Entry
+from dcounter.startup import Progress, Tell
 from dcounter.store import Items
 from dcounter.supervisor import InlineSupervisor
-from dcounter.testing import Cluster
+from dcounter.testing import Cluster, ProcessClock
 from tests.nodes import make_node
+
+
+class Damaged(MemoryJournal):
+    """
+    A journal that cannot be read.
+    """
+
+    def recover(self) -> Iterator[Entry]:
+        raise CorruptJournal("damaged at byte 0")
 
 
 class Supervised:
@@ -18,14 +32,22 @@ class Supervised:
     def __init__(self, nodes: int = 3) -> None:
         self.cluster = Cluster(nodes)
         self.made: list[Node] = []
-        self.supervisor = InlineSupervisor(self.cluster.identity.members, self._make)
+        self.tells: list[Tell] = []
+        self.hopeless = 0
+        self.supervisor = InlineSupervisor(
+            self.cluster.identity.members, self._make, clock=self.cluster.clock, hopeless=self._despair
+        )
         self.supervisor.startService()
         self.coordinator = self.cluster.start_coordinator()
         self.cluster.wait_for(lambda: self.coordinator.readiness().exact)
 
-    def _make(self, node: int) -> Node:
-        self.made.append(make_node(self.cluster, node))
+    def _make(self, node: int, tell: Tell) -> Node:
+        self.tells.append(tell)
+        self.made.append(make_node(self.cluster, node, tell=tell))
         return self.made[-1]
+
+    def _despair(self) -> None:
+        self.hopeless += 1
 
     def nodes(self) -> list[int]:
         return sorted(service.node for service in self.supervisor if isinstance(service, Node))
@@ -104,6 +126,46 @@ def test_one_that_restarts_while_all_stop_stays_down() -> None:
 
 def test_before_it_runs_nothing_does() -> None:
     cluster = Cluster(2)
-    supervisor = InlineSupervisor([0, 1], lambda node: make_node(cluster, node))
+    supervisor = InlineSupervisor([0, 1], lambda node, _: make_node(cluster, node), clock=cluster.clock)
     cluster.result(supervisor.restart(0))
     assert cluster.clock.getDelayedCalls() == []
+
+
+def test_one_that_cannot_start_is_tried_again_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    supervised = Supervised(2)
+    tell = supervised.tells[1]
+    for _ in range(2):
+        tell(Progress("cannot start", "it is damaged"))
+    assert supervised.supervisor.troubles() == ["node 1 cannot start: it is damaged"]
+    assert caplog.text.count("it is damaged") == 1
+    assert len(supervised.made) == 2
+    supervised.cluster.run(31)
+    assert [node.node for node in supervised.made] == [0, 1, 1]
+    assert supervised.supervisor.troubles() == []
+    # An operator need not wait.
+    supervised.tells[2](Progress("cannot start", "it is damaged"))
+    supervised.cluster.result(supervised.restart(1))
+    assert [node.node for node in supervised.made] == [0, 1, 1, 1]
+    supervised.tells[3](Progress("cannot start", "it is damaged"))
+    assert supervised.hopeless == 0
+    supervised.stop()
+
+
+def test_a_daemon_none_of_whose_nodes_can_start_is_hopeless() -> None:
+    cluster = Cluster(2)
+    hopeless: list[None] = []
+
+    def make(node: int, tell: Tell) -> Node:
+        return make_node(cluster, node, journal=Damaged(ProcessClock(cluster.clock)), tell=tell)
+
+    supervisor = InlineSupervisor([0, 1], make, clock=cluster.clock, hopeless=lambda: hopeless.append(None))
+    supervisor.startService()
+    cluster.run(0.1)
+    assert hopeless == [None]
+    assert supervisor.troubles() == [
+        f"node {node} cannot start: its journal is damaged: damaged at byte 0. "
+        f"Start once with --rebuild {node} to make it anew from the other nodes"
+        for node in (0, 1)
+    ]
+    cluster.result(supervisor.stopService())
+    cluster.stop()

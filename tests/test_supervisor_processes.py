@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from dcounter.errors import NodeIsBusy, UnknownNode
-from dcounter.supervisor import ProcessSupervisor
+from dcounter.supervisor import STATUS, ProcessSupervisor
 
 
 class Process:
@@ -30,6 +30,12 @@ class Process:
         self.obeys = True
         protocol.makeConnection(self)
 
+    def tell(self, line: str) -> None:
+        """
+        Write to the pipe on which a node tells how its start goes.
+        """
+        self.protocol.childDataReceived(STATUS, f"{line}\n".encode())
+
     def signalProcess(self, name: str) -> None:
         if not self.alive:
             raise ProcessExitedAlready
@@ -43,11 +49,22 @@ class Process:
 
 
 class Nursery:
-    def __init__(self) -> None:
+    def __init__(self, nodes: int = 2) -> None:
         self.clock = Clock()
         self.processes: list[Process] = []
         self.full = False
-        self.supervisor = ProcessSupervisor([0, 1], spawn=self._spawn, clock=self.clock, patience=10.0)
+        self.hopeless = 0
+        self.supervisor = ProcessSupervisor(
+            range(nodes),
+            spawn=self._spawn,
+            clock=self.clock,
+            patience=10.0,
+            at_once=2,
+            hopeless=self._despair,
+        )
+
+    def _despair(self) -> None:
+        self.hopeless += 1
 
     def _spawn(self, protocol: IProcessProtocol, node: int) -> IProcessTransport:
         if self.full:
@@ -69,6 +86,8 @@ class Nursery:
 def nursery() -> Nursery:
     nursery = Nursery()
     nursery.supervisor.startService()
+    for process in nursery.processes:
+        process.tell("up: ")
     return nursery
 
 
@@ -164,11 +183,133 @@ def test_what_is_not_there_is_not_restarted(nursery: Nursery) -> None:
 def test_its_log_becomes_ours(nursery: Nursery) -> None:
     child = nursery.processes[0].protocol
     with capturedLogs() as events:
-        child.outReceived(b"one\ntw")
-        child.outReceived(b"o\n\xff")
-        child.errReceived(b"!\nrest")
-        assert [event["line"] for event in events] == ["one", "two", "\ufffd!"]
+        child.childDataReceived(1, b"one\ntw")
+        child.childDataReceived(2, b"\xff!\nrest")
+        child.childDataReceived(1, b"o\n")
+        assert [event["line"] for event in events] == ["one", "\ufffd!", "two"]
         nursery.processes[0].end()
     assert [event["log_system"] for event in events[:4]] == ["node 0"] * 4
     assert events[3]["line"] == "rest"
     nursery.stop()
+
+
+def test_its_log_has_its_own_time_module_and_level(nursery: Nursery) -> None:
+    child = nursery.processes[0].protocol
+    with capturedLogs() as events:
+        child.childDataReceived(1, b"2025-11-25T04:54:45+0100 [dcounter.node#error] one\n\tTraceback\n")
+        child.childDataReceived(1, b"2025-11-25T04:54:46+0100 [dcounter.node#info] two\n")
+    one, more, two = events
+    assert (one["line"], one["log_system"]) == ("one", "node 0: dcounter.node#error")
+    assert one["written_at"] == 1764042885
+    # What belongs to a line has its level, or --log-level would tear it off.
+    assert [each["log_level"].name for each in events] == ["error", "error", "info"]
+    assert (more["line"], two["line"]) == ("\tTraceback", "two")
+    nursery.stop()
+
+
+def test_a_line_of_a_log_is_not_kept_for_ever(nursery: Nursery) -> None:
+    child = nursery.processes[0].protocol
+    with capturedLogs() as events:
+        for _ in range(10):
+            child.childDataReceived(1, b"x" * 30_000)
+    assert sum(len(event["line"]) for event in events) > 200_000
+    assert max(len(event["line"]) for event in events) < 100_000
+    nursery.stop()
+
+
+class TestTurns:
+    def test_so_many_at_once_and_the_next_ones_when_those_are_up(self) -> None:
+        nursery = Nursery(5)
+        nursery.supervisor.startService()
+        assert nursery.alive == [0, 1]
+        nursery.processes[1].tell("up: ")
+        assert nursery.alive == [0, 1, 2]
+        # One that waits for something, or cannot start, keeps no other from it; nor one that ends.
+        nursery.processes[0].tell("waits: its directory is in use")
+        assert nursery.alive == [0, 1, 2, 3]
+        nursery.processes[3].end()
+        assert nursery.alive == [0, 1, 2, 4]
+        nursery.stop()
+        assert nursery.clock.getDelayedCalls() == []
+
+    def test_one_that_says_nothing_has_its_turn_for_a_time(self) -> None:
+        nursery = Nursery(4)
+        nursery.supervisor.startService()
+        nursery.clock.advance(9.9)
+        assert nursery.alive == [0, 1]
+        nursery.clock.advance(0.1)
+        assert nursery.alive == [0, 1, 2, 3]
+        nursery.stop()
+        assert nursery.clock.getDelayedCalls() == []
+
+    def test_a_stop_ends_all_turns(self) -> None:
+        nursery = Nursery(4)
+        nursery.supervisor.startService()
+        assert nursery.stop() == [None]
+        assert [process.node for process in nursery.processes] == [0, 1]
+        assert nursery.clock.getDelayedCalls() == []
+
+
+class TestTroubles:
+    def _cannot(self, nursery: Nursery, node: int, why: str = "it is damaged") -> None:
+        process = [each for each in nursery.processes if each.node == node][-1]
+        process.tell(f"cannot start: {why}")
+        process.end()
+
+    def test_are_said_once_and_shown_as_long_as_they_last(
+        self, nursery: Nursery, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(3):
+            self._cannot(nursery, 1)
+            assert nursery.supervisor.troubles() == ["node 1 cannot start: it is damaged"]
+            assert nursery.alive == [0]
+            nursery.clock.advance(29.9)
+            assert nursery.alive == [0]
+            nursery.clock.advance(0.1)
+            assert nursery.alive == [0, 1]
+        assert caplog.text.count("node 1 cannot start: it is damaged") == 1
+        assert "Starting it again" not in caplog.text
+        self._cannot(nursery, 1, "no room")
+        assert caplog.text.count("node 1 cannot start: no room") == 1
+        nursery.clock.advance(30)
+        nursery.processes[-1].tell("up: ")
+        assert nursery.supervisor.troubles() == []
+        nursery.stop()
+        assert nursery.clock.getDelayedCalls() == []
+
+    def test_an_operator_may_try_at_once(self, nursery: Nursery, caplog: pytest.LogCaptureFixture) -> None:
+        self._cannot(nursery, 1)
+        Deferred.fromCoroutine(nursery.supervisor.restart(1))
+        assert nursery.alive == [0, 1]
+        self._cannot(nursery, 1)
+        assert caplog.text.count("node 1 cannot start: it is damaged") == 2
+        nursery.stop()
+        assert nursery.clock.getDelayedCalls() == []
+
+    def test_one_that_dies_later_of_something_else_is_started_again_soon(self, nursery: Nursery) -> None:
+        self._cannot(nursery, 1)
+        nursery.clock.advance(30)
+        nursery.processes[-1].end()
+        assert nursery.supervisor.troubles() == []
+        nursery.clock.advance(0.2)
+        assert nursery.alive == [0, 1]
+        nursery.stop()
+
+    def test_none_that_can_start_is_the_end_at_the_start_only(self, nursery: Nursery) -> None:
+        for node in (0, 1):
+            self._cannot(nursery, node)
+        assert nursery.hopeless == 0, "they were up"
+        nursery.stop()
+        fresh = Nursery()
+        fresh.supervisor.startService()
+        self._cannot(fresh, 0)
+        assert fresh.hopeless == 0
+        self._cannot(fresh, 1)
+        assert fresh.hopeless == 1
+        fresh.stop()
+        assert fresh.clock.getDelayedCalls() == []
+
+    def test_what_is_no_progress_is_ignored(self, nursery: Nursery) -> None:
+        nursery.processes[0].tell("something else")
+        assert nursery.supervisor.troubles() == []
+        nursery.stop()

@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +24,15 @@ from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.journal import FileJournal, MemoryJournal
 from dcounter.node import Node
 from dcounter.position import Position
+from dcounter.process import Process
 from dcounter.supervisor import ProcessSupervisor
 from dcounter.tap import (
+    CannotListen,
     Options,
     _Announced,
     _Daemon,
     _die_with,
     _Operations,
-    _Signals,
     _Tenure,
     makeService,
 )
@@ -45,12 +48,19 @@ class Reactor(MemoryReactorClock):
         self.spawned: list[tuple[list[str], dict[str, str]]] = []
         self.stops = 0
 
-    def spawnProcess(self, protocol: Any, program: str, arguments: Any, env: Any) -> None:
+    def spawnProcess(self, protocol: Any, program: str, arguments: Any, env: Any, childFDs: Any) -> None:
         assert program == sys.executable
         self.spawned.append((list(arguments), dict(env)))
 
     def stop(self) -> None:
         self.stops += 1
+
+    def run_hooks(self) -> None:
+        """
+        Call what is to be called when it runs.
+        """
+        for call, arguments, named in self.whenRunningHooks:
+            call(*arguments, **named)
 
     def callFromThread(self, callable: Any, *args: Any, **kw: Any) -> None:
         callable(*args, **kw)
@@ -71,6 +81,20 @@ def begun_and_ended(daemon: Any, reactor: Reactor) -> None:
     """
     only(daemon, _Tenure).startService()
     only(daemon, _Tenure).stopService()
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """
+    Signal handlers are afterwards what they were.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def only(daemon: Any, kind: type[Any]) -> Any:
@@ -94,7 +118,9 @@ class _Above(dict[str, Any]):
 
 class TestProcesses:
     def test_a_command_for_each_node(self, tmp_path: Path) -> None:
-        daemon, reactor = built("--nodes", "2", "--data-dir", str(tmp_path), "--suspicion", "9")
+        daemon, reactor = built(
+            *("--nodes", "2", "--data-dir", str(tmp_path), "--suspicion", "9", "--log-level", "warn")
+        )
         only(daemon, ProcessSupervisor).startService()
         commands = [command for command, _ in reactor.spawned]
         assert len(commands) == 2
@@ -106,6 +132,18 @@ class TestProcesses:
             assert inner["peers"] == {1 - node: ("127.0.0.1", 8091 - node)}
             assert inner["data-dir"] == str(tmp_path / f"node-{node}")
             assert (inner["parent"], inner["suspicion"]) == (os.getpid(), 9.0)
+            assert (inner["log-level"], inner["status"]) == ("warn", 3)
+
+    def test_nothing_of_the_working_directory_is_on_the_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for given, kept in [(":/a::/b:", "/a:/b"), (":", None)]:
+            monkeypatch.setenv("PYTHONPATH", given)
+            daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
+            only(daemon, ProcessSupervisor).startService()
+            [(command, environment)] = reactor.spawned
+            assert command[1] == "-P"
+            assert environment.get("PYTHONPATH") == kept
 
     def test_the_secret_is_in_no_command(self, tmp_path: Path) -> None:
         daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
@@ -261,7 +299,7 @@ class TestJoining:
     def test_a_secret_must_be_readable_and_long(self, tmp_path: Path) -> None:
         (tmp_path / "short").write_text("short")
         for name, why in [("short", "less than 16 bytes"), ("none", "No such file")]:
-            with pytest.raises(UsageError, match=why):
+            with pytest.raises(SystemExit, match=f"dcounter does not start: --secret-file: .*{why}"):
                 built("--join", "tcp:a:1", "--secret-file", str(tmp_path / name))
 
     def test_restarts_no_node_that_it_did_not_start(self) -> None:
@@ -349,7 +387,7 @@ class TestStopping:
         async def between() -> None:
             happened.append("between")
 
-        daemon = _Daemon()
+        daemon = _Daemon(Reactor(), twistd={}, level="info")
         parts: list[IService] = []
         for name in ("first", "last"):
             part = Part()
@@ -365,25 +403,44 @@ class TestStopping:
         assert stopped == [None]
 
     def test_a_signal_is_an_order(self) -> None:
-        before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
         reactor = Reactor()
-        _Signals(reactor).startService()
-        try:
-            for hook in reactor.whenRunningHooks:
-                hook[0](*hook[1], **hook[2]) if isinstance(hook, tuple) else hook()
+        Process(reactor, twistd={}).startService()
+        with handlers_kept():
+            reactor.run_hooks()
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
             assert reactor.stops == 1
-        finally:
-            for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
-                signal.signal(number, handler)
+
+    @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+    def test_other_signals_end_nothing(
+        self, number: signal.Signals, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        reactor = Reactor()
+        Process(reactor, twistd={}).startService()
+        with handlers_kept(), caplog.at_level("INFO"):
+            reactor.run_hooks()
+            os.kill(os.getpid(), number)
+        assert reactor.stops == 0
+        assert f"received {number.name}: nothing to do" in caplog.text
+
+    def test_an_end_for_a_reason_is_one(self) -> None:
+        reactor = Reactor()
+        process = Process(reactor, twistd={})
+        for _ in range(2):
+            process.end(1)
+        assert reactor.stops == 0
+        reactor.run_hooks()
+        assert reactor.stops == 1
 
     def test_a_taken_http_port_is_said_in_one_line(self) -> None:
         class Taken:
             def listen(self, protocolFactory: object) -> Deferred[Any]:
                 return fail(CannotListenError("127.0.0.1", 8085, OSError("taken")))
 
-        ended: list[Any] = []
-        _Announced(Taken()).listen(Factory()).addErrback(ended.append)  # type: ignore[arg-type]
-        assert ended[0].check(SystemExit)
-        assert "HTTP cannot listen" in str(ended[0].value)
+        # twistd hears only of the one when it is in the background, and shows a traceback of it otherwise.
+        for in_background, kind in [(False, SystemExit), (True, CannotListen)]:
+            ended: list[Any] = []
+            announced = _Announced(Taken(), in_background=in_background)  # type: ignore[arg-type]
+            announced.listen(Factory()).addErrback(ended.append)
+            assert ended[0].check(kind)
+            assert "HTTP cannot listen" in str(ended[0].value)

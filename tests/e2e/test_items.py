@@ -171,14 +171,16 @@ def no_more_sockets(daemon: Daemon, from_fd: int) -> Iterator[None]:
 async def test_s05_only_who_asks_for_it_waits_for_a_node_that_is_away(start_daemon: StartDaemon) -> None:
     daemon = await start_daemon()
     # Node 3 will find no port at all, which it may well complain of.
-    daemon.expected += ["node 3 is deaf"]
+    daemon.expected += ["node 3 waits: it cannot listen"]
     client = daemon.client()
     await client.store(items(range(100), "s05"), ack="all")
     with no_more_sockets(daemon, listener(daemon.pid, daemon.ports.nodes[3]).fd):
         await client.restart(3)
 
         async def away() -> bool:
-            return (await client.nodes())[3]["state"] != "up" and "node 3 is deaf" in daemon.log
+            return (await client.nodes())[3][
+                "state"
+            ] != "up" and "node 3 waits: it cannot listen" in daemon.log
 
         await eventually(away, what="node 3 away")
         for number, ack in enumerate(["node", "primary", "majority"]):

@@ -1,0 +1,163 @@
+"""
+What every process that `twistd` runs for us has: a log, answers to signals, and an exit status.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import ILogObserver, Logger, LogLevel
+from twisted.python.components import Componentized
+
+from dcounter.errors import ConfigurationError
+from dcounter.logs import LinesObserver, LogFile, LogWriter, Output, Sink
+
+_log = Logger()
+
+_LOG_FILE = "twistd.log"
+"""
+Where twistd writes the log of a process in the background, unless it is told otherwise.
+"""
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_REOPENING = (signal.SIGHUP, signal.SIGUSR1)
+
+
+class Process(MultiService):
+    """
+    The services of one process, which stop one after the other, the last one first.
+
+    :param twistd: twistd's own options; empty if something else runs this.
+    :param level: the least level that is logged.
+    :param child: its parent says already that everything stops.
+    """
+
+    def __init__(
+        self, reactor: Any, *, twistd: Mapping[str, Any], level: str = "info", child: bool = False
+    ) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._twistd = twistd
+        self._level = LogLevel.levelWithName(level)
+        self._told = LogLevel.debug if child else LogLevel.info
+        self._writer: LogWriter | None = None
+        self._stopping = False
+        self._status = 0
+
+    @property
+    def in_background(self) -> bool:
+        """
+        Whether nobody sees what this process writes, and how it ends.
+        """
+        return not self._twistd.get("nodaemon", True)
+
+    def end(self, status: int) -> None:
+        """
+        Stop everything, and have the process end with that status.
+        """
+        self._status = self._status or status
+        self._reactor.callWhenRunning(self._stop_reactor)
+
+    # Service
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Belong to a whole process: its log is ours from here on.
+
+        :raises SystemExit: the log cannot be written; the message says why.
+        """
+        super().setServiceParent(parent)
+        if isinstance(parent, Componentized) and "nodaemon" in self._twistd:
+            # twistd starts its logger next, and takes the observer that it finds here.
+            if not (self._twistd["syslog"] or self._twistd["logger"]):
+                self._writer = LogWriter(self._sink(), wall=time.time)
+                parent.setComponent(ILogObserver, LinesObserver(self._writer, self._level))
+            # twistd returns 0 however it went, and the log is not written wholly by then.
+            atexit.register(self._finish)
+
+    def privilegedStartService(self) -> None:
+        if self._writer is not None:
+            self._writer.start()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        super().startService()
+        # The reactor installs its own handlers when it starts.
+        self._reactor.callWhenRunning(self._listen_to_signals)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+            await self.stopped(service)
+        _log.emit(self._told, "stopped")
+
+    async def stopped(self, service: IService) -> None:
+        """
+        One of the services has stopped.
+        """
+
+    # The log
+
+    def _sink(self) -> Sink:
+        name = self._twistd["logfile"]
+        if name == "-" and self.in_background:
+            raise SystemExit("dcounter does not start: in the background there is no output for --logfile=-")
+        if name == "-" or not (name or self.in_background):
+            return Output(1)
+        try:
+            return LogFile(name or _LOG_FILE)
+        except ConfigurationError as error:
+            raise SystemExit(f"dcounter does not start: {error}") from error
+
+    def _reopen(self, name: str) -> None:
+        if self._writer is None:
+            _log.info("received {name}: nothing to do", name=name)
+        else:
+            self._writer.reopen(lambda told: _log.info("received {name}: {told}", name=name, told=told))
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.finish()
+        if self._status:
+            for stream in (sys.__stdout__, sys.__stderr__):
+                if stream is not None:
+                    stream.flush()
+            os._exit(self._status)
+
+    # Signals
+
+    def _listen_to_signals(self) -> None:
+        for number in (*_STOPPING, *_REOPENING, signal.SIGUSR2):
+            if number != signal.SIGUSR2 or not self._twistd.get("debug"):
+                signal.signal(number, self._received)
+
+    def _received(self, number: int, frame: object) -> None:
+        # What runs just now may be half done with anything, the log too.
+        self._reactor.callFromThread(self._obey, signal.Signals(number))
+
+    def _obey(self, number: signal.Signals) -> None:
+        if number in _REOPENING:
+            self._reopen(number.name)
+        elif number not in _STOPPING:
+            _log.info("received {name}: nothing to do", name=number.name)
+        elif not self._stopping:
+            _log.emit(self._told, "received {name}: stopping", name=number.name)
+            self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
+        """
+        Stop by ourselves, which is an end without error: twistd alone would die of the signal in the end.
+        """
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()

@@ -1,0 +1,58 @@
+"""
+Whether a port is free, found out before anything is changed or the process is in the background.
+"""
+
+import re
+import socket
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from dcounter.errors import ConfigurationError
+
+_TRIABLE = re.compile("(?:haproxy:)?(?:tcp6?|ssl):")
+"""
+Endpoints that a trial does not use up: a descriptor from systemd is there once.
+"""
+
+
+def see_that_it_can_listen(description: str) -> None:
+    """
+    See that what an endpoint description names is free now.
+
+    :raises ConfigurationError: it is not; the message says why.
+    """
+    if _TRIABLE.match(description) is None:
+        return
+    failures: list[Failure] = []
+    trying: Deferred[IListeningPort] = serverFromString(cast(Any, _Trial()), description).listen(Factory())
+    trying.addErrback(failures.append)
+    for failure in failures:
+        failure.trap(CannotListenError)
+        raise ConfigurationError(f"HTTP cannot listen: {failure.getErrorMessage()}")
+
+
+class _Trial:
+    """
+    A reactor that binds a port, and lets go of it at once.
+    """
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 0, interface: str = "") -> object:
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        with socket.socket(family) as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                bound.bind(socket.getaddrinfo(interface or None, port, family, flags=socket.AI_PASSIVE)[0][4])
+            except OSError as error:
+                raise CannotListenError(interface, port, cast(Any, error)) from error
+        return self
+
+    def listenSSL(
+        self, port: int, factory: object, contextFactory: object, backlog: int = 0, interface: str = ""
+    ) -> object:
+        return self.listenTCP(port, factory, backlog, interface)
