@@ -15,6 +15,7 @@ from dcounter.disk import make_directory, sync_directory, unmake_directories
 from dcounter.errors import ConfigurationError, DirectoryInUse
 from dcounter.handshake import Identity
 from dcounter.locks import PATIENCE, lock_directory
+from dcounter.operator_token import FILE_NAME
 from dcounter.remedies import trouble
 
 _VERSION = 1
@@ -83,8 +84,9 @@ class DataDirectory:
         with suppress(OSError):
             os.remove(os.path.join(self.path, _PID))
         if self._new:
-            with suppress(OSError):
-                os.remove(os.path.join(self.path, _CLUSTER))
+            for name in (_CLUSTER, FILE_NAME):
+                with suppress(OSError):
+                    os.remove(os.path.join(self.path, name))
         unmake_directories(self._made)
         os.close(lock)
 

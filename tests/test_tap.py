@@ -28,7 +28,7 @@ from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node import Node
 from dcounter.supervisor import InlineSupervisor
-from dcounter.tap import Options, _Announced, _Descriptors, _keep_steady_time, makeService
+from dcounter.tap import Options, _Announced, _Descriptors, _keep_steady_time, _Tenure, makeService
 
 ROOT = Path(__file__).parent.parent
 
@@ -305,8 +305,11 @@ class TestMakeService:
         ]:
             options = Options()
             options.parseOptions(["--inline", *arguments])
-            makeService(options, MemoryReactorClock())
+            daemon: Any = makeService(options, MemoryReactorClock())
             assert made.stat().st_mode & 0o777 == 0o600
+            [tenure] = [service for service in daemon if isinstance(service, _Tenure)]
+            tenure.startService()
+            tenure.stopService()
         file.unlink()
         built("--operator-token-file", str(file))
         assert len(file.read_bytes()) == 65

@@ -144,6 +144,7 @@ class TestProcesses:
             [(command, environment)] = reactor.spawned
             assert command[1] == "-P"
             assert environment.get("PYTHONPATH") == kept
+            begun_and_ended(daemon, reactor)
 
     def test_the_secret_is_in_no_command(self, tmp_path: Path) -> None:
         daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
@@ -167,10 +168,10 @@ class TestProcesses:
         options = ["--nodes", "2", "--data-dir", str(tmp_path), "--rebuild", "1", "--rebuild", "0"]
         daemon, reactor = built(*options)
         # A start that fails changes nothing: HTTP does not listen yet.
-        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-1"]
+        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-1", "operator-token"]
         begun_and_ended(daemon, reactor)
-        cluster, aside = sorted(os.listdir(tmp_path))
-        assert cluster == "cluster.json"
+        cluster, aside, token = sorted(os.listdir(tmp_path))
+        assert (cluster, token) == ("cluster.json", "operator-token")
         assert aside.startswith("node-1.set-aside-")
 
     @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ class TestProcesses:
         options = ["--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0"]
         with pytest.raises(SystemExit, match="--rebuild 0 is refused, since data would be lost"):
             built(*options)
-        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-0"]
+        assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-0", "operator-token"]
         begun_and_ended(*built(*options, "--accept-data-loss"))
         assert not (tmp_path / "node-0").exists()
 
@@ -237,7 +238,11 @@ class TestStarts:
     def test_each_start_of_a_daemon_is_another_one_and_its_tokens_are_good_for_all(
         self, tmp_path: Path
     ) -> None:
-        daemons = [built("--nodes", "1", "--data-dir", str(tmp_path))[0] for _ in range(2)]
+        daemons = []
+        for _ in range(2):
+            daemon, reactor = built("--nodes", "1", "--data-dir", str(tmp_path))
+            begun_and_ended(daemon, reactor)
+            daemons.append(daemon)
         coordinators = [only(daemon, Coordinator) for daemon in daemons]
         boots = {each._links[0]._directory._identity.boot for each in coordinators}  # noqa: SLF001
         assert len(boots) == 2
