@@ -222,6 +222,7 @@ async def test_another_protocol_is_refused(watch: Watch) -> None:
     await cut_off(connection, b"protocol 3 instead of 2")
 
 
+@pytest.mark.parametrize("mirror", [False, True], ids=["a made-up proof", "the node's own proof"])
 @pytest_twisted.ensureDeferred
 async def test_who_does_not_have_the_secret_is_refused(mirror: bool, tmp_path: Path, ports: Ports) -> None:
     # A node by itself: those of a daemon refuse before that whoever does not belong to this start of it.
