@@ -861,8 +861,11 @@ class World:
         Wait until all nodes are equal and everybody is answered; whether that is so.
         """
         history = self.history
-        until = self.now + _PATIENCE
+        until, at_last = self.now + _PATIENCE, self.now + 10 * _PATIENCE
         while history.under_way or not history.equal():
+            if any(service.replica.loading for service in self.cluster.nodes.values()):
+                # Line by line, and a log of few bytes makes many copies: that may take longer.
+                until = min(self.now + _PATIENCE, at_last)
             if self.now >= until:
                 history.problem("the nodes do not become equal, or requests are never answered")
                 for node, service in sorted(self.cluster.nodes.items()):
