@@ -534,7 +534,7 @@ class _Wiring:
         self.addresses = addresses
         self.limits = limits
         # Unlike the monotonic clock, this one goes on while the machine sleeps.
-        self.wall = SteadyWall(time.time_ns, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self.wall = SteadyWall(time.time_ns, partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME))
         self.complaints = Complaints(reactor.seconds)
 
     def descriptors(self, nodes: int) -> int:

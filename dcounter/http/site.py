@@ -6,11 +6,12 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from http import HTTPStatus
 from io import BytesIO
 from time import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -228,7 +229,8 @@ class BoundedRequest(Request):
         self._taken = 0
 
 
-class _Ends(NamedTuple):
+@dataclass(slots=True)
+class _Ends:
     """
     The two ends of a connection.
 
@@ -237,12 +239,14 @@ class _Ends(NamedTuple):
 
     :ivar inside: whether the caller connected to a loopback address.
     :ivar secure: whether the connection is encrypted.
+    :ivar hosts: the header `Host` that was found right last: callers repeat it with each request.
     """
 
     peer: IAddress
     host: IAddress
     inside: bool
     secure: bool
+    hosts: list[bytes] | None = field(default_factory=list)
 
 
 class BoundedChannel(HTTPChannel):
@@ -329,12 +333,17 @@ class BoundedChannel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         # Before Twisted says "100 Continue", and before a byte of the body is read.
         ends = self._ends or self._look_at_ends()
-        refusal = self.site.guard.objection(
-            self.requests[-1].requestHeaders,
-            inside=ends.inside,
-            secure=ends.secure,
-            body=self.length != 0,
-        )
+        headers = self.requests[-1].requestHeaders
+        refusal: Refusal | None = None
+        # Past `getRawHeaders`, which looks up how each name is usually spelled: this costs every request.
+        given = headers._rawHeaders  # noqa: SLF001
+        hosts = given.get(b"Host")
+        if hosts != ends.hosts or b"Origin" in given or b"Content-Encoding" in given:
+            refusal = self.site.guard.objection(
+                headers, inside=ends.inside, secure=ends.secure, body=self.length != 0
+            )
+            if refusal is None:
+                ends.hosts = hosts
         limit = self.site.limits.max_body
         if refusal is None and self.length is not None and self.length > limit:
             refusal = BodyTooLarge(limit)
