@@ -896,7 +896,8 @@ def _node_command(node: int, wiring: _Wiring, path: str | None, options: Options
     """
     The command line of the process of one of our nodes.
     """
-    command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "dcounter", "node"]
+    # The user that the daemon became may not be permitted to enter the directory in which it was started.
+    command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "--rundir=/", "dcounter", "node"]
     command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", wiring.identity.cluster]
     command += ["--status", str(STATUS), "--log-level", options["log-level"]]
     command += ["--listen", f"tcp:{wiring.addresses[node].port}:interface={_HOST}"]

@@ -103,9 +103,18 @@ class Caller:
         """
         `POST /cluster/forget` with the operator's token of a data directory.
         """
+        return self._operate("forget", node, data)
+
+    def restart(self, node: int, data: Path) -> Answer:
+        """
+        `POST /cluster/restart`, with the same.
+        """
+        return self._operate("restart", node, data)
+
+    def _operate(self, what: str, node: int, data: Path) -> Answer:
         self._authorization = f"Bearer {(data / 'operator-token').read_text().strip()}"
         try:
-            return self.ask("POST", "/cluster/forget", {"node": node})
+            return self.ask("POST", f"/cluster/{what}", {"node": node})
         finally:
             self._authorization = None
 

@@ -64,13 +64,6 @@ def _start_without_it(daemon: Daemon) -> Caller:
     return caller
 
 
-def restart(daemon: Daemon, caller: Caller, node: int) -> Answer:
-    """
-    `POST /cluster/restart`, as `docs/operations.md` says.
-    """
-    return caller.ask("POST", "/cluster/restart", {"node": node})
-
-
 def _start_again(daemon: Daemon, caller: Caller) -> None:
     caller.close()
     assert daemon.running.stop() in {0, -15}
@@ -119,7 +112,7 @@ def test_a_node_is_repaired_without_a_stop(daemon: Daemon) -> None:
     assert all(each["state"] == "up" for each in others)
     journal = daemon.data / f"node-{VICTIM}"
     journal.rename(journal.with_name(f"node-{VICTIM}.set-aside"))
-    assert restart(daemon, caller, VICTIM).status == 200
+    assert caller.restart(VICTIM, daemon.data).status == 200
     assert caller.until_equal() == 420
     assert caller.exact_count("t") == 420
     assert caller.cluster()["lost"] == []
