@@ -97,7 +97,9 @@ def test_wall_clocks_may_be_wrong_and_jump(tmp_path: Path, table: Table) -> None
             caller.until_equal()
             load.history.check_counts(caller)
             assert caller.cluster()["lost"] == []
-            assert not cluster.bad_lines()
+            # It says so itself.
+            said = ("the wall clock of this machine jumped", "the newest stamp is")
+            assert not [line for line in cluster.bad_lines() if not any(each in line for each in said)]
             cluster.stop()
             load.history.check_ledgers([read_ledger(cluster.data(node), node) for node in range(4)])
         finally:
