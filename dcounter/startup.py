@@ -80,7 +80,7 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
     :param place: the directory of its journal; empty if it has none.
     :param remedy: how a damaged journal is made anew.
     """
-    where = f" (in {place})" if place else ""
+    where = f" (in {place})" if place and place not in str(error) else ""
     if isinstance(error, CorruptJournal):
         return f"its journal is damaged: {error}{where}. {remedy}"
     if isinstance(error, NewerJournal):
