@@ -88,5 +88,7 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
             f"its journal was written by a newer version of dcounter: {error}{where}; "
             "start it with that version or a newer one"
         )
-    todo = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    todo: str | None = "put this node's own directory in its place"
+    if isinstance(error, OSError):
+        todo = _REMEDIES.get(error.errno or 0)
     return f"its journal cannot be used: {error}{where}" + (f"; {todo}" if todo else "")

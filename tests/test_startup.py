@@ -91,6 +91,13 @@ def test_an_error_that_names_nothing_gets_the_directory() -> None:
     )
 
 
-@pytest.mark.parametrize("error", [OSError("odd"), ConfigurationError("odd")])
-def test_what_has_no_number_has_no_advice(error: Exception) -> None:
-    assert reason(error, place="", remedy=_REMEDY) == "its journal cannot be used: odd"
+def test_an_error_without_a_number_has_no_advice() -> None:
+    assert reason(OSError("odd"), place="", remedy=_REMEDY) == "its journal cannot be used: odd"
+
+
+def test_the_journal_of_another_node_is_not_to_be_used() -> None:
+    text = reason(ConfigurationError("the journal is that of node 2"), place="/data/node-3", remedy=_REMEDY)
+    assert text == (
+        "its journal cannot be used: the journal is that of node 2 (in /data/node-3); "
+        "put this node's own directory in its place"
+    )
