@@ -48,7 +48,8 @@ def _text(node: ast.expr) -> str | None:
             return re.sub(r"\{\w*(?:![rs])?(?::[^}]*)?\}", _HOLE, text)
         case ast.JoinedStr(values=values):
             return "".join(_text(value) or _HOLE for value in values)
-    return None
+        case _:
+            return None
 
 
 def _trees() -> Iterator[ast.Module]:
@@ -89,6 +90,8 @@ def _logged() -> list[str]:
                     text = _text(args[_SAYS[method]]) if method in _SAYS and args else None
                     if text and re.search("[a-z]", text):
                         found.add(text)
+                case _:
+                    pass
     return sorted(found)
 
 

@@ -103,9 +103,18 @@ class Caller:
         """
         `POST /cluster/forget` with the operator's token of a data directory.
         """
+        return self._operate("/cluster/forget", node, data)
+
+    def restart(self, node: int, data: Path) -> Answer:
+        """
+        `POST /cluster/restart` with the operator's token of a data directory.
+        """
+        return self._operate("/cluster/restart", node, data)
+
+    def _operate(self, path: str, node: int, data: Path) -> Answer:
         self._authorization = f"Bearer {(data / 'operator-token').read_text().strip()}"
         try:
-            return self.ask("POST", "/cluster/forget", {"node": node})
+            return self.ask("POST", path, {"node": node})
         finally:
             self._authorization = None
 

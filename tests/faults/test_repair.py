@@ -68,7 +68,7 @@ def restart(daemon: Daemon, caller: Caller, node: int) -> Answer:
     """
     `POST /cluster/restart`, as `docs/operations.md` says.
     """
-    return caller.ask("POST", "/cluster/restart", {"node": node})
+    return caller.restart(node, daemon.data)
 
 
 def _start_again(daemon: Daemon, caller: Caller) -> None:
