@@ -385,7 +385,8 @@ class TestNode:
         [progress] = told
         assert progress is not None
         assert progress.state == "cannot start"
-        assert progress.why.startswith(f"{tmp_path / 'node-0'}: ")
+        path = tmp_path / "node-0"
+        assert progress.why.startswith(f"{path}: File exists: {path} is not a directory: move it away")
 
     @pytest.mark.parametrize("child", [False, True])
     def test_a_node_that_cannot_start_ends_the_process(
