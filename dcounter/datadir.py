@@ -141,7 +141,8 @@ def open_node_directory(
     """
     path = _absolute(path)
     account = account or Account()
-    with _usable(path, account), account.acting():
+    # The daemon's other nodes would not be there: all that is stored would seem to be gone.
+    with _usable(path, account, elsewhere=alone), account.acting():
         if os.path.lexists(os.path.join(path, _CLUSTER)):
             raise ConfigurationError(
                 f"{path} is the directory of a daemon (it has {_CLUSTER}): give this node one of its own"
@@ -163,30 +164,33 @@ def _absolute(path: str) -> str:
 
 
 @contextmanager
-def _usable(path: str, account: Account) -> Iterator[list[str]]:
+def _usable(path: str, account: Account, *, elsewhere: bool = True) -> Iterator[list[str]]:
     """
     A directory that is there and can be written to; it is not made if what is done with it fails.
 
     Gives the directories that were made, the outermost one first.
+
+    :param elsewhere: another directory would do as well.
     """
     made: list[str] = []
     try:
         made = make_directory(path, account.own)
         with account.acting():
             if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-                raise ConfigurationError(_why_not_writable(path))
+                raise ConfigurationError(_why_not_writable(path, elsewhere=elsewhere))
         yield made
     except OSError as error:
         unmake_directories(made)
-        raise ConfigurationError(trouble(error, path)) from error
+        raise ConfigurationError(trouble(error, path, elsewhere=elsewhere)) from error
     except BaseException:
         unmake_directories(made)
         raise
 
 
-def _why_not_writable(path: str) -> str:
+def _why_not_writable(path: str, *, elsewhere: bool) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        return f"{path} cannot be written: make that file system writable, or name another directory"
+        other = ", or name another directory" if elsewhere else ""
+        return f"{path} cannot be written: make that file system writable{other}"
     return (
         f"{path} cannot be written: the user with uid {os.geteuid()} needs the right to read and write there "
         "(chown -R, chmod)"
@@ -230,7 +234,7 @@ def _read_cluster(path: str, nodes: int) -> Identity:
             cluster = msgspec.json.decode(file.read(), type=_Cluster)
         secret_bytes = bytes.fromhex(cluster.secret)
     except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {trouble(error, name)}") from error
+        raise ConfigurationError(f"{name} cannot be read: {trouble(error, name, elsewhere=False)}") from error
     except ValueError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}: put it back from a backup") from error
     if cluster.version != _VERSION:

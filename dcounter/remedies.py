@@ -6,10 +6,15 @@ import errno
 import os
 import stat
 
+_ELSEWHERE = ", or name another directory"
+"""
+No advice for a directory that has to be where it is.
+"""
+
 _REMEDIES = {
-    errno.ENOSPC: "make room there (df shows it, df -i the inodes), or name another directory",
-    errno.EDQUOT: "raise the quota, or name another directory",
-    errno.EROFS: "make that file system writable, or name another directory",
+    errno.ENOSPC: f"make room there (df shows it, df -i the inodes){_ELSEWHERE}",
+    errno.EDQUOT: f"raise the quota{_ELSEWHERE}",
+    errno.EROFS: f"make that file system writable{_ELSEWHERE}",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "mend the symbolic links on that path",
     errno.EMFILE: "raise the limit on open files (ulimit -n, LimitNOFILE=)",
@@ -19,14 +24,16 @@ _REMEDIES = {
 }
 
 
-def trouble(error: OSError, path: str) -> str:
+def trouble(error: OSError, path: str, *, elsewhere: bool = True) -> str:
     """
     One line about an error: which path, what is wrong, what to do.
 
     :param path: what was to be used, if the error itself names nothing.
+    :param elsewhere: another directory would do as well.
     """
     named = error.filename if isinstance(error.filename, str) else path
-    return f"{named}: {error.strerror or error}: {_remedy(error, named)}"
+    remedy = _remedy(error, named)
+    return f"{named}: {error.strerror or error}: {remedy if elsewhere else remedy.removesuffix(_ELSEWHERE)}"
 
 
 def _remedy(error: OSError, path: str) -> str:
@@ -34,12 +41,12 @@ def _remedy(error: OSError, path: str) -> str:
         return f"it is a symbolic link to {os.readlink(path)}, which is not there: mend it or remove it"
     match error.errno:
         case errno.EEXIST | errno.ENOTDIR:
-            return f"{_obstacle(path)} is not a directory: move it away, or name another directory"
+            return f"{_obstacle(path)} is not a directory: move it away{_ELSEWHERE}"
         case errno.EACCES | errno.EPERM:
             return f"{_user()} needs the right to read and write there (chown, chmod)"
         case errno.EBUSY if os.path.ismount(path):
             return "a mount point has no other name: move the files in it elsewhere, start without --rebuild"
-    return _REMEDIES.get(error.errno or 0, "mend that, or name another directory")
+    return _REMEDIES.get(error.errno or 0, f"mend that{_ELSEWHERE}")
 
 
 def _obstacle(path: str) -> str:

@@ -80,7 +80,7 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
     :param place: the directory of its journal; empty if it has none.
     :param remedy: how a damaged journal is made anew.
     """
-    where = f" (in {place})" if place else ""
+    where = f" (in {place})" if place and place not in str(error) else ""
     if isinstance(error, CorruptJournal):
         return f"its journal is damaged: {error}{where}. {remedy}"
     if isinstance(error, NewerJournal):
@@ -88,5 +88,7 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
             f"its journal was written by a newer version of dcounter: {error}{where}; "
             "start it with that version or a newer one"
         )
-    todo = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    todo: str | None = "put this node's own directory in its place"
+    if isinstance(error, OSError):
+        todo = _REMEDIES.get(error.errno or 0)
     return f"its journal cannot be used: {error}{where}" + (f"; {todo}" if todo else "")

@@ -671,7 +671,20 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             at_exit(undo.pop_all().close)
             return daemon
     except ConfigurationError as error:
+        if options.subCommand == "node" and cast(NodeOptions, options.subOptions)["status"]:
+            # Its parent says it, once, and not for each try.
+            _report(cast(NodeOptions, options.subOptions)["status"], Progress("cannot start", str(error)))
+            raise SystemExit(CANNOT_START) from error
         raise SystemExit(f"dcounter does not start: {error}") from error
+
+
+def _report(descriptor: int, progress: Progress) -> None:
+    """
+    Tell the process that started this node how its start goes.
+    """
+    # A pipe takes that much; if nobody reads it, this process is about to be killed.
+    with contextlib.suppress(OSError):
+        os.write(descriptor, progress.to_line())
 
 
 def _nothing(undo: Callable[[], None]) -> None:
@@ -830,9 +843,7 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
 
     def tell(progress: Progress) -> None:
         if options["status"]:
-            # A pipe takes that much; if nobody reads it, this process is about to be killed.
-            with contextlib.suppress(OSError):
-                os.write(options["status"], progress.to_line())
+            _report(options["status"], progress)
         elif progress.why:
             _log.error("{sentence}", sentence=progress.sentence(options["id"]))
         if progress.state == "cannot start":

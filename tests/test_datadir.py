@@ -311,6 +311,17 @@ class TestErrorsOfTheSystem:
     Each is one line with the path and what to do; what was made is gone again.
     """
 
+    @pytest.mark.parametrize("alone", [False, True])
+    def test_that_of_a_daemons_node_has_to_be_where_it_is(self, alone: bool, tmp_path: Path) -> None:
+        path = tmp_path / "node-0"
+        path.touch()
+        with pytest.raises(ConfigurationError) as refused:
+            open_node_directory(str(path), alone=alone)
+        # In another directory nothing of what is stored would be there.
+        assert str(refused.value) == f"{path}: File exists: {path} is not a directory: move it away" + (
+            ", or name another directory" if alone else ""
+        )
+
     @staticmethod
     def _refused(path: Path, root: Path) -> str:
         before = sorted(root.rglob("*"))

@@ -2,24 +2,29 @@
 A node as a service: where it listens, whom it serves, how it starts and stops.
 """
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from dcounter import wire
+from dcounter.errors import CorruptJournal, DirectoryInUse, NewerJournal
 from dcounter.handshake import Caller, Role
 from dcounter.journal import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.link import Conversation
 from dcounter.node import Node
 from dcounter.position import NodePosition, Position
+from dcounter.records import Entry
+from dcounter.startup import Progress
 from dcounter.store import Items
-from dcounter.testing import Cluster, MemoryTransport
+from dcounter.testing import Cluster, MemoryTransport, ProcessClock
 from dcounter.wire import LineSplitter, Report
 from tests.nodes import make_node
 from tests.replicas import store
@@ -113,6 +118,104 @@ def stopped(cluster: Cluster) -> None:
     assert cluster.clock.getDelayedCalls() == []
     assert cluster.network.connections == set()
     assert cluster.network.ports == {}
+
+
+class Unreadable(MemoryJournal):
+    """
+    A journal that gives errors, one at each try to open it, before it is empty.
+    """
+
+    def __init__(self, cluster: Cluster, *errors: Exception) -> None:
+        super().__init__(ProcessClock(cluster.clock))
+        self.errors = list(errors)
+
+    def recover(self) -> Iterator[Entry]:
+        if self.errors:
+            raise self.errors.pop(0)
+        yield from super().recover()
+
+
+class TestStart:
+    def _told(self, cluster: Cluster, **changes: Any) -> list[Progress]:
+        told: list[Progress] = []
+        started(cluster, tell=told.append, **changes)
+        return told
+
+    def test_is_told_when_it_listens(self) -> None:
+        cluster = Cluster(1)
+        assert self._told(cluster) == [Progress("up")]
+        stopped(cluster)
+
+    @pytest.mark.parametrize(
+        ("error", "why"),
+        [
+            (
+                CorruptJournal("1.journal: damaged"),
+                (
+                    "its journal is damaged: 1.journal: damaged (in /data/node-0). "
+                    "Start once with --rebuild 0 to make it anew from the other nodes"
+                ),
+            ),
+            (
+                NewerJournal("1.journal: type 'x'"),
+                (
+                    "its journal was written by a newer version of dcounter: 1.journal: type 'x' "
+                    "(in /data/node-0); start it with that version or a newer one"
+                ),
+            ),
+            (
+                OSError(errno.EACCES, "Permission denied", "/data/node-0/owner"),
+                (
+                    "its journal cannot be used: [Errno 13] Permission denied: '/data/node-0/owner'; "
+                    "see that it and all in it can be written by the user that runs dcounter"
+                ),
+            ),
+        ],
+    )
+    def test_a_journal_that_cannot_be_used_is_told_and_nothing_listens(
+        self, error: Exception, why: str
+    ) -> None:
+        cluster = Cluster(1)
+        told = self._told(cluster, journal=Unreadable(cluster, error), place="/data/node-0")
+        assert told == [Progress("cannot start", why)]
+        assert cluster.network.ports == {}
+        stopped(cluster)
+
+    def test_a_directory_in_use_is_waited_for_and_told_once(self) -> None:
+        cluster = Cluster(1)
+        journal = Unreadable(cluster, *[DirectoryInUse("/data/node-0 is used by process 7")] * 300)
+        told = self._told(cluster, journal=journal)
+        cluster.run(9.9)
+        # It may be about to end.
+        assert told == []
+        cluster.run(1)
+        assert told == [Progress("waits", "/data/node-0 is used by process 7")]
+        cluster.run(10)
+        assert told == [Progress("waits", "/data/node-0 is used by process 7"), Progress("up")]
+        stopped(cluster)
+
+    @pytest.mark.parametrize(
+        ("number", "state"), [(errno.EADDRNOTAVAIL, "cannot start"), (errno.EMFILE, "waits")]
+    )
+    def test_an_address_that_is_not_ours_lasts_and_others_do_not(self, number: int, state: str) -> None:
+        class Foreign:
+            def listen(self, protocolFactory: object) -> Deferred[Any]:
+                error = OSError(number, "No")
+                return fail(CannotListenError("192.0.2.1", 8090, error))
+
+        cluster = Cluster(1)
+        told = self._told(cluster, listen=lambda port: Foreign())
+        cluster.run(5)
+        [progress] = told
+        assert progress.state == state
+        assert progress.why.startswith("it cannot listen on any port from 8090 to 8189: Couldn't listen on ")
+        stopped(cluster)
+
+    def test_unless_it_is_run_by_something_the_log_has_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        cluster = Cluster(1)
+        started(cluster, journal=Unreadable(cluster, OSError("odd")))
+        assert caplog.text.count("node 0 cannot start: its journal cannot be used: odd") == 1
+        stopped(cluster)
 
 
 class TestListening:

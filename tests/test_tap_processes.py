@@ -25,6 +25,7 @@ from dcounter.journal import FileJournal, MemoryJournal
 from dcounter.node import Node
 from dcounter.position import Position
 from dcounter.process import Process
+from dcounter.startup import CANNOT_START, Progress
 from dcounter.supervisor import ProcessSupervisor
 from dcounter.tap import (
     CannotListen,
@@ -362,6 +363,57 @@ class TestNode:
     def test_what_cannot_work_is_refused(self, arguments: str, why: str) -> None:
         with pytest.raises(UsageError, match=why):
             built("node", "--in-memory", *arguments.split())
+
+    def test_a_child_that_cannot_use_its_directory_tells_its_parent(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "node-0").write_text("a file")
+        told: list[Progress | None] = []
+        reading, writing = os.pipe()
+        try:
+            # The second time nobody reads it any more.
+            for _ in range(2):
+                monkeypatch.setenv("DCOUNTER_SECRET", "00" * 32)
+                with pytest.raises(SystemExit) as ended:
+                    built("node", "--status", str(writing), "--data-dir", str(tmp_path / "node-0"))
+                assert ended.value.code == CANNOT_START
+                if not told:
+                    told.append(Progress.from_line(os.read(reading, 4096).removesuffix(b"\n")))
+                    os.close(reading)
+        finally:
+            os.close(writing)
+        [progress] = told
+        assert progress is not None
+        assert progress.state == "cannot start"
+        path = tmp_path / "node-0"
+        assert progress.why.startswith(f"{path}: File exists: {path} is not a directory: move it away")
+
+    @pytest.mark.parametrize("child", [False, True])
+    def test_a_node_that_cannot_start_ends_the_process(
+        self,
+        child: bool,
+        tmp_path: Path,
+        secret: str,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        reading, writing = os.pipe()
+        try:
+            where = ["--data-dir", str(tmp_path / "node")]
+            if child:
+                monkeypatch.setenv("DCOUNTER_SECRET", "00" * 32)
+                process, reactor = built("node", *where, "--status", str(writing))
+            else:
+                process, reactor = built("node", *where, "--secret-file", secret)
+            [node] = [each for each in process if isinstance(each, Node)]
+            node._tell(Progress("cannot start", "it is damaged"))  # noqa: SLF001
+            os.close(writing)
+            assert os.read(reading, 4096) == (b"cannot start: it is damaged\n" if child else b"")
+        finally:
+            os.close(reading)
+        assert ("node 0 cannot start: it is damaged" in caplog.text) != child
+        reactor.run_hooks()
+        assert reactor.stops == 1
 
     def test_without_its_parent_it_does_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[tuple[int, ...]] = []
