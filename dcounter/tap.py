@@ -370,7 +370,7 @@ class Options(TwistedOptions):
         self._settle_nodes()
         if self["nodes"] > _MOST_NODES:
             raise UsageError(
-                f"--nodes: at most {_MOST_NODES}, since every node holds everything and follows every other one"
+                f"--nodes: at most {_MOST_NODES}, since every node holds everything and follows all others"
             )
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: no room for {self['nodes']} nodes from {self['node-port']} on")

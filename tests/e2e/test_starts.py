@@ -245,7 +245,7 @@ def test_sixteen_nodes_start_in_turns_and_become_ready(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, ["--nodes=16", "--suspicion=5"])
     try:
         daemon.start()
-        daemon.until_ready()
+        daemon.until_ready(within=180)
         caller = daemon.caller()
         nodes = caller.cluster()["nodes"]
         assert [each["state"] for each in nodes] == ["up"] * 16
