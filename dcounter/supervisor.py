@@ -200,6 +200,7 @@ class _Child(ProcessProtocol):
         self._told = told
         self._tell = ended
         self.cannot_start = False
+        self.restarted = False
         self._rests: dict[int, bytes] = {}
         # What is written before there is a log, or without it, is of interest.
         self._level = LogLevel.warn
@@ -311,6 +312,8 @@ class ProcessSupervisor(Service):
             self._waiting.pop(node).cancel()
             self._come_next(node)
         else:
+            # It may have said just now that it cannot start, and be about to end.
+            child.restarted = True
             await self._stop(child)
 
     def _come_next(self, node: int) -> None:
@@ -350,7 +353,7 @@ class ProcessSupervisor(Service):
         del self._children[child.node]
         if not self.running:
             return
-        if child.cannot_start:
+        if child.cannot_start and not child.restarted:
             # It has said why.
             self._waiting[child.node] = self._clock.callLater(_RETRY, self._come_next, child.node)
         else:

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from dcounter.errors import ConfigurationError
+from dcounter.unix_sockets import SocketInUse, is_abandoned, socket_path
 
 _TRIABLE = re.compile("(?:haproxy:)?(?:tcp6?|ssl):")
 """
@@ -27,6 +28,12 @@ def see_that_it_can_listen(description: str) -> None:
 
     :raises ConfigurationError: it is not; the message says why.
     """
+    path = socket_path(description)
+    if path is not None:
+        try:
+            is_abandoned(path)
+        except SocketInUse as error:
+            raise ConfigurationError(f"HTTP cannot listen: {error}") from error
     if _TRIABLE.match(description) is None:
         return
     failures: list[Failure] = []

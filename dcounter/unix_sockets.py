@@ -47,6 +47,30 @@ def socket_path(description: str) -> str | None:
     return re.sub(r"\\(.)", r"\1", path) or None
 
 
+def is_abandoned(path: str) -> bool:
+    """
+    Whether there may be a socket that an earlier process left behind.
+
+    :raises SocketInUse: somebody answers on it.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.setblocking(False)
+        try:
+            trial.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except BlockingIOError as error:
+            # So many callers wait there that it takes no more.
+            raise SocketInUse(path) from error
+        except OSError:
+            # Nobody can tell: then it is left alone.
+            return False
+    raise SocketInUse(path)
+
+
 def clear_socket(path: str) -> None:
     """
     Remove a socket that nobody answers on, and its lock, whatever process that names.
@@ -55,23 +79,8 @@ def clear_socket(path: str) -> None:
 
     :raises SocketInUse: somebody answers.
     """
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        trial.setblocking(False)
-        try:
-            trial.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            pass
-        except BlockingIOError as error:
-            # So many callers wait there that it takes no more.
-            raise SocketInUse(path) from error
-        except OSError:
-            # Nobody can tell: then it is left alone.
-            return
-        else:
-            raise SocketInUse(path)
+    if not is_abandoned(path):
+        return
     for each in (path, f"{path}.lock"):
         with suppress(OSError):
             if each == path or os.path.islink(each):

@@ -286,6 +286,16 @@ class TestTroubles:
         nursery.stop()
         assert nursery.clock.getDelayedCalls() == []
 
+    def test_an_operator_may_try_again_before_it_has_ended(self, nursery: Nursery) -> None:
+        nursery.processes[1].tell("cannot start: it is damaged")
+        Deferred.fromCoroutine(nursery.supervisor.restart(1))
+        assert nursery.processes[1].signals == ["TERM"]
+        assert nursery.supervisor.troubles() == []
+        nursery.clock.advance(0.1)
+        assert nursery.alive == [0, 1]
+        nursery.stop()
+        assert nursery.clock.getDelayedCalls() == []
+
     def test_one_that_dies_later_of_something_else_is_started_again_soon(self, nursery: Nursery) -> None:
         self._cannot(nursery, 1)
         nursery.clock.advance(30)

@@ -4,6 +4,8 @@ Whether a port is free, tried before anything is changed.
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from twisted.internet.error import CannotListenError
@@ -71,6 +73,21 @@ def test_a_free_port_is_left_free(host: str) -> None:
 def test_an_address_of_another_machine_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"HTTP cannot listen: Couldn't listen on 192\.0\.2\.1:"):
         see_that_it_can_listen("tcp:0:interface=192.0.2.1")
+
+
+def test_a_socket_that_is_answered_is_told() -> None:
+    with TemporaryDirectory(prefix="dc") as short, socket.socket(socket.AF_UNIX) as there:
+        path = f"{short}/http"
+        there.bind(path)
+        there.listen()
+        with pytest.raises(
+            ConfigurationError, match=f"HTTP cannot listen: another process answers on {path}: "
+        ):
+            see_that_it_can_listen(f"unix:{path}")
+        there.close()
+        # One that was left behind stays until it is replaced.
+        see_that_it_can_listen(f"unix:{path}")
+        assert Path(path).is_socket()
 
 
 @pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "unix:/nowhere/at/all", "fd:3"])

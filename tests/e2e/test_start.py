@@ -114,7 +114,7 @@ async def test_a_busy_http_port_ends_the_daemon(tmp_path: Path, ports: Ports) ->
         (["--ack=foo"], "--ack must be one of node, primary, majority, all, not 'foo'"),
         (["--consistency=maybe"], "--consistency must be one of exact, available, eventual, not 'maybe'"),
         (["--nodes=0"], "--nodes must be a whole number from 1 on"),
-        (["--nodes=65"], "--nodes: at most 64"),
+        (["--nodes=17"], "--nodes: at most 16"),
         (["--nodes=four"], "--nodes must be a whole number from 1 on, not 'four'"),
         (["--node-port=65535"], "--node-port: no room for 4 nodes from 65535 on"),
         (["--http=nonsense"], "--http: 'nonsense' is no endpoint"),

@@ -359,7 +359,7 @@ class Daemon:
         }
         self.process = Process.start(command, self.log, environment if self.limits else None)
 
-    def until_ready(self) -> None:
+    def until_ready(self, *, within: float = DEADLINE) -> None:
         """
         Wait until it takes items and counts exactly.
         """
@@ -373,7 +373,7 @@ class Daemon:
                 return False
             return answer.status == 200 and answer.content["exact"] is True
 
-        wait_until(ready, "a ready daemon")
+        wait_until(ready, "a ready daemon", within=within)
         caller.close()
 
     @property
