@@ -347,6 +347,16 @@ class Twistd:
         with suppress(ProcessExitedAlready):
             self._transport.signalProcess(cast(Any, number))
 
+    def read_output(self, wanted: bool) -> None:
+        """
+        Read what it writes to standard output, or leave it in the pipe.
+        """
+        pipe = cast(Any, self._transport).pipes[1]
+        if wanted:
+            pipe.startReading()
+        else:
+            pipe.stopReading()
+
     async def end(self, within: float = DEADLINE) -> Ended:
         """
         Wait for the end of the process; if it does not come, force it, and fail.
