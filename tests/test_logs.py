@@ -183,6 +183,22 @@ class TestOutput:
         os.close(writer)
 
 
+def test_a_pipe_that_nobody_reads_costs_lines_and_says_how_many() -> None:
+    reader, end = os.pipe()
+    writer = LogWriter(Output(end), wall=lambda: 0.0, buffer=10_000)
+    writer.start()
+    for _ in range(20_000):
+        writer.write(b"123456789\n")
+    writer.write(b"x" * 10_001)
+    got = b""
+    while b"nobody reads them\n" not in got:
+        # It is written with the lines that wait before it.
+        got += os.read(reader, 65_536)
+    writer.finish(_DEADLINE)
+    os.close(reader)
+    os.close(end)
+
+
 class TestObserver:
     def _lines(self, level: LogLevel, *events: dict[str, Any]) -> list[str]:
         sink = _Sink()

@@ -2,12 +2,14 @@
 A real daemon in a process of its own, watched and questioned from outside.
 """
 
+import fcntl
 import itertools
 import os
 import random
 import signal
 import socket
 import sys
+import termios
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -356,6 +358,13 @@ class Twistd:
             pipe.startReading()
         else:
             pipe.stopReading()
+
+    def unread(self) -> int:
+        """
+        Bytes of its standard output that are still in the pipe.
+        """
+        number = fcntl.ioctl(cast(Any, self._transport).pipes[1].fileno(), termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(number, sys.byteorder)
 
     async def end(self, within: float = DEADLINE) -> Ended:
         """

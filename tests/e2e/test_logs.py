@@ -5,7 +5,7 @@ The log of real daemons: nobody reads it, it is moved away, and it is short.
 import signal
 from pathlib import Path
 
-from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open
+from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, pause
 
 _MOST_LINES = 25
 """
@@ -93,3 +93,44 @@ async def test_sighup_opens_the_log_file_again(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         ports.release()
     assert log.read_text().rstrip().endswith("stopped")
+
+
+async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> None:
+    ports = Ports()
+    options = [*_options(ports, tmp_path)[:2], "--in-memory", "--inline", "--nodes=1"]
+    process = Twistd(["-n", "--pidfile=", "dcounter", *options], tmp_path)
+    client = Client(ports.http)
+
+    async def log_much() -> None:
+        # Each is a line. What comes at once is one signal.
+        for _ in range(500):
+            process.send_signal(signal.SIGUSR2)
+            await pause(0)
+
+    async def full() -> bool:
+        before = process.unread()
+        await log_much()
+        assert (await client.ask("GET", "/readyz")).ok()
+        return 0 < before == process.unread()
+
+    async def all_read() -> bool:
+        return process.output.rstrip().endswith(
+            "received SIGHUP: the log is no file: there is nothing to open again"
+        )
+
+    try:
+        await _until_ready(process, ports)
+        process.read_output(False)
+        await eventually(full, what="a full pipe")
+        for _ in range(4):
+            await log_much()
+            assert (await client.ask("GET", "/readyz")).ok()
+        process.read_output(True)
+        await pause()
+        process.send_signal(signal.SIGHUP)
+        await eventually(all_read, what="the rest of the log")
+        await _stop(process)
+    finally:
+        await client.close()
+        process.send_signal(signal.SIGKILL)
+        ports.release()
