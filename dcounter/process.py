@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -36,14 +36,22 @@ class Process(MultiService):
     :param twistd: twistd's own options; empty if something else runs this.
     :param level: the least level that is logged.
     :param child: its parent says already that everything stops.
+    :param at_exit: has something called when the interpreter ends.
     """
 
     def __init__(
-        self, reactor: Any, *, twistd: Mapping[str, Any], level: str = "info", child: bool = False
+        self,
+        reactor: Any,
+        *,
+        twistd: Mapping[str, Any],
+        level: str = "info",
+        child: bool = False,
+        at_exit: Callable[[Callable[[], None]], object] = atexit.register,
     ) -> None:
         super().__init__()
         self._reactor = reactor
         self._twistd = twistd
+        self._at_exit = at_exit
         self._level = LogLevel.levelWithName(level)
         self._told = LogLevel.debug if child else LogLevel.info
         self._writer: LogWriter | None = None
@@ -79,7 +87,7 @@ class Process(MultiService):
                 self._writer = LogWriter(self._sink(), wall=time.time)
                 parent.setComponent(ILogObserver, LinesObserver(self._writer, self._level))
             # twistd returns 0 however it went, and the log is not written wholly by then.
-            atexit.register(self._finish)
+            self._at_exit(self._finish)
 
     def privilegedStartService(self) -> None:
         if self._writer is not None:

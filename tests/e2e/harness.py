@@ -2,12 +2,14 @@
 A real daemon in a process of its own, watched and questioned from outside.
 """
 
+import fcntl
 import itertools
 import os
 import random
 import signal
 import socket
 import sys
+import termios
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -346,6 +348,23 @@ class Twistd:
     def send_signal(self, number: int) -> None:
         with suppress(ProcessExitedAlready):
             self._transport.signalProcess(cast(Any, number))
+
+    def read_output(self, wanted: bool) -> None:
+        """
+        Read what it writes to standard output, or leave it in the pipe.
+        """
+        pipe = cast(Any, self._transport).pipes[1]
+        if wanted:
+            pipe.startReading()
+        else:
+            pipe.stopReading()
+
+    def unread(self) -> int:
+        """
+        Bytes of its standard output that are still in the pipe.
+        """
+        number = fcntl.ioctl(cast(Any, self._transport).pipes[1].fileno(), termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(number, sys.byteorder)
 
     async def end(self, within: float = DEADLINE) -> Ended:
         """

@@ -1,0 +1,136 @@
+"""
+The log of real daemons: nobody reads it, it is moved away, and it is short.
+"""
+
+import signal
+from pathlib import Path
+
+from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, pause
+
+_MOST_LINES = 25
+"""
+Lines of a start and a stop with four nodes.
+"""
+
+
+def _options(ports: Ports, directory: Path) -> list[str]:
+    return [
+        f"--http=tcp:{ports.http}:interface=127.0.0.1",
+        f"--node-port={ports.nodes[0]}",
+        f"--data-dir={directory / 'data'}",
+    ]
+
+
+async def _until_ready(process: Twistd, ports: Ports) -> None:
+    client = Client(ports.http)
+
+    async def ready() -> bool:
+        assert process.running, process.output
+        return is_open(ports.http) and (await client.ask("GET", "/readyz")).status == 200
+
+    try:
+        await eventually(ready, what="a ready daemon")
+    finally:
+        await client.close()
+
+
+async def _stop(process: Twistd) -> str:
+    process.send_signal(signal.SIGTERM)
+    ended = await process.end()
+    assert ended.code == 0, ended
+    return ended.output
+
+
+async def test_a_start_and_a_stop_write_few_lines(tmp_path: Path) -> None:
+    ports = Ports()
+    process = Twistd(["-n", "--pidfile=", "dcounter", *_options(ports, tmp_path)], tmp_path)
+    try:
+        await _until_ready(process, ports)
+        lines = (await _stop(process)).splitlines()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+    assert len(lines) <= _MOST_LINES, "\n".join(lines)
+    noise = ("Scheduling retry", "Starting factory", "Stopping factory", "Main loop terminated")
+    assert not [line for line in lines if any(each in line for each in noise)]
+
+
+async def test_files_of_the_working_directory_are_not_imported(tmp_path: Path) -> None:
+    imported = tmp_path / "imported"
+    for name in ("secrets", "queue", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(imported)!r}, 'a').write({name!r})\n")
+    ports = Ports()
+    process = Twistd(["-n", "--pidfile=", "dcounter", *_options(ports, tmp_path)], tmp_path)
+    try:
+        await _until_ready(process, ports)
+        await _stop(process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+    assert not imported.exists()
+
+
+async def test_sighup_opens_the_log_file_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ports = Ports()
+    process = Twistd(
+        ["-n", "--pidfile=", f"--logfile={log}", "dcounter", *_options(ports, tmp_path)], tmp_path
+    )
+    client = Client(ports.http)
+
+    async def reopened() -> bool:
+        return log.exists() and "received SIGHUP: opened the log file" in log.read_text()
+
+    try:
+        await _until_ready(process, ports)
+        log.rename(tmp_path / "old")
+        process.send_signal(signal.SIGHUP)
+        await eventually(reopened, what="a new log file")
+        assert (await client.ask("GET", "/readyz")).ok()
+        await _stop(process)
+    finally:
+        await client.close()
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+    assert log.read_text().rstrip().endswith("stopped")
+
+
+async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> None:
+    ports = Ports()
+    options = [*_options(ports, tmp_path)[:2], "--in-memory", "--inline", "--nodes=1"]
+    process = Twistd(["-n", "--pidfile=", "dcounter", *options], tmp_path)
+    client = Client(ports.http)
+
+    async def log_much() -> None:
+        # Each is a line. What comes at once is one signal.
+        for _ in range(500):
+            process.send_signal(signal.SIGUSR2)
+            await pause(0)
+
+    async def full() -> bool:
+        before = process.unread()
+        await log_much()
+        assert (await client.ask("GET", "/readyz")).ok()
+        return 0 < before == process.unread()
+
+    async def all_read() -> bool:
+        return process.output.rstrip().endswith(
+            "received SIGHUP: the log is no file: there is nothing to open again"
+        )
+
+    try:
+        await _until_ready(process, ports)
+        process.read_output(False)
+        await eventually(full, what="a full pipe")
+        for _ in range(4):
+            await log_much()
+            assert (await client.ask("GET", "/readyz")).ok()
+        process.read_output(True)
+        await pause()
+        process.send_signal(signal.SIGHUP)
+        await eventually(all_read, what="the rest of the log")
+        await _stop(process)
+    finally:
+        await client.close()
+        process.send_signal(signal.SIGKILL)
+        ports.release()
