@@ -16,7 +16,7 @@ from dcounter.errors import ConfigurationError, DirectoryInUse
 from dcounter.handshake import Identity
 from dcounter.locks import PATIENCE, lock_directory
 from dcounter.operator_token import FILE_NAME
-from dcounter.remedies import trouble
+from dcounter.remedies import holds_nothing, trouble
 
 _VERSION = 1
 _CLUSTER = "cluster.json"
@@ -189,7 +189,7 @@ def _usable(path: str, account: Account, *, elsewhere: bool = True) -> Iterator[
 
 def _why_not_writable(path: str, *, elsewhere: bool) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        other = ", or name another directory" if elsewhere else ""
+        other = ", or name another directory" if elsewhere and holds_nothing(path) else ""
         return f"{path} cannot be written: make that file system writable{other}"
     return (
         f"{path} cannot be written: the user with uid {os.geteuid()} needs the right to read and write there "

@@ -29,11 +29,24 @@ def trouble(error: OSError, path: str, *, elsewhere: bool = True) -> str:
     One line about an error: which path, what is wrong, what to do.
 
     :param path: what was to be used, if the error itself names nothing.
-    :param elsewhere: another directory would do as well.
+    :param elsewhere: another directory would do as well, unless there is one already: what it holds would not
+        be counted in another.
     """
     named = error.filename if isinstance(error.filename, str) else path
     remedy = _remedy(error, named)
-    return f"{named}: {error.strerror or error}: {remedy if elsewhere else remedy.removesuffix(_ELSEWHERE)}"
+    if not (elsewhere and holds_nothing(path)):
+        remedy = remedy.removesuffix(_ELSEWHERE)
+    return f"{named}: {error.strerror or error}: {remedy}"
+
+
+def holds_nothing(path: str) -> bool:
+    """
+    Whether nothing is in a directory, as far as can be seen.
+    """
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return True
 
 
 def _remedy(error: OSError, path: str) -> str:
@@ -46,7 +59,7 @@ def _remedy(error: OSError, path: str) -> str:
             return f"{_user()} needs the right to read and write there (chown, chmod)"
         case errno.EBUSY if os.path.ismount(path):
             return "a mount point has no other name: move the files in it elsewhere, start without --rebuild"
-    return _REMEDIES.get(error.errno or 0, f"mend that{_ELSEWHERE}")
+    return _REMEDIES.get(error.errno or 0, f"find out what keeps it from that{_ELSEWHERE}")
 
 
 def _obstacle(path: str) -> str:

@@ -373,6 +373,16 @@ class TestErrorsOfTheSystem:
         assert "Too many open files: raise the limit on open files" in str(refused.value)
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("number", [ENOSPC, EROFS, EBUSY])
+    def test_no_other_directory_is_advised_where_there_is_one_with_data(
+        self, number: int, tmp_path: Path
+    ) -> None:
+        error = OSError(number, os.strerror(number))
+        # In another one nothing of what is stored would be counted.
+        assert "another directory" in trouble(error, str(tmp_path))
+        (tmp_path / "cluster.json").touch()
+        assert "another directory" not in trouble(error, str(tmp_path))
+
     @pytest.mark.parametrize("number", [ENOSPC, EDQUOT, EROFS, EACCES, EIO, ENFILE, EBUSY])
     def test_others_have_a_remedy_each(self, number: int) -> None:
         said = trouble(OSError(number, os.strerror(number), "/var/x"), "/var")
