@@ -101,7 +101,7 @@ class LogFile:
     def __init__(self, path: str, *, largest: int = _FILE, old_files: int = _OLD_FILES) -> None:
         # The process may change its directory later.
         self._path = os.path.abspath(path)
-        self._largest = largest
+        self._largest = self._next = largest
         self._old_files = old_files
         try:
             self._descriptor = self._open()
@@ -112,8 +112,17 @@ class LogFile:
 
     def write(self, data: bytes) -> None:
         _write_all(self._descriptor, data)
-        if os.fstat(self._descriptor).st_size >= self._largest:
-            self._rotate()
+        size = os.fstat(self._descriptor).st_size
+        if size >= self._next:
+            self._next = self._largest
+            try:
+                self._rotate()
+            except FileNotFoundError:
+                # Somebody else has moved it.
+                self.reopen()
+            except OSError:
+                # What was to be written is; the directory may permit it later.
+                self._next = size + self._largest
 
     def reopen(self) -> str:
         new = self._open()

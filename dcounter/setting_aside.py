@@ -122,6 +122,15 @@ def _judge(kept: Mapping[int, Kept], chosen: Collection[int], *, accept_loss: bo
     words = " ".join(f"--rebuild {node}" for node in sorted({*chosen}))
     if found.never:
         raise ConfigurationError(f"{words} is refused: {'; '.join(found.never)}. Nothing was changed")
+    for node in sorted({*chosen}):
+        if kept[node].condition == "damaged":
+            # No other node may have it, and then none knows that it is lost.
+            _log.warn(
+                "node {node}: what its journal holds behind the damage ({why}) cannot be compared with the "
+                "other nodes, and what only it held is counted no more: keep the directory",
+                node=node,
+                why=kept[node].why,
+            )
     if not found.losses:
         return
     if accept_loss:

@@ -357,13 +357,13 @@ class ProcessSupervisor(Service):
             # It has said why.
             self._waiting[child.node] = self._clock.callLater(_RETRY, self._come_next, child.node)
         else:
-            self.troubles.forget(child.node)
+            if self.troubles.is_lasting(child.node) or self._lived(child.node) > _LONG_LIFE:
+                self.troubles.forget(child.node)
             self._start_again(child.node, why)
         self._end_turn(child.node)
 
     def _start_again(self, node: int, why: str) -> None:
-        lived = self._clock.seconds() - self._born[node]
-        pause = _FIRST_PAUSE if lived > _LONG_LIFE else self._pauses.get(node, _FIRST_PAUSE)
+        pause = _FIRST_PAUSE if self._lived(node) > _LONG_LIFE else self._pauses.get(node, _FIRST_PAUSE)
         self._pauses[node] = max(_FIRST_PAUSE, min(2 * pause, _LONGEST_PAUSE))
         _log.warn(
             "the process of node {node} ended: {why} Starting it again in {pause:g} s",
@@ -371,7 +371,16 @@ class ProcessSupervisor(Service):
             why=why,
             pause=pause,
         )
+        if pause >= _LONGEST_PAUSE:
+            # It cannot say why: it ends before that.
+            self.troubles.told(node, Progress("waits", f"its process ends whenever it is started: {why}"))
         self._waiting[node] = self._clock.callLater(pause, self._come_next, node)
+
+    def _lived(self, node: int) -> float:
+        """
+        For how long (s) the process of a node has run.
+        """
+        return self._clock.seconds() - self._born[node]
 
     def _stop(self, child: _Child) -> Deferred[None]:
         _signal(child, "TERM")

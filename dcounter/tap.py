@@ -667,6 +667,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         from twisted.internet import reactor
 
         at_exit = atexit.register
+        # Until the reactor runs: a reload that comes while we start must not be the end.
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         _keep_steady_time(reactor)
         # What is there by then stays. To look through it took the collector 25 ms, every few seconds.
         cast(Any, reactor).callWhenRunning(gc.freeze)

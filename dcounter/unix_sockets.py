@@ -39,6 +39,8 @@ def socket_path(description: str) -> str | None:
     The path in an endpoint description, if it is that of a Unix socket.
     """
     kind, *rest = re.split(r"(?<!\\):", description)
+    if kind.lower() == "haproxy":
+        return socket_path(description.partition(":")[2])
     if kind != "unix":
         return None
     named = dict(each.split("=", 1) for each in rest if re.match(r"[a-z]+=", each))

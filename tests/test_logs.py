@@ -157,6 +157,23 @@ class TestLogFile:
             "log.2": b"2\n",
         }
 
+    @pytest.mark.parametrize("moved", [False, True])
+    def test_a_rotation_that_fails_loses_no_line(
+        self, moved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "log"
+        file = LogFile(str(path), largest=4)
+
+        def refused(old: str, new: str) -> None:
+            raise FileNotFoundError if moved else PermissionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", refused)
+            file.write(b"one\n")
+            file.write(b"two\n")
+        assert path.read_bytes() == b"one\ntwo\n"
+        assert [each.name for each in tmp_path.iterdir()] == ["log"]
+
     def test_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(
             ConfigurationError, match=r"cannot be opened: .*; name another one with --logfile"

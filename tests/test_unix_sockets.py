@@ -50,6 +50,8 @@ def left_behind(path: Path) -> None:
         ("unix:/run/x:mode=660:backlog=5:lockfile=0", "/run/x"),
         (r"unix:/run/a\:b", "/run/a:b"),
         (r"unix:/run/a\=b", "/run/a=b"),
+        (r"haproxy:unix:/run/a\:b:mode=660", "/run/a:b"),
+        ("haproxy:tcp:8085", None),
         ("unix:", None),
         ("tcp:8085", None),
         ("tcp:8085:interface=unix", None),

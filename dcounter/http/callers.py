@@ -106,7 +106,7 @@ class Guard:
             ip = ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             return False
-        return ip.is_loopback
+        return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def _is_own_page(origins: Sequence[bytes], hosts: Iterable[bytes], *, secure: bool) -> bool:
