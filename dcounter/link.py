@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -78,6 +78,18 @@ Ports whose answers one line of the log tells.
 _SHOWN = 200
 """
 Characters that are shown of what a stranger said.
+"""
+
+_NO_ANSWER = "no answer to the handshake in time"
+
+_LATE = wire.Farewell("")
+"""
+This very one: nothing was said in time, which does not mean that the node is not there.
+"""
+
+Found = Literal["it", "another", "nothing in time"]
+"""
+What was found on a port where a node was looked for; `another` also if nothing listens there.
 """
 
 _STOPPING = "stopping"
@@ -332,7 +344,7 @@ class _Call(Conversation):
         super().connectionMade()
         # A node would answer at once: what is silent for so long is none, or as good as gone.
         wait = min(self._limits.handshake, self._limits.suspicion)
-        self._start_timeout(wait, lambda: self.close("no answer to the handshake in time"))
+        self._start_timeout(wait, lambda: self.close(_NO_ANSWER))
         self.send(self._caller.hello)
 
     def messageReceived(self, message: wire.Message) -> None:
@@ -417,7 +429,7 @@ class _Knock(_Call):
         self.close("only asking who is there")
 
     def connectionEnded(self, reason: str) -> None:
-        self._answer(self.refusal)
+        self._answer(_LATE if reason == _NO_ANSWER else self.refusal)
 
     def _answer(self, found: wire.Farewell | None) -> None:
         if self._wanted:
@@ -561,6 +573,15 @@ class Directory:
         """
         return await self._knock(node, port) is None
 
+    async def knock(self, node: int, port: int) -> Found:
+        """
+        What is on a port where that node listened.
+        """
+        said = await self._knock(node, port)
+        if said is None:
+            return "it"
+        return "nothing in time" if said is _LATE else "another"
+
     async def _knock(self, node: int, port: int) -> wire.Farewell | None:
         """
         `None` if that node listens on that port, else what was said there.
@@ -570,6 +591,8 @@ class Directory:
         factory.noisy = False
         try:
             await self.endpoint(node, port).connect(factory)
+        except TimeoutError:
+            return _LATE
         except (ConnectError, DNSLookupError):
             return wire.Farewell("")
         return await knock.found

@@ -50,6 +50,12 @@ _CHECK_DELAY = 0.05
 Time (s) after a lost connection until the node looks whether its own port still answers.
 """
 
+_UNHEARD = 3
+"""
+So many times in a row a connection to its own port must stay unanswered, and unheard of, before the node
+takes the port for lost.
+"""
+
 _DEAF_PAUSE = 1.0
 """
 Time (s) after which a node that found no free port looks again.
@@ -235,6 +241,8 @@ class Node(Service):
         self._listener: _Listener | None = None
         self._listening: IListeningPort | None = None
         self._listened = False
+        self._taken_in = 0
+        self._unheard = 0
         self._starting: Deferred[None] = succeed(None)
         self._seeking: Deferred[None] = succeed(None)
         self._check: IDelayedCall | None = None
@@ -443,13 +451,26 @@ class Node(Service):
     async def _check_listener(self) -> None:
         """
         Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
+
+        On a busy machine our own answer may be late; then it is asked again. It is not ours any more if
+        another one answers, or if connections get there of which we never hear.
         """
         listening = self._listening
         # A full node would turn away itself.
-        alive = listening is None or len(self.conversations) >= self._limits.connections
-        answers = alive or await self._directory.answers(self.node, self.replica.port)
+        if listening is None or len(self.conversations) >= self._limits.connections:
+            self._check = None
+            return
+        before = self._taken_in
+        found = await self._directory.knock(self.node, self.replica.port)
         self._check = None
-        if not answers and listening is self._listening and listening is not None and self.running:
+        heard = self._taken_in > before
+        self._unheard = 0 if heard or found == "it" else self._unheard + 1
+        if found == "it" or listening is not self._listening or not self.running:
+            return
+        if heard or (found == "nothing in time" and self._unheard < _UNHEARD):
+            self._check_soon()
+        else:
+            self._unheard = 0
             # Its end calls listenerLost.
             await maybeDeferred(listening.stopListening)
 
@@ -461,6 +482,7 @@ class Node(Service):
 
         A node that drains takes them, too: a follower may have to come back for what it lacks.
         """
+        self._taken_in += 1
         if len(self.conversations) >= self._limits.connections or self._listener is None:
             return None
         callee = Callee(

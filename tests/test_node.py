@@ -331,6 +331,36 @@ class TestListening:
         assert node.conversations == set()
         stopped(cluster)
 
+    def test_a_listener_that_answers_late_is_kept(self) -> None:
+        # On a busy machine each of our own steps may take long.
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        cluster.network.slow["node 0", "node 0"] = 0.6
+        visitor.hang_up()
+        cluster.run(20)
+        assert node.replica.port == 8090
+        cluster.network.slow.clear()
+        cluster.run(5)
+        assert node.conversations == set()
+        stopped(cluster)
+
+    def test_a_port_from_which_nothing_comes_is_lost_at_the_third_look(self) -> None:
+        cluster, node = alone()
+        visitor = visit(cluster, 8090)
+        visitor.greet(0)
+        # Somebody else's, who never says a word.
+        network = cluster.network
+        network.listen(8999, "silent").listen(Factory.forProtocol(Protocol))
+        network.ports[8090] = network.ports.pop(8999)
+        visitor.hang_up()
+        cluster.run(2)
+        assert node.replica.port == 8090
+        cluster.run(2)
+        assert node.replica.port == 8091
+        network.ports.pop(8090).lose()
+        stopped(cluster)
+
     def test_it_does_not_look_while_it_is_full(self) -> None:
         # Its own look would be turned away like anybody else.
         cluster, node = alone(connections=2)
