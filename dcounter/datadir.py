@@ -27,6 +27,14 @@ _NODE = re.compile(r"node-[0-9]+")
 _OF_A_NODE = re.compile(r"owner|[0-9]{12}\.(journal|snapshot)")
 
 
+class _Versioned(msgspec.Struct):
+    """
+    What of a cluster's file every version can read.
+    """
+
+    version: int
+
+
 class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
     """
     What a data directory says of its cluster.
@@ -231,16 +239,20 @@ def _read_cluster(path: str, nodes: int) -> Identity:
     name = os.path.join(path, _CLUSTER)
     try:
         with open(name, "rb") as file:
-            cluster = msgspec.json.decode(file.read(), type=_Cluster)
+            content = file.read()
+        # First: the file of a newer version may have more in it, which is no damage.
+        version = msgspec.json.decode(content, type=_Versioned).version
+        if version != _VERSION:
+            raise ConfigurationError(
+                f"{name} is of version {version}, this dcounter reads version {_VERSION}: start the dcounter "
+                "that wrote it, or a newer one"
+            )
+        cluster = msgspec.json.decode(content, type=_Cluster)
         secret_bytes = bytes.fromhex(cluster.secret)
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {trouble(error, name, elsewhere=False)}") from error
     except ValueError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}: put it back from a backup") from error
-    if cluster.version != _VERSION:
-        raise ConfigurationError(
-            f"{name} is of version {cluster.version}, this dcounter reads version {_VERSION}"
-        )
     if len(secret_bytes) < _SECRET_BYTES:
         raise ConfigurationError(f"{name}: the secret is too short to be one")
     if cluster.members != list(range(nodes)):

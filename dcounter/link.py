@@ -567,12 +567,6 @@ class Directory:
         finally:
             everybody.cancel()
 
-    async def answers(self, node: int, port: int) -> bool:
-        """
-        Whether that node listens on that port.
-        """
-        return await self._knock(node, port) is None
-
     async def knock(self, node: int, port: int) -> Found:
         """
         What is on a port where that node listened.

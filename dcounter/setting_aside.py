@@ -3,7 +3,7 @@ Sets the journals of nodes aside that are to be made anew: `--rebuild`.
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from errno import EBUSY
 from glob import escape, glob
@@ -34,7 +34,7 @@ class SettingAside:
     :param locks: what is unlocked then.
     """
 
-    def __init__(self, paths: Collection[str], locks: ExitStack) -> None:
+    def __init__(self, paths: Sequence[str], locks: ExitStack) -> None:
         self._paths = paths
         self._locks = locks
 
@@ -51,10 +51,10 @@ class SettingAside:
                 os.rename(path, aside := f"{path}{_ASIDE}{now}")
                 done.append((path, aside))
         except OSError as error:
-            for path, aside in reversed(done):
+            for before, after in reversed(done):
                 with suppress(OSError):
-                    os.rename(aside, path)
-            raise ConfigurationError(f"--rebuild: {trouble(error, path)}") from error
+                    os.rename(after, before)
+            raise ConfigurationError(f"--rebuild: {trouble(error, self._paths[len(done)])}") from error
         finally:
             self.close()
         for path, aside in done:

@@ -78,7 +78,7 @@ class Troubles:
         """
         One sentence for each node that has trouble.
         """
-        return [told.sentence(node) for node, told in sorted(self._told.items()) if told.state != "up"]
+        return [told.sentence(node) for node, told in sorted(self._told.items())]
 
     def told(self, node: int, progress: Progress) -> None:
         """

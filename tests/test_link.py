@@ -23,7 +23,7 @@ from dcounter import wire
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
 from dcounter.handshake import Callee, Identity, Role
 from dcounter.limits import Limits
-from dcounter.link import Address, Complaints, Conversation, Directory, Link
+from dcounter.link import Address, Complaints, Conversation, Directory, Found, Link
 from dcounter.position import Position
 from dcounter.testing import MemoryPort, Network
 from dcounter.wire import LineSplitter
@@ -859,8 +859,8 @@ class TestRefusals:
 
 
 class TestDirectory:
-    def _ask(self, site: Site, node: int, port: int) -> tuple[list[object], Deferred[bool]]:
-        asking = Deferred.fromCoroutine(site.directory.answers(node, port))
+    def _ask(self, site: Site, node: int, port: int) -> tuple[list[object], Deferred[Found]]:
+        asking = Deferred.fromCoroutine(site.directory.knock(node, port))
         found: list[object] = []
         asking.addBoth(found.append)
         return found, asking
@@ -873,9 +873,9 @@ class TestDirectory:
             self._ask(site, node, port)[0] for node, port in [(1, 9001), (2, 9001), (1, 9003), (1, 9002)]
         ]
         site.run(0.5)
-        assert found == [[True], [False], [False], []]
+        assert found == [["it"], ["another"], ["another"], []]
         site.run(1)
-        assert found[3] == [False]
+        assert found[3] == ["nothing in time"]
         site.run(1)
         site.stop()
 
@@ -896,7 +896,7 @@ class TestDirectory:
         site.run()
         site.nodes[0].hang_up()
         site.run()
-        assert found == [False]
+        assert found == ["another"]
         site.stop()
 
 
