@@ -349,7 +349,7 @@ class Membership:
         }
         while fold > mine.folded:
             opening = openings.pop(fold, None)
-            if opening is None or opening.wiped or mine.number(opening.previous) < opening.last:
+            if opening is None or mine.number(opening.previous) < opening.last:
                 return False
             fold = opening.previous
         return True

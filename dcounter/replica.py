@@ -280,6 +280,7 @@ class Replica:
         if calls and peer.node in self.rivals:
             self.rivals.discard(peer.node)
             self._say("info", f"node {peer.node} lets this process in again")
+            self._progress()
         self._send(channel, self.report())
         return self._take()
 
@@ -747,7 +748,7 @@ class Replica:
             pid=self._pid,
             run=self.run,
             applied=self._stated(),
-            durable=self.durable,
+            durable=self._vouched_for(),
             stamp=self.stamp,
             items=len(self.ledger),
             items_taken=self.items_taken,
@@ -769,6 +770,14 @@ class Replica:
             return self.applied
         kept = NodePosition(self.applied.of(self.node).folded)
         return Position({**self.applied.nodes, self.node: kept})
+
+    def _vouched_for(self) -> Position:
+        """
+        What others may take for durable at this node.
+
+        While two processes hold its id nobody knows whose journal is the one that stays.
+        """
+        return _NOWHERE if self.rivals else self.durable
 
     # Storing
 
@@ -864,7 +873,7 @@ class Replica:
 
     def _can_answer(self, question: wire.Count | wire.Await) -> bool:
         if isinstance(question, wire.Await):
-            return self._covers(self.durable, question.position)
+            return self._covers(self._vouched_for(), question.position)
         return self._exact() and self._covers(self.applied, question.required)
 
     def _covers(self, mine: Position, wanted: Position) -> bool:
@@ -882,7 +891,7 @@ class Replica:
         able = self._can_answer(question)
         answer: wire.Message
         if isinstance(question, wire.Await):
-            answer = wire.Awaited(question.request, able, self.durable, self.stamp)
+            answer = wire.Awaited(question.request, able, self._vouched_for(), self.stamp)
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
             answer = wire.Counted(question.request, counts, able, self._stated(), self.stamp)

@@ -457,7 +457,8 @@ class TestLost:
         [
             (Opening(4, 1, 3), False),
             (Opening(4, 1, 4), True),
-            (Opening(4, 1, 3, wiped=True), True),
+            # What was lost before the fold was told by those who folded.
+            (Opening(4, 1, 3, wiped=True), False),
             (None, True),
         ],
     )

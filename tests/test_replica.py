@@ -745,6 +745,27 @@ class TestCounting:
         world.settle(rounds=1)
         assert _answers(caller)[2:] == [wire.Awaited(3, True, position, 1_000)]
 
+    def test_one_of_two_processes_of_a_node_vouches_for_nothing_durable(self) -> None:
+        world = ready(2)
+        caller = world.coordinator(1)
+        world.store(world.coordinator(0), 1)
+        world.settle()
+        replica = world.replicas[1]
+        position = replica.durable
+        assert replica.report().durable == position != Position()
+        replica.rivalled(0, "another process is node 1")
+        assert replica.report().durable == Position()
+        assert replica.report().applied == position
+        world.say(caller, wire.Await(1, position, 60_000))
+        world.settle()
+        assert _answers(caller) == []
+        # The other process is gone.
+        replica.connected(99, Peer("node", 0), calls=True, now=world.now)
+        assert replica.report().durable == position
+        world.say(caller, wire.Await(2, position, 0))
+        world.settle(rounds=1)
+        assert _answers(caller)[-1] == wire.Awaited(2, True, position, 1_000)
+
     def test_what_is_awaited_is_journalled_soon(self) -> None:
         world = ready(2)
         caller, teller = world.coordinator(1), world.coordinator(0)

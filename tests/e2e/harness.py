@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -474,6 +475,19 @@ class Daemon:
         assert ended.output.rstrip().endswith("[dcounter.process#info] stopped")
         assert not self.bad_lines()
         return ended
+
+    async def until_logged(self, pattern: str, *, times: int = 1) -> list[str]:
+        """
+        Wait until its log holds a regular expression: a thread writes it, a little after things happened.
+
+        :returns: what matched.
+        """
+
+        async def found() -> list[str]:
+            matches = re.findall(pattern, self.log)
+            return matches if len(matches) >= times else []
+
+        return await eventually(found, what=f"{pattern} in the log")
 
     def bad_lines(self) -> list[str]:
         """

@@ -3,7 +3,6 @@ What the original promised when nodes stop, and when their sockets die (S7, S8, 
 """
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -108,7 +107,7 @@ async def test_s07_a_node_that_stops_is_no_callers_business(start_daemon: StartD
 
     stored = await under_load(client, restart)
     await client.until_equal(stored)
-    assert daemon.log.count("restarting node 2") == RESTARTS
+    assert len(await daemon.until_logged("restarting node 2", times=RESTARTS)) == RESTARTS
     await client.close()
 
 
@@ -183,7 +182,7 @@ async def test_s08_a_node_whose_log_everybody_cut_takes_a_copy(node: int, start_
     await client.until_equal(12_000)
     await client.restart(node)
     await client.until_equal(12_000)
-    assert f"node {node}: took a copy of the ledger: 12000 items" in daemon.log
+    await daemon.until_logged(f"node {node}: took a copy of the ledger: 12000 items")
     assert await client.counts(expected) == expected
     await client.until_primary(node)
     assert await client.counts(expected) == expected
@@ -223,8 +222,8 @@ async def test_s12_a_lost_listener_is_replaced_while_counts_go_on(
     assert is_open(after[node])
     assert after[node] in daemon.ports.nodes
     assert {**after, node: lost} == before
-    assert f"node {node} lost its listener on port {lost}" in daemon.log
-    assert f"node {node} listens on port {after[node]}" in daemon.log
+    await daemon.until_logged(f"node {node} lost its listener on port {lost}")
+    await daemon.until_logged(f"node {node} listens on port {after[node]}")
     # Whoever comes later finds it there, too.
     await client.restart(1)
     await client.until_equal(stored)
@@ -241,7 +240,7 @@ async def test_s12_every_listener_is_lost_one_after_the_other(start_daemon: Star
         for node, port in enumerate(first):
             listener(daemon.pid, port).shut_down()
             await load.go_on(1)
-            assert re.search(rf"node {node} listens on port (?!{port})", daemon.log)
+            await daemon.until_logged(rf"node {node} listens on port (?!{port})")
 
     stored = await under_load(client, shut_down)
 

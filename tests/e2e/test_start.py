@@ -43,6 +43,7 @@ async def test_s01_busy_ports_are_passed_over(
         assert set(chosen.values()) <= set(ports.nodes)
         assert not set(chosen.values()) & set(busy)
         assert all(is_open(port) for port in chosen.values())
+        await daemon.until_logged("listens on port", times=4)
         assert logged_ports(daemon.log) == chosen
         await client.store(items(range(20), "s01"))
         assert await client.count("s01") == 20
@@ -81,10 +82,11 @@ async def test_s02_any_number_of_nodes(nodes: int, start_daemon: StartDaemon) ->
 @pytest_twisted.ensureDeferred
 async def test_the_log_tells_a_newcomer_what_to_try(start_daemon: StartDaemon) -> None:
     daemon = await start_daemon()
-    (address,) = re.findall(r"HTTP listens on (http://\S+)", daemon.log)
+    (address,) = await daemon.until_logged(r"HTTP listens on (http://\S+)")
     assert address == f"http://127.0.0.1:{daemon.ports.http}"
-    ((posted, body),) = re.findall(r"curl (\S+) -d '(.*)'", daemon.log)
-    (counted,) = re.findall(r"then: curl (\S+)", daemon.log)
+    (posted,) = await daemon.until_logged(r"curl (\S+) -d")
+    (body,) = await daemon.until_logged(r"curl \S+ -d '(.*)'")
+    (counted,) = await daemon.until_logged(r"then: curl (\S+)")
     client = daemon.client()
     await client.store(json.loads(body))
     assert posted == f"{address}/items"

@@ -139,8 +139,10 @@ def test_is_said_once_and_mended_by_a_restart(
     if trouble is _is_of_the_future:
         assert "rebuild" not in warning
         assert "aside" not in warning
-    # An operator who restarts it too early hears it again, at once.
+    # The log is written by a thread, a little later.
+    wait_until(lambda: warning in daemon.running.text(), "a line in the log")
     assert daemon.running.text().count(warning) == 1
+    # An operator who restarts it too early hears it again, at once.
     assert caller.restart(VICTIM, daemon.data).status == 200
     wait_until(lambda: daemon.running.text().count(warning) == 2, "the same reason")
 
@@ -240,8 +242,8 @@ def test_the_directory_of_another_user_is_said_once(daemon: Daemon, caller: Call
             assert caller.restart(VICTIM, data).status == 200
             caller.until_equal()
             assert _warnings(caller) == []
-            assert process.text().count(warning) == 1
             assert process.stop() == 0
+            assert process.text().count(warning) == 1
         finally:
             if process.popen.poll() is None:
                 process.kill()
