@@ -350,7 +350,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar port: where it listens now; 0 if it does not.
     :ivar run: its open run; 0 if it has none.
     :ivar applied: what its counts include.
-    :ivar durable: what it has journalled; nothing while a member refuses it for another process that holds its id.
+    :ivar durable: what it has journalled; nothing while a member refuses it for another process of its id.
     :ivar stamp: the largest stamp it has seen or heard of.
     :ivar items: IDs that name a tenant in its ledger.
     :ivar items_taken: items it stored straight from a coordinator.

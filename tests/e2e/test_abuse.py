@@ -267,6 +267,7 @@ async def test_400_strangers_leave_a_short_log_and_a_daemon_that_answers(start_d
             await knock.until_closed()
         await client.store(items([1], "abuse"))
         assert await client.count_now("abuse") == 1
+
     async def told() -> bool:
         return sum(map(int, re.findall(r"refused (\d+) more connections", daemon.log))) >= 370
 
