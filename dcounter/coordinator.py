@@ -95,7 +95,7 @@ class Coordinator(Service):
     :param wall: the wall clock.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param membership: makes its picture of the nodes.
-    :param troubles: gives what whoever runs the nodes has to tell an operator, one sentence each.
+    :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     """
 
     def __init__(

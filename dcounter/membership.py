@@ -339,6 +339,9 @@ class Membership:
         """
         Whether live nodes have all of a node's runs up to a fold: folds are forgotten at a restart.
 
+        What a node lost that came back empty does not count: whoever folded over that named it lost, and
+        will do so again when it folds again.
+
         :param mine: what they have together.
         """
         openings = {

@@ -391,7 +391,7 @@ class Replica:
                         self._keep_standing()
                 self._journalled(done.record)
             elif done.request:
-                self._send(done.channel, wire.Awaited(done.request, True, self.durable, self.stamp))
+                self._send_awaited(done.channel, done.request, reached=True)
             self.durable = self.durable.join(done.covers)
         self._progress()
         return self._take()
@@ -440,7 +440,7 @@ class Replica:
             lost = self._unsynced.popleft()
             if lost.batch is None:
                 if lost.request:
-                    self._send(lost.channel, wire.Awaited(lost.request, False, self.durable, self.stamp))
+                    self._send_awaited(lost.channel, lost.request, reached=False)
                 self._keep_unjournalled(replace(lost, request=0))
             elif lost.channel in self._channels:
                 slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
@@ -889,13 +889,11 @@ class Replica:
 
     def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
         able = self._can_answer(question)
-        answer: wire.Message
         if isinstance(question, wire.Await):
-            answer = wire.Awaited(question.request, able, self._vouched_for(), self.stamp)
+            self._send_awaited(channel, question.request, reached=able)
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
-            answer = wire.Counted(question.request, counts, able, self._stated(), self.stamp)
-        self._send(channel, answer)
+            self._send(channel, wire.Counted(question.request, counts, able, self._stated(), self.stamp))
 
     def _progress(self) -> None:
         """
@@ -1075,7 +1073,7 @@ class Replica:
             self._look_at_members()
         if request and not (new and works):
             # Nobody waits for a disk that fails: it is known here, told to all, and written down later.
-            self._send(channel, wire.Awaited(request, works, self.durable, self.stamp))
+            self._send_awaited(channel, request, reached=works)
         if self.node in nodes and not self._given_up:
             self._given_up = True
             self._say("error", "the others have given this node up")
@@ -1271,6 +1269,9 @@ class Replica:
 
     def _send(self, channel: int, message: wire.Message) -> None:
         self._effects.append(Send(channel, wire.encode(message)))
+
+    def _send_awaited(self, channel: int, request: int, *, reached: bool) -> None:
+        self._send(channel, wire.Awaited(request, reached, self._vouched_for(), self.stamp))
 
     def _broadcast(self) -> None:
         line = wire.encode(self.report())

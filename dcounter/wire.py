@@ -312,7 +312,10 @@ class Await(Struct, frozen=True, tag="await"):
 
 class Awaited(Struct, frozen=True, tag="awaited"):
     """
+    The answer to an `Await`, or to a `Forget`.
+
     :ivar reached: whether all that was awaited is durable here.
+    :ivar durable: as in a `Report`.
     """
 
     request: RequestId

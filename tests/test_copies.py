@@ -125,6 +125,23 @@ class TestSecondHolder:
             assert returned.replica.rivals == set()
         cluster.stop()
 
+    def test_a_restart_clears_the_refusal_of_a_peer_that_is_gone(self, cluster: Cluster) -> None:
+        copy = cluster.copy([1])
+        second = copy.nodes[1]
+        cluster.run(1)
+        assert second.replica.rivals == {0, 2}
+        cluster.kill_node(1)
+        cluster.kill_node(0)
+        cluster.run(5)
+        # Node 2 lets it in, node 0 is not there to do so.
+        assert second.replica.rivals == {0}
+        copy.kill()
+        restarted = cluster.start_node(1)
+        cluster.run(5)
+        assert restarted.replica.rivals == set()
+        assert restarted.replica.refuses() is None
+        cluster.stop()
+
     def test_a_removed_peer_holds_up_nobody(self, cluster: Cluster) -> None:
         second = cluster.copy([1]).nodes[1]
         cluster.run(1)

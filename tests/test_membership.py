@@ -477,6 +477,21 @@ class TestLost:
         found = world.settled(*again)
         assert bool(found) is lost
 
+    def test_is_named_all_the_same_what_an_empty_node_lost_before_a_fold_that_was_forgotten(self) -> None:
+        world = World(2)
+        world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))))
+        # Another coordinator was told of the fold, this one of its loss by nobody yet.
+        world.membership.require(Position({0: NodePosition(4, {4: 2})}))
+        openings = {0: [Opening(1, 0, 0), Opening(4, 1, 3, wiped=True)]}
+        have = at((0, 1, 3), (0, 4, 2))
+        again = [replace_fields(report(n, have, run=4), openings=openings) for n in range(2)]
+        assert world.settled(*again) == []
+        assert world.membership.lost_of(at((0, 1, 5)), world.now) == [LostRun(0, 1, 3, 2)]
+        # They fold again.
+        folded = Position({0: NodePosition(4, {4: 2})})
+        told = report(1, folded, run=4, lost=[LostRun(0, 1, 3, 4)])
+        assert world.report(told) == [LostRun(0, 1, 3, 2)]
+
     def test_a_token_newer_than_the_reports_names_nothing_lost(self) -> None:
         world = World(1)
         world.settled(report(0, at((0, 2, 1)), run=2))

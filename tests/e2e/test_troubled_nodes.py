@@ -156,8 +156,8 @@ def test_is_said_once_and_mended_by_a_restart(
     assert caller.until_equal() == 3
     assert _warnings(caller) == []
     assert caller.exact_count("t") == 3
-    text = daemon.running.text()
     assert daemon.running.stop() == 0
+    text = daemon.running.text()
     assert text.count(f"node {VICTIM} cannot start") == 2
     assert "Traceback" not in text
     assert "Usage" not in text
