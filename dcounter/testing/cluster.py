@@ -455,13 +455,17 @@ class Cluster:
         soonest = min(call.getTime() for call in calls)
         self.clock.advance(max(0.0, soonest - self.clock.seconds()))
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
         """
         Let time pass.
+
+        :param stop: ends it early, asked after each step.
         """
         until = self.clock.seconds() + seconds
         while any(call.getTime() <= until for call in self.clock.getDelayedCalls()):
             self.step()
+            if stop():
+                return
         self.clock.advance(max(0.0, until - self.clock.seconds()))
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -707,7 +707,8 @@ class World:
         """
         A second process holds the id of a node, whose listener and connections are lost meanwhile.
 
-        What nodes cannot know is left out: that a node is alive which hears from none of them.
+        What nodes cannot know is left out: that the first process is alive when they have not heard from it for the
+        suspicion time. They let the second one in then, which ends in that moment.
         """
         for disk in self.cluster.disks.values():
             disk.power_fails_at = None
@@ -720,15 +721,23 @@ class World:
         node = self.random.choice(up)
         self.history.note(f"a copy of the journal of node {node} is in use")
         copy = self.cluster.copy([node])
+        replica = copy.nodes[node].replica
+
+        def let_in() -> bool:
+            return replica.refuses() is None
+
         for _ in range(20):
             self._advance(0.05)
-            if copy.nodes[node].replica.refuses() is not None:
+            if not let_in():
                 break
         for _ in range(self.random.choice([3, 6, 12])):
+            if let_in():
+                self.history.note("the copy is let in")
+                break
             lose = partial(self._lose, node)
             happenings: list[Callable[[], None]] = [self.store, self.store, self.count, self.cut, lose]
             self.random.choice(happenings)()
-            self._advance(self.random.choice([0.0, 0.01, 0.1, 0.5, 1.2]))
+            self._advance(self.random.choice([0.0, 0.01, 0.1, 0.5, 1.2]), stop=let_in)
         self.history.note("the copy is in use no longer")
         copy.kill()
 
@@ -832,11 +841,13 @@ class World:
         self.history.overdue()
         self._stop()
 
-    def _advance(self, seconds: float) -> None:
+    def _advance(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
         until = self.now + seconds
         while True:
             due = min((when for when, _ in self._later), default=until)
-            self.cluster.run(max(0.0, min(due, until) - self.now))
+            self.cluster.run(max(0.0, min(due, until) - self.now), stop)
+            if stop():
+                return
             ready = [each for each in self._later if each[0] <= self.now]
             if not ready:
                 if self.now >= until:
