@@ -707,8 +707,8 @@ class World:
         """
         A second process holds the id of a node, whose listener and connections are lost meanwhile.
 
-        What nodes cannot know is left out: that the first process is alive when they have not heard from it for
-        the suspicion time. They let the second one in then, which ends in that moment.
+        What nodes cannot know is left out: that the first process is alive when they have not heard from it
+        for the suspicion time. They let the second one in then, which ends in that moment.
         """
         for disk in self.cluster.disks.values():
             disk.power_fails_at = None
