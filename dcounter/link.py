@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from twisted.application.internet import ClientService, backoffPolicy
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
@@ -598,11 +598,12 @@ class _NodeEndpoint:
     Finds a node, however long it takes: on the port where it was last known, else on the others of its range.
 
     The one port is tried often, for it is where a node that starts again will be; all the others, seldom.
+    Neither waits for the other: a stranger on a port of the range that says nothing holds up a search.
 
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :ivar port: where the node is thought to listen.
     :ivar called: the port that is being called, or was called last.
-    :ivar doubtful: the node was not found there.
+    :ivar doubtful: another one was found there, which is tried seldom.
     """
 
     def __init__(self, node: int, directory: Directory, jitter: Callable[[], float]) -> None:
@@ -612,6 +613,7 @@ class _NodeEndpoint:
         self._clock = directory.clock
         self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
         self._next_search = float("-inf")
+        self._next_doubtful = float("-inf")
         self._searches = 0
         self._told = ""
         self.port = self.called = directory.addresses[node].port
@@ -624,17 +626,24 @@ class _NodeEndpoint:
         return Deferred.fromCoroutine(self._find(protocolFactory))
 
     async def _find(self, factory: IProtocolFactory) -> IProtocol:
+        searching: Deferred[None] = succeed(None)
         attempts = 0
-        while True:
-            if (self.doubtful or attempts) and self._clock.seconds() >= self._next_search:
-                await self._search()
-            if not self.doubtful:
-                self.called = self.port
-                with contextlib.suppress(ConnectError, DNSLookupError):
-                    return await self._directory.endpoint(self._node, self.called).connect(factory)
-            attempts += 1
-            if attempts > 1:
-                await deferLater(self._clock, self._pause(attempts - 2))
+        try:
+            while True:
+                now = self._clock.seconds()
+                if (self.doubtful or attempts) and searching.called and now >= self._next_search:
+                    await searching
+                    searching = Deferred.fromCoroutine(self._search())
+                if not self.doubtful or now >= self._next_doubtful:
+                    self.called = self.port
+                    with contextlib.suppress(ConnectError, DNSLookupError):
+                        return await self._directory.endpoint(self._node, self.called).connect(factory)
+                attempts += 1
+                if attempts > 1:
+                    await deferLater(self._clock, self._pause(attempts - 2))
+        finally:
+            searching.cancel()
+            searching.addErrback(lambda why: cast(None, why.trap(CancelledError)))
 
     async def _search(self) -> None:
         """
@@ -652,11 +661,18 @@ class _NodeEndpoint:
         """
         The port that was called answered, but not as the node.
         """
-        self.doubtful = True
+        self.doubt()
         answers = Answers(self.called)
         answers.heard(self.called, said)
         if said.code:
             self._missed(answers)
+
+    def doubt(self) -> None:
+        """
+        The node is not, or may not be, where it is thought to listen.
+        """
+        self.doubtful = True
+        self._next_doubtful = self._clock.seconds() + self._limits.search
 
     def _missed(self, answers: Answers) -> None:
         """
@@ -783,7 +799,7 @@ class Link(ClientService):
         """
         Another process should be at the other end: give up this connection, and look for that.
         """
-        self._endpoint.doubtful = True
+        self._endpoint.doubt()
         self.cut(reason)
 
     def stopService(self) -> Deferred[None]:
