@@ -562,10 +562,14 @@ class Directory:
             lambda _: None if found.called else found.callback(None),
             lambda why: None if found.called else found.errback(why.value.subFailure),
         )
+        # No `finally`: the garbage collector would run it, too, when nobody waits for this any more.
         try:
-            return await found
-        finally:
+            port_found = await found
+        except Exception:
             everybody.cancel()
+            raise
+        everybody.cancel()
+        return port_found
 
     async def knock(self, node: int, port: int) -> Found:
         """
@@ -614,6 +618,7 @@ class _NodeEndpoint:
         self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
         self._next_search = float("-inf")
         self._next_doubtful = float("-inf")
+        self._searching: Deferred[None] = succeed(None)
         self._searches = 0
         self._told = ""
         self.port = self.called = directory.addresses[node].port
@@ -626,24 +631,19 @@ class _NodeEndpoint:
         return Deferred.fromCoroutine(self._find(protocolFactory))
 
     async def _find(self, factory: IProtocolFactory) -> IProtocol:
-        searching: Deferred[None] = succeed(None)
         attempts = 0
-        try:
-            while True:
-                now = self._clock.seconds()
-                if (self.doubtful or attempts) and searching.called and now >= self._next_search:
-                    await searching
-                    searching = Deferred.fromCoroutine(self._search())
-                if not self.doubtful or now >= self._next_doubtful:
-                    self.called = self.port
-                    with contextlib.suppress(ConnectError, DNSLookupError):
-                        return await self._directory.endpoint(self._node, self.called).connect(factory)
-                attempts += 1
-                if attempts > 1:
-                    await deferLater(self._clock, self._pause(attempts - 2))
-        finally:
-            searching.cancel()
-            searching.addErrback(lambda why: cast(None, why.trap(CancelledError)))
+        while True:
+            now = self._clock.seconds()
+            if (self.doubtful or attempts) and self._searching.called and now >= self._next_search:
+                await self._searching
+                self._searching = Deferred.fromCoroutine(self._search())
+            if not self.doubtful or now >= self._next_doubtful:
+                self.called = self.port
+                with contextlib.suppress(ConnectError, DNSLookupError):
+                    return await self._directory.endpoint(self._node, self.called).connect(factory)
+            attempts += 1
+            if attempts > 1:
+                await deferLater(self._clock, self._pause(attempts - 2))
 
     async def _search(self) -> None:
         """
@@ -691,6 +691,14 @@ class _NodeEndpoint:
         """
         self._searches = 0
         self._told = ""
+        self.search_no_longer()
+
+    def search_no_longer(self) -> None:
+        """
+        End a search that is under way.
+        """
+        self._searching.cancel()
+        self._searching.addErrback(lambda why: cast(None, why.trap(CancelledError)))
 
     def moved(self, port: int) -> None:
         """
@@ -804,6 +812,7 @@ class Link(ClientService):
 
     def stopService(self) -> Deferred[None]:
         self.cut(_STOPPING)
+        self._endpoint.search_no_longer()
         return super().stopService()
 
     # What the conversation tells
