@@ -451,6 +451,9 @@ class World:
 
     def _start_node(self, node: int) -> None:
         self._down.discard(node)
+        if node in self.history.given_up:
+            # It had come back sooner, as a second process, and has burnt since.
+            return
         if node in self.cluster.nodes:
             self.history.note(f"a second process of node {node} is the first one already")
             return
