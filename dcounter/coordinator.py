@@ -27,6 +27,7 @@ from dcounter.errors import (
     InvalidPosition,
     LinkLost,
     MalformedMessage,
+    NoAnswer,
     NodeIsUp,
     NotApplied,
     NotReplicated,
@@ -320,6 +321,7 @@ class Coordinator(Service):
         :raises UnknownNode: it is none.
         :raises NodeIsUp: it is connected.
         :raises NotApplied: no other node could be told.
+        :raises NoAnswer: whether one was told is not known.
         """
         up = self._membership.up()
         again = node in self._membership.forgotten
@@ -330,7 +332,7 @@ class Coordinator(Service):
             raise UnknownNode(f"there is no node {node}, only nodes {sorted(self._links)}")
         if self._membership.state(node) == "up":
             raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
-        told = 0
+        told = doubtful = 0
         for other in up:
             link = self._links.get(other)
             if link is None:
@@ -339,8 +341,13 @@ class Coordinator(Service):
                 answer = link.ask(lambda number: wire.Forget(number, node), wire.Awaited)
                 await answer.addTimeout(self._limits.request, self._time)
             except (LinkLost, TimeoutError):
+                doubtful += 1
                 continue
             told += 1
+        if doubtful and not told:
+            raise NoAnswer(
+                f"no other node answered in time: if GET /cluster still shows node {node}, ask again",
+            )
         if not told:
             raise NotApplied("no other node could be told", retry_after=1)
 

@@ -54,9 +54,9 @@ class DataDirectory:
     A directory that this daemon uses, and no other one until this is closed or the process ends.
 
     :param made: directories that were made for it, the outermost one first.
-    :param new: whether the cluster was made just now.
     :ivar path: absolute: twistd may change the working directory.
     :ivar identity: the cluster in it.
+    :ivar new: whether it was made just now, and nothing uses it yet.
     """
 
     def __init__(self, path: str, identity: Identity, lock: int, *, made: Sequence[str], new: bool) -> None:
@@ -64,7 +64,7 @@ class DataDirectory:
         self.identity = identity
         self._lock: int | None = lock
         self._made = made
-        self._new = new
+        self.new = new
 
     def node(self, node: int) -> str:
         """
@@ -78,7 +78,7 @@ class DataDirectory:
 
         :param pid: the process that a second daemon is told of. Only a message depends on it.
         """
-        self._made, self._new = (), False
+        self._made, self.new = (), False
         with suppress(OSError):
             _write_durably(os.path.join(self.path, _PID), b"%d\n" % pid)
 
@@ -91,7 +91,7 @@ class DataDirectory:
             return
         with suppress(OSError):
             os.remove(os.path.join(self.path, _PID))
-        if self._new:
+        if self.new:
             for name in (_CLUSTER, FILE_NAME):
                 with suppress(OSError):
                     os.remove(os.path.join(self.path, name))
@@ -160,7 +160,8 @@ def open_node_directory(
                 os.close(lock_directory(path, patience=PATIENCE, sleep=sleep))
             except DirectoryInUse as error:
                 raise ConfigurationError(
-                    f"{error}: stop that node first, or give this one another --data-dir"
+                    f"{error}: stop that node first; if this is another one, give it its own --id, --listen "
+                    "and --data-dir"
                 ) from error
     return path
 
@@ -201,7 +202,7 @@ def _why_not_writable(path: str, *, elsewhere: bool) -> str:
         return f"{path} cannot be written: make that file system writable{other}"
     return (
         f"{path} cannot be written: the user with uid {os.geteuid()} needs the right to read and write there "
-        "(chown -R, chmod)"
+        "(chown -R, chmod); but stop a daemon of another user that uses it first"
     )
 
 

@@ -198,6 +198,15 @@ class OutcomeUnknown(Refusal):
         self.items_stored = items_stored
 
 
+class NoAnswer(Refusal):
+    """
+    No node said in time that it did what was asked of it: it may be done, or not.
+    """
+
+    code = "no_answer"
+    outcome = "unknown"
+
+
 class NotReplicated(Refusal):
     """
     The request is stored, but not on as many nodes as its `ack` asked for, before the deadline.

@@ -4,7 +4,7 @@ Reads what nodes keep on their disks while they do not run.
 It takes what a node would take if it started, and changes nothing: `dcounter.rebuild` decides by it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from errno import EROFS
 from os import strerror
@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 from twisted.internet.task import Clock
 
+from dcounter.columns import Piece
 from dcounter.disk import AppendFile, Disk
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal import FileJournal
@@ -104,6 +105,12 @@ class _Weightless(Ledger):
     def reserve(self, rows: int) -> None:
         pass
 
+    def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
+        pass
+
+    def merge_piece(self, piece: Piece) -> None:
+        pass
+
 
 class _State(Replica):
     """
@@ -165,11 +172,13 @@ def _read(disk: Disk, owner: str, limits: Limits, state: _State) -> Kept:
     try:
         for entry in journal.recover():
             state.restore(entry)
-        for _ in journal.load():
-            # To see that all of it is as it was written.
-            pass
+        for entry in journal.load():
+            # To see that all of it is as it was written, and that this version can read it.
+            state.load(entry)
     except NewerJournal as error:
         return Kept("newer", why=str(error))
-    except (ConfigurationError, CorruptJournal, OSError) as error:
+    except CorruptJournal as error:
         return Kept("damaged", why=str(error))
+    except (ConfigurationError, OSError) as error:
+        return Kept("unreadable", why=str(error))
     return Kept("doubtful" if journal.doubted else "whole")

@@ -68,11 +68,13 @@ def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> Operato
     if _TOKEN.fullmatch(value) is None:
         raise ConfigurationError(
             f"{path} holds no operator's token, which is 16 to 256 visible ASCII characters without blanks;"
-            " remove the file to have a new one made"
+            " name another file, or move this one away to have a new one made"
         )
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         _log.warn(
-            "users other than the owner can read the operator's token in {path}: chmod 600 it", path=path
+            "users other than the owner can read the operator's token in {path}: chmod 600 it, and see that "
+            "it belongs to the user that runs dcounter",
+            path=path,
         )
     return OperatorToken(path, value)
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from dcounter.position import Position, join_all
 
-Condition = Literal["whole", "doubtful", "damaged", "newer"]
+Condition = Literal["whole", "doubtful", "damaged", "unreadable", "newer"]
 """
-Of a journal: it can be read; that too, but the disk may not keep it; it cannot be read, or not to its end; a
-newer version of dcounter wrote it.
+Of a journal: it can be read; that too, but the disk may not keep it; something in it is not what was written;
+it may be whole, but something else keeps it from being read; a newer version of dcounter wrote it.
 """
 
 
@@ -95,11 +95,16 @@ def _unread(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
     """
     What nobody else can be relied on to have, since it cannot be read.
     """
+    found = [
+        f"the journal of node {node} cannot be read ({each.why}): mend that, and it may be whole"
+        for node, each in going.items()
+        if each.condition == "unreadable"
+    ]
     if any(each.holds and each.complete for each in keepers):
-        return []
-    return [
+        return found
+    return found + [
         f"the journal of node {node} is damaged ({each.why}), and no other node "
-        + ("is complete" if any(keeper.holds for keeper in keepers) else "has anything to make it from")
+        + ("is complete" if any(keeper.holds for keeper in keepers) else "can be relied on to make it from")
         for node, each in going.items()
         if each.condition == "damaged"
     ]
@@ -109,7 +114,11 @@ def _given_up(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
     """
     Whom only those know to have been given up.
     """
-    staying = [each for node, each in kept.items() if node not in chosen and each.condition != "damaged"]
+    staying = [
+        each
+        for node, each in kept.items()
+        if node not in chosen and each.condition not in ("damaged", "unreadable")
+    ]
     known = frozenset[int]().union(*(each.forgotten for each in staying))
     gone = frozenset[int]().union(*(kept[node].forgotten for node in chosen)) - known
     if not gone:

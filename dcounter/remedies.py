@@ -19,7 +19,7 @@ _REMEDIES = {
     errno.ELOOP: "mend the symbolic links on that path",
     errno.EMFILE: "raise the limit on open files (ulimit -n, LimitNOFILE=)",
     errno.ENFILE: "raise the limit on open files of this machine (sysctl fs.file-max)",
-    errno.EIO: "look at the kernel's log (dmesg) and replace the disk",
+    errno.EIO: "look at the kernel's log (dmesg), and copy what can be read before you replace the disk",
     errno.ENOLCK: "put the directory on a local file system",
 }
 
@@ -45,16 +45,20 @@ def holds_nothing(path: str) -> bool:
     """
     try:
         return not os.listdir(path)
-    except OSError:
-        return True
+    except OSError as error:
+        # What cannot be looked at may hold everything.
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
 def _remedy(error: OSError, path: str) -> str:
     if os.path.islink(path) and not os.path.exists(path):
-        return f"it is a symbolic link to {os.readlink(path)}, which is not there: mend it or remove it"
+        there = os.readlink(path)
+        return f"it is a symbolic link to {there}, which is not there: mend it, or mount what it leads to"
     match error.errno:
         case errno.EEXIST | errno.ENOTDIR:
-            return f"{_obstacle(path)} is not a directory: move it away{_ELSEWHERE}"
+            obstacle = _obstacle(path)
+            if obstacle is not None:
+                return f"{obstacle} is not a directory: move it away{_ELSEWHERE}"
         case errno.EACCES | errno.EPERM:
             return f"{_user()} needs the right to read and write there (chown, chmod)"
         case errno.EBUSY if os.path.ismount(path):
@@ -62,9 +66,9 @@ def _remedy(error: OSError, path: str) -> str:
     return _REMEDIES.get(error.errno or 0, f"find out what keeps it from that{_ELSEWHERE}")
 
 
-def _obstacle(path: str) -> str:
+def _obstacle(path: str) -> str | None:
     """
-    What on a path is there and is not a directory.
+    What on a path is there and is not a directory, if anything is.
     """
     while path != os.path.dirname(path):
         try:
@@ -73,9 +77,9 @@ def _obstacle(path: str) -> str:
             path = os.path.dirname(path)
             continue
         if not stat.S_ISDIR(found.st_mode):
-            break
+            return path
         path = os.path.dirname(path)
-    return path
+    return None
 
 
 def _user() -> str:

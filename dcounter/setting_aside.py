@@ -54,7 +54,8 @@ class SettingAside:
             for before, after in reversed(done):
                 with suppress(OSError):
                     os.rename(after, before)
-            raise ConfigurationError(f"--rebuild: {trouble(error, self._paths[len(done)])}") from error
+            why = trouble(error, self._paths[len(done)], elsewhere=False)
+            raise ConfigurationError(f"--rebuild: {why}") from error
         finally:
             self.close()
         for path, aside in done:
@@ -105,7 +106,7 @@ def prepare(
             except DirectoryInUse as error:
                 raise ConfigurationError(f"--rebuild: {error}: stop that first") from error
             except OSError as error:
-                unusable[node] = Kept("damaged", complete=False, why=trouble(error, path))
+                unusable[node] = Kept("unreadable", complete=False, why=trouble(error, path, elsewhere=False))
             else:
                 locks.enter_context(closing(disk))
                 disks[node] = disk
@@ -113,7 +114,8 @@ def prepare(
         paths = [path for node in sorted({*chosen}) if os.path.lexists(path := directory.node(node))]
         for path in filter(os.path.ismount, paths):
             # Rather now than when HTTP listens.
-            raise ConfigurationError(f"--rebuild: {trouble(OSError(EBUSY, os.strerror(EBUSY)), path)}")
+            busy = OSError(EBUSY, os.strerror(EBUSY))
+            raise ConfigurationError(f"--rebuild: {trouble(busy, path, elsewhere=False)}")
         return SettingAside(paths, locks.pop_all())
 
 

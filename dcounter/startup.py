@@ -66,7 +66,7 @@ _REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room for this user on that disk",
     errno.EROFS: "mount it so that it can be written",
-    errno.EEXIST: "move the file that has this name away",
+    errno.EEXIST: "if it is a link, mount what it leads to; if it is a file, move it away",
     errno.ENOTDIR: "move the file that is in the place of a directory away",
     errno.EMFILE: "raise the limit of open files",
     errno.ENFILE: "raise the limit of open files",
@@ -88,7 +88,7 @@ def reason(error: Exception, *, place: str, remedy: str) -> str:
             f"its journal was written by a newer version of dcounter: {error}{where}; "
             "start it with that version or a newer one"
         )
-    todo: str | None = "put this node's own directory in its place"
+    todo: str | None = "put this node's own directory in its place, or start it with its own id and secret"
     if isinstance(error, OSError):
         todo = _REMEDIES.get(error.errno or 0)
     return f"its journal cannot be used: {error}{where}" + (f"; {todo}" if todo else "")

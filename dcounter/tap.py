@@ -98,10 +98,12 @@ How a child process is told which start of the daemon it belongs to.
 """
 
 _SET_ASIDE = (
-    "Set that directory aside, but keep it, and start the node again: it is made anew from the other nodes"
+    "If all other nodes of the cluster are up and take writes, set that directory aside, but keep it, and "
+    "start the node again: it is made anew from them. Else leave it there: it may hold what no other one has"
 )
+_RESTORE = "The cluster has no other node to make it anew from: put back a backup, but keep that directory"
 """
-What to do about a damaged journal of a node by itself.
+What to do about a damaged journal of a node by itself: with others in its cluster, and without.
 """
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -165,7 +167,8 @@ def _read_secret(path: str) -> bytes:
         raise ConfigurationError(f"--secret-file: {error}") from error
     if len(secret) < 16:
         raise ConfigurationError(
-            f"--secret-file: {path} holds less than 16 bytes; give all of the cluster the same longer one"
+            f"--secret-file: {path} holds less than 16 bytes: put the secret there that the cluster's other "
+            "processes have; a new cluster needs a longer one"
         )
     return secret
 
@@ -397,6 +400,9 @@ class Options(TwistedOptions):
             raise UsageError(
                 f"--join starts no nodes, so {', '.join(given)} would do nothing: leave out one or the other"
             )
+        given = [f"--{name}" for name in ("data-dir", "rebuild") if self[name] not in (None, [])]
+        if self["in-memory"] and given:
+            raise UsageError(f"--in-memory keeps nothing on disk, so {', '.join(given)} would do nothing")
         if self["join"] and self["secret-file"] is None:
             raise UsageError("--join needs --secret-file")
         if self["secret-file"] is not None and not self["join"]:
@@ -414,20 +420,28 @@ class _Announced:
     An endpoint that says where it listens and what to try.
 
     :param description: what it was made of.
+    :param new: whether the cluster was made just now.
     """
 
     def __init__(
-        self, endpoint: IStreamServerEndpoint, description: str = "", *, in_background: bool = False
+        self,
+        endpoint: IStreamServerEndpoint,
+        description: str = "",
+        *,
+        in_background: bool = False,
+        new: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._description = description
         self._in_background = in_background
+        self._new = new
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
 
     def _taken(self, why: Failure) -> IListeningPort:
-        why.trap(CannotListenError)
+        # The lock of a Unix socket fails with an error of the system.
+        why.trap(CannotListenError, OSError)
         text = f"HTTP cannot listen: {why.getErrorMessage()}"
         raise CannotListen(text) if self._in_background else SystemExit(text)
 
@@ -441,6 +455,10 @@ class _Announced:
         where = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else url
         _log.info("HTTP listens on {where}", where=where)
         command = f"curl {options} {url}" if options else f"curl {url}"
+        if not self._new:
+            # Items of an example would take the place of real ones.
+            _log.info("try: {command}/cluster", command=command)
+            return port
         items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
         _log.info("try: {command}/items -d '{items}'", command=command, items=items)
         _log.info("then: {command}/items/hello/count", command=command)
@@ -777,7 +795,10 @@ def _daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     backlog = http_limits.max_connections + http_limits.spare_connections
     http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
     http.endpoint = _Announced(
-        cleared(http.endpoint, options["http"]), options["http"], in_background=daemon.in_background
+        cleared(http.endpoint, options["http"]),
+        options["http"],
+        in_background=daemon.in_background,
+        new=directory.new if directory is not None else options["in-memory"],
     )
     http.setServiceParent(daemon)
     daemon.after(coordinator, site.ended)
@@ -860,7 +881,7 @@ def _node_service(options: NodeOptions, reactor: Any) -> IService:
         if progress.state == "cannot start":
             node.end(CANNOT_START)
 
-    remedy = "" if options["parent"] else _SET_ASIDE
+    remedy = "" if options["parent"] else _SET_ASIDE if options["peers"] else _RESTORE
     wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
     return node
 

@@ -2,8 +2,10 @@
 Whether a port is free, found out before anything is changed or the process is in the background.
 """
 
+import os
 import re
 import socket
+from tempfile import TemporaryFile
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -22,6 +24,12 @@ Endpoints that a trial does not use up: a descriptor from systemd is there once.
 """
 
 
+_LONGEST_PATH = 107
+"""
+Bytes that Linux takes for the path of a Unix socket (unix(7)).
+"""
+
+
 def see_that_it_can_listen(description: str) -> None:
     """
     See that what an endpoint description names is free now.
@@ -34,6 +42,7 @@ def see_that_it_can_listen(description: str) -> None:
             is_abandoned(path)
         except SocketInUse as error:
             raise ConfigurationError(f"HTTP cannot listen: {error}") from error
+        _see_that_it_can_be_made(path)
     if _TRIABLE.match(description) is None:
         return
     failures: list[Failure] = []
@@ -42,6 +51,24 @@ def see_that_it_can_listen(description: str) -> None:
     for failure in failures:
         failure.trap(CannotListenError)
         raise ConfigurationError(f"HTTP cannot listen: {failure.getErrorMessage()}")
+
+
+def _see_that_it_can_be_made(path: str) -> None:
+    """
+    See that a socket can be made at a path.
+
+    :raises ConfigurationError: it cannot; the message says why.
+    """
+    size = len(os.fsencode(path))
+    if size > _LONGEST_PATH:
+        raise ConfigurationError(
+            f"HTTP cannot listen on {path}: a path has at most {_LONGEST_PATH} bytes, not {size}"
+        )
+    try:
+        with TemporaryFile(dir=os.path.dirname(path) or "."):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"HTTP cannot listen on {path}: {error.strerror}") from error
 
 
 class _Trial:

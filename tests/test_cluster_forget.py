@@ -7,7 +7,7 @@ from errno import EIO
 import pytest
 from twisted.internet.defer import Deferred
 
-from dcounter.errors import Incomplete, NodeIsUp, NotApplied, UnknownNode
+from dcounter.errors import Incomplete, NoAnswer, NodeIsUp, NotApplied, UnknownNode
 from dcounter.store import Count, Items
 from dcounter.testing import Cluster
 
@@ -130,7 +130,7 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     telling = Deferred.fromCoroutine(cluster.coordinator.forget(2))
     cluster.run(0.1)
     cluster.lose_power(1)
-    with pytest.raises(NotApplied):
+    with pytest.raises(NoAnswer):
         cluster.result(telling)
     cluster.lags.clear()
     cluster.heal("node 0", "node 1")
@@ -143,6 +143,16 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     assert [node.replica.forgotten for node in cluster.nodes.values()] == [{2}, {2}]
     with pytest.raises(UnknownNode):
         cluster.result(cluster.coordinator.forget(2))
+    cluster.stop()
+
+
+def test_nobody_is_there_to_be_told() -> None:
+    cluster = Cluster(2, seed=5).start()
+    for node in (0, 1):
+        cluster.kill_node(node)
+    cluster.run(0.1)
+    with pytest.raises(NotApplied, match="no other node could be told"):
+        cluster.result(cluster.coordinator.forget(1))
     cluster.stop()
 
 

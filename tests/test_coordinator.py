@@ -394,6 +394,17 @@ class TestStoring:
         error = world.refused(NotApplied, world.storing([1]))
         assert str(error) == "no node is connected; nothing of the request was stored"
 
+    def test_says_that_nodes_do_not_take_writes_yet(self) -> None:
+        # Both are empty, and wait for a third one that may know more.
+        world = World(3)
+        for node in range(3):
+            world.cluster.kill_node(node)
+        for node in range(2):
+            world.cluster.start_node(node)
+        world.cluster.run(2)
+        error = world.refused(NotApplied, world.storing([1]))
+        assert str(error) == "no node takes writes yet; nothing of the request was stored"
+
     def test_waits_for_a_node_that_is_being_restarted(self) -> None:
         world = World(1, disks=True)
         world.cluster.lags[0] = 1.0
@@ -541,6 +552,14 @@ class TestCounting:
         world.store(range(5), ["a", "b", "b", "c", "c"])
         waiting = [world.counting(tenant) for tenant in "abcd" * 10]
         assert [world.cluster.result(each).counter for each in waiting] == [1, 2, 2, 0] * 10
+
+    def test_of_many_long_names_at_once_fits_into_lines(self) -> None:
+        # All names in one line would be longer than any that a node takes.
+        world = World(2, limits=Limits(line=60_000, batch_bytes=9_000, slice=9_000))
+        names = [f"{number:03}{'x' * 3_000}" for number in range(40)]
+        waiting = [world.counting(name) for name in names]
+        assert [world.cluster.result(each).counter for each in waiting] == [0] * 40
+        world.cluster.stop()
 
     @pytest.mark.parametrize("killed", [0, 1, 2, 3])
     def test_is_exact_from_whoever_is_left(self, world: World, killed: int) -> None:

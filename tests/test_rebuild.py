@@ -15,6 +15,7 @@ from dcounter.kept import ProvingDisk, read_all
 from dcounter.limits import Limits
 from dcounter.position import Position
 from dcounter.rebuild import Kept, objections
+from dcounter.records import Entry, frame
 from dcounter.setting_aside import prepare
 from dcounter.store import Items
 from dcounter.testing import Cluster, SimulatedDisk
@@ -80,10 +81,14 @@ class TestRule:
                 "15 batches that one of nodes 0, 1 has",
             ),
             # Nobody knows what it had.
-            ([DAMAGED], [0], "node 0 is damaged .*byte 0.*, and no other node has anything to make it from"),
-            ([DAMAGED, DAMAGED], [0], "node 0 is damaged .* has anything"),
+            (
+                [DAMAGED],
+                [0],
+                "node 0 is damaged .*byte 0.*, and no other node can be relied on to",
+            ),
+            ([DAMAGED, DAMAGED], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, DAMAGED], [0, 1], "node 0 is damaged .*; the journal of node 1 is damaged"),
-            ([DAMAGED, Kept()], [0], "node 0 is damaged .* has anything"),
+            ([DAMAGED, Kept()], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, REFILLING], [0], "node 0 is damaged .*, and no other node is complete"),
             # Who was given up must stay so.
             (
@@ -206,7 +211,7 @@ class TestReading:
         disks = off(cluster)
         disks[0].damage("000000000001.journal", 30)
         kept = read_all(range(3), disks, lambda node: owner(0 if node == 1 else node), Limits())
-        assert [each.condition for each in kept.values()] == ["damaged", "damaged", "whole"]
+        assert [each.condition for each in kept.values()] == ["damaged", "unreadable", "whole"]
         assert "damaged at byte 0" in kept[0].why
         assert kept[1].why == "the journal is that of node 1, not that of node 0"
 
@@ -259,6 +264,34 @@ class TestReading:
         newer.create("000000000001.journal")
         kept = read_all(range(3), {**cluster.disks, 2: newer}, owner, Limits())
         assert (kept[2].condition, kept[2].why) == ("newer", "a line of type 'tenant_limit'")
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'{"type":"tenant_limit","tenant":"t","most":5}',
+            b'{"type":"record","node":0,"run":9,"number":1,"stamp":9,"batch":{"version":2}}',
+        ],
+    )
+    def test_a_line_of_a_newer_version(self, line: bytes, cluster: Cluster) -> None:
+        off(cluster)
+        newer = SimulatedDisk()
+        newer.open()
+        newer.create("owner").write(b"node 2\n")
+        file = newer.create("000000000001.journal")
+        file.write(frame(Entry(line, 0, 9, 1) if b"record" in line else Entry(line)))
+        kept = read_all(range(3), {**cluster.disks, 2: newer}, owner, Limits())
+        assert kept[2].condition == "newer"
+        assert objections(kept, [2]).never
+
+    def test_what_cannot_be_read_may_be_whole(self, cluster: Cluster) -> None:
+        kept = read_all(range(3), off(cluster), lambda node: owner(0 if node == 1 else node), Limits())
+        [why] = objections(kept, [1]).losses
+        assert why == (
+            "the journal of node 1 cannot be read (the journal is that of node 1, not that of node 0): "
+            "mend that, and it may be whole"
+        )
+        # Of nobody's else.
+        assert not objections(kept, [0]).losses
 
     def test_changes_nothing(self) -> None:
         disk = SimulatedDisk()
@@ -348,7 +381,9 @@ class TestSettingAside:
         there = Path(directory.node(1))
         there.rename(there.with_name("elsewhere"))
         there.touch()
-        self._prepare(directory, 1)
+        with pytest.raises(ConfigurationError, match=r"node 1 cannot be read .* mend that"):
+            self._prepare(directory, 1)
+        self._prepare(directory, 1, accept_loss=True)
         assert self._names(directory) == ["node-0", "node-1.set-aside-7", "node-2"]
 
     def test_is_refused_while_a_node_runs(self, directory: DataDirectory) -> None:

@@ -68,7 +68,7 @@ def test_a_newer_journal_has_no_advice_that_deletes() -> None:
         (errno.ENOSPC, "; make room on that disk"),
         (errno.EDQUOT, "; make room for this user on that disk"),
         (errno.EROFS, "; mount it so that it can be written"),
-        (errno.EEXIST, "; move the file that has this name away"),
+        (errno.EEXIST, "; if it is a link, mount what it leads to; if it is a file, move it away"),
         (errno.ENOTDIR, "; move the file that is in the place of a directory away"),
         (errno.EMFILE, "; raise the limit of open files"),
         (errno.ENFILE, "; raise the limit of open files"),
@@ -99,5 +99,5 @@ def test_the_journal_of_another_node_is_not_to_be_used() -> None:
     text = reason(ConfigurationError("the journal is that of node 2"), place="/data/node-3", remedy=_REMEDY)
     assert text == (
         "its journal cannot be used: the journal is that of node 2 (in /data/node-3); "
-        "put this node's own directory in its place"
+        "put this node's own directory in its place, or start it with its own id and secret"
     )

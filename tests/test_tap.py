@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ import pytest
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, IServiceMaker, MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
@@ -28,7 +29,15 @@ from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node import Node
 from dcounter.supervisor import InlineSupervisor
-from dcounter.tap import Options, _Announced, _Descriptors, _keep_steady_time, _Tenure, makeService
+from dcounter.tap import (
+    CannotListen,
+    Options,
+    _Announced,
+    _Descriptors,
+    _keep_steady_time,
+    _Tenure,
+    makeService,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -126,8 +135,9 @@ class TestOptions:
         Options().parseOptions(["--data-dir", str(tmp_path / "none")])
         assert list(tmp_path.iterdir()) == []
 
-    def test_in_memory_touches_no_disk(self, tmp_path: Path) -> None:
-        parsed("--data-dir", str(tmp_path / "none"))
+    def test_in_memory_touches_no_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        parsed()
         assert list(tmp_path.iterdir()) == []
 
     def test_help_explains_each(self) -> None:
@@ -186,7 +196,7 @@ class TestAnnouncing:
         endpoint = Listening(address)
         found: list[Any] = []
         with caplog.at_level("INFO"):
-            _Announced(cast(Any, endpoint), description).listen(Factory()).addCallback(found.append)
+            _Announced(cast(Any, endpoint), description, new=True).listen(Factory()).addCallback(found.append)
         assert found == [endpoint.port]
         items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
         assert [record.getMessage() for record in caplog.records] == [
@@ -194,6 +204,34 @@ class TestAnnouncing:
             f"try: curl {called}/items -d '{items}'",
             f"then: curl {called}/items/hello/count",
         ]
+
+    def test_nothing_is_to_be_tried_that_would_change_what_is_stored(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        endpoint = Listening(IPv4Address("TCP", "127.0.0.1", 8085))
+        with caplog.at_level("INFO"):
+            _Announced(cast(Any, endpoint), "tcp:8085").listen(Factory())
+        assert [record.getMessage() for record in caplog.records] == [
+            "HTTP listens on http://127.0.0.1:8085",
+            "try: curl http://127.0.0.1:8085/cluster",
+        ]
+
+    @pytest.mark.parametrize("in_background", [False, True])
+    def test_an_error_of_the_system_is_one_line(self, *, in_background: bool) -> None:
+        class Failing:
+            def listen(self, _: object) -> object:
+                return fail(FileNotFoundError(2, "No such file or directory", "/nowhere/http.lock"))
+
+        announced = _Announced(cast(Any, Failing()), "unix:/nowhere/http", in_background=in_background)
+        found: list[Any] = []
+        if in_background:
+            announced.listen(Factory()).addErrback(lambda why: found.append(why.value))
+        else:
+            with suppress(SystemExit):
+                announced.listen(Factory()).addErrback(lambda why: found.append(why.value))
+        [error] = found
+        assert isinstance(error, CannotListen if in_background else SystemExit)
+        assert str(error) == ("HTTP cannot listen: [Errno 2] No such file or directory: '/nowhere/http.lock'")
 
     def test_an_address_that_nobody_can_call(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level("INFO"):

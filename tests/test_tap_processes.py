@@ -294,8 +294,10 @@ class TestJoining:
             ),
             (["--join", "a:1"], "'a:1' is no address like tcp:host:port"),
             (["--join", "tcp:a:99999"], "no address"),
-            (["--rebuild", "x", "--in-memory"], "--rebuild: 'x' is no node id"),
-            (["--rebuild", "4", "--in-memory"], "--rebuild: only nodes 0 to 3 are there"),
+            (["--rebuild", "x"], "--rebuild: 'x' is no node id"),
+            (["--rebuild", "4"], "--rebuild: only nodes 0 to 3 are there"),
+            (["--in-memory", "--data-dir", "d"], "nothing on disk, so --data-dir would do nothing"),
+            (["--in-memory", "--rebuild", "0"], "nothing on disk, so --rebuild would do nothing"),
         ],
     )
     def test_what_cannot_work_is_refused(self, arguments: list[str], why: str) -> None:

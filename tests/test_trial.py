@@ -90,7 +90,22 @@ def test_a_socket_that_is_answered_is_told() -> None:
         assert Path(path).is_socket()
 
 
-@pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "unix:/nowhere/at/all", "fd:3"])
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/nowhere/at/all", "No such file or directory"),
+        # The kernel makes no file there for anybody.
+        ("/proc/http", "No such file or directory"),
+        (f"/tmp/{'x' * 103}", "a path has at most 107 bytes, not 108"),
+    ],
+)
+def test_a_socket_that_cannot_be_made_is_told(path: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        see_that_it_can_listen(f"unix:{path}")
+    assert str(refused.value) == f"HTTP cannot listen on {path}: {why}"
+
+
+@pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "fd:3"])
 def test_what_a_trial_would_use_up_is_not_tried(description: str) -> None:
     see_that_it_can_listen(description)
 

@@ -172,7 +172,7 @@ _PATHS: Final[Mapping[str, _Schema]] = {
         "post": _operation(
             "Give up a node for good; for the operator, on the daemon's machine.",
             _object("status node", status={"const": "OK"}, node=_INTEGER),
-            "404 408 409 413 415 503",
+            "404 408 409 413 415 503 504",
             requestBody=_body(_object("node", node=_INTEGER)),
             security=[{"operator": []}],
         )

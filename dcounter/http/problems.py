@@ -14,6 +14,7 @@ from dcounter.errors import (
     InvalidItems,
     InvalidPosition,
     MalformedBody,
+    NoAnswer,
     NodeIsBusy,
     NodeIsUp,
     NotApplied,
@@ -223,6 +224,7 @@ KINDS: Final[Mapping[type[Refusal], tuple[HTTPStatus, str]]] = {
     Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "Too much at once"),
     NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "Not ready"),
     Incomplete: (HTTPStatus.SERVICE_UNAVAILABLE, "No exact count can be given at present"),
+    NoAnswer: (HTTPStatus.GATEWAY_TIMEOUT, "No node answered in time"),
     OutcomeUnknown: (HTTPStatus.GATEWAY_TIMEOUT, "Nobody can say what was stored"),
     NotReplicated: (HTTPStatus.GATEWAY_TIMEOUT, "Stored, but not as widely as asked"),
 }

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from dcounter.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE
 from dcounter.coordinator import Coordinator
-from dcounter.errors import NodeIsUp, NotApplied, Refusal, UnknownNode
+from dcounter.errors import NoAnswer, NodeIsUp, NotApplied, Refusal, UnknownNode
 from dcounter.limits import Limits
 from dcounter.store import Ack, Consistency, Items
 from dcounter.testing.cluster import Cluster, Copy, Parts
@@ -582,7 +582,7 @@ class World:
         coordinator = self.random.choice(self.history.running())
         self.history.note(f"forget node {node}, at {self._process_of(coordinator)}")
         asking = Deferred.fromCoroutine(coordinator.forget(node))
-        asking.addErrback(lambda why: cast(None, why.trap(UnknownNode, NodeIsUp, NotApplied)))
+        asking.addErrback(lambda why: cast(None, why.trap(UnknownNode, NodeIsUp, NotApplied, NoAnswer)))
         asking.addErrback(self.history.failed)
         self._in(1.0, lambda: self._forget(node))
 

@@ -207,6 +207,8 @@ def test_a_node_by_itself_ends(trouble: Trouble, why: str, daemon: Daemon, tmp_p
     assert f"node 0 cannot start: {why}" in line
     assert str(journal) in line
     assert "--rebuild" not in line
+    # The only node of its cluster is made anew from nothing.
+    assert "start the node again" not in line
     assert "Traceback" not in process.text()
 
 
