@@ -62,6 +62,12 @@ class Holders:
         if holder is not None:
             self._gone[holder.node] = holder, self._seconds()
 
+    def processes(self, node: int) -> set[str]:
+        """
+        The processes that are connected as this node.
+        """
+        return {holder.instance for holder in self._holders.values() if holder.node == node}
+
     def rival(self, node: int, instance: str) -> str | None:
         """
         Where another process is that holds this node id; `None` if there is none.

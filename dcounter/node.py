@@ -251,7 +251,7 @@ class Node(Service):
         self._last_channel = 0
         self._streams: dict[int, IDelayedCall] = {}
         self._paced_until: dict[int, float] = {}
-        self._holders = holders((node, directory.instance), patience=limits.suspicion, seconds=clock.seconds)
+        self.holders = holders((node, directory.instance), patience=limits.suspicion, seconds=clock.seconds)
         self._rivals = Throttle(1, _RIVALS_INTERVAL, clock.seconds)
         self._links = [
             Link(peer, directory=directory, user=self, jitter=jitter, refused=self._refused)
@@ -508,7 +508,7 @@ class Node(Service):
             self._look_for_rival(peer.node, peer.instance)
 
     def _look_for_rival(self, node: int, instance: str) -> None:
-        host = self._holders.rival(node, instance)
+        host = self.holders.rival(node, instance)
         if host is None:
             return
         text = f"node {node} is connected already, as another process at {host}"
@@ -601,13 +601,13 @@ class Node(Service):
         number = self._last_channel
         self._channels[number] = channel
         if peer.node is not None:
-            self._holders.joined(number, peer.node, peer.instance, channel.host)
+            self.holders.joined(number, peer.node, peer.instance, channel.host)
         self._perform(self.replica.connected(number, peer, calls=calls, now=self._clock.seconds()))
         return number
 
     def _closed(self, channel: int) -> None:
         del self._channels[channel]
-        self._holders.left(channel)
+        self.holders.left(channel)
         self._paced_until.pop(channel, None)
         late = self._streams.pop(channel, None)
         if late is not None and late.active():

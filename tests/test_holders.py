@@ -28,6 +28,14 @@ def test_a_process_may_connect_more_than_once(holders: Holders) -> None:
     assert holders.rival(1, "one") is None
 
 
+def test_all_that_are_connected_as_a_node_are_known(holders: Holders) -> None:
+    assert holders.processes(1) == {"one"}
+    holders.joined(3, 1, "other", "c")
+    assert holders.processes(1) == {"one", "other"}
+    holders.left(3)
+    assert (holders.processes(1), holders.processes(0), holders.processes(2)) == ({"one"}, {"zero"}, set())
+
+
 def test_another_one_has_a_rival_and_others_nodes_have_none(holders: Holders) -> None:
     assert holders.rival(1, "copy") == "a"
     assert holders.rival(2, "two") is None

@@ -711,7 +711,8 @@ class World:
         A second process holds the id of a node, whose listener and connections are lost meanwhile.
 
         What nodes cannot know is left out: that the first process is alive when they have not heard from it
-        for the suspicion time. They let the second one in then, which ends in that moment.
+        for the suspicion time. They let the second one in then, which ends in that moment. But no node may
+        have both at once.
         """
         for disk in self.cluster.disks.values():
             disk.power_fails_at = None
@@ -727,6 +728,9 @@ class World:
         replica = copy.nodes[node].replica
 
         def let_in() -> bool:
+            for other, service in self.cluster.nodes.items():
+                if len(service.holders.processes(node)) > 1 and not self.history.problems:
+                    self.history.problem(f"node {other} has let in two processes of node {node}")
             return replica.refuses() is None
 
         for _ in range(20):
