@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dcounter.ledger import Ledger
+from dcounter.ledger.ledger import Ledger
 
 _TENANTS = [f"tenant-{number}" for number in range(100)]
 _STEP = 1_000_000

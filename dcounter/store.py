@@ -1,8 +1,8 @@
 """
 The one interface that HTTP sees: something that stores items, counts them and tells how it is.
 
-Our own nodes implement it in `dcounter.coordinator`; an engine over an existing database would implement it
-too. Positions are opaque texts here: only the store that gave one out can read it.
+Our own nodes implement it in `dcounter.coordinator.service`; an engine over an existing database would
+implement it too. Positions are opaque texts here: only the store that gave one out can read it.
 """
 
 from collections.abc import Mapping, Sequence

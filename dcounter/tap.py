@@ -49,29 +49,30 @@ from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from dcounter import __version__
-from dcounter.account import Account
-from dcounter.clock import HybridClock, SteadyWall
-from dcounter.coordinator import Coordinator
-from dcounter.datadir import DataDirectory, open_data_directory, open_node_directory
-from dcounter.disk import RealDisk
+from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.account import Account
+from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
+from dcounter.daemon.listening import complete, curl
+from dcounter.daemon.logs import LEVELS
+from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
+from dcounter.daemon.process import Process
+from dcounter.daemon.setting_aside import SettingAside, prepare
+from dcounter.daemon.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.trial import see_that_it_can_listen
+from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError, UnknownNode
-from dcounter.handshake import Identity, Role
-from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
+from dcounter.http.auth import OperatorToken
+from dcounter.journal.disk import RealDisk
+from dcounter.journal.file import FileJournal, Journal, MemoryJournal, WriterThread
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
-from dcounter.link import Address, Complaints, Directory
-from dcounter.listening import complete, curl
-from dcounter.logs import LEVELS
-from dcounter.node import Node
-from dcounter.operator_token import FILE_NAME, OperatorToken, open_operator_token
-from dcounter.position import TokenSeal
-from dcounter.process import Process
-from dcounter.replica import Replica
-from dcounter.setting_aside import SettingAside, prepare
-from dcounter.startup import CANNOT_START, Progress, Tell
+from dcounter.links.link import Address, Complaints, Directory
+from dcounter.node.replica import Replica
+from dcounter.node.service import Node
+from dcounter.node.startup import CANNOT_START, Progress, Tell
+from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.position import TokenSeal
 from dcounter.store import Ack, Consistency
-from dcounter.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
-from dcounter.trial import see_that_it_can_listen
-from dcounter.unix_sockets import cleared
 
 _log = Logger()
 

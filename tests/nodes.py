@@ -4,8 +4,8 @@ Single nodes on the network in memory, for tests of what is around a node.
 
 from typing import Any
 
-from dcounter.journal import MemoryJournal
-from dcounter.node import Node
+from dcounter.journal.file import MemoryJournal
+from dcounter.node.service import Node
 from dcounter.testing import Cluster, ProcessClock
 
 

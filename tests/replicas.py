@@ -10,12 +10,12 @@ from itertools import count
 
 from msgspec import Raw
 
-from dcounter import wire
-from dcounter.handshake import Peer
+from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
-from dcounter.position import Position
-from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.node.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Peer
+from dcounter.protocol.position import Position
 
 WALL = 1_800_000_000_000_000_000
 

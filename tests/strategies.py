@@ -4,8 +4,8 @@ Hypothesis strategies for what the floors speak of, used by several test files.
 
 from hypothesis import strategies as st
 
-from dcounter.clock import MAX_STAMP
-from dcounter.position import LostRun, NodePosition, Position
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import LostRun, NodePosition, Position
 
 # Any number that may stand in a message, the bounds more often than chance would have it.
 stamps = st.integers(0, MAX_STAMP) | st.sampled_from([0, 1, MAX_STAMP - 1, MAX_STAMP])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE, MAX_STAMP, HybridClock, SteadyWall
+from dcounter.protocol.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE, MAX_STAMP, HybridClock, SteadyWall
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
 from dcounter.errors import Incomplete, NotApplied
 from dcounter.limits import Limits
 from dcounter.store import Ack, Items

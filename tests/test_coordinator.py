@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -22,7 +22,7 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.limits import Limits
-from dcounter.position import TokenSeal
+from dcounter.protocol.position import TokenSeal
 from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing import Cluster
 

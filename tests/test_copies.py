@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory, Protocol
 
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
 from dcounter.store import Items
 from dcounter.testing import Cluster
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dcounter.datadir import open_data_directory, open_node_directory
-from dcounter.disk import RealDisk
+from dcounter.daemon.data_directory import open_data_directory, open_node_directory
+from dcounter.daemon.remedies import trouble
 from dcounter.errors import ConfigurationError
-from dcounter.handshake import Identity
-from dcounter.remedies import trouble
+from dcounter.journal.disk import RealDisk
+from dcounter.protocol.handshake import Identity
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_opened_is_refused(path: Path) -> None:
 _DAEMON = """
 import os, sys
 from secrets import token_bytes
-from dcounter.datadir import open_data_directory
+from dcounter.daemon.data_directory import open_data_directory
 from dcounter.errors import ConfigurationError
 sys.stdin.readline()
 try:

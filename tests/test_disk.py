@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from dcounter.disk import AppendFile, Disk, RealDisk, make_directory
 from dcounter.errors import ConfigurationError
+from dcounter.journal.disk import AppendFile, Disk, RealDisk, make_directory
 from dcounter.testing import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
 
 
@@ -201,7 +201,7 @@ def test_a_disk_is_used_only_when_it_is_open(handles: Callable[[], Disk]) -> Non
 def test_a_lock_holds_between_processes(tmp_path: Path) -> None:
     code = """
 import sys
-from dcounter.disk import RealDisk
+from dcounter.journal.disk import RealDisk
 RealDisk(sys.argv[1]).open()
 print("locked", flush=True)
 sys.stdin.read()
@@ -227,7 +227,7 @@ sys.stdin.read()
 def test_a_write_that_is_taken_only_in_part_is_an_error(tmp_path: Path) -> None:
     code = """
 import resource, sys
-from dcounter.disk import RealDisk
+from dcounter.journal.disk import RealDisk
 disk = RealDisk(sys.argv[1])
 disk.open()
 file = disk.create("a")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.dispatch import Columns, Dispatch, Flight, Request
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
-from dcounter.position import Position
+from dcounter.protocol.position import Position
 
 LIMITS = Limits()
 ITEM = 25

@@ -5,7 +5,7 @@ Which process holds each node id.
 import pytest
 from twisted.internet.task import Clock
 
-from dcounter.holders import _REMEMBERED, Holders
+from dcounter.node.holders import _REMEMBERED, Holders
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ from dcounter.errors import (
 )
 from dcounter.http import problems
 from dcounter.http.api import Api, Operations
+from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Answer
 from dcounter.http.routes import Routes, make_resource, shortcut
 from dcounter.http.site import BoundedSite
-from dcounter.operator_token import OperatorToken
 from dcounter.store import (
     Ack,
     ClusterStatus,

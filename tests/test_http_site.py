@@ -24,9 +24,9 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from zope.interface import directlyProvides
 
 from dcounter.errors import NotApplied
+from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
 from dcounter.http.site import make_site
-from dcounter.operator_token import OperatorToken
 from dcounter.store import (
     Ack,
     ClusterStatus,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.index import Index
+from dcounter.ledger.id_table import Index
 from tests import strategies
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
-from dcounter.items import FieldError, parse_items, parse_stamp
+from dcounter.http.items import FieldError, parse_items, parse_stamp
 from dcounter.store import Items
 
 LATEST = 2_000_000_000 * 10**9

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.task import Clock
 
-from dcounter.disk import Disk, RealDisk
 from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.journal import FileJournal, Journal, MemoryJournal, WriterThread
-from dcounter.records import Entry, frame, scan
+from dcounter.journal.disk import Disk, RealDisk
+from dcounter.journal.file import FileJournal, Journal, MemoryJournal, WriterThread
+from dcounter.journal.framing import Entry, frame, scan
 from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
 
 

@@ -18,8 +18,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from dcounter.journal import FileJournal
-from dcounter.records import Entry
+from dcounter.journal.file import FileJournal
+from dcounter.journal.framing import Entry
 from dcounter.testing import PowerLoss, SimulatedDisk, SimulatedWriter
 from dcounter.testing.disk import FAILING
 

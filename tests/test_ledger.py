@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dcounter import wire
-from dcounter.clock import MAX_STAMP
-from dcounter.columns import Piece
-from dcounter.ledger import Entry, Ledger
-from dcounter.position import Position
-from dcounter.wire import Batch
+from dcounter.ledger.ledger import Entry, Ledger
+from dcounter.ledger.rows import Piece
+from dcounter.protocol import wire
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import Position
+from dcounter.protocol.wire import Batch
 from tests import strategies
 
 

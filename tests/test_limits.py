@@ -3,7 +3,7 @@ import inspect
 import re
 from pathlib import Path
 
-from dcounter.columns import ROW_BYTES
+from dcounter.ledger.rows import ROW_BYTES
 from dcounter.limits import LONGEST_TENANT, Limits
 
 DOCS = Path(__file__).parent.parent / "docs" / "limits.md"

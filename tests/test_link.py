@@ -19,14 +19,14 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter import wire
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
-from dcounter.handshake import Callee, Identity, Role
 from dcounter.limits import Limits
-from dcounter.link import Address, Complaints, Conversation, Directory, Found, Link
-from dcounter.position import Position
+from dcounter.links.link import Address, Complaints, Conversation, Directory, Found, Link
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Callee, Identity, Role
+from dcounter.protocol.position import Position
+from dcounter.protocol.wire import LineSplitter
 from dcounter.testing import MemoryPort, Network
-from dcounter.wire import LineSplitter
 
 IDENTITY = Identity("c" * 32, b"secret", range(3))
 LIMITS = Limits(line=20_000)

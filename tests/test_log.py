@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dcounter.log import Log
+from dcounter.node.backlog import Log
 
 NODE = 3
 RUN = 7

@@ -1,5 +1,5 @@
 """
-What `dcounter.logs` writes, what it drops, and that it never waits for a reader.
+What `dcounter.daemon.logs` writes, what it drops, and that it never waits for a reader.
 """
 
 import os
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from twisted.logger import Logger, LogLevel
 
+from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output
 from dcounter.errors import ConfigurationError
-from dcounter.logs import LinesObserver, LogFile, LogWriter, Output
 
 _DEADLINE = 20.0
 
@@ -80,7 +80,7 @@ class TestWriter:
         writer.finish(_DEADLINE)
         lines = sink.text.splitlines()
         assert lines[:3] == ["first", "123456789", "123456789"]
-        assert lines[3].endswith("[dcounter.logs#warn] 8 log lines were dropped: nobody reads them")
+        assert lines[3].endswith("[dcounter.daemon.logs#warn] 8 log lines were dropped: nobody reads them")
         assert len(lines) == 4
 
     def test_waits_at_the_end_only_for_a_while(self) -> None:

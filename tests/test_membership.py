@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as replace_fields
 
-from dcounter.clock import CLOCK_TOLERANCE, HybridClock
+from dcounter.coordinator.view import Membership
 from dcounter.limits import Limits
-from dcounter.membership import Membership
-from dcounter.position import LostRun, NodePosition, Position
-from dcounter.wire import Opening, Report
+from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock
+from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.wire import Opening, Report
 
 WALL = 1_800_000_000_000_000_000
 LIMITS = replace(Limits(), suspicion=1.0, heartbeat=0.25)

@@ -13,19 +13,19 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from dcounter import wire
 from dcounter.errors import CorruptJournal, DirectoryInUse, NewerJournal
-from dcounter.handshake import Caller, Role
-from dcounter.journal import MemoryJournal
+from dcounter.journal.file import MemoryJournal
+from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
-from dcounter.link import Conversation
-from dcounter.node import Node
-from dcounter.position import NodePosition, Position
-from dcounter.records import Entry
-from dcounter.startup import Progress
+from dcounter.links.link import Conversation
+from dcounter.node.service import Node
+from dcounter.node.startup import Progress
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Caller, Role
+from dcounter.protocol.position import NodePosition, Position
+from dcounter.protocol.wire import LineSplitter, Report
 from dcounter.store import Items
 from dcounter.testing import Cluster, MemoryTransport, ProcessClock
-from dcounter.wire import LineSplitter, Report
 from tests.nodes import make_node
 from tests.replicas import store
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dcounter.daemon.operator_token import open_operator_token
 from dcounter.errors import ConfigurationError
-from dcounter.operator_token import OperatorToken, open_operator_token
+from dcounter.http.auth import OperatorToken
 
 
 def count_up(size: int) -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.clock import MAX_STAMP
-from dcounter.position import LostRun, NodePosition, Position, TokenSeal, join_all
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import LostRun, NodePosition, Position, TokenSeal, join_all
 from tests import strategies
 
 # Few nodes, runs and numbers: positions that have nothing to do with each other prove nothing.

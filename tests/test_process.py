@@ -1,5 +1,5 @@
 """
-What `dcounter.process` makes of `twistd`'s options and of signals.
+What `dcounter.daemon.process` makes of `twistd`'s options and of signals.
 """
 
 import signal
@@ -12,7 +12,7 @@ from twisted.application.service import Application, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver
 
-from dcounter.process import Process
+from dcounter.daemon.process import Process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 

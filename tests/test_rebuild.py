@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dcounter.datadir import DataDirectory, open_data_directory
-from dcounter.disk import RealDisk
+from dcounter.daemon.data_directory import DataDirectory, open_data_directory
+from dcounter.daemon.kept import ProvingDisk, read_all
+from dcounter.daemon.rebuild import Kept, objections
+from dcounter.daemon.setting_aside import prepare
 from dcounter.errors import ConfigurationError, NewerJournal
-from dcounter.kept import ProvingDisk, read_all
+from dcounter.journal.disk import RealDisk
+from dcounter.journal.framing import Entry, frame
 from dcounter.limits import Limits
-from dcounter.position import Position
-from dcounter.rebuild import Kept, objections
-from dcounter.records import Entry, frame
-from dcounter.setting_aside import prepare
+from dcounter.protocol.position import Position
 from dcounter.store import Items
 from dcounter.testing import Cluster, SimulatedDisk
 

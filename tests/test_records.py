@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter import records
 from dcounter.errors import CorruptJournal
-from dcounter.records import Entry, frame, unframe, unframe_all, unframe_begin
+from dcounter.journal import framing
+from dcounter.journal.framing import Entry, frame, unframe, unframe_all, unframe_begin
 
 # As messages are: any bytes but the end of a line.
 lines = st.binary(max_size=30).map(lambda data: data.replace(b"\n", b" "))
@@ -19,7 +19,7 @@ def scan(data: bytes) -> tuple[list[Entry], int]:
     """
     found: list[Entry] = []
     size = 0
-    for entry, end in records.scan([data]):
+    for entry, end in framing.scan([data]):
         if entry is None:
             assert end == len(data)
         else:

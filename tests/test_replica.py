@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from dcounter import wire
-from dcounter.clock import MAX_STAMP
 from dcounter.errors import MalformedMessage
-from dcounter.handshake import Peer
-from dcounter.ledger import Ledger
+from dcounter.journal.framing import Entry
+from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.position import LostRun, NodePosition, Position
-from dcounter.records import Entry
-from dcounter.replica import Append, Cut, Effect, Hurry, Offer, Replica, Send
-from dcounter.wire import Opening, Record, Report
+from dcounter.node.replica import Append, Cut, Effect, Hurry, Offer, Replica, Send
+from dcounter.protocol import wire
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.handshake import Peer
+from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.wire import Opening, Record, Report
 from tests.replicas import WALL, End, World, limits, ready, store
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from msgspec import Raw
 
-from dcounter import wire
-from dcounter.columns import Piece
 from dcounter.errors import CorruptJournal, NewerJournal
-from dcounter.handshake import Peer
-from dcounter.ledger import Ledger
+from dcounter.journal.framing import Entry
+from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
-from dcounter.position import NodePosition, Position
-from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Effect, Offer, Replica, Send, Snapshot
-from dcounter.wire import Record, Report, Stored
+from dcounter.node.replica import Abandon, Append, Effect, Offer, Replica, Send, Snapshot
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Peer
+from dcounter.protocol.position import NodePosition, Position
+from dcounter.protocol.wire import Record, Report, Stored
 from tests.replicas import End, World, limits, restore
 from tests.replicas import entry as kept
 

@@ -4,13 +4,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from dcounter.daemon.supervisor import InlineSupervisor
 from dcounter.errors import CorruptJournal, NodeIsBusy, UnknownNode
-from dcounter.journal import MemoryJournal
-from dcounter.node import Node
-from dcounter.records import Entry
-from dcounter.startup import Progress, Tell
+from dcounter.journal.file import MemoryJournal
+from dcounter.journal.framing import Entry
+from dcounter.node.service import Node
+from dcounter.node.startup import Progress, Tell
 from dcounter.store import Items
-from dcounter.supervisor import InlineSupervisor
 from dcounter.testing import Cluster, ProcessClock
 from tests.nodes import make_node
 

@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from dcounter.daemon.supervisor import STATUS, ProcessSupervisor
 from dcounter.errors import NodeIsBusy, UnknownNode
-from dcounter.supervisor import STATUS, ProcessSupervisor
 
 
 class Process:

@@ -24,11 +24,11 @@ from twisted.python.usage import UsageError
 from twisted.web.http_headers import Headers
 
 from dcounter import __version__
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.supervisor import InlineSupervisor
 from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
-from dcounter.node import Node
-from dcounter.supervisor import InlineSupervisor
+from dcounter.node.service import Node
 from dcounter.tap import (
     CannotListen,
     Options,

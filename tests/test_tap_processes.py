@@ -19,14 +19,14 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.process import Process
+from dcounter.daemon.supervisor import ProcessSupervisor
 from dcounter.errors import ConfigurationError, UnknownNode
-from dcounter.journal import FileJournal, MemoryJournal
-from dcounter.node import Node
-from dcounter.position import Position
-from dcounter.process import Process
-from dcounter.startup import CANNOT_START, Progress
-from dcounter.supervisor import ProcessSupervisor
+from dcounter.journal.file import FileJournal, MemoryJournal
+from dcounter.node.service import Node
+from dcounter.node.startup import CANNOT_START, Progress
+from dcounter.protocol.position import Position
 from dcounter.tap import (
     CannotListen,
     Options,

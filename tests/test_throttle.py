@@ -4,7 +4,7 @@ So many events in a while, and the rest is counted.
 
 from twisted.internet.task import Clock
 
-from dcounter.throttle import Throttle
+from dcounter.links.throttle import Throttle
 
 
 def test_passes_so_many_and_counts_the_rest_until_the_interval_is_over() -> None:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from twisted.internet.error import CannotListenError
 
+from dcounter.daemon.trial import _Trial, see_that_it_can_listen
 from dcounter.errors import ConfigurationError
-from dcounter.trial import _Trial, see_that_it_can_listen
 
 _IPV4 = "127.0.0.1"
 _IPV6 = "::1"

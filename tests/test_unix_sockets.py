@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 
-from dcounter.unix_sockets import Cleared, SocketInUse, clear_socket, cleared, socket_path
+from dcounter.daemon.unix_sockets import Cleared, SocketInUse, clear_socket, cleared, socket_path
 
 
 @pytest.fixture

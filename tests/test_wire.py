@@ -13,13 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from dcounter import wire
-from dcounter.clock import MAX_STAMP
 from dcounter.errors import MalformedMessage, PeerError
-from dcounter.handshake import Callee, Caller, Identity
-from dcounter.ledger import Ledger
-from dcounter.position import LostRun, NodePosition, Position
-from dcounter.wire import Batch, LineSplitter, Message, Opening
+from dcounter.ledger.ledger import Ledger
+from dcounter.protocol import wire
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.handshake import Callee, Caller, Identity
+from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.wire import Batch, LineSplitter, Message, Opening
 from tests import strategies
 
 MESSAGES: tuple[type[Any], ...] = get_args(Message)
@@ -727,7 +727,7 @@ class TestPage:
 
     def test_its_limits_are_those_of_the_code(self) -> None:
         from dcounter.limits import Limits
-        from dcounter.link import _HANDSHAKE_LINE
+        from dcounter.links.link import _HANDSHAKE_LINE
 
         text = PAGE.read_text("utf-8")
         limits = Limits()

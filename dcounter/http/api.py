@@ -9,14 +9,14 @@ from typing import Final, Protocol, cast, get_args
 
 import msgspec
 
-from dcounter.clock import CLOCK_TOLERANCE
 from dcounter.errors import MalformedBody, Refusal
+from dcounter.http.auth import OperatorToken
+from dcounter.http.items import parse_items
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import DOCUMENT
 from dcounter.http.paths import decode_segment, parse_query
 from dcounter.http.problems import Answer, Forbidden, NotReady, NotSupported, problem
-from dcounter.items import parse_items
-from dcounter.operator_token import OperatorToken
+from dcounter.protocol.clock import CLOCK_TOLERANCE
 from dcounter.store import Ack, Consistency, Store
 
 _NO_VALUES: Final = ()

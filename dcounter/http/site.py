@@ -31,6 +31,7 @@ from twisted.web.server import Request, Site
 
 from dcounter.errors import Refusal
 from dcounter.http.api import Api, Operations
+from dcounter.http.auth import OperatorToken
 from dcounter.http.callers import Guard, is_loopback
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import (
@@ -42,7 +43,6 @@ from dcounter.http.problems import (
     problem,
 )
 from dcounter.http.routes import make_resource, own_up, shortcut
-from dcounter.operator_token import OperatorToken
 from dcounter.store import Ack, Consistency, Store
 
 _log = Logger()

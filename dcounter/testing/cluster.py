@@ -12,19 +12,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dcounter.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
-from dcounter.coordinator import Coordinator
-from dcounter.handshake import Identity, Role
-from dcounter.holders import Holders
-from dcounter.journal import FileJournal, Journal, MemoryJournal
-from dcounter.kept import read_all
+from dcounter.coordinator.service import Coordinator
+from dcounter.coordinator.view import Membership
+from dcounter.daemon.kept import read_all
+from dcounter.daemon.rebuild import Kept, Objections, objections
+from dcounter.journal.file import FileJournal, Journal, MemoryJournal
 from dcounter.limits import Limits
-from dcounter.link import Address, Directory
-from dcounter.membership import Membership
-from dcounter.node import Node
-from dcounter.position import TokenSeal
-from dcounter.rebuild import Kept, Objections, objections
-from dcounter.replica import Replica
+from dcounter.links.link import Address, Directory
+from dcounter.node.holders import Holders
+from dcounter.node.replica import Replica
+from dcounter.node.service import Node
+from dcounter.protocol.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
+from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.position import TokenSeal
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network

@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dcounter.disk import AppendFile
 from dcounter.errors import DirectoryInUse
+from dcounter.journal.disk import AppendFile
 
 _T = TypeVar("_T")
 

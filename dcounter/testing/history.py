@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from dcounter.coordinator import Coordinator
-from dcounter.dispatch import Columns
+from dcounter.coordinator.dispatch import Columns
+from dcounter.coordinator.service import Coordinator
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -20,7 +20,7 @@ from dcounter.errors import (
     PositionLost,
     Refusal,
 )
-from dcounter.ledger import Ledger
+from dcounter.ledger.ledger import Ledger
 from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing.cluster import Cluster
 

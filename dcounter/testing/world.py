@@ -16,10 +16,10 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE
-from dcounter.coordinator import Coordinator
+from dcounter.coordinator.service import Coordinator
 from dcounter.errors import NoAnswer, NodeIsUp, NotApplied, Refusal, UnknownNode
 from dcounter.limits import Limits
+from dcounter.protocol.clock import CLOCK_PATIENCE, CLOCK_TOLERANCE
 from dcounter.store import Ack, Consistency, Items
 from dcounter.testing.cluster import Cluster, Copy, Parts
 from dcounter.testing.disk import FAILING, DiskOperation, PowerLoss

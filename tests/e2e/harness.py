@@ -472,7 +472,7 @@ class Daemon:
             self.ports.release()
         # twistd shuts down in order and then dies of the signal that it was sent.
         assert (ended.code, ended.signal) in {(0, None), (None, signal.SIGTERM)}, ended
-        assert ended.output.rstrip().endswith("[dcounter.process#info] stopped")
+        assert ended.output.rstrip().endswith("[dcounter.daemon.process#info] stopped")
         assert not self.bad_lines()
         return ended
 

@@ -19,8 +19,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from dcounter import wire
-from dcounter.handshake import Caller, Identity
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Caller, Identity
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import (
     Client,

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from dcounter.datadir import open_data_directory
+from dcounter.daemon.data_directory import open_data_directory
 from tests.e2e.harness import Ports, occupy
 from tests.faults.processes import Caller, Daemon, is_alive, wait_until
 

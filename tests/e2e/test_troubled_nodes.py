@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from dcounter.records import Entry, frame
-from dcounter.startup import CANNOT_START
+from dcounter.journal.framing import Entry, frame
+from dcounter.node.startup import CANNOT_START
 from tests.faults.processes import Caller, Daemon, NoAnswer, Process, dcounter, wait_until
 
 VICTIM = 3

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from twisted.internet.task import Clock
 
-from dcounter.disk import RealDisk
-from dcounter.journal import FileJournal
-from dcounter.ledger import Ledger
+from dcounter.journal.disk import RealDisk
+from dcounter.journal.file import FileJournal
+from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.replica import Replica
+from dcounter.node.replica import Replica
 
 
 def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:

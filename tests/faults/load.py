@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from dcounter.ledger import Ledger
+from dcounter.ledger.ledger import Ledger
 from tests.faults.processes import Answer, Caller, NoAnswer, wait_until
 
 _WRITERS = 6

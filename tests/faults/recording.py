@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcounter.disk import AppendFile
+from dcounter.journal.disk import AppendFile
 from dcounter.testing import SimulatedDisk
 
 _CALLS = (

@@ -12,19 +12,19 @@ import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter import wire
-from dcounter.clock import HybridClock, SteadyWall
-from dcounter.holders import Holders
-from dcounter.journal import FileJournal
-from dcounter.ledger import Ledger
-from dcounter.membership import Membership
-from dcounter.position import LostRun, Position
-from dcounter.rebuild import Kept, Objections
-from dcounter.records import Entry
-from dcounter.replica import Effect, Replica
+from dcounter.coordinator.view import Membership
+from dcounter.daemon.rebuild import Kept, Objections
+from dcounter.journal.file import FileJournal
+from dcounter.journal.framing import Entry
+from dcounter.ledger.ledger import Ledger
+from dcounter.node.holders import Holders
+from dcounter.node.replica import Effect, Replica
+from dcounter.protocol import wire
+from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.wire import Record, Report
 from dcounter.testing import Parts
 from dcounter.testing.world import FREQUENCIES, Setting, play
-from dcounter.wire import Record, Report
 
 _log = Logger()
 

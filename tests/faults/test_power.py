@@ -20,10 +20,10 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 
 from dcounter.errors import CorruptJournal
-from dcounter.journal import FileJournal
-from dcounter.ledger import Ledger
+from dcounter.journal.file import FileJournal
+from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.replica import Replica
+from dcounter.node.replica import Replica
 from dcounter.testing import SimulatedDisk
 from tests.faults.processes import Daemon, children, wait_until
 from tests.faults.recording import Call, Replay, calls

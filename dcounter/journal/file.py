@@ -25,10 +25,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from dcounter.disk import AppendFile, Disk
 from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.records import Entry, frame, scan, unframe, unframe_all, unframe_begin
-from dcounter.wire import is_piece
+from dcounter.journal.disk import AppendFile, Disk
+from dcounter.journal.framing import Entry, frame, scan, unframe, unframe_all, unframe_begin
+from dcounter.protocol.wire import is_piece
 
 _log = Logger()
 _T = TypeVar("_T")

@@ -1,7 +1,7 @@
 """
 Reads what nodes keep on their disks while they do not run.
 
-It takes what a node would take if it started, and changes nothing: `dcounter.rebuild` decides by it.
+It takes what a node would take if it started, and changes nothing: `dcounter.daemon.rebuild` decides by it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from typing import Any, NoReturn, cast
 
 from twisted.internet.task import Clock
 
-from dcounter.columns import Piece
-from dcounter.disk import AppendFile, Disk
+from dcounter.daemon.rebuild import Kept
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
-from dcounter.journal import FileJournal
-from dcounter.ledger import Ledger
+from dcounter.journal.disk import AppendFile, Disk
+from dcounter.journal.file import FileJournal
+from dcounter.journal.framing import Entry
+from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
-from dcounter.position import Position, join_all
-from dcounter.rebuild import Kept
-from dcounter.records import Entry
-from dcounter.replica import Replica
+from dcounter.node.replica import Replica
+from dcounter.protocol.position import Position, join_all
 
 
 class ProvingDisk:

@@ -10,14 +10,14 @@ from glob import escape, glob
 
 from twisted.logger import Logger
 
-from dcounter.datadir import DataDirectory
-from dcounter.disk import RealDisk, sync_directory
+from dcounter.daemon.data_directory import DataDirectory
+from dcounter.daemon.kept import read_all
+from dcounter.daemon.rebuild import Kept, objections
+from dcounter.daemon.remedies import trouble
 from dcounter.errors import ConfigurationError, DirectoryInUse
-from dcounter.kept import read_all
+from dcounter.journal.disk import RealDisk, sync_directory
+from dcounter.journal.locks import PATIENCE
 from dcounter.limits import Limits
-from dcounter.locks import PATIENCE
-from dcounter.rebuild import Kept, objections
-from dcounter.remedies import trouble
 
 _log = Logger()
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcounter.clock import MAX_STAMP
-from dcounter.columns import Ids, Owners, Piece, Stamps, with_spare
-from dcounter.index import Index, Rows
+from dcounter.ledger.id_table import Index, Rows
+from dcounter.ledger.rows import Ids, Owners, Piece, Stamps, with_spare
+from dcounter.protocol.clock import MAX_STAMP
 
 _TOMBSTONE = 0
 

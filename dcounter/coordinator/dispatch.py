@@ -1,7 +1,7 @@
 """
 How requests to store become batches at nodes: room, order, retries and deadlines.
 
-Pure: it is told what happened and when. `dcounter.coordinator` does the sending.
+Pure: it is told what happened and when. `dcounter.coordinator.service` does the sending.
 
 A request waits until every one of its slices has room in the window of some node; then slices that are
 placed at the same node share a batch. A slice that its node refused, or whose node is gone or slow, is placed
@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import cast
 
-from dcounter.columns import ROW_BYTES
+from dcounter.coordinator.placement import place
 from dcounter.errors import NotApplied
+from dcounter.ledger.rows import ROW_BYTES
 from dcounter.limits import Limits
-from dcounter.placement import place
-from dcounter.position import Position
-from dcounter.wire import Batch
+from dcounter.protocol.position import Position
+from dcounter.protocol.wire import Batch
 
 _AT_ONCE = 3
 """

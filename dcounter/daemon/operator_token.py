@@ -1,21 +1,18 @@
 """
-The operator's token: what a request to restart a node or to give one up has to show.
-
-It is in a file that only the operator can read. Unlike an address, no proxy adds it by itself.
+The file with the operator's token, which only the operator can read.
 """
 
-import hmac
 import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from twisted.logger import Logger
 
-from dcounter.disk import sync_directory
 from dcounter.errors import ConfigurationError
+from dcounter.http.auth import OperatorToken
+from dcounter.journal.disk import sync_directory
 
 _log = Logger()
 
@@ -26,26 +23,6 @@ The name of the file in a data directory.
 
 _RANDOM_BYTES: Final = 32
 _TOKEN: Final = re.compile(rb"[!-~]{16,256}")
-_BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorToken:
-    """
-    The token, and where operators find it.
-
-    :ivar path: the file; absolute, since errors name it.
-    """
-
-    path: str
-    value: bytes = field(repr=False)
-
-    def is_shown(self, authorization: bytes) -> bool:
-        """
-        Whether a header `Authorization` holds this token; how long that takes tells nothing of it.
-        """
-        found = _BEARER.fullmatch(authorization)
-        return found is not None and hmac.compare_digest(found[1], self.value)
 
 
 def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> OperatorToken:

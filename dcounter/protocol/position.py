@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 from msgspec import DecodeError, Meta, Struct, msgpack
 
-from dcounter.clock import MAX_STAMP
+from dcounter.protocol.clock import MAX_STAMP
 
 Stamp = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
 NodeId = Annotated[int, Meta(ge=0, le=65_535)]

@@ -20,7 +20,6 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
-from dcounter import wire
 from dcounter.errors import (
     ConfigurationError,
     CorruptJournal,
@@ -33,15 +32,16 @@ from dcounter.errors import (
     SecondHolder,
     WrongNode,
 )
-from dcounter.handshake import Callee, Identity, Peer
-from dcounter.holders import Holders
-from dcounter.journal import Journal
+from dcounter.journal.file import Journal
+from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
-from dcounter.link import Conversation, Directory, Link
-from dcounter.records import Entry
-from dcounter.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
-from dcounter.startup import Progress, Tell, reason
-from dcounter.throttle import Throttle
+from dcounter.links.link import Conversation, Directory, Link
+from dcounter.links.throttle import Throttle
+from dcounter.node.holders import Holders
+from dcounter.node.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.node.startup import Progress, Tell, reason
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Callee, Identity, Peer
 
 _log = Logger()
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from dcounter.locks import lock_directory
+from dcounter.journal.locks import lock_directory
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

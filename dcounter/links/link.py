@@ -28,11 +28,11 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter import wire
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage, PeerError, WrongNode
-from dcounter.handshake import Caller, Identity, Role
 from dcounter.limits import Limits
-from dcounter.throttle import Throttle
+from dcounter.links.throttle import Throttle
+from dcounter.protocol import wire
+from dcounter.protocol.handshake import Caller, Identity, Role
 
 _log = Logger()
 
@@ -166,7 +166,7 @@ class Complaints:
 @implementer(IPushProducer)
 class Conversation(TwistedProtocol):
     """
-    One connection that speaks the messages of `dcounter.wire`, one per line.
+    One connection that speaks the messages of `dcounter.protocol.wire`, one per line.
 
     Whatever the other end does wrong costs this connection only. Subclasses say what a message means.
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dcounter.position import Position, join_all
+from dcounter.protocol.position import Position, join_all
 
 Condition = Literal["whole", "doubtful", "damaged", "unreadable", "newer"]
 """

@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from dcounter.clock import MAX_STAMP
-from dcounter.columns import Piece
 from dcounter.errors import MalformedMessage
-from dcounter.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
+from dcounter.ledger.rows import Piece
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
 PROTOCOL = 2
 """

@@ -9,7 +9,7 @@ to 150 ns per ID; there are no objects for the garbage collector to walk.
 import numpy as np
 from numpy.typing import NDArray
 
-from dcounter.columns import Ids, with_spare
+from dcounter.ledger.rows import Ids, with_spare
 
 Rows = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]

@@ -2,12 +2,12 @@
 One node's behaviour, without sockets, files or clocks: messages in, effects out.
 
 A node is the origin of its own log and a follower of everybody else's. What makes replication safe without
-a vote is that the ledger is merged (`dcounter.ledger`) and that positions (`dcounter.position`) say exactly
-what a copy holds: a batch is journalled, then applied, then answered and offered to the followers, each of
-whom accepts only the next number.
+a vote is that the ledger is merged (`dcounter.ledger.ledger`) and that positions
+(`dcounter.protocol.position`) say exactly what a copy holds: a batch is journalled, then applied, then
+answered and offered to the followers, each of whom accepts only the next number.
 
-The shell around it (`dcounter.node`) performs the effects in their order, tells it when the journal has
-made lines durable (`synced`) and lets time pass (`tick`).
+The shell around it (`dcounter.node.service`) performs the effects in their order, tells it when the journal
+has made lines durable (`synced`) and lets time pass (`tick`).
 """
 
 from collections import deque
@@ -15,16 +15,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, assert_never
 
-from dcounter import wire
-from dcounter.clock import MAX_STAMP
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
-from dcounter.handshake import Peer
-from dcounter.ledger import Ledger
+from dcounter.journal.framing import Entry
+from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.log import Log
-from dcounter.position import LostRun, NodePosition, Position, join_all
-from dcounter.records import Entry
-from dcounter.wire import Opening, Record, Report
+from dcounter.node.backlog import Log
+from dcounter.protocol import wire
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.handshake import Peer
+from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.wire import Opening, Record, Report
 
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
@@ -196,8 +196,8 @@ class Replica:
     :param node: its id.
     :param members: ids of all nodes.
     :param wall: the wall clock (ns since 1970), for the numbers of runs.
-    :param seed: 64 random bits, other ones in each process: for the ledger's hash table (`dcounter.index`),
-        and so that no run has the number of another one.
+    :param seed: 64 random bits, other ones in each process: for the ledger's hash table
+        (`dcounter.ledger.id_table`), and so that no run has the number of another one.
     """
 
     def __init__(

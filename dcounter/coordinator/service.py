@@ -2,8 +2,8 @@
 The coordinator: a `Store` over our own nodes.
 
 It gives each item its stamp, sends slices to the nodes and asks them for counts. It keeps nothing that the
-nodes do not have. What to do when is decided by `dcounter.dispatch` and `dcounter.membership`; here are the
-links, the timers and the callers' Deferreds.
+nodes do not have. What to do when is decided by `dcounter.coordinator.dispatch` and
+`dcounter.coordinator.view`; here are the links, the timers and the callers' Deferreds.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,9 +19,8 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter import wire
-from dcounter.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
-from dcounter.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.view import Membership
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -35,9 +34,10 @@ from dcounter.errors import (
     PositionLost,
     UnknownNode,
 )
-from dcounter.link import Directory, Link
-from dcounter.membership import Membership
-from dcounter.position import LostRun, Position, TokenSeal
+from dcounter.links.link import Directory, Link
+from dcounter.protocol import wire
+from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
+from dcounter.protocol.position import LostRun, Position, TokenSeal
 from dcounter.store import (
     Ack,
     ClusterStatus,

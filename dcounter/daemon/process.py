@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.components import Componentized
 
+from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output, Sink
 from dcounter.errors import ConfigurationError
-from dcounter.logs import LinesObserver, LogFile, LogWriter, Output, Sink
 
 _log = Logger()
 

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from dcounter.daemon.unix_sockets import SocketInUse, is_abandoned, socket_path
 from dcounter.errors import ConfigurationError
-from dcounter.unix_sockets import SocketInUse, is_abandoned, socket_path
 
 _TRIABLE = re.compile("(?:haproxy:)?(?:tcp6?|ssl):")
 """

@@ -7,10 +7,10 @@ Pure: it is told what happened and when, and answers questions.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dcounter.clock import HybridClock
 from dcounter.limits import Limits
-from dcounter.position import LostRun, NodePosition, Position, join_all
-from dcounter.wire import Report
+from dcounter.protocol.clock import HybridClock
+from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.wire import Report
 
 _NOWHERE = Position()
 

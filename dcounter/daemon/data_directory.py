@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from dcounter.account import Account
-from dcounter.disk import make_directory, sync_directory, unmake_directories
+from dcounter.daemon.account import Account
+from dcounter.daemon.operator_token import FILE_NAME
+from dcounter.daemon.remedies import holds_nothing, trouble
 from dcounter.errors import ConfigurationError, DirectoryInUse
-from dcounter.handshake import Identity
-from dcounter.locks import PATIENCE, lock_directory
-from dcounter.operator_token import FILE_NAME
-from dcounter.remedies import holds_nothing, trouble
+from dcounter.journal.disk import make_directory, sync_directory, unmake_directories
+from dcounter.journal.locks import PATIENCE, lock_directory
+from dcounter.protocol.handshake import Identity
 
 _VERSION = 1
 _CLUSTER = "cluster.json"

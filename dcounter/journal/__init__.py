@@ -1,0 +1,3 @@
+"""
+What a node keeps on its disk.
+"""

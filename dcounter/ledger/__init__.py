@@ -1,0 +1,3 @@
+"""
+Which items there are and whose they are: NumPy columns; pure.
+"""

@@ -1,0 +1,3 @@
+"""
+Connections between the processes of a cluster.
+"""

@@ -1,0 +1,3 @@
+"""
+A node: the replica, which is pure, and the service around it.
+"""

@@ -1,0 +1,3 @@
+"""
+What both kinds of process share: messages, positions, stamps; pure.
+"""
