@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 MEBIBYTE = 2**20
 
+ITEM_BYTES = 24
+"""
+About the bytes on the wire of an ID, its stamp and what is around them.
+"""
+
 LONGEST_TENANT = MEBIBYTE
 """
 Bytes that the name of a tenant may have under any option: with one item of such a tenant a line is far below

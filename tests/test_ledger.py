@@ -62,9 +62,9 @@ def _merge(ledger: Ledger, rows: Sequence[Row]) -> None:
 
 def _piece(rows: Sequence[Row]) -> Piece:
     ids, stamps, tenants = ([row[column] for row in rows] for column in range(3))
-    piece = Batch([len(rows)] if rows else [], ids, tenants, stamps=stamps).pack().piece()  # type: ignore[arg-type]
-    assert piece is not None
-    return piece
+    packed = Batch([len(rows)] if rows else [], ids, tenants, stamps=stamps).pack().packed()  # type: ignore[arg-type]
+    assert packed is not None
+    return Piece(*packed)
 
 
 def _of(*batches: Sequence[Row]) -> Ledger:
@@ -221,7 +221,7 @@ def test_pieces_are_bounded_by_rows_and_bytes(rows: list[Row], size: int, limit:
     for piece in ledger.pieces(size, limit):
         assert 1 <= len(piece.ids) <= size
         assert piece.size() <= limit or len(piece.ids) == 1
-        assert len(wire.encode(wire.CopyPiece.of(piece, Position()))) <= 6 * piece.size() + empty
+        assert len(wire.encode(wire.CopyPiece.of(piece.columns(), Position()))) <= 6 * piece.size() + empty
         found += [Row(*row) for row in piece.entries()]
     assert {row.item: row for row in found} == _model(rows)
     assert len(found) == ledger.rows

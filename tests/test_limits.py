@@ -3,8 +3,7 @@ import inspect
 import re
 from pathlib import Path
 
-from dcounter.ledger.rows import ROW_BYTES
-from dcounter.limits import LONGEST_TENANT, Limits
+from dcounter.limits import ITEM_BYTES, LONGEST_TENANT, Limits
 
 DOCS = Path(__file__).parent.parent / "docs" / "limits.md"
 DEFAULTS = dataclasses.asdict(Limits())
@@ -44,4 +43,4 @@ def test_they_fit_each_other() -> None:
     assert limits.batch_bytes * limits.window_batches >= limits.window_bytes
     assert limits.window_bytes > limits.line
     # So does an item of the longest tenant that any option allows.
-    assert limits.line > 6 * (LONGEST_TENANT + ROW_BYTES)
+    assert limits.line > 6 * (LONGEST_TENANT + ITEM_BYTES)

@@ -13,6 +13,7 @@ from msgspec import Raw
 from dcounter.errors import MalformedMessage
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.replica import Append, Cut, Effect, Hurry, Offer, Replica, Send
 from dcounter.protocol import wire
@@ -1021,12 +1022,12 @@ class TestCopies:
         assert isinstance(end, wire.CopyEnd)
         assert begin.position == position
         assert end.position == world.replicas[0].applied != position
-        assert all(isinstance(piece, wire.CopyPiece) and len(piece.piece().ids) <= 7 for piece in pieces)
+        assert all(isinstance(piece, wire.CopyPiece) and len(piece.packed()[0]) <= 7 for piece in pieces)
 
         ledger = Ledger()
         for piece in pieces:
             assert isinstance(piece, wire.CopyPiece)
-            ledger.merge_piece(piece.piece())
+            ledger.merge_piece(Piece(*piece.packed()))
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
     def test_no_exact_count_before_what_pieces_brought_along_is_covered(self) -> None:

@@ -14,7 +14,6 @@ from msgspec import Raw
 from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.replica import Abandon, Append, Effect, Offer, Replica, Send, Snapshot
 from dcounter.protocol import wire
@@ -587,7 +586,7 @@ def _copying() -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | w
     ledger = Ledger()
     ledger.merge([7, 8], [70, 80], ["c", "c"])
     position = Position().advance(1, run, 9)
-    pieces = [wire.CopyPiece.of(piece, position) for piece in ledger.pieces(1)]
+    pieces = [wire.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(1)]
     world.hear(link, wire.Gap(1))
     return world, link, [wire.CopyBegin(position, {}, []), *pieces, wire.CopyEnd(position, 99)]
 
@@ -864,9 +863,7 @@ class TestLoading:
 
     def test_an_unfinished_copy_is_loaded_too(self) -> None:
         world = DiskWorld(2)
-        piece = wire.CopyPiece.of(
-            Piece(np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
-        )
+        piece = wire.CopyPiece.of((np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position())
         begin = wire.CopyBegin(Position(), {}, [], 1)
         world.journals[0] = [wire.encode(begin), wire.encode(piece)]
         replica, rest = self._loading(world)

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
 from dcounter.protocol import wire
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Callee, Caller, Identity
@@ -58,7 +59,7 @@ def copy_pieces(draw: st.DrawFn) -> wire.CopyPiece:
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
     position = draw(strategies.any_positions)
     nothing = wire.CopyPiece(b"", b"", b"", [], position)
-    return next((wire.CopyPiece.of(piece, position) for piece in ledger.pieces(9)), nothing)
+    return next((wire.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
 
 
 requests = naturals
@@ -221,11 +222,11 @@ class TestBatches:
     @given(batches())
     @example(Batch([1], [1], ["a"], bases=[MAX_STAMP]))
     def test_are_the_same_packed(self, batch: Batch) -> None:
-        assert batch.piece() is None
+        assert batch.packed() is None
         packed = batch.pack()
-        piece = packed.piece()
-        assert piece is not None
-        assert list(piece.entries()) == list(zip(*batch.columns(), strict=True))
+        columns = packed.packed()
+        assert columns is not None
+        assert list(Piece(*columns).entries()) == list(zip(*batch.columns(), strict=True))
         assert packed.items == batch.items == len(batch.ids)
         assert packed.largest_stamp() == batch.largest_stamp()
 
@@ -459,8 +460,8 @@ def _assert_batch_malformed_or_sound(raw: bytes) -> None:
         batch = wire.decode_batch(raw)
     except MalformedMessage:
         return
-    piece = batch.piece()
-    columns = (piece.ids, piece.stamps, piece.owners) if piece else batch.columns()
+    packed = batch.packed()
+    columns = packed[:3] if packed else batch.columns()
     assert [len(column) for column in columns] == [batch.items] * 3
     assert 0 <= batch.largest_stamp() <= MAX_STAMP
     for tenant in batch.tenants:

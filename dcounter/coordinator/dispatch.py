@@ -22,8 +22,7 @@ from typing import cast
 
 from dcounter.coordinator.placement import place
 from dcounter.errors import NotApplied
-from dcounter.ledger.rows import ROW_BYTES
-from dcounter.limits import Limits
+from dcounter.limits import ITEM_BYTES, Limits
 from dcounter.protocol.position import Position
 from dcounter.protocol.wire import Batch
 
@@ -75,7 +74,7 @@ class Columns:
             characters = len("".join(cast("Sequence[str]", self.tenants)))
         except TypeError:
             characters = sum(len(tenant or "") for tenant in self.tenants)
-        return characters + ROW_BYTES * len(self.ids)
+        return characters + ITEM_BYTES * len(self.ids)
 
     def pieces(self, limit: int) -> Iterator["Columns"]:
         """
@@ -83,7 +82,7 @@ class Columns:
         """
         first = size = 0
         for place_, tenant in enumerate(self.tenants):
-            more = len(tenant or "") + ROW_BYTES
+            more = len(tenant or "") + ITEM_BYTES
             if size + more > limit and place_ > first:
                 yield self.cut(first, place_)
                 first, size = place_, 0

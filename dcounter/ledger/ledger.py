@@ -12,13 +12,13 @@ small merges wait for one another, unless somebody asks.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcounter.ledger.id_table import Index, Rows
 from dcounter.ledger.rows import Ids, Owners, Piece, Stamps, with_spare
-from dcounter.protocol.clock import MAX_STAMP
 
 _TOMBSTONE = 0
 
@@ -145,7 +145,7 @@ class Ledger:
             self._waiting_pieces.append(piece)
             self._wait(len(piece.ids))
 
-    def pieces(self, size: int, limit: int = MAX_STAMP) -> Iterator[Piece]:
+    def pieces(self, size: int, limit: float = inf) -> Iterator[Piece]:
         """
         All entries in pieces, as they are when their piece is taken.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dcounter.limits import ITEM_BYTES
+
 Ids = NDArray[np.int64]
 Stamps = NDArray[np.int64]
 Owners = NDArray[np.int32]
@@ -15,12 +17,6 @@ Owners = NDArray[np.int32]
 _SPARE = 2**16
 """
 Rows for which room is made beforehand, at most: new room is cleared at once, and a row of it takes 20 bytes.
-"""
-
-
-ROW_BYTES = 24
-"""
-About the bytes of an ID, its stamp and what is around them.
 """
 
 
@@ -52,19 +48,25 @@ class Piece:
     owners: Owners
     tenants: Sequence[str | None]
 
+    def columns(self) -> tuple[Ids, Stamps, Owners, Sequence[str | None]]:
+        """
+        Its four columns.
+        """
+        return self.ids, self.stamps, self.owners, self.tenants
+
     def size(self) -> int:
         """
         About the bytes it takes on the wire, and never less than a sixth of them.
         """
-        return ROW_BYTES * len(self.ids) + sum(map(_characters, self.tenants))
+        return ITEM_BYTES * len(self.ids) + sum(map(_characters, self.tenants))
 
-    def fitting(self, limit: int) -> int:
+    def fitting(self, limit: float) -> int:
         """
         How many of its first rows are a piece of at most this size; at least one.
         """
         if self.size() <= limit:
             return len(self.ids)
-        more = np.full(len(self.ids), ROW_BYTES)
+        more = np.full(len(self.ids), ITEM_BYTES)
         # A name is there once, however many rows have it.
         owners, firsts = np.unique(self.owners, return_index=True)
         more[firsts] += [_characters(self.tenants[owner]) for owner in owners.tolist()]

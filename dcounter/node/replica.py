@@ -18,6 +18,7 @@ from typing import Literal, TypeVar, assert_never
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
 from dcounter.protocol import wire
@@ -583,7 +584,7 @@ class Replica:
                     batch = _understand(wire.decode_batch, message.batch)
                     self._merge(batch)
             case wire.CopyPiece():
-                self.ledger.merge_piece(message.piece())
+                self.ledger.merge_piece(Piece(*message.packed()))
                 self._hold = self._hold.join(message.position)
             case _:
                 raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
@@ -832,11 +833,11 @@ class Replica:
         self._advance(record.node, record.run, record.number, stamp, record.opening, line)
 
     def _merge(self, batch: wire.Batch) -> None:
-        piece = batch.piece()
-        if piece is None:
+        packed = batch.packed()
+        if packed is None:
             self.ledger.merge(*batch.columns())
         else:
-            self.ledger.merge_piece(piece)
+            self.ledger.merge_piece(Piece(*packed))
 
     def _advance(
         self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes
@@ -1179,7 +1180,7 @@ class Replica:
         lost = sorted(self._lost)
         yield wire.CopyBegin(self.applied, self._live_openings(), lost, self.ledger.rows)
         for piece in self.ledger.pieces(self._limits.piece, self._limits.slice):
-            yield wire.CopyPiece.of(piece, self._within())
+            yield wire.CopyPiece.of(piece.columns(), self._within())
         yield wire.CopyEnd(self._within(), self.stamp)
 
     def _within(self) -> Position:
@@ -1232,7 +1233,7 @@ class Replica:
         if begin is None:
             raise MalformedMessage("a copy without its beginning")
         if isinstance(message, wire.CopyPiece):
-            self.ledger.merge_piece(message.piece())
+            self.ledger.merge_piece(Piece(*message.packed()))
             # Not only at the end: the copy may break off, and what came of it stays in the ledger.
             self._hold = self._hold.join(message.position)
             self._append(_Unsynced(Entry(wire.encode(message))))

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
+from numpy.typing import NDArray
 
 from dcounter.errors import MalformedMessage
-from dcounter.ledger.rows import Piece
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
@@ -38,6 +38,11 @@ Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 _LONG, _INT = np.dtype("<i8"), np.dtype("<i4")
+
+Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
+"""
+Items as columns: IDs, stamps, owners (for each item where in the last column its tenant is) and tenants.
+"""
 
 
 class Batch(Struct, frozen=True, omit_defaults=True):
@@ -99,7 +104,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         ids = np.array(self.ids, _LONG).tobytes()
         return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes())
 
-    def piece(self) -> Piece | None:
+    def packed(self) -> Packed | None:
         """
         The items of a packed batch, `None` of a plain one.
         """
@@ -112,7 +117,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
             sizes = np.array(self.slices, _LONG)
             begins = np.array(self.bases, _LONG) - (np.cumsum(sizes) - sizes)
             stamps = np.arange(self.items, dtype=_LONG) + np.repeat(begins, sizes)
-        return Piece(np.frombuffer(self.ids, _LONG), stamps, np.frombuffer(self.owners, _INT), self.tenants)
+        return np.frombuffer(self.ids, _LONG), stamps, np.frombuffer(self.owners, _INT), self.tenants
 
     def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
         """
@@ -473,23 +478,24 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         _check_columns(self.owners, self.tenants, self.stamps)
 
     @classmethod
-    def of(cls, piece: Piece, position: Position) -> "CopyPiece":
+    def of(cls, packed: Packed, position: Position) -> "CopyPiece":
         """
         A message that holds these entries.
         """
+        ids, stamps, owners, tenants = packed
         return cls(
-            piece.ids.astype(_LONG, copy=False).tobytes(),
-            piece.stamps.astype(_LONG, copy=False).tobytes(),
-            piece.owners.astype(_INT, copy=False).tobytes(),
-            list(piece.tenants),
+            ids.astype(_LONG, copy=False).tobytes(),
+            stamps.astype(_LONG, copy=False).tobytes(),
+            owners.astype(_INT, copy=False).tobytes(),
+            list(tenants),
             position,
         )
 
-    def piece(self) -> Piece:
+    def packed(self) -> Packed:
         """
         The entries.
         """
-        return Piece(
+        return (
             np.frombuffer(self.ids, _LONG),
             np.frombuffer(self.stamps, _LONG),
             np.frombuffer(self.owners, _INT),
