@@ -12,7 +12,8 @@ from msgspec import Raw
 
 from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
-from dcounter.node.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
+from dcounter.node.replica import Replica
 from dcounter.protocol import wire
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import Position

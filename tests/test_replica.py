@@ -15,7 +15,8 @@ from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
-from dcounter.node.replica import Append, Cut, Effect, Hurry, Offer, Replica, Send
+from dcounter.node.effects import Append, Cut, Effect, Hurry, Offer, Send
+from dcounter.node.replica import Replica
 from dcounter.protocol import wire
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer

@@ -15,7 +15,8 @@ from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.node.replica import Abandon, Append, Effect, Offer, Replica, Send, Snapshot
+from dcounter.node.effects import Abandon, Append, Effect, Offer, Send, Snapshot
+from dcounter.node.replica import Replica
 from dcounter.protocol import wire
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import NodePosition, Position

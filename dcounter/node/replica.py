@@ -13,7 +13,7 @@ has made lines durable (`synced`) and lets time pass (`tick`).
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
 from dcounter.journal.framing import Entry
@@ -21,6 +21,7 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
+from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Offer, Outbox, Snapshot
 from dcounter.protocol import wire
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
@@ -29,83 +30,6 @@ from dcounter.protocol.wire import Opening, Record, Report
 
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """
-    Write a line to a channel.
-    """
-
-    channel: int
-    line: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """
-    Write a line to the journal, and call `synced` when it is durable, `failed` when it is not.
-
-    :ivar waits: whether somebody waits for it.
-    """
-
-    entry: Entry
-    waits: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Hurry:
-    """
-    Somebody waits, after all, for lines that were appended.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """
-    There is something to stream: call `stream` whenever the channel takes more, until it gives nothing.
-    """
-
-    channel: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """
-    Close a channel.
-    """
-
-    channel: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """
-    Tell the operator.
-    """
-
-    level: Literal["info", "warn", "error"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """
-    Take a snapshot now: lines were lost that the ledger has.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """
-    Stop looking for a node: it was given up.
-    """
-
-    node: int
-
-
-Effect = Send | Append | Hurry | Offer | Cut | Notice | Snapshot | Abandon
 
 
 _NOWHERE = Position()
@@ -266,7 +190,7 @@ class Replica:
         self.loading = False
         # Whether the ledger may hold batches of our own that only the memory of this machine has.
         self._in_doubt = False
-        self._effects: list[Effect] = []
+        self._out = Outbox()
 
     # What the shell calls
 
@@ -280,10 +204,10 @@ class Replica:
         self._channels[channel] = _Channel(peer, calls, now)
         if calls and peer.node in self.rivals:
             self.rivals.discard(peer.node)
-            self._say("info", f"node {peer.node} lets this process in again")
+            self._out.say("info", f"node {peer.node} lets this process in again")
             self._progress()
-        self._send(channel, self.report())
-        return self._take()
+        self._out.send(channel, self.report())
+        return self._out.take()
 
     def disconnected(self, channel: int) -> list[Effect]:
         """
@@ -294,9 +218,9 @@ class Replica:
         self._relays = {node: via for node, via in self._relays.items() if via != channel}
         if self._copy_from == channel:
             self._copy_from = self._copy_begin = None
-            self._say("warn", "a copy of the ledger broke off; another one will be taken")
+            self._out.say("warn", "a copy of the ledger broke off; another one will be taken")
         self._choose_relays()
-        return self._take()
+        return self._out.take()
 
     def rivalled(self, peer: int, reason: str) -> list[Effect]:
         """
@@ -304,9 +228,11 @@ class Replica:
         """
         if peer not in self.rivals and peer not in self.forgotten:
             self.rivals.add(peer)
-            self._say("error", f"node {peer} refuses this process: {reason}. This process takes no writes")
+            self._out.say(
+                "error", f"node {peer} refuses this process: {reason}. This process takes no writes"
+            )
             self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def outcast(self) -> bool:
         """
@@ -320,9 +246,11 @@ class Replica:
         """
         if not self._given_up:
             self._given_up = True
-            self._say("error", f"this node was removed from the cluster, node {peer} says: stop it for good")
+            self._out.say(
+                "error", f"this node was removed from the cluster, node {peer} says: stop it for good"
+            )
             self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def receive(self, channel: int, message: wire.Message, now: float) -> list[Effect]:
         """
@@ -361,7 +289,7 @@ class Replica:
             case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
                 self._copy_in(channel, message)
             case wire.Farewell():
-                self._effects.append(Cut(channel, f"the other end left: {message.reason}"))
+                self._out.add(Cut(channel, f"the other end left: {message.reason}"))
             case (
                 wire.Hello()
                 | wire.Challenge()
@@ -375,7 +303,7 @@ class Replica:
                 raise MalformedMessage(f"{type(message).__name__} does not belong here")
             case _:
                 assert_never(message)
-        return self._take()
+        return self._out.take()
 
     def synced(self, lines: int) -> list[Effect]:
         """
@@ -395,7 +323,7 @@ class Replica:
                 self._send_awaited(done.channel, done.request, reached=True)
             self.durable = self.durable.join(done.covers)
         self._progress()
-        return self._take()
+        return self._out.take()
 
     def _journalled(self, record: Record) -> None:
         node, run, number = record.node, record.run, record.number
@@ -416,7 +344,7 @@ class Replica:
         self.durable = _NOWHERE
         self._snapshot_for = self.applied
         self._in_doubt = bool(self.applied.of(self.node).runs)
-        return self._take()
+        return self._out.take()
 
     def _look_at_doubt(self) -> None:
         """
@@ -445,10 +373,12 @@ class Replica:
                 self._keep_unjournalled(replace(lost, request=0))
             elif lost.channel in self._channels:
                 slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
-                self._send(lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices, doubtful=True))
+                self._out.send(
+                    lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices, doubtful=True)
+                )
         self.run = self._last_number = 0
         self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def mended(self) -> list[Effect]:
         """
@@ -458,12 +388,12 @@ class Replica:
         kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
         self._snapshot_asked = float("-inf")
         if self._snapshot_for is not None and not self.loading:
-            self._effects.append(Snapshot())
+            self._out.add(Snapshot())
         for each in kept:
             self._append(each)
         self._look_at_doubt()
         self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def _keep_unjournalled(self, unsynced: _Unsynced) -> None:
         self._unjournalled.append(unsynced)
@@ -517,7 +447,7 @@ class Replica:
             self.durable = self.durable.join(self._beyond)
             self._beyond = _NOWHERE
         self._progress()
-        return self._take()
+        return self._out.take()
 
     # Starting again
 
@@ -596,7 +526,7 @@ class Replica:
         if self.loading:
             self.loading = False
             self._complete_now()
-        return self._take()
+        return self._out.take()
 
     def _complete_now(self) -> None:
         """
@@ -615,7 +545,7 @@ class Replica:
         if self._awaits_members and not self._standing_kept:
             self._standing_kept = True
             self._keep_standing()
-        return self._take()
+        return self._out.take()
 
     def _keep_standing(self) -> None:
         if self._standing_kept:
@@ -663,9 +593,9 @@ class Replica:
             there.heard += slept
             limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
             if now - there.heard > limit:
-                self._effects.append(Cut(channel, f"silent for {now - there.heard:.1f} s"))
+                self._out.add(Cut(channel, f"silent for {now - there.heard:.1f} s"))
             elif outcast:
-                self._effects.append(Cut(channel, "the other nodes refuse this process"))
+                self._out.add(Cut(channel, "the other nodes refuse this process"))
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
             self._broadcast()
@@ -673,14 +603,14 @@ class Replica:
         needed = self._snapshot_for is not None and self._disk_failure is None
         if needed and not self.loading and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
             self._snapshot_asked = now
-            self._effects.append(Snapshot())
+            self._out.add(Snapshot())
         self._drop_lost_hold(now)
         over = [each for each in self._waiting if each.until <= now]
         if over:
             self._waiting = [each for each in self._waiting if each.until > now]
             for each in over:
                 self._answer(each.channel, each.question)
-        return self._take()
+        return self._out.take()
 
     def listening(self, port: int) -> list[Effect]:
         """
@@ -688,7 +618,7 @@ class Replica:
         """
         self.port = port
         self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def drain(self) -> list[Effect]:
         """
@@ -697,7 +627,7 @@ class Replica:
         self._draining = True
         self._before_drain = self.durable
         self._broadcast()
-        return self._take()
+        return self._out.take()
 
     def drained(self) -> bool:
         """
@@ -787,7 +717,7 @@ class Replica:
         reason = self.refuses()
         if reason is not None:
             refused = dict.fromkeys(range(len(batch.slices)), reason)
-            self._send(channel, wire.Stored(message.request, 0, 0, self.stamp, refused))
+            self._out.send(channel, wire.Stored(message.request, 0, 0, self.stamp, refused))
             return
         opening = None
         if self.run == 0:
@@ -825,7 +755,7 @@ class Replica:
         self.items_taken += batch.items
         answer = wire.Stored(done.request, record.run, record.number, self.stamp)
         if done.channel in self._channels:
-            self._send(done.channel, answer)
+            self._out.send(done.channel, answer)
 
     def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
         self._merge(batch)
@@ -852,7 +782,7 @@ class Replica:
         if self._disk_failure is None:
             self._unsynced.append(unsynced)
             waits = unsynced.batch is not None or unsynced.request != 0 or self._is_awaited()
-            self._effects.append(Append(unsynced.entry, waits))
+            self._out.add(Append(unsynced.entry, waits))
         else:
             self._keep_unjournalled(unsynced)
 
@@ -867,7 +797,7 @@ class Replica:
         else:
             self._waiting.append(_Waiting(channel, now + question.wait / 1000, question))
             if isinstance(question, wire.Await):
-                self._effects.append(Hurry())
+                self._out.add(Hurry())
 
     def _is_awaited(self) -> bool:
         return any(isinstance(each.question, wire.Await) for each in self._waiting)
@@ -894,7 +824,7 @@ class Replica:
             self._send_awaited(channel, question.request, reached=able)
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
-            self._send(channel, wire.Counted(question.request, counts, able, self._stated(), self.stamp))
+            self._out.send(channel, wire.Counted(question.request, counts, able, self._stated(), self.stamp))
 
     def _progress(self) -> None:
         """
@@ -908,7 +838,7 @@ class Replica:
                     self._answer(each.channel, each.question)
         for channel, there in self._channels.items():
             if there.sends:
-                self._effects.append(Offer(channel))
+                self._out.add(Offer(channel))
 
     # Following
 
@@ -931,16 +861,16 @@ class Replica:
         self._progress()
 
     def _follow(self, channel: int, node: int) -> None:
-        self._send(channel, wire.Follow(node, self.applied.of(node)))
+        self._out.send(channel, wire.Follow(node, self.applied.of(node)))
 
     def _start_streaming(self, channel: int, message: wire.Follow) -> None:
         mine = self.applied.of(message.node)
         if message.position.folded < mine.folded:
-            self._send(channel, wire.Gap(message.node))
+            self._out.send(channel, wire.Gap(message.node))
             return
         sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
         self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
-        self._effects.append(Offer(channel))
+        self._out.add(Offer(channel))
 
     def _choose_relays(self) -> None:
         """
@@ -955,13 +885,13 @@ class Replica:
             via = self._relays.get(node)
             if not lacking:
                 if via is not None and (node in sources or node == self.node):
-                    self._send(via, wire.Unfollow(node))
+                    self._out.send(via, wire.Unfollow(node))
                     del self._relays[node]
                 continue
             best = max(sources, key=lambda peer: self._ahead(peer, lacking))
             if via != sources[best]:
                 if via is not None:
-                    self._send(via, wire.Unfollow(node))
+                    self._out.send(via, wire.Unfollow(node))
                 self._relays[node] = sources[best]
                 self._follow(sources[best], node)
 
@@ -1016,7 +946,7 @@ class Replica:
         for run, number in report.applied.of(self.node).runs.items():
             if number > self.applied.number(self.node, run) and run not in self._told_own:
                 self._told_own.add(run)
-                self._say(
+                self._out.say(
                     "warn",
                     f"node {report.node} holds {number} batches of this node's run {run}, "
                     f"this node {self.applied.number(self.node, run)}: fetching them",
@@ -1047,7 +977,7 @@ class Replica:
             self._wiped = self._wiped or any(each.applied.nodes for each in self._reports.values())
             self._keep_standing()
             if self._wiped:
-                self._say("warn", "this node has no journal but its peers hold items: refilling")
+                self._out.say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()
 
     def _forget(self, nodes: Collection[int], channel: int = 0, request: int = 0) -> None:
@@ -1057,16 +987,16 @@ class Replica:
         works = self._disk_failure is None
         new = sorted({*nodes} - self.forgotten - {self.node})
         for node in new:
-            self._say("warn", f"node {node} was given up: it is a member no longer")
+            self._out.say("warn", f"node {node} was given up: it is a member no longer")
             self.forgotten.add(node)
             self._peers.discard(node)
             self.rivals.discard(node)
             self._reports.pop(node, None)
             self._relays.pop(node, None)
-            self._effects.append(Abandon(node))
+            self._out.add(Abandon(node))
             for number, there in self._channels.items():
                 if there.peer.node == node:
-                    self._effects.append(Cut(number, "this node was given up"))
+                    self._out.add(Cut(number, "this node was given up"))
             line = wire.encode(wire.Forget(request, node))
             self._append(_Unsynced(Entry(line), channel=channel, request=request if works else 0))
         if new:
@@ -1077,7 +1007,7 @@ class Replica:
             self._send_awaited(channel, request, reached=works)
         if self.node in nodes and not self._given_up:
             self._given_up = True
-            self._say("error", "the others have given this node up")
+            self._out.say("error", "the others have given this node up")
             self._broadcast()
 
     def _learn_opening(self, node: int, opening: Opening) -> None:
@@ -1167,14 +1097,14 @@ class Replica:
         waits = there.report is not None and (there.report.loading or there.report.in_doubt)
         if self._copy_from is None and there.calls and not waits:
             self._copy_from = channel
-            self._send(channel, wire.Copy())
+            self._out.send(channel, wire.Copy())
 
     def _give_copy(self, channel: int) -> None:
         there = self._channels[channel]
         there.wants_copy = self.loading or self._in_doubt
         if not there.wants_copy:
             there.copy = self._copy_out()
-            self._effects.append(Offer(channel))
+            self._out.add(Offer(channel))
 
     def _copy_out(self) -> Iterator[wire.Message]:
         lost = sorted(self._lost)
@@ -1209,7 +1139,7 @@ class Replica:
         elif now - self._stuck_since >= self._limits.suspicion:
             for node, run, number in gone:
                 self._hold = self._hold.without(node, run, number)
-                self._say("error", f"a copy held items of node {node} that no member has any more")
+                self._out.say("error", f"a copy held items of node {node} that no member has any more")
 
     def _is_closed(self, node: int, run: int) -> bool:
         """
@@ -1244,7 +1174,7 @@ class Replica:
             self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
         else:
             self._snapshot_for = self.applied
-        self._say("info", f"took a copy of the ledger: {len(self.ledger)} items")
+        self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
         self._follow_anew()
         self._progress()
 
@@ -1268,20 +1198,8 @@ class Replica:
 
     # Output
 
-    def _send(self, channel: int, message: wire.Message) -> None:
-        self._effects.append(Send(channel, wire.encode(message)))
-
     def _send_awaited(self, channel: int, request: int, *, reached: bool) -> None:
-        self._send(channel, wire.Awaited(request, reached, self._vouched_for(), self.stamp))
+        self._out.send(channel, wire.Awaited(request, reached, self._vouched_for(), self.stamp))
 
     def _broadcast(self) -> None:
-        line = wire.encode(self.report())
-        for channel in self._channels:
-            self._effects.append(Send(channel, line))
-
-    def _say(self, level: Literal["info", "warn", "error"], text: str) -> None:
-        self._effects.append(Notice(level, text))
-
-    def _take(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects
+        self._out.broadcast(self._channels, self.report())

@@ -37,8 +37,9 @@ from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
 from dcounter.links.link import Conversation, Directory, Link
 from dcounter.links.throttle import Throttle
+from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.holders import Holders
-from dcounter.node.replica import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Replica, Send, Snapshot
+from dcounter.node.replica import Replica
 from dcounter.node.startup import Progress, Tell, reason
 from dcounter.protocol import wire
 from dcounter.protocol.handshake import Callee, Identity, Peer

@@ -17,8 +17,9 @@ from dcounter.daemon.rebuild import Kept, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
+from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
-from dcounter.node.replica import Effect, Replica
+from dcounter.node.replica import Replica
 from dcounter.protocol import wire
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.position import LostRun, Position

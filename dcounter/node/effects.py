@@ -1,0 +1,130 @@
+"""
+What a node does to the world outside: a replica gives effects, the service around it performs them in order.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from dcounter.journal.framing import Entry
+from dcounter.protocol import wire
+
+Level = Literal["info", "warn", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """
+    Write a line to a channel.
+    """
+
+    channel: int
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """
+    Write a line to the journal, and call `synced` when it is durable, `failed` when it is not.
+
+    :ivar waits: whether somebody waits for it.
+    """
+
+    entry: Entry
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """
+    Somebody waits, after all, for lines that were appended.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """
+    There is something to stream: call `stream` whenever the channel takes more, until it gives nothing.
+    """
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """
+    Close a channel.
+    """
+
+    channel: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    Tell the operator.
+    """
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    Take a snapshot now: lines were lost that the ledger has.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """
+    Stop looking for a node: it was given up.
+    """
+
+    node: int
+
+
+Effect = Send | Append | Hurry | Offer | Cut | Notice | Snapshot | Abandon
+
+
+class Outbox:
+    """
+    Collects effects until the service takes them.
+
+    The parts of a replica get this, and never the replica.
+    """
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def add(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def send(self, channel: int, message: wire.Message) -> None:
+        """
+        Send a message to a channel.
+        """
+        self.add(Send(channel, wire.encode(message)))
+
+    def broadcast(self, channels: Iterable[int], message: wire.Message) -> None:
+        """
+        Send a message, which is encoded once, to many channels.
+        """
+        line = wire.encode(message)
+        for channel in channels:
+            self.add(Send(channel, line))
+
+    def say(self, level: Level, text: str) -> None:
+        """
+        Tell the operator.
+        """
+        self.add(Notice(level, text))
+
+    def take(self) -> list[Effect]:
+        """
+        All effects since this was called last, in their order.
+        """
+        effects, self._effects = self._effects, []
+        return effects

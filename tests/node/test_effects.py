@@ -1,0 +1,26 @@
+from dcounter.node.effects import Cut, Notice, Outbox, Send
+from dcounter.protocol import wire
+
+
+def test_effects_are_taken_once_and_in_their_order() -> None:
+    out = Outbox()
+    out.send(7, wire.Welcome())
+    out.add(Cut(7, "over"))
+    out.say("warn", "look at this")
+    out.broadcast([1, 2], wire.Beat(5))
+
+    assert out.take() == [
+        Send(7, b'{"type":"welcome"}'),
+        Cut(7, "over"),
+        Notice("warn", "look at this"),
+        Send(1, b'{"type":"beat","stamp":5}'),
+        Send(2, b'{"type":"beat","stamp":5}'),
+    ]
+    assert out.take() == []
+
+
+def test_a_message_to_nobody_is_no_effect() -> None:
+    out = Outbox()
+    out.broadcast([], wire.Welcome())
+
+    assert out.take() == []
