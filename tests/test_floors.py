@@ -71,6 +71,7 @@ PURE_MODULES = [
     "dcounter.node.holders",
     "dcounter.node.replica",
     "dcounter.node.startup",
+    "dcounter.node.waits",
 ]
 # It builds whole clusters for tests: it may import what it likes, nobody but tests imports it.
 FREE = "dcounter.testing"

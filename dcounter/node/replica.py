@@ -22,6 +22,7 @@ from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Offer, Outbox, Snapshot
+from dcounter.node.waits import Question, Waits
 from dcounter.protocol import wire
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
@@ -82,13 +83,6 @@ class _Unsynced:
     channel: int = 0
     request: int = 0
     covers: Position = _NOWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    channel: int
-    until: float
-    question: wire.Count | wire.Await
 
 
 def _entry(record: Record, line: bytes) -> Entry:
@@ -157,7 +151,7 @@ class Replica:
         self._openings: dict[int, dict[int, Opening]] = {}
         self._lost: set[LostRun] = set()
         self._unsynced: deque[_Unsynced] = deque()
-        self._waiting: list[_Waiting] = []
+        self._waits = Waits(limits.waits)
         self._relays: dict[int, int] = {}
         self._last_beat = float("-inf")
         self._last_tick = float("inf")
@@ -214,7 +208,7 @@ class Replica:
         A connection is gone.
         """
         self._channels.pop(channel, None)
-        self._waiting = [each for each in self._waiting if each.channel != channel]
+        self._waits.drop(channel)
         self._relays = {node: via for node, via in self._relays.items() if via != channel}
         if self._copy_from == channel:
             self._copy_from = self._copy_begin = None
@@ -605,11 +599,8 @@ class Replica:
             self._snapshot_asked = now
             self._out.add(Snapshot())
         self._drop_lost_hold(now)
-        over = [each for each in self._waiting if each.until <= now]
-        if over:
-            self._waiting = [each for each in self._waiting if each.until > now]
-            for each in over:
-                self._answer(each.channel, each.question)
+        for each in self._waits.take_expired(now):
+            self._answer(each.channel, each.question, able=self._can_answer(each.question))
         return self._out.take()
 
     def listening(self, port: int) -> list[Effect]:
@@ -781,28 +772,25 @@ class Replica:
     def _append(self, unsynced: _Unsynced) -> None:
         if self._disk_failure is None:
             self._unsynced.append(unsynced)
-            waits = unsynced.batch is not None or unsynced.request != 0 or self._is_awaited()
+            waits = unsynced.batch is not None or unsynced.request != 0 or self._waits.for_durability
             self._out.add(Append(unsynced.entry, waits))
         else:
             self._keep_unjournalled(unsynced)
 
     # Counting and awaiting
 
-    def _ask(self, channel: int, question: wire.Count | wire.Await, now: float) -> None:
+    def _ask(self, channel: int, question: Question, now: float) -> None:
         wanted = question.required if isinstance(question, wire.Count) else question.position
         self._adopt_folds(wanted)
-        full = len(self._waiting) >= self._limits.waits
-        if question.wait == 0 or full or self._can_answer(question):
-            self._answer(channel, question)
+        able = self._can_answer(question)
+        if question.wait == 0 or self._waits.full or able:
+            self._answer(channel, question, able=able)
         else:
-            self._waiting.append(_Waiting(channel, now + question.wait / 1000, question))
+            self._waits.add(channel, question, now + question.wait / 1000)
             if isinstance(question, wire.Await):
                 self._out.add(Hurry())
 
-    def _is_awaited(self) -> bool:
-        return any(isinstance(each.question, wire.Await) for each in self._waiting)
-
-    def _can_answer(self, question: wire.Count | wire.Await) -> bool:
+    def _can_answer(self, question: Question) -> bool:
         if isinstance(question, wire.Await):
             return self._covers(self._vouched_for(), question.position)
         return self._exact() and self._covers(self.applied, question.required)
@@ -818,8 +806,7 @@ class Replica:
     def _exact(self) -> bool:
         return not (self.loading or self._in_doubt) and self.applied.covers(self._hold)
 
-    def _answer(self, channel: int, question: wire.Count | wire.Await) -> None:
-        able = self._can_answer(question)
+    def _answer(self, channel: int, question: Question, *, able: bool) -> None:
         if isinstance(question, wire.Await):
             self._send_awaited(channel, question.request, reached=able)
         else:
@@ -830,12 +817,8 @@ class Replica:
         """
         Something was applied or became durable: waits may be over, followers get more.
         """
-        if self._waiting:
-            ready = [each for each in self._waiting if self._can_answer(each.question)]
-            if ready:
-                self._waiting = [e for e in self._waiting if not self._can_answer(e.question)]
-                for each in ready:
-                    self._answer(each.channel, each.question)
+        for each in self._waits.take_ready(self._can_answer):
+            self._answer(each.channel, each.question, able=True)
         for channel, there in self._channels.items():
             if there.sends:
                 self._out.add(Offer(channel))
