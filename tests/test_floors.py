@@ -70,6 +70,7 @@ PURE_MODULES = [
     "dcounter.node.effects",
     "dcounter.node.holders",
     "dcounter.node.replica",
+    "dcounter.node.runs",
     "dcounter.node.startup",
     "dcounter.node.waits",
 ]

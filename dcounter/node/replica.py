@@ -22,11 +22,12 @@ from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Offer, Outbox, Snapshot
+from dcounter.node.runs import Runs
 from dcounter.node.waits import Question, Waits
 from dcounter.protocol import wire
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
-from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.position import NodePosition, Position, join_all
 from dcounter.protocol.wire import Opening, Record, Report
 
 _T = TypeVar("_T")
@@ -148,8 +149,7 @@ class Replica:
         self._log = Log(limits.log)
         self._channels: dict[int, _Channel] = {}
         self._reports: dict[int, Report] = {}
-        self._openings: dict[int, dict[int, Opening]] = {}
-        self._lost: set[LostRun] = set()
+        self._runs = Runs(limits.unfolded_runs)
         self._unsynced: deque[_Unsynced] = deque()
         self._waits = Waits(limits.waits)
         self._relays: dict[int, int] = {}
@@ -674,8 +674,8 @@ class Replica:
             stamp=self.stamp,
             items=len(self.ledger),
             items_taken=self.items_taken,
-            openings=self._live_openings(),
-            lost=sorted(self._lost),
+            openings=self._runs.live(self.applied),
+            lost=self._runs.lost,
             forgotten=sorted(self.forgotten),
             refuses=self.refuses(),
             loading=self.loading,
@@ -723,7 +723,7 @@ class Replica:
         known = max((run for _, run, _ in self._known_of(self.node)), default=0)
         last = max((n for _, run, n in self._known_of(self.node) if run == known), default=0)
         # A run may be heard of of which nobody has a batch.
-        told = max(self._openings.get(self.node, {}), default=0)
+        told = self._runs.latest(self.node)
         # A disk that lost the run before, and a clock that went back, must not lead to the same number again.
         self.run = max(self._wall(), known + 1, told + 1) + self._salt
         # Others hear of it when it is durable: the run before it is closed only then.
@@ -767,7 +767,7 @@ class Replica:
         self.applied = self.applied.advance(node, run, number)
         self._log.append(node, run, number, line)
         if opening is not None:
-            self._learn_opening(node, opening)
+            self._runs.learn(node, opening)
 
     def _append(self, unsynced: _Unsynced) -> None:
         if self._disk_failure is None:
@@ -799,9 +799,7 @@ class Replica:
         """
         Whether we have all that is wanted; what was lost before its runs were folded nobody has.
         """
-        return mine.covers(wanted) and not any(
-            lost.takes(*entry) for lost in self._lost for entry in wanted.entries()
-        )
+        return mine.covers(wanted) and not self._runs.names_lost(wanted)
 
     def _exact(self) -> bool:
         return not (self.loading or self._in_doubt) and self.applied.covers(self._hold)
@@ -918,10 +916,7 @@ class Replica:
             raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
         self._reports[report.node] = there.report = report
         self.stamp = max(self.stamp, report.stamp)
-        for node, openings in report.openings.items():
-            for opening in openings:
-                self._learn_opening(node, opening)
-        self._lost.update(report.lost)
+        self._runs.learn_all(report.openings.items(), report.lost)
         self._forget(set(report.forgotten))
         self._adopt_folds(report.applied)
         self._look_at_members()
@@ -993,22 +988,6 @@ class Replica:
             self._out.say("error", "the others have given this node up")
             self._broadcast()
 
-    def _learn_opening(self, node: int, opening: Opening) -> None:
-        known = self._openings.setdefault(node, {})
-        known[opening.run] = opening
-        while len(known) > 2 * self._limits.unfolded_runs:
-            del known[min(known)]
-
-    def _live_openings(self) -> dict[int, list[Opening]]:
-        """
-        The openings that a peer may still need to fold, oldest first.
-        """
-        live = {
-            node: [known[run] for run in sorted(known) if run >= self.applied.of(node).folded]
-            for node, known in self._openings.items()
-        }
-        return {node: openings for node, openings in live.items() if openings}
-
     # Folding
 
     def _fold(self) -> None:
@@ -1018,44 +997,15 @@ class Replica:
         if not self._reports.keys() >= self._peers:
             return
         everywhere = [self.durable, *(each.durable for each in self._reports.values())]
-        known_somewhere = join_all([self.applied, *(each.applied for each in self._reports.values())])
-        for node, known in self._openings.items():
-            for run in sorted(known):
-                if run > self.durable.of(node).folded and self._complete(
-                    node, known[run], everywhere, known_somewhere
-                ):
-                    self._fold_to(node, known[run])
+        known = join_all([self.applied, *(each.applied for each in self._reports.values())])
+        for node, opening in self._runs.foldable(lambda: self.durable, everywhere, known):
+            self._fold_to(node, opening)
         for node, run, number in self.durable.entries():
             held = min(position.number(node, run) for position in everywhere)
             self._log.cut(node, run, min(held, number))
 
-    def _complete(
-        self, node: int, opening: Opening, positions: Collection[Position], known: Position
-    ) -> bool:
-        """
-        Whether all the positions have all runs before an opening.
-
-        :param known: what anybody is known to have; a node that lost its journal may have stated less.
-        """
-        if opening.previous == 0:
-            return False
-        last = max(opening.last, known.of(node).runs.get(opening.previous, 0))
-        if any(p.number(node, opening.previous) < last for p in positions):
-            return False
-        for run, number in known.of(node).runs.items():
-            # A node whose disk took back the end of its journal may not know a run between.
-            if run < opening.run and any(p.number(node, run) < number for p in positions):
-                return False
-        if all(opening.previous <= p.of(node).folded for p in positions):
-            return True
-        before = self._openings[node].get(opening.previous)
-        return before is not None and (before.previous == 0 or self._complete(node, before, positions, known))
-
     def _fold_to(self, node: int, opening: Opening) -> None:
-        # An opening that nobody knew a run before is never folded to on its own, but passed over.
-        for each in (*self._openings.get(node, {}).values(), opening):
-            if each.wiped and self.applied.of(node).folded < each.run <= opening.run:
-                self._lost.add(LostRun(node, each.previous, each.last, each.run))
+        self._runs.note_losses(node, opening, self.applied)
         self.applied = self.applied.fold(node, opening.run)
         self.durable = self.durable.fold(node, opening.run)
         self._log.fold(node, opening.run)
@@ -1063,14 +1013,9 @@ class Replica:
     def _adopt_folds(self, heard: Position) -> None:
         """
         Fold what a peer has folded, if we have all of it ourselves.
-
-        Whoever folded knew that every member had it durably; we may have been wiped since.
         """
-        for node, part in heard.nodes.items():
-            if part.folded > self.applied.of(node).folded:
-                opening = self._openings.get(node, {}).get(part.folded)
-                if opening is not None and self._complete(node, opening, [self.durable], self.applied):
-                    self._fold_to(node, opening)
+        for node, opening in self._runs.folded_by(heard, lambda: (self.applied, self.durable)):
+            self._fold_to(node, opening)
 
     # Copies of the ledger
 
@@ -1090,8 +1035,7 @@ class Replica:
             self._out.add(Offer(channel))
 
     def _copy_out(self) -> Iterator[wire.Message]:
-        lost = sorted(self._lost)
-        yield wire.CopyBegin(self.applied, self._live_openings(), lost, self.ledger.rows)
+        yield wire.CopyBegin(self.applied, self._runs.live(self.applied), self._runs.lost, self.ledger.rows)
         for piece in self.ledger.pieces(self._limits.piece, self._limits.slice):
             yield wire.CopyPiece.of(piece.columns(), self._within())
         yield wire.CopyEnd(self._within(), self.stamp)
@@ -1174,10 +1118,7 @@ class Replica:
         self.stamp = max(self.stamp, end.stamp)
         self._hold = self._hold.join(end.position)
         self.applied = self.applied.join(begin.position)
-        for node, openings in begin.openings.items():
-            for opening in openings:
-                self._learn_opening(node, opening)
-        self._lost.update(begin.lost)
+        self._runs.learn_all(begin.openings.items(), begin.lost)
 
     # Output
 

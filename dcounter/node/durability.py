@@ -1,0 +1,278 @@
+"""
+What of a node's state its disk keeps, and what waits for the disk.
+
+Lines go to the journal in order, and the very same objects come back when they are durable, or are not. While
+the disk fails nothing is appended: lines that may be journalled later are kept, up to a bound; beyond it they
+are given up for a snapshot, since the ledger has all that they hold. (etcd's raft owns what is not stable yet
+in the same way, in its `log_unstable`.)
+
+What holds, after each call:
+
+- `durable` covers nothing that a loss of power could take away;
+- of what was given up for a snapshot, or came behind it, nothing becomes durable before a snapshot that holds
+  all of it is kept;
+- a line that was given up is never appended: the end of a copy must not stand in the journal as if all of the
+  copy did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dcounter.journal.framing import Entry
+from dcounter.node.effects import Append, Outbox, Snapshot
+from dcounter.protocol.position import Position
+from dcounter.protocol.wire import Batch, Record
+
+_SNAPSHOT_PAUSE = 1.0
+"""
+Time (s) between two requests for a snapshot that the node cannot do without.
+"""
+
+_NOWHERE = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Own(Entry):
+    """
+    A batch that a coordinator sent: when it is durable it is applied, and answered.
+
+    :ivar record: what the line says.
+    :ivar batch: the batch in it.
+    :ivar channel: where it came from.
+    :ivar request: the request to be answered.
+    """
+
+    record: Record
+    batch: Batch
+    channel: int
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Entry):
+    """
+    A batch of a log that this node follows; it is applied already.
+    """
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Removal(Entry):
+    """
+    A member was given up.
+
+    :ivar request: whom to answer, on `channel`, when it is durable; 0 if nobody waits for that.
+    """
+
+    channel: int = 0
+    request: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Entry):
+    """
+    A line of which nothing follows by itself: a part of a copy, or what the journal knows of itself.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfCopy(Entry):
+    """
+    The end of a copy, all of which stands before it.
+
+    :ivar covers: what is durable with it.
+    """
+
+    covers: Position
+
+
+Pending = Own | Followed | Removal | Part | EndOfCopy
+
+
+class Durability:
+    """
+    What one node's journal keeps, and what it will.
+
+    :param node: its id.
+    :param most: bytes of lines that are kept while the disk fails.
+    :ivar durable: what stands in the journal.
+    :ivar failure: why the disk takes nothing at present; `None` if it does.
+    :ivar needs: what only a snapshot can make durable; `None` if there is nothing of that kind.
+    """
+
+    def __init__(self, node: int, out: Outbox, most: int) -> None:
+        self.durable = _NOWHERE
+        self.failure: str | None = None
+        self.needs: Position | None = None
+        self._node = node
+        self._out = out
+        self._most = most
+        # Lines under way that hold a batch of this node.
+        self._own = 0
+        self._kept: list[Pending] = []
+        self._kept_bytes = 0
+        # What is journalled behind lines that were given up for a snapshot.
+        self._beyond = _NOWHERE
+        self._asked = float("-inf")
+        self._begin = _NOWHERE
+        self._end: Position | None = None
+
+    # Lines
+
+    @property
+    def own_under_way(self) -> bool:
+        """
+        Whether lines with batches of this node wait for the disk.
+        """
+        return self._own > 0
+
+    def append(self, line: Pending, applied: Position, *, waits: bool) -> bool:
+        """
+        Journal a line, now or when the disk works again.
+
+        :param applied: what the ledger has.
+        :param waits: whether somebody waits for it.
+        :returns: whether lines were given up for a snapshot.
+        """
+        if self.failure is not None:
+            return self._keep(line, applied)
+        self._own += self._is_own(line)
+        self._out.add(Append(line, waits))
+        return False
+
+    def _is_own(self, line: Pending) -> bool:
+        # Lines without a batch have no number.
+        return line.number > 0 and line.node == self._node
+
+    def _keep(self, line: Pending, applied: Position) -> bool:
+        self._kept.append(line)
+        self._kept_bytes += len(line.line)
+        end_only = self.needs is not None and isinstance(line, EndOfCopy)
+        if not end_only and self._kept_bytes <= self._most:
+            return False
+        # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
+        self.needs = applied
+        self._kept, self._kept_bytes = [], 0
+        return True
+
+    def synced(self, line: Pending) -> None:
+        """
+        A line that was appended is durable.
+        """
+        self._own -= self._is_own(line)
+        match line:
+            case Own() | Followed():
+                self._journalled(line.node, line.run, line.number)
+            case EndOfCopy():
+                self.durable = self.durable.join(line.covers)
+            case Removal() | Part():
+                pass
+
+    def _journalled(self, node: int, run: int, number: int) -> None:
+        if number > self.durable.number(node, run) + 1:
+            # What is before it was given up for a snapshot, and is not durable before that is kept.
+            self._beyond = self._beyond.advance(node, run, number)
+        else:
+            self.durable = self.durable.advance(node, run, number)
+
+    def failed(self, lines: Sequence[Pending], reason: str, applied: Position) -> bool:
+        """
+        Lines that were appended are not durable, and none will be until `mended`.
+
+        Batches of this node are given up, and refused elsewhere: nothing of them was applied.
+
+        :returns: whether other lines were given up for a snapshot.
+        """
+        self.failure = reason
+        given_up = False
+        for line in lines:
+            self._own -= self._is_own(line)
+            if not isinstance(line, Own):
+                given_up = self._keep(line, applied) or given_up
+        return given_up
+
+    def mended(self, *, snapshot: bool) -> list[Pending]:
+        """
+        The journal takes lines again.
+
+        :param snapshot: whether one may be taken.
+        :returns: the lines that were kept, to be appended now.
+        """
+        self.failure = None
+        self._asked = float("-inf")
+        if self.needs is not None and snapshot:
+            self._out.add(Snapshot())
+        kept, self._kept, self._kept_bytes = self._kept, [], 0
+        return kept
+
+    # Positions
+
+    def restored(self, applied: Position) -> None:
+        """
+        What was read from the journal is durable.
+        """
+        self.durable = applied
+
+    def doubted(self, applied: Position) -> None:
+        """
+        What was read from the journal may not be durable before a snapshot is.
+        """
+        self.durable = _NOWHERE
+        self.needs = applied
+
+    def fold(self, node: int, run: int) -> None:
+        """
+        All runs of a node before this one are everywhere.
+        """
+        self.durable = self.durable.fold(node, run)
+
+    # Snapshots
+
+    def need_snapshot(self, applied: Position) -> None:
+        """
+        The ledger holds what no line in the journal does.
+        """
+        self.needs = applied
+
+    def ask(self, now: float) -> None:
+        """
+        Ask for a snapshot that the node cannot do without, from time to time.
+        """
+        if self.needs is not None and self.failure is None and now - self._asked >= _SNAPSHOT_PAUSE:
+            self._asked = now
+            self._out.add(Snapshot())
+
+    def snapshot_begins(self) -> None:
+        """
+        A snapshot is being taken.
+        """
+        self._end = None
+
+    def snapshot_reaches(self, begin: Position) -> None:
+        """
+        The snapshot that is being taken includes this, whatever else it does.
+        """
+        self._begin = begin
+
+    def snapshot_ends(self, end: Position) -> None:
+        """
+        Nothing in the snapshot that was taken lies beyond this.
+        """
+        self._end = end
+
+    def snapshot_ready(self) -> bool:
+        """
+        Whether the log that is journalled reaches to the end of the snapshot that was taken last.
+        """
+        return self.needs is not None or (self._end is not None and self.durable.covers(self._end))
+
+    def snapshot_kept(self) -> None:
+        """
+        The snapshot is durable.
+        """
+        self.durable = self.durable.join(self._begin)
+        if self.needs is not None and self._begin.covers(self.needs):
+            self.needs = None
+            self.durable = self.durable.join(self._beyond)
+            self._beyond = _NOWHERE
