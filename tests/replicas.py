@@ -4,14 +4,16 @@ test says what happens next.
 """
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import cast
 
 from msgspec import Raw
 
 from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
+from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.replica import Replica
 from dcounter.protocol import wire
@@ -91,7 +93,7 @@ class World:
         self.now = 0.0
         self.wall = WALL
         self.replicas: dict[int, Replica] = {}
-        self.unsynced: dict[int, list[bytes]] = {}
+        self.unsynced: dict[int, list[Pending]] = {}
         self.journals: dict[int, list[bytes]] = {}
         self.trace: dict[int, list[Effect]] = {}
         self.notices: dict[int, list[tuple[str, str]]] = {}
@@ -187,7 +189,7 @@ class World:
                 case Send(channel, line):
                     self.put(channel, line)
                 case Append(entry, _):
-                    self.unsynced[node].append(entry.line)
+                    self.unsynced[node].append(cast("Pending", entry))
                 case Offer(channel):
                     if channel in self.ends:
                         self.ends[channel].offered = True
@@ -247,9 +249,9 @@ class World:
         The oldest lines of a journal become durable.
         """
         lines = len(self.unsynced[node]) if lines is None else lines
-        self.journals[node] += self.unsynced[node][:lines]
-        del self.unsynced[node][:lines]
-        self.perform(node, self.replicas[node].synced(lines))
+        written, self.unsynced[node] = self.unsynced[node][:lines], self.unsynced[node][lines:]
+        self.journals[node] += [entry.line for entry in written]
+        self.perform(node, self.replicas[node].synced(written))
 
     def tick(self, seconds: float = 0.2) -> None:
         """
@@ -314,6 +316,13 @@ class World:
 
     def applied(self) -> list[Position]:
         return [replica.applied for replica in self.replicas.values()]
+
+
+def appended(effects: Iterable[Effect]) -> list[Pending]:
+    """
+    The lines that a replica wants to have journalled.
+    """
+    return [cast("Pending", effect.entry) for effect in effects if isinstance(effect, Append)]
 
 
 def ready(nodes: int = 3, *, limits: Limits | None = None) -> World:

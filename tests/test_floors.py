@@ -67,6 +67,7 @@ PURE_MODULES = [
     "dcounter.journal.framing",
     "dcounter.links.throttle",
     "dcounter.node.backlog",
+    "dcounter.node.durability",
     "dcounter.node.effects",
     "dcounter.node.holders",
     "dcounter.node.replica",

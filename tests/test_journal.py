@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EIO, EMFILE, ENOSPC, EROFS
@@ -39,15 +39,15 @@ class User:
     whenever: Callable[[], None] = lambda: None
     lines: int = 0
 
-    def journalSynced(self, entries: int) -> None:
-        self.told.append(entries)
+    def journalSynced(self, entries: Sequence[Entry]) -> None:
+        self.told.append(len(entries))
         self.whenever()
 
     def journalDoubted(self) -> None:
         self.told.append("doubted")
 
-    def journalFailed(self, entries: int, reason: str) -> None:
-        self.told.append((entries, reason))
+    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+        self.told.append((len(entries), reason))
         self.whenever()
 
     def journalMended(self) -> None:

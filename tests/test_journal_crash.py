@@ -6,7 +6,7 @@ failed; others' lines it applies at once and journals again when the disk is men
 snapshot if they are too many.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -90,9 +90,10 @@ class Life:
 
     # JournalUser
 
-    def journalSynced(self, entries: int) -> None:
-        for _ in range(entries):
+    def journalSynced(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             line = self.under_way.pop(0)
+            assert entry.line == line
             if line.startswith(b"own"):
                 self.applied.append(line)
             self.truth.acknowledged.add(line)
@@ -100,9 +101,9 @@ class Life:
     def journalDoubted(self) -> None:
         self.needed = True
 
-    def journalFailed(self, entries: int, reason: str) -> None:
+    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
         self.broken = True
-        assert entries == len(self.under_way)
+        assert [entry.line for entry in entries] == self.under_way
         for line in self.under_way:
             if line.startswith(b"own"):
                 self.failed_own.add(line)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.errors import MalformedMessage
-from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
+from dcounter.node.durability import Followed, Pending
 from dcounter.node.effects import Append, Cut, Effect, Hurry, Offer, Send
 from dcounter.node.replica import Replica
 from dcounter.protocol import wire
@@ -22,7 +22,7 @@ from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import LostRun, NodePosition, Position
 from dcounter.protocol.wire import Opening, Record, Report
-from tests.replicas import WALL, End, World, limits, ready, store
+from tests.replicas import WALL, End, World, appended, limits, ready, store
 
 
 def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[wire.Message]:
@@ -82,13 +82,24 @@ class Alone:
 
     def __init__(self, members: Collection[int] = range(2), *, limits: Limits | None = None) -> None:
         self.replica = Replica(0, members, wall=lambda: WALL, limits=limits or Limits(), pid=7)
+        self.unsynced: list[Pending] = []
 
     def connected(self, channel: int, node: int | None, *, calls: bool = True) -> list[wire.Message]:
         peer = Peer("coordinator", None) if node is None else Peer("node", node)
         return _sent(self.replica.connected(channel, peer, calls=calls, now=0.0))
 
     def hears(self, channel: int, message: wire.Message, now: float = 0.0) -> list[Effect]:
-        return self.replica.receive(channel, message, now)
+        effects = self.replica.receive(channel, message, now)
+        self.unsynced += appended(effects)
+        return effects
+
+    def sync(self, lines: int) -> None:
+        """
+        The oldest lines become durable.
+        """
+        written, self.unsynced = self.unsynced[:lines], self.unsynced[lines:]
+        assert len(written) == lines
+        self.replica.synced(written)
 
 
 class TestStoring:
@@ -241,7 +252,8 @@ class TestFollowing:
     def test_only_the_next_number_is_taken(self) -> None:
         alone = self._follower()
         [append] = [e for e in alone.hears(1, _record(1, 5, 1, 10)) if isinstance(e, Append)]
-        assert append.entry == Entry(wire.encode(_record(1, 5, 1, 10)), 1, 5, 1)
+        record = _record(1, 5, 1, 10)
+        assert append.entry == Followed(wire.encode(record), 1, 5, 1, record=record)
         # Lower: had already.
         assert alone.hears(1, _record(1, 5, 1, 99)) == []
         # Higher: asks again, once.
@@ -255,9 +267,9 @@ class TestFollowing:
         assert alone.replica.ledger.count("t") == 2
         assert alone.replica.applied == _at((1, 5, 2))
         assert alone.replica.durable == Position()
-        alone.replica.synced(1)
+        alone.sync(1)
         assert alone.replica.durable == _at((1, 5, 1))
-        alone.replica.synced(1)
+        alone.sync(1)
         assert alone.replica.durable == _at((1, 5, 2))
 
     def test_a_hole_in_another_run_is_asked_for_too(self) -> None:
@@ -438,7 +450,7 @@ class TestWiped:
         assert world.notices == {0: [], 1: []}
         world.store(world.coordinator(0), 1)
         [line] = world.unsynced[0]
-        record = wire.decode(line)
+        record = wire.decode(line.line)
         assert isinstance(record, Record)
         assert record.opening == Opening(record.run, 0, 0, wiped=False)
 
@@ -600,7 +612,7 @@ class TestFolding:
         ]
         for record in records:
             alone.hears(1, record)
-        alone.replica.synced(4)
+        alone.sync(4)
         assert alone.replica.report().openings == {1: openings}
         alone.hears(1, _report(1, alone.replica.applied, run=3))
         assert alone.replica.durable == alone.replica.applied == Position({1: NodePosition(3, {3: 1})})
@@ -620,7 +632,7 @@ class TestFolding:
         alone.hears(1, _record(1, 1, 1, 1, opening=Opening(1, 0, 0)))
         alone.hears(1, _report(1, folded, openings=openings, run=2))
         assert alone.replica.applied == _at((1, 1, 1)), "not yet durable"
-        alone.replica.synced(1)
+        alone.sync(1)
         alone.hears(1, _report(1, folded, openings=openings, run=2))
         assert alone.replica.applied == Position({1: NodePosition(2)})
         assert alone.replica.report().lost == [LostRun(1, 1, 1, 2)]
@@ -632,7 +644,7 @@ class TestFolding:
         alone.hears(1, _report(1))
         alone.hears(1, _record(1, 1, 1, 1, opening=Opening(1, 0, 0)))
         alone.hears(1, _record(1, 2, 1, 2, opening=Opening(2, 1, 1)))
-        alone.replica.synced(2)
+        alone.sync(2)
         required = Position({1: NodePosition(2, {2: 1})})
         [answer] = _sent(alone.hears(2, wire.Count(1, ["t"], required)))
         assert answer == wire.Counted(1, [2], True, required, 20_100)

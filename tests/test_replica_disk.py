@@ -21,7 +21,7 @@ from dcounter.protocol import wire
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import NodePosition, Position
 from dcounter.protocol.wire import Record, Report, Stored
-from tests.replicas import End, World, limits, restore
+from tests.replicas import End, World, appended, limits, restore
 from tests.replicas import entry as kept
 
 FULL = "No space left on device"
@@ -55,8 +55,7 @@ class DiskWorld(World):
             promised[origin, run] = max(number, promised.get((origin, run), 0))
 
     def fail(self, node: int) -> None:
-        lines = len(self.unsynced[node])
-        self.unsynced[node].clear()
+        lines, self.unsynced[node] = self.unsynced[node], []
         self.broken.add(node)
         if lines:
             effects = self.replicas[node].failed(lines, FULL)
@@ -381,7 +380,7 @@ def test_a_flood_while_the_disk_fails_is_bounded_and_ends_in_a_snapshot() -> Non
     run = world.replicas[1].run
     world.mend(0)
     assert world.wanted == [0]
-    assert sum(map(len, world.unsynced[0])) <= 2_000
+    assert sum(len(each.line) for each in world.unsynced[0]) <= 2_000
     durable = replica.durable
     assert durable.number(1, run) == 1
 
@@ -505,7 +504,7 @@ def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorl
     restore(replica, journal)
     world.broken.add(0)
     world.told.add(0)
-    world.perform(0, [*replica.doubted(), *replica.failed(0, FULL)])
+    world.perform(0, [*replica.doubted(), *replica.failed([], FULL)])
     assert replica.applied == world.replicas[1].applied
     assert replica.durable == Position()
     assert replica.refuses() == f"the disk failed: {FULL}"
@@ -575,11 +574,13 @@ def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
     assert restored.report().forgotten == [2]
 
 
-def _copying() -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | wire.CopyEnd]]:
+def _copying(
+    limits: Limits | None = None,
+) -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | wire.CopyEnd]]:
     """
     Node 0 is about to load a copy, whose lines are given.
     """
-    world = DiskWorld(2)
+    world = DiskWorld(2, limits=limits)
     world.store(world.coordinator(0), 1)
     world.settle()
     link = world.between(0, 1)[0]
@@ -616,12 +617,11 @@ def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int
 
 
 def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> None:
-    world, link, copy = _copying()
+    world, link, copy = _copying(limits(log=200))
     begin, *pieces, end = copy
     world.hear(link, begin)
     world.sync(0)
     before = world.replicas[0].durable
-    world.replicas[0]._limits = limits(log=200)  # noqa: SLF001
     world.broken.add(0)
     for piece in pieces:
         world.hear(link, piece)
@@ -644,7 +644,7 @@ def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> N
 
 
 def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
-    world, link, copy = _copying()
+    world, link, copy = _copying(limits(log=200))
     begin = copy[0]
     assert isinstance(begin, wire.CopyBegin)
     replica = world.replicas[0]
@@ -652,7 +652,6 @@ def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
         world.hear(link, message)
     # Its beginning is durable; then the disk fails, and there is no room for the pieces.
     world.sync(0, 1)
-    replica._limits = limits(log=200)  # noqa: SLF001
     world.fail(0)
     world.mend(0)
     world.sync(0)
@@ -838,7 +837,7 @@ class TestLoading:
         world.store(world.coordinator(0), 1)
         world.settle()
         replica, rest = self._loading(world)
-        world.perform(0, [*replica.doubted(), *replica.failed(0, FULL)])
+        world.perform(0, [*replica.doubted(), *replica.failed([], FULL)])
         world.perform(0, replica.mended())
         world.settle()
         assert world.wanted == []
@@ -896,17 +895,17 @@ class TestStanding:
     def _node(self, lines: list[bytes]) -> tuple[Replica, list[bytes]]:
         replica = Replica(0, [0, 1, 2], wall=lambda: 100, limits=Limits())
         restore(replica, lines)
-        kept = [*lines, *(e.entry.line for e in replica.begin() if isinstance(e, Append))]
-        replica.synced(len(kept) - len(lines))
-        return replica, kept
+        begun = appended(replica.begin())
+        replica.synced(begun)
+        return replica, [*lines, *(line.line for line in begun)]
 
     def _hear(self, replica: Replica, kept: list[bytes], peer: int) -> None:
         replica.connected(peer, Peer("node", peer), calls=True, now=0)
         report = msgspec.structs.replace(self._report(), node=peer)
         effects = replica.receive(peer, report, 0)
-        appended = [effect.entry.line for effect in effects if isinstance(effect, Append)]
-        replica.synced(len(appended))
-        kept.extend(appended)
+        lines = appended(effects)
+        replica.synced(lines)
+        kept.extend(line.line for line in lines)
 
     def test_it_waits_for_all_members_again(self) -> None:
         replica, kept = self._node([])
@@ -931,7 +930,7 @@ class TestStanding:
         assert opened.opening == wire.Opening(opened.run, 7, 3, wiped=True)
         # And only once: what it takes from now on is its own.
         kept += [append.entry.line]
-        kept += [e.entry.line for e in again.synced(1) if isinstance(e, Append)]
+        kept += [line.line for line in appended(again.synced(appended([append])))]
         third, _ = self._node(kept)
         [append] = [e for e in self._stored(third, batch) if isinstance(e, Append)]
         reopened = wire.decode(append.entry.line)

@@ -122,16 +122,18 @@ class JournalUser(Protocol):
     Whoever a journal tells what became of its lines.
     """
 
-    def journalSynced(self, entries: int) -> None:
+    def journalSynced(self, entries: Sequence[Entry]) -> None:
         """
-        The oldest `entries` of the lines appended are durable.
+        Lines are durable.
+
+        :param entries: the very objects that were appended, the oldest of those that were not durable.
         """
 
-    def journalFailed(self, entries: int, reason: str) -> None:
+    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
         """
-        The oldest `entries` of the lines appended are not durable, and none will be until `journalMended`.
+        Lines are not durable, and none will be until `journalMended`.
 
-        That is all that were appended until now; none from within `open`.
+        :param entries: all that were appended and were not durable; none from within `open`.
         """
 
     def journalDoubted(self) -> None:
@@ -224,7 +226,7 @@ class MemoryJournal:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._entries = 0
+        self._entries: list[Entry] = []
         self._flush: IDelayedCall | None = None
 
     def recover(self) -> Iterable[Entry]:
@@ -237,7 +239,7 @@ class MemoryJournal:
         self._user = user
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
-        self._entries += 1
+        self._entries.append(entry)
         if self._flush is None:
             self._flush = self._clock.callLater(0, self._sync)
 
@@ -255,7 +257,7 @@ class MemoryJournal:
 
     def _sync(self) -> None:
         self._flush = None
-        entries, self._entries = self._entries, 0
+        entries, self._entries = self._entries, []
         self._user.journalSynced(entries)
 
 
@@ -524,7 +526,7 @@ class FileJournal:
             _log.error("the disk failed: {why}", why=self._broken)
             if self._doubted:
                 user.journalDoubted()
-            user.journalFailed(0, self._broken)
+            user.journalFailed([], self._broken)
             self._mend_later()
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
@@ -559,7 +561,7 @@ class FileJournal:
 
     def _committed(self, _: None, entries: Sequence[Entry]) -> None:
         try:
-            self._user.journalSynced(len(entries))
+            self._user.journalSynced(entries)
         finally:
             self._committing = False
             if self._queue and self._awaited:
@@ -570,7 +572,7 @@ class FileJournal:
                 self._tell_idle()
 
     def _failed(self, why: Failure, entries: Sequence[Entry]) -> None:
-        failed = len(entries) + len(self._queue)
+        failed = [*entries, *self._queue]
         self._queue = []
         self._failures += 1
         self._broken = _reason(why)

@@ -15,8 +15,8 @@ What holds, after each call:
   copy did.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dcounter.journal.framing import Entry
 from dcounter.node.effects import Append, Outbox, Snapshot
@@ -31,7 +31,7 @@ Time (s) between two requests for a snapshot that the node cannot do without.
 _NOWHERE = Position()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Own(Entry):
     """
     A batch that a coordinator sent: when it is durable it is applied, and answered.
@@ -48,7 +48,7 @@ class Own(Entry):
     request: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Followed(Entry):
     """
     A batch of a log that this node follows; it is applied already.
@@ -57,7 +57,7 @@ class Followed(Entry):
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removal(Entry):
     """
     A member was given up.
@@ -69,14 +69,14 @@ class Removal(Entry):
     request: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part(Entry):
     """
     A line of which nothing follows by itself: a part of a copy, or what the journal knows of itself.
     """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndOfCopy(Entry):
     """
     The end of a copy, all of which stands before it.
@@ -188,8 +188,14 @@ class Durability:
         given_up = False
         for line in lines:
             self._own -= self._is_own(line)
-            if not isinstance(line, Own):
-                given_up = self._keep(line, applied) or given_up
+            match line:
+                case Own():
+                    pass
+                case Removal():
+                    # Whoever asked is answered now.
+                    given_up |= self._keep(replace(line, request=0), applied)
+                case Followed() | Part() | EndOfCopy():
+                    given_up |= self._keep(line, applied)
         return given_up
 
     def mended(self, *, snapshot: bool) -> list[Pending]:

@@ -10,9 +10,8 @@ The shell around it (`dcounter.node.service`) performs the effects in their orde
 has made lines durable (`synced`) and lets time pass (`tick`).
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
@@ -21,7 +20,8 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
-from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Offer, Outbox, Snapshot
+from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
+from dcounter.node.effects import Abandon, Cut, Effect, Hurry, Offer, Outbox
 from dcounter.node.runs import Runs
 from dcounter.node.waits import Question, Waits
 from dcounter.protocol import wire
@@ -39,11 +39,6 @@ _NOWHERE = Position()
 _SALTS = 2**20
 """
 What may be added to the number of a run (ns).
-"""
-
-_SNAPSHOT_PAUSE = 1.0
-"""
-Time (s) between two requests for a snapshot that the node cannot do without.
 """
 
 
@@ -70,24 +65,6 @@ class _Channel:
     asked: dict[int, tuple[int, int]] = field(default_factory=dict)
     copy: Iterator[wire.Message] | None = None
     wants_copy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsynced:
-    """
-    What becomes true when the oldest line that is not yet durable is.
-    """
-
-    entry: Entry
-    record: Record | None = None
-    batch: wire.Batch | None = None
-    channel: int = 0
-    request: int = 0
-    covers: Position = _NOWHERE
-
-
-def _entry(record: Record, line: bytes) -> Entry:
-    return Entry(line, record.node, record.run, record.number)
 
 
 def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
@@ -133,11 +110,12 @@ class Replica:
         self.node = node
         self.ledger = Ledger(seed)
         self.applied = Position()
-        self.durable = Position()
         self.port = 0
         self.run = 0
         self.stamp = 0
         self.items_taken = 0
+        self._out = Outbox()
+        self._durability = Durability(node, self._out, limits.log)
         self._pid = pid
         self._salt = seed % _SALTS
         self.forgotten: set[int] = set()
@@ -150,7 +128,6 @@ class Replica:
         self._channels: dict[int, _Channel] = {}
         self._reports: dict[int, Report] = {}
         self._runs = Runs(limits.unfolded_runs)
-        self._unsynced: deque[_Unsynced] = deque()
         self._waits = Waits(limits.waits)
         self._relays: dict[int, int] = {}
         self._last_beat = float("-inf")
@@ -162,16 +139,6 @@ class Replica:
         self._awaits_members = bool(self._peers)
         self._draining = self._given_up = False
         self._before_drain: Position | None = None
-        self._disk_failure: str | None = None
-        self._unjournalled: list[_Unsynced] = []
-        self._unjournalled_bytes = 0
-        # What only a snapshot can make durable.
-        self._snapshot_for: Position | None = None
-        self._snapshot_asked = float("-inf")
-        self._snapshot_begin = _NOWHERE
-        self._snapshot_end: Position | None = None
-        # What is journalled behind lines that were given up for a snapshot.
-        self._beyond = _NOWHERE
         # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
         self._copy_from: int | None = None
         self._copy_begin: wire.CopyBegin | None = None
@@ -184,7 +151,13 @@ class Replica:
         self.loading = False
         # Whether the ledger may hold batches of our own that only the memory of this machine has.
         self._in_doubt = False
-        self._out = Outbox()
+
+    @property
+    def durable(self) -> Position:
+        """
+        What stands in the journal.
+        """
+        return self._durability.durable
 
     # What the shell calls
 
@@ -299,33 +272,25 @@ class Replica:
                 assert_never(message)
         return self._out.take()
 
-    def synced(self, lines: int) -> list[Effect]:
+    def synced(self, lines: Sequence[Pending]) -> list[Effect]:
         """
-        The oldest `lines` appended lines are durable.
+        Lines are durable: the oldest of those that were appended.
         """
-        for _ in range(lines):
-            done = self._unsynced.popleft()
-            if done.record is not None:
-                if done.batch is not None:
-                    self._apply_own(done, done.record, done.batch)
+        for line in lines:
+            match line:
+                case Own():
+                    self._apply_own(line)
                     if self._wiped:
                         # The run that says so is durable.
                         self._wiped = False
                         self._keep_standing()
-                self._journalled(done.record)
-            elif done.request:
-                self._send_awaited(done.channel, done.request, reached=True)
-            self.durable = self.durable.join(done.covers)
+                case Removal() if line.request:
+                    self._send_awaited(line.channel, line.request, reached=True)
+                case Followed() | Removal() | Part() | EndOfCopy():
+                    pass
+            self._durability.synced(line)
         self._progress()
         return self._out.take()
-
-    def _journalled(self, record: Record) -> None:
-        node, run, number = record.node, record.run, record.number
-        if number > self.durable.number(node, run) + 1:
-            # What is before it was given up for a snapshot, and is not durable before that is kept.
-            self._beyond = self._beyond.advance(node, run, number)
-        else:
-            self.durable = self.durable.advance(node, run, number)
 
     def doubted(self) -> list[Effect]:
         """
@@ -335,8 +300,7 @@ class Replica:
         the disk keeps it or another node has it, this node neither counts nor hands it on. What others sent
         us stood in their journals before.
         """
-        self.durable = _NOWHERE
-        self._snapshot_for = self.applied
+        self._durability.doubted(self.applied)
         self._in_doubt = bool(self.applied.of(self.node).runs)
         return self._out.take()
 
@@ -346,30 +310,30 @@ class Replica:
         """
         if self._in_doubt:
             kept = join_all([self._stated(), *(each.applied for each in self._reports.values())])
-            self._in_doubt = self._disk_failure is not None and not kept.covers(self.applied)
+            self._in_doubt = self._durability.failure is not None and not kept.covers(self.applied)
             if not self._in_doubt:
                 self._complete_now()
 
-    def failed(self, lines: int, reason: str) -> list[Effect]:
+    def failed(self, lines: Sequence[Pending], reason: str) -> list[Effect]:
         """
-        The oldest `lines` appended lines are not durable, and none will be until `mended`.
+        Lines that were appended are not durable, and none will be until `mended`.
 
         Of our own batches nothing was applied or offered: they are refused, and the run ends before them.
         What others have journalled is counted all the same, and journalled later.
         """
-        self._disk_failure = reason
         refused = f"the disk failed: {reason}"
-        for _ in range(lines):
-            lost = self._unsynced.popleft()
-            if lost.batch is None:
-                if lost.request:
-                    self._send_awaited(lost.channel, lost.request, reached=False)
-                self._keep_unjournalled(replace(lost, request=0))
-            elif lost.channel in self._channels:
-                slices = dict.fromkeys(range(len(lost.batch.slices)), refused)
-                self._out.send(
-                    lost.channel, wire.Stored(lost.request, 0, 0, self.stamp, slices, doubtful=True)
-                )
+        for line in lines:
+            match line:
+                case Own() if line.channel in self._channels:
+                    slices = dict.fromkeys(range(len(line.batch.slices)), refused)
+                    answer = wire.Stored(line.request, 0, 0, self.stamp, slices, doubtful=True)
+                    self._out.send(line.channel, answer)
+                case Removal() if line.request:
+                    self._send_awaited(line.channel, line.request, reached=False)
+                case Own() | Followed() | Removal() | Part() | EndOfCopy():
+                    pass
+        if self._durability.failed(lines, reason, self.applied):
+            self._copy_kept = False
         self.run = self._last_number = 0
         self._broadcast()
         return self._out.take()
@@ -378,27 +342,11 @@ class Replica:
         """
         The journal takes lines again.
         """
-        self._disk_failure = None
-        kept, self._unjournalled, self._unjournalled_bytes = self._unjournalled, [], 0
-        self._snapshot_asked = float("-inf")
-        if self._snapshot_for is not None and not self.loading:
-            self._out.add(Snapshot())
-        for each in kept:
-            self._append(each)
+        for line in self._durability.mended(snapshot=not self.loading):
+            self._append(line)
         self._look_at_doubt()
         self._broadcast()
         return self._out.take()
-
-    def _keep_unjournalled(self, unsynced: _Unsynced) -> None:
-        self._unjournalled.append(unsynced)
-        self._unjournalled_bytes += len(unsynced.entry.line)
-        # The end of a copy must not stand in the journal as if all of the copy did.
-        end_only = self._snapshot_for is not None and unsynced.covers is not _NOWHERE
-        if end_only or self._unjournalled_bytes > self._limits.log:
-            # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
-            self._snapshot_for = self.applied
-            self._copy_kept = False
-            self._unjournalled, self._unjournalled_bytes = [], 0
 
     def snapshot(self) -> Iterator[bytes]:
         """
@@ -406,16 +354,16 @@ class Replica:
 
         :returns: what `snapshot_ready` and `snapshot_kept` speak of.
         """
-        self._snapshot_end = None
+        self._durability.snapshot_begins()
         loading = self._copy_begin
         forgotten = sorted(self.forgotten)
         if self._standing_kept:
             yield wire.encode(self._standing())
         for message in self._copy_out():
             if isinstance(message, wire.CopyBegin):
-                self._snapshot_begin = message.position
+                self._durability.snapshot_reaches(message.position)
             elif isinstance(message, wire.CopyEnd):
-                self._snapshot_end = message.position
+                self._durability.snapshot_ends(message.position)
             yield wire.encode(message)
         for node in forgotten:
             yield wire.encode(wire.Forget(0, node))
@@ -427,19 +375,13 @@ class Replica:
         """
         Whether the log that is journalled reaches to the end of the snapshot that was made last.
         """
-        return self._snapshot_for is not None or (
-            self._snapshot_end is not None and self.durable.covers(self._snapshot_end)
-        )
+        return self._durability.snapshot_ready()
 
     def snapshot_kept(self) -> list[Effect]:
         """
         The snapshot is durable.
         """
-        self.durable = self.durable.join(self._snapshot_begin)
-        if self._snapshot_for is not None and self._snapshot_begin.covers(self._snapshot_for):
-            self._snapshot_for = None
-            self.durable = self.durable.join(self._beyond)
-            self._beyond = _NOWHERE
+        self._durability.snapshot_kept()
         self._progress()
         return self._out.take()
 
@@ -460,7 +402,7 @@ class Replica:
             self._awaits_members = False
         if entry.number:
             self._restore_record(entry)
-            self.durable = self.applied
+            self._durability.restored(self.applied)
             return
         message = _understand(wire.decode, entry.line)
         match message:
@@ -481,7 +423,7 @@ class Replica:
                 self._copy_begin = None
             case _:
                 raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
-        self.durable = self.applied
+        self._durability.restored(self.applied)
 
     def _restore_record(self, entry: Entry) -> None:
         node, run, number = entry.node, entry.run, entry.number
@@ -543,7 +485,7 @@ class Replica:
 
     def _keep_standing(self) -> None:
         if self._standing_kept:
-            self._append(_Unsynced(Entry(wire.encode(self._standing()))))
+            self._append(Part(wire.encode(self._standing())))
 
     def _standing(self) -> wire.Standing:
         return wire.Standing(not self._awaits_members, self._wiped)
@@ -594,10 +536,8 @@ class Replica:
             self._last_beat = now
             self._broadcast()
         self._choose_relays()
-        needed = self._snapshot_for is not None and self._disk_failure is None
-        if needed and not self.loading and now - self._snapshot_asked >= _SNAPSHOT_PAUSE:
-            self._snapshot_asked = now
-            self._out.add(Snapshot())
+        if not self.loading:
+            self._durability.ask(now)
         self._drop_lost_hold(now)
         for each in self._waits.take_expired(now):
             self._answer(each.channel, each.question, able=self._can_answer(each.question))
@@ -630,8 +570,7 @@ class Replica:
         wanted = self.durable
         if self._before_drain is not None:
             wanted = self._before_drain.join(Position({self.node: self.durable.of(self.node)}))
-        own = any(each.record is not None and each.record.node == self.node for each in self._unsynced)
-        return not own and all(
+        return not self._durability.own_under_way and all(
             each.report is not None and each.report.durable.covers(wanted) for each in followers
         )
 
@@ -645,8 +584,8 @@ class Replica:
             return "the others have given this node up"
         if self.rivals:
             return f"another process holds the id of this node at nodes {sorted(self.rivals)}"
-        if self._disk_failure is not None:
-            return f"the disk failed: {self._disk_failure}"
+        if self._durability.failure is not None:
+            return f"the disk failed: {self._durability.failure}"
         if self._awaits_members:
             silent = sorted(self._peers - self._reports.keys())
             return f"the node starts empty and has not heard from nodes {silent}"
@@ -717,7 +656,18 @@ class Replica:
         stamp = batch.largest_stamp()
         record = Record(self.node, self.run, self._last_number, stamp, message.batch, opening)
         line = wire.encode(record)
-        self._append(_Unsynced(_entry(record, line), record, batch, channel, message.request))
+        self._append(
+            Own(
+                line,
+                self.node,
+                self.run,
+                record.number,
+                record=record,
+                batch=batch,
+                channel=channel,
+                request=message.request,
+            )
+        )
 
     def _open_run(self) -> Opening:
         known = max((run for _, run, _ in self._known_of(self.node)), default=0)
@@ -741,12 +691,11 @@ class Replica:
         for run, number in part.runs.items():
             yield node, run, number
 
-    def _apply_own(self, done: _Unsynced, record: Record, batch: wire.Batch) -> None:
-        self._apply(record, batch, done.entry.line)
-        self.items_taken += batch.items
-        answer = wire.Stored(done.request, record.run, record.number, self.stamp)
-        if done.channel in self._channels:
-            self._out.send(done.channel, answer)
+    def _apply_own(self, own: Own) -> None:
+        self._apply(own.record, own.batch, own.line)
+        self.items_taken += own.batch.items
+        if own.channel in self._channels:
+            self._out.send(own.channel, wire.Stored(own.request, own.run, own.number, self.stamp))
 
     def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
         self._merge(batch)
@@ -769,13 +718,11 @@ class Replica:
         if opening is not None:
             self._runs.learn(node, opening)
 
-    def _append(self, unsynced: _Unsynced) -> None:
-        if self._disk_failure is None:
-            self._unsynced.append(unsynced)
-            waits = unsynced.batch is not None or unsynced.request != 0 or self._waits.for_durability
-            self._out.add(Append(unsynced.entry, waits))
-        else:
-            self._keep_unjournalled(unsynced)
+    def _append(self, line: Pending) -> None:
+        awaited = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
+        waits = awaited or self._waits.for_durability
+        if self._durability.append(line, self.applied, waits=waits):
+            self._copy_kept = False
 
     # Counting and awaiting
 
@@ -838,7 +785,7 @@ class Replica:
         batch = wire.decode_batch(record.batch)
         line = wire.encode(record)
         self._apply(record, batch, line)
-        self._append(_Unsynced(_entry(record, line), record))
+        self._append(Followed(line, record.node, record.run, record.number, record=record))
         self._progress()
 
     def _follow(self, channel: int, node: int) -> None:
@@ -962,7 +909,7 @@ class Replica:
         """
         Members were given up: the list of those only grows, and everybody tells everybody.
         """
-        works = self._disk_failure is None
+        works = self._durability.failure is None
         new = sorted({*nodes} - self.forgotten - {self.node})
         for node in new:
             self._out.say("warn", f"node {node} was given up: it is a member no longer")
@@ -976,7 +923,7 @@ class Replica:
                 if there.peer.node == node:
                     self._out.add(Cut(number, "this node was given up"))
             line = wire.encode(wire.Forget(request, node))
-            self._append(_Unsynced(Entry(line), channel=channel, request=request if works else 0))
+            self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
             self._broadcast()
             self._look_at_members()
@@ -1007,7 +954,7 @@ class Replica:
     def _fold_to(self, node: int, opening: Opening) -> None:
         self._runs.note_losses(node, opening, self.applied)
         self.applied = self.applied.fold(node, opening.run)
-        self.durable = self.durable.fold(node, opening.run)
+        self._durability.fold(node, opening.run)
         self._log.fold(node, opening.run)
 
     def _adopt_folds(self, heard: Position) -> None:
@@ -1084,7 +1031,7 @@ class Replica:
         if isinstance(message, wire.CopyBegin):
             self._copy_begin, self._copy_kept = message, True
             self.ledger.reserve(message.entries)
-            self._append(_Unsynced(Entry(wire.encode(message))))
+            self._append(Part(wire.encode(message)))
             return
         begin = self._copy_begin
         if begin is None:
@@ -1093,14 +1040,14 @@ class Replica:
             self.ledger.merge_piece(Piece(*message.packed()))
             # Not only at the end: the copy may break off, and what came of it stays in the ledger.
             self._hold = self._hold.join(message.position)
-            self._append(_Unsynced(Entry(wire.encode(message))))
+            self._append(Part(wire.encode(message)))
             return
         self._copy_from = self._copy_begin = None
         self._copied(begin, message)
         if self._copy_kept:
-            self._append(_Unsynced(Entry(wire.encode(message)), covers=begin.position))
+            self._append(EndOfCopy(wire.encode(message), covers=begin.position))
         else:
-            self._snapshot_for = self.applied
+            self._durability.need_snapshot(self.applied)
         self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
         self._follow_anew()
         self._progress()

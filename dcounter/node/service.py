@@ -4,7 +4,7 @@ A node as a service: sockets, timers and a journal around a `Replica`.
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, assert_never
+from typing import Protocol, assert_never, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
@@ -37,6 +37,7 @@ from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
 from dcounter.links.link import Conversation, Directory, Link
 from dcounter.links.throttle import Throttle
+from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
@@ -623,14 +624,14 @@ class Node(Service):
 
     # The journal
 
-    def journalSynced(self, entries: int) -> None:
-        self._perform(self.replica.synced(entries))
+    def journalSynced(self, entries: Sequence[Entry]) -> None:
+        self._perform(self.replica.synced(_ours(entries)))
 
     def journalDoubted(self) -> None:
         self._perform(self.replica.doubted())
 
-    def journalFailed(self, entries: int, reason: str) -> None:
-        self._perform(self.replica.failed(entries, reason))
+    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+        self._perform(self.replica.failed(_ours(entries), reason))
 
     def journalMended(self) -> None:
         self._perform(self.replica.mended())
@@ -702,3 +703,8 @@ def _ranges(ports: Sequence[int]) -> str:
     if len(ports) == 1:
         return f"{ports[0]} is"
     return f"{len(ports)} ports from {ports[0]} on are"
+
+
+def _ours(entries: Sequence[Entry]) -> Sequence[Pending]:
+    # The journal gives back what it was given, and only the replica gives it anything.
+    return cast("Sequence[Pending]", entries)

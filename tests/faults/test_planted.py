@@ -17,6 +17,7 @@ from dcounter.daemon.rebuild import Kept, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
+from dcounter.node.durability import Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
@@ -39,7 +40,7 @@ class EagerJournal(FileJournal):
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
         super().append(entry, waits=waits)
-        self._clock.callLater(0, self._user.journalSynced, 1)
+        self._clock.callLater(0, self._user.journalSynced, [entry])
 
     def _committed(self, _: None, entries: Sequence[Entry]) -> None:
         self._committing = False
@@ -54,14 +55,10 @@ class EagerReplica(Replica):
     Applies and offers its own batches when it has taken them, and answers when they are durable.
     """
 
-    def _store(self, channel: int, message: wire.Store) -> None:
-        before = len(self._unsynced)
-        super()._store(channel, message)
-        if len(self._unsynced) > before:
-            taken = self._unsynced[-1]
-            assert taken.record is not None
-            assert taken.batch is not None
-            self._apply(taken.record, taken.batch, taken.entry.line)
+    def _append(self, line: Pending) -> None:
+        super()._append(line)
+        if isinstance(line, Own):
+            self._apply(line.record, line.batch, line.line)
             self._progress()
 
 
@@ -94,7 +91,8 @@ class CarelessReplica(Replica):
     def _skip(self, record: Record | Entry) -> None:
         if record.number > 1 and record.node != self.node:
             self.applied = self.applied.advance(record.node, record.run, record.number - 1)
-            self.durable = self.durable.advance(record.node, record.run, record.number - 1)
+            durable = self.durable.advance(record.node, record.run, record.number - 1)
+            self._durability.restored(durable)
 
 
 class EndLabelReplica(Replica):
