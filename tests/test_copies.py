@@ -121,7 +121,7 @@ class TestSecondHolder:
         for _ in range(5):
             cluster.kill_node(1)
             returned = cluster.start_node(1)
-            cluster.wait_for(lambda node=returned: len(node.replica._sources()) == 2, 0.5)  # type: ignore[misc]  # noqa: SLF001
+            cluster.wait_for(lambda node=returned: len(node.replica.follows()) == 2, 0.5)  # type: ignore[misc]
             assert returned.replica.rivals == set()
         cluster.stop()
 

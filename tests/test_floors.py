@@ -69,6 +69,7 @@ PURE_MODULES = [
     "dcounter.node.backlog",
     "dcounter.node.durability",
     "dcounter.node.effects",
+    "dcounter.node.following",
     "dcounter.node.holders",
     "dcounter.node.replica",
     "dcounter.node.runs",

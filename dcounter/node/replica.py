@@ -11,7 +11,7 @@ has made lines durable (`synced`) and lets time pass (`tick`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
@@ -22,10 +22,10 @@ from dcounter.limits import Limits
 from dcounter.node.backlog import Log
 from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Abandon, Cut, Effect, Hurry, Offer, Outbox
+from dcounter.node.following import Following, View
 from dcounter.node.runs import Runs
 from dcounter.node.waits import Question, Waits
 from dcounter.protocol import wire
-from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import NodePosition, Position, join_all
 from dcounter.protocol.wire import Opening, Record, Report
@@ -47,11 +47,8 @@ class _Channel:
     """
     One connection, from either side.
 
-    :ivar calls: we made the connection, so we follow whom we reached.
-    :ivar following: we follow it.
+    :ivar calls: we made the connection.
     :ivar report: what it said last on this connection; before that it may have been somebody else.
-    :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
-    :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
     :ivar copy: the rest of a copy of our ledger that is being sent.
     :ivar wants_copy: it asked for one, which our ledger is not complete enough for.
     """
@@ -59,10 +56,7 @@ class _Channel:
     peer: Peer
     calls: bool
     heard: float
-    following: bool = False
     report: Report | None = None
-    sends: dict[int, dict[int, int]] = field(default_factory=dict)
-    asked: dict[int, tuple[int, int]] = field(default_factory=dict)
     copy: Iterator[wire.Message] | None = None
     wants_copy: bool = False
 
@@ -129,7 +123,7 @@ class Replica:
         self._reports: dict[int, Report] = {}
         self._runs = Runs(limits.unfolded_runs)
         self._waits = Waits(limits.waits)
-        self._relays: dict[int, int] = {}
+        self._following = Following(node, self._out, self._log, limits.stream)
         self._last_beat = float("-inf")
         self._last_tick = float("inf")
         self._last_number = 0
@@ -169,6 +163,7 @@ class Replica:
         :param calls: whether this node made the connection.
         """
         self._channels[channel] = _Channel(peer, calls, now)
+        self._following.connected(channel, peer.node, calls=calls)
         if calls and peer.node in self.rivals:
             self.rivals.discard(peer.node)
             self._out.say("info", f"node {peer.node} lets this process in again")
@@ -182,7 +177,7 @@ class Replica:
         """
         self._channels.pop(channel, None)
         self._waits.drop(channel)
-        self._relays = {node: via for node, via in self._relays.items() if via != channel}
+        self._following.disconnected(channel)
         if self._copy_from == channel:
             self._copy_from = self._copy_begin = None
             self._out.say("warn", "a copy of the ledger broke off; another one will be taken")
@@ -245,9 +240,9 @@ class Replica:
             case wire.Beat():
                 self.stamp = max(self.stamp, message.stamp)
             case wire.Follow():
-                self._start_streaming(channel, message)
+                self._following.start(channel, message, self.applied)
             case wire.Unfollow():
-                self._channels[channel].sends.pop(message.node, None)
+                self._following.stop(channel, message.node)
             case wire.Gap():
                 self._copy_wanted = True
                 self._want_copy(channel)
@@ -502,20 +497,7 @@ class Replica:
             if piece is not None:
                 return [wire.encode(piece)]
             there.copy = None
-        stated = self._stated()
-        for node, sent in there.sends.items():
-            mine = stated.of(node)
-            for run, number in mine.runs.items():
-                if sent.get(run, 0) >= number:
-                    continue
-                lines = self._log.read(node, run, sent.get(run, 0), self._limits.stream)
-                if not lines:
-                    # It was cut, or a copy left it short.
-                    del there.sends[node]
-                    return [wire.encode(wire.Gap(node))]
-                sent[run] = sent.get(run, 0) + len(lines)
-                return lines
-        return []
+        return self._following.next_lines(channel, self._stated())
 
     def tick(self, now: float) -> list[Effect]:
         """
@@ -592,6 +574,12 @@ class Replica:
         if len(self.applied.of(self.node).runs) > self._limits.unfolded_runs:
             return f"more than {self._limits.unfolded_runs} runs are not on every node yet"
         return None
+
+    def follows(self) -> set[int]:
+        """
+        The peers whose logs come from themselves.
+        """
+        return {*self._following.sources(self._reports)}
 
     def said_last(self, node: int) -> Report | None:
         """
@@ -764,9 +752,7 @@ class Replica:
         """
         for each in self._waits.take_ready(self._can_answer):
             self._answer(each.channel, each.question, able=True)
-        for channel, there in self._channels.items():
-            if there.sends:
-                self._out.add(Offer(channel))
+        self._following.offer()
 
     # Following
 
@@ -775,10 +761,7 @@ class Replica:
         if record.number <= known:
             return
         if record.number > known + 1:
-            there = self._channels[channel]
-            if there.asked.get(record.node) != (record.run, known):
-                there.asked[record.node] = (record.run, known)
-                self._follow(channel, record.node)
+            self._following.hole(channel, record.node, record.run, known, self.applied)
             return
         if record.node == self.node and record.run == self.run:
             raise MalformedMessage(f"a batch of this node's open run: {record.number}")
@@ -788,72 +771,14 @@ class Replica:
         self._append(Followed(line, record.node, record.run, record.number, record=record))
         self._progress()
 
-    def _follow(self, channel: int, node: int) -> None:
-        self._out.send(channel, wire.Follow(node, self.applied.of(node)))
-
-    def _start_streaming(self, channel: int, message: wire.Follow) -> None:
-        mine = self.applied.of(message.node)
-        if message.position.folded < mine.folded:
-            self._out.send(channel, wire.Gap(message.node))
-            return
-        sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
-        self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
-        self._out.add(Offer(channel))
+    def _view(self) -> View:
+        # Of one that was removed, somebody may have what others lack.
+        nodes = {self.node, *self._peers, *self.forgotten}
+        return View(self.run, self.applied, nodes, self._reports)
 
     def _choose_relays(self) -> None:
-        """
-        For each log that does not come from its origin, follow it at a peer that has more of it.
-        """
-        if self._copy_from is not None or self._copy_wanted:
-            return
-        sources = self._sources()
-        # Of one that was given up, somebody may have what others lack.
-        for node in {self.node, *self._peers, *self.forgotten}:
-            lacking = self._lacking(node, sources)
-            via = self._relays.get(node)
-            if not lacking:
-                if via is not None and (node in sources or node == self.node):
-                    self._out.send(via, wire.Unfollow(node))
-                    del self._relays[node]
-                continue
-            best = max(sources, key=lambda peer: self._ahead(peer, lacking))
-            if via != sources[best]:
-                if via is not None:
-                    self._out.send(via, wire.Unfollow(node))
-                self._relays[node] = sources[best]
-                self._follow(sources[best], node)
-
-    def _sources(self) -> dict[int, int]:
-        """
-        Peers this node can follow: node id -> channel.
-        """
-        return {
-            there.peer.node: channel
-            for channel, there in self._channels.items()
-            if there.calls and there.following and there.peer.node in self._reports
-        }
-
-    def _lacking(self, node: int, sources: Collection[int]) -> list[tuple[int, int, int]]:
-        """
-        Node, run and our number of each run of a node that its own node will not send us.
-        """
-        mine = self.applied.of(node)
-        origin = self._reports.get(node) if node in sources else None
-        found = set()
-        for peer in sources:
-            for run, number in self._reports[peer].applied.of(node).runs.items():
-                if number <= mine.number(run) or (node, run) == (self.node, self.run):
-                    continue
-                if origin is not None:
-                    has = origin.applied.number(node, run)
-                    if run == origin.run or has > mine.number(run):
-                        continue
-                found.add((node, run, mine.number(run)))
-        return sorted(found)
-
-    def _ahead(self, peer: int, lacking: Collection[tuple[int, int, int]]) -> int:
-        theirs = self._reports[peer].applied
-        return sum(max(0, theirs.number(node, run) - n) for node, run, n in lacking)
+        if self._copy_from is None and not self._copy_wanted:
+            self._following.choose(self._view())
 
     # What peers say of themselves
 
@@ -876,9 +801,7 @@ class Replica:
                     f"node {report.node} holds {number} batches of this node's run {run}, "
                     f"this node {self.applied.number(self.node, run)}: fetching them",
                 )
-        if there.calls and not there.following:
-            there.following = True
-            self._follow(channel, report.node)
+        self._following.reported(channel, report.node, self.applied)
         if self._copy_wanted and not self.applied.covers(report.applied):
             self._want_copy(channel)
         if (
@@ -888,7 +811,7 @@ class Replica:
         ):
             # What was missing came another way.
             self._copy_wanted = False
-            self._follow_anew()
+            self._following.anew(self._view())
         self._choose_relays()
         self._fold()
         self._progress()
@@ -917,7 +840,7 @@ class Replica:
             self._peers.discard(node)
             self.rivals.discard(node)
             self._reports.pop(node, None)
-            self._relays.pop(node, None)
+            self._following.without(node)
             self._out.add(Abandon(node))
             for number, there in self._channels.items():
                 if there.peer.node == node:
@@ -999,7 +922,7 @@ class Replica:
         Wait no longer for batches that were in a copy and that, for a while now, no member has.
         """
         gone = []
-        if not (self.loading or self._exact()) and self._sources().keys() == self._peers:
+        if not (self.loading or self._exact()) and self.follows() == self._peers:
             known = join_all([self.applied, *(each.applied for each in self._reports.values())])
             gone = [
                 (node, run, known.number(node, run))
@@ -1049,13 +972,8 @@ class Replica:
         else:
             self._durability.need_snapshot(self.applied)
         self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
-        self._follow_anew()
+        self._following.anew(self._view())
         self._progress()
-
-    def _follow_anew(self) -> None:
-        self._relays.clear()
-        for peer, via in self._sources().items():
-            self._follow(via, peer)
 
     def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
         """

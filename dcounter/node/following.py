@@ -1,0 +1,235 @@
+"""
+Logs on their way: which ones this node hands on to whom, and where it gets those from that it lacks.
+
+A node follows every peer that it has called: the peer then streams its own log. What a log's own node will
+not send, since it is away or starts a new run, is fetched from another peer that has it: a relay.
+
+What holds, after each call:
+
+- a channel is sent each batch of a log in order, from where its other end said that it follows;
+- a log is relayed by one peer at most, and by none if its own node sends it;
+- after a hole is met, the log is asked for once, not for each batch behind the hole.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from dcounter.node.backlog import Log
+from dcounter.node.effects import Offer, Outbox
+from dcounter.protocol import wire
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import NodeId, Position
+
+
+@dataclass(slots=True)
+class _Channel:
+    """
+    One connection to another node, or to a coordinator, which follows nobody.
+
+    :ivar node: who is at the other end; `None` for a coordinator.
+    :ivar calls: we made the connection, so we follow whom we reached.
+    :ivar following: we follow it.
+    :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
+    :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
+    """
+
+    node: NodeId | None
+    calls: bool
+    following: bool = False
+    sends: dict[int, dict[int, int]] = field(default_factory=dict)
+    asked: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    What a choice of relays depends on.
+
+    :ivar run: this node's open run; nobody else has more of it.
+    :ivar nodes: whose logs there are.
+    :ivar reports: node -> what it said last.
+    """
+
+    run: int
+    applied: Position
+    nodes: Collection[NodeId]
+    reports: Mapping[NodeId, wire.Report]
+
+
+class Following:
+    """
+    Who follows whom at one node.
+
+    :param node: its id.
+    :param log: the newest batches of all logs.
+    :param most: batches that are streamed at once.
+    """
+
+    def __init__(self, node: int, out: Outbox, log: Log, most: int) -> None:
+        self._node = node
+        self._out = out
+        self._log = log
+        self._most = most
+        self._channels: dict[int, _Channel] = {}
+        # Node -> the channel by which its log comes although its own node is not at the other end.
+        self._relays: dict[int, int] = {}
+
+    # Channels
+
+    def connected(self, channel: int, node: NodeId | None, *, calls: bool) -> None:
+        """
+        A connection was made.
+        """
+        self._channels[channel] = _Channel(node, calls)
+
+    def disconnected(self, channel: int) -> None:
+        """
+        A connection is gone.
+        """
+        self._channels.pop(channel, None)
+        self._relays = {node: via for node, via in self._relays.items() if via != channel}
+
+    def sources(self, reports: Mapping[NodeId, wire.Report]) -> dict[NodeId, int]:
+        """
+        Peers that can be followed: node id -> channel.
+        """
+        return {
+            there.node: channel
+            for channel, there in self._channels.items()
+            if there.node is not None and there.following and there.node in reports
+        }
+
+    # Handing on
+
+    def start(self, channel: int, message: wire.Follow, applied: Position) -> None:
+        """
+        Somebody follows a log here.
+        """
+        mine = applied.of(message.node)
+        if message.position.folded < mine.folded:
+            self._out.send(channel, wire.Gap(message.node))
+            return
+        sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
+        self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
+        self._out.add(Offer(channel))
+
+    def stop(self, channel: int, node: NodeId) -> None:
+        """
+        Somebody follows a log here no longer.
+        """
+        self._channels[channel].sends.pop(node, None)
+
+    def offer(self) -> None:
+        """
+        There may be more to hand on.
+        """
+        for channel, there in self._channels.items():
+            if there.sends:
+                self._out.add(Offer(channel))
+
+    def next_lines(self, channel: int, announced: Position) -> list[bytes]:
+        """
+        Lines to write to a channel next; none if it has all for now.
+
+        :param announced: what this node says that it has.
+        """
+        there = self._channels[channel]
+        for node, sent in there.sends.items():
+            mine = announced.of(node)
+            for run, number in mine.runs.items():
+                if sent.get(run, 0) >= number:
+                    continue
+                lines = self._log.read(node, run, sent.get(run, 0), self._most)
+                if not lines:
+                    # It was cut, or a copy left it short.
+                    del there.sends[node]
+                    return [wire.encode(wire.Gap(node))]
+                sent[run] = sent.get(run, 0) + len(lines)
+                return lines
+        return []
+
+    # Getting
+
+    def follow(self, channel: int, node: NodeId, applied: Position) -> None:
+        """
+        Have a log sent, from what is applied on.
+        """
+        self._out.send(channel, wire.Follow(node, applied.of(node)))
+
+    def reported(self, channel: int, node: NodeId, applied: Position) -> None:
+        """
+        A peer said how it is: follow it, if we called it and do not yet.
+        """
+        there = self._channels[channel]
+        if there.calls and not there.following:
+            there.following = True
+            self.follow(channel, node, applied)
+
+    def hole(self, channel: int, node: NodeId, run: int, known: int, applied: Position) -> None:
+        """
+        A batch came although some before it have not.
+
+        :param known: the number up to which that run is applied.
+        """
+        there = self._channels[channel]
+        if there.asked.get(node) != (run, known):
+            there.asked[node] = (run, known)
+            self.follow(channel, node, applied)
+
+    def anew(self, view: View) -> None:
+        """
+        Follow everybody from what is applied now, and nobody for others.
+        """
+        self._relays.clear()
+        for peer, via in self.sources(view.reports).items():
+            self.follow(via, peer, view.applied)
+
+    def without(self, node: NodeId) -> None:
+        """
+        A member was removed: its relay is chosen anew.
+        """
+        self._relays.pop(node, None)
+
+    def choose(self, view: View) -> None:
+        """
+        For each log that does not come from its origin, follow it at a peer that has more of it.
+        """
+        sources = self.sources(view.reports)
+        for node in view.nodes:
+            lacking = self._lacking(node, sources, view)
+            via = self._relays.get(node)
+            if not lacking:
+                if via is not None and (node in sources or node == self._node):
+                    self._out.send(via, wire.Unfollow(node))
+                    del self._relays[node]
+                continue
+            best = max(sources, key=lambda peer: _ahead(view.reports[peer], lacking))
+            if via != sources[best]:
+                if via is not None:
+                    self._out.send(via, wire.Unfollow(node))
+                self._relays[node] = sources[best]
+                self.follow(sources[best], node, view.applied)
+
+    def _lacking(
+        self, node: NodeId, sources: Collection[NodeId], view: View
+    ) -> list[tuple[NodeId, int, int]]:
+        """
+        Node, run and our number of each run of a node that its own node will not send us.
+        """
+        mine = view.applied.of(node)
+        origin = view.reports.get(node) if node in sources else None
+        found = set()
+        for peer in sources:
+            for run, number in view.reports[peer].applied.of(node).runs.items():
+                if number <= mine.number(run) or (node, run) == (self._node, view.run):
+                    continue
+                if origin is not None:
+                    has = origin.applied.number(node, run)
+                    if run == origin.run or has > mine.number(run):
+                        continue
+                found.add((node, run, mine.number(run)))
+        return sorted(found)
+
+
+def _ahead(report: wire.Report, lacking: Collection[tuple[NodeId, int, int]]) -> int:
+    return sum(max(0, report.applied.number(node, run) - number) for node, run, number in lacking)
