@@ -67,6 +67,7 @@ PURE_MODULES = [
     "dcounter.journal.framing",
     "dcounter.links.throttle",
     "dcounter.node.backlog",
+    "dcounter.node.catch_up",
     "dcounter.node.durability",
     "dcounter.node.effects",
     "dcounter.node.following",

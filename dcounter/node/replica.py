@@ -20,6 +20,7 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.backlog import Log
+from dcounter.node.catch_up import CatchUp
 from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Abandon, Cut, Effect, Hurry, Offer, Outbox
 from dcounter.node.following import Following, View
@@ -74,8 +75,6 @@ def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
     except MalformedMessage as error:
         raise NewerJournal(f"this version cannot read a line: {error}") from error
 
-
-_NO_COPY = wire.CopyBegin(_NOWHERE, {}, [])
 
 _FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Forget, wire.Beat, wire.Farewell)
 
@@ -133,14 +132,7 @@ class Replica:
         self._awaits_members = bool(self._peers)
         self._draining = self._given_up = False
         self._before_drain: Position | None = None
-        # Until `hold` is covered, the ledger holds parts of batches, which a copy brought.
-        self._copy_from: int | None = None
-        self._copy_begin: wire.CopyBegin | None = None
-        # Whether all of it stands in the journal, or will.
-        self._copy_kept = True
-        self._copy_wanted = False
-        self._hold = Position()
-        self._stuck_since: float | None = None
+        self._catch_up = CatchUp(self._out, limits.suspicion)
         # Whether the ledger lacks some of what is applied, until all that the journal kept is loaded.
         self.loading = False
         # Whether the ledger may hold batches of our own that only the memory of this machine has.
@@ -178,9 +170,7 @@ class Replica:
         self._channels.pop(channel, None)
         self._waits.drop(channel)
         self._following.disconnected(channel)
-        if self._copy_from == channel:
-            self._copy_from = self._copy_begin = None
-            self._out.say("warn", "a copy of the ledger broke off; another one will be taken")
+        self._catch_up.disconnected(channel)
         self._choose_relays()
         return self._out.take()
 
@@ -244,7 +234,7 @@ class Replica:
             case wire.Unfollow():
                 self._following.stop(channel, message.node)
             case wire.Gap():
-                self._copy_wanted = True
+                self._catch_up.want()
                 self._want_copy(channel)
             case wire.Copy():
                 self._give_copy(channel)
@@ -328,7 +318,7 @@ class Replica:
                 case Own() | Followed() | Removal() | Part() | EndOfCopy():
                     pass
         if self._durability.failed(lines, reason, self.applied):
-            self._copy_kept = False
+            self._catch_up.given_up()
         self.run = self._last_number = 0
         self._broadcast()
         return self._out.take()
@@ -350,7 +340,7 @@ class Replica:
         :returns: what `snapshot_ready` and `snapshot_kept` speak of.
         """
         self._durability.snapshot_begins()
-        loading = self._copy_begin
+        loading = self._catch_up.unfinished
         forgotten = sorted(self.forgotten)
         if self._standing_kept:
             yield wire.encode(self._standing())
@@ -409,13 +399,11 @@ class Replica:
                 self.forgotten.add(message.node)
                 self._peers.discard(message.node)
             case wire.CopyBegin():
-                self._copy_begin, self._copy_wanted = message, True
+                self._catch_up.restored_begin(message)
                 self.ledger.reserve(message.entries)
                 self.loading = True
             case wire.CopyEnd():
-                # Without its beginning: the snapshot before it was taken when it was in the ledger already.
-                self._copied(self._copy_begin or _NO_COPY, message)
-                self._copy_begin = None
+                self._copied(self._catch_up.restored_end(), message)
             case _:
                 raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
         self._durability.restored(self.applied)
@@ -446,7 +434,7 @@ class Replica:
                     self._merge(batch)
             case wire.CopyPiece():
                 self.ledger.merge_piece(Piece(*message.packed()))
-                self._hold = self._hold.join(message.position)
+                self._catch_up.reach(message.position)
             case _:
                 raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
 
@@ -667,11 +655,17 @@ class Replica:
         # Others hear of it when it is durable: the run before it is closed only then.
         return Opening(self.run, known, last, self._wiped)
 
+    def _known(self) -> Position:
+        """
+        What anybody is known to have.
+        """
+        return join_all([self.applied, *(each.applied for each in self._reports.values())])
+
     def _known_of(self, node: int) -> Iterator[tuple[int, int, int]]:
         """
         Node, run and number of all that anybody is known to have of a node's log.
         """
-        everybody = join_all([self.applied, *(each.applied for each in self._reports.values())])
+        everybody = self._known()
         part = everybody.of(node)
         if part.folded:
             # The run below the fold has no number any more; the fold itself is the run to stay above.
@@ -710,7 +704,7 @@ class Replica:
         awaited = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
         waits = awaited or self._waits.for_durability
         if self._durability.append(line, self.applied, waits=waits):
-            self._copy_kept = False
+            self._catch_up.given_up()
 
     # Counting and awaiting
 
@@ -737,7 +731,7 @@ class Replica:
         return mine.covers(wanted) and not self._runs.names_lost(wanted)
 
     def _exact(self) -> bool:
-        return not (self.loading or self._in_doubt) and self.applied.covers(self._hold)
+        return not (self.loading or self._in_doubt) and self.applied.covers(self._catch_up.must_reach)
 
     def _answer(self, channel: int, question: Question, *, able: bool) -> None:
         if isinstance(question, wire.Await):
@@ -777,7 +771,7 @@ class Replica:
         return View(self.run, self.applied, nodes, self._reports)
 
     def _choose_relays(self) -> None:
-        if self._copy_from is None and not self._copy_wanted:
+        if not self._catch_up.wanted:
             self._following.choose(self._view())
 
     # What peers say of themselves
@@ -802,15 +796,10 @@ class Replica:
                     f"this node {self.applied.number(self.node, run)}: fetching them",
                 )
         self._following.reported(channel, report.node, self.applied)
-        if self._copy_wanted and not self.applied.covers(report.applied):
+        if self._catch_up.wanted and not self.applied.covers(report.applied):
             self._want_copy(channel)
-        if (
-            self._copy_wanted
-            and self._copy_from is None
-            and all(self.applied.covers(each.applied) for each in self._reports.values())
-        ):
-            # What was missing came another way.
-            self._copy_wanted = False
+        everything = all(self.applied.covers(each.applied) for each in self._reports.values())
+        if everything and self._catch_up.covered():
             self._following.anew(self._view())
         self._choose_relays()
         self._fold()
@@ -867,7 +856,7 @@ class Replica:
         if not self._reports.keys() >= self._peers:
             return
         everywhere = [self.durable, *(each.durable for each in self._reports.values())]
-        known = join_all([self.applied, *(each.applied for each in self._reports.values())])
+        known = self._known()
         for node, opening in self._runs.foldable(lambda: self.durable, everywhere, known):
             self._fold_to(node, opening)
         for node, run, number in self.durable.entries():
@@ -893,9 +882,8 @@ class Replica:
         there = self._channels[channel]
         # One whose ledger is not what it should be would let us wait; when it is, it reports.
         waits = there.report is not None and (there.report.loading or there.report.in_doubt)
-        if self._copy_from is None and there.calls and not waits:
-            self._copy_from = channel
-            self._out.send(channel, wire.Copy())
+        if there.calls and not waits:
+            self._catch_up.ask(channel)
 
     def _give_copy(self, channel: int) -> None:
         there = self._channels[channel]
@@ -915,28 +903,12 @@ class Replica:
         A position that covers whatever is in the ledger.
         """
         # What a copy of our own brought along may be beyond what we have applied.
-        return self.applied.join(self._hold)
+        return self.applied.join(self._catch_up.must_reach)
 
     def _drop_lost_hold(self, now: float) -> None:
-        """
-        Wait no longer for batches that were in a copy and that, for a while now, no member has.
-        """
-        gone = []
-        if not (self.loading or self._exact()) and self.follows() == self._peers:
-            known = join_all([self.applied, *(each.applied for each in self._reports.values())])
-            gone = [
-                (node, run, known.number(node, run))
-                for node, run, number in self._hold.entries()
-                if number > known.number(node, run) and self._is_closed(node, run)
-            ]
-        if not gone:
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = now
-        elif now - self._stuck_since >= self._limits.suspicion:
-            for node, run, number in gone:
-                self._hold = self._hold.without(node, run, number)
-                self._out.say("error", f"a copy held items of node {node} that no member has any more")
+        sure = not (self.loading or self._exact()) and self.follows() == self._peers
+        known = self._known() if sure else None
+        self._catch_up.give_up_lost(now, known, self._is_closed)
 
     def _is_closed(self, node: int, run: int) -> bool:
         """
@@ -949,39 +921,32 @@ class Replica:
         return self._reports[node].run != run and self._reports[node].refuses is None
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
-        if channel != self._copy_from:
-            raise MalformedMessage("a copy that was not asked for")
-        if isinstance(message, wire.CopyBegin):
-            self._copy_begin, self._copy_kept = message, True
-            self.ledger.reserve(message.entries)
-            self._append(Part(wire.encode(message)))
-            return
-        begin = self._copy_begin
-        if begin is None:
-            raise MalformedMessage("a copy without its beginning")
-        if isinstance(message, wire.CopyPiece):
-            self.ledger.merge_piece(Piece(*message.packed()))
-            # Not only at the end: the copy may break off, and what came of it stays in the ledger.
-            self._hold = self._hold.join(message.position)
-            self._append(Part(wire.encode(message)))
-            return
-        self._copy_from = self._copy_begin = None
-        self._copied(begin, message)
-        if self._copy_kept:
-            self._append(EndOfCopy(wire.encode(message), covers=begin.position))
-        else:
-            self._durability.need_snapshot(self.applied)
-        self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
-        self._following.anew(self._view())
-        self._progress()
+        match message:
+            case wire.CopyBegin():
+                self._catch_up.begins(channel, message)
+                self.ledger.reserve(message.entries)
+                self._append(Part(wire.encode(message)))
+            case wire.CopyPiece():
+                self._catch_up.brings(channel, message.position)
+                self.ledger.merge_piece(Piece(*message.packed()))
+                self._append(Part(wire.encode(message)))
+            case wire.CopyEnd():
+                taken = self._catch_up.ends(channel)
+                self._copied(taken.begin, message)
+                if taken.kept:
+                    self._append(EndOfCopy(wire.encode(message), covers=taken.begin.position))
+                else:
+                    self._durability.need_snapshot(self.applied)
+                self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
+                self._following.anew(self._view())
+                self._progress()
 
     def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
         """
         All pieces of a copy are in the ledger.
         """
-        self._copy_wanted = False
         self.stamp = max(self.stamp, end.stamp)
-        self._hold = self._hold.join(end.position)
+        self._catch_up.reach(end.position)
         self.applied = self.applied.join(begin.position)
         self._runs.learn_all(begin.openings.items(), begin.lost)
 

@@ -1,0 +1,264 @@
+"""
+How a node catches up when the logs of the others do not reach back far enough: it takes a copy of a ledger.
+
+The states, and what each event does in them:
+
+| state | a gap was heard of | CopyBegin | CopyPiece | CopyEnd | its channel is lost | all came another way |
+|---|---|---|---|---|---|---|
+| Idle | Asked, or Wanted if the giver is not able | error | error | error | - | - |
+| Wanted | Asked | error | error | error | - | Idle |
+| Interrupted, after a start | Asked | error | error | error | - | Idle |
+| Asked | - | Taking | error | error | Wanted | - |
+| Taking | - | Taking, from the beginning | - | Idle | Wanted | - |
+
+What holds, after each call:
+
+- one copy is under way at most, and what comes on another channel is an error;
+- `must_reach` covers all that pieces of any copy brought into the ledger, and only goes back for what no
+  member has any more: until it is applied the ledger holds parts of batches, and counts are not exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dcounter.errors import MalformedMessage
+from dcounter.node.effects import Outbox
+from dcounter.protocol import wire
+from dcounter.protocol.position import NodeId, Position
+
+NO_COPY = wire.CopyBegin(Position(), {}, [])
+"""
+What a copy began with whose beginning is not known.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """
+    No copy is needed.
+
+    :ivar begin: of one that was interrupted and came another way.
+    """
+
+    begin: wire.CopyBegin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    A copy is needed, and nobody was asked for one.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """
+    A copy is needed: the journal has the beginning of one, and not its end.
+    """
+
+    begin: wire.CopyBegin
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    A peer was asked for a copy.
+
+    :ivar begin: of an earlier one, in the journal.
+    """
+
+    channel: int
+    begin: wire.CopyBegin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """
+    A copy is coming in.
+
+    :ivar kept: whether all of it stands in the journal, or will.
+    """
+
+    channel: int
+    begin: wire.CopyBegin
+    kept: bool = True
+
+
+State = Idle | Wanted | Interrupted | Asked | Taking
+
+
+class CatchUp:
+    """
+    The copies that one node takes.
+
+    :param patience: time (s) for which no member must have something before it is given up.
+    :ivar state: where it stands.
+    :ivar must_reach: what must be applied before the ledger is what the position says.
+    """
+
+    def __init__(self, out: Outbox, patience: float) -> None:
+        self.state: State = Idle()
+        self.must_reach = Position()
+        self._out = out
+        self._patience = patience
+        self._stuck_since: float | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """
+        Whether a copy is needed, or under way.
+        """
+        return not isinstance(self.state, Idle)
+
+    @property
+    def unfinished(self) -> wire.CopyBegin | None:
+        """
+        The beginning of a copy whose end the journal does not have.
+        """
+        return None if isinstance(self.state, Wanted) else self.state.begin
+
+    # Taking a copy
+
+    def want(self) -> None:
+        """
+        A log does not reach back to what is applied here.
+        """
+        if isinstance(self.state, Idle):
+            begin = self.state.begin
+            self.state = Wanted() if begin is None else Interrupted(begin)
+
+    def ask(self, channel: int) -> None:
+        """
+        A peer is there that can give a copy: ask it, if one is needed and not under way.
+        """
+        match self.state:
+            case Wanted():
+                self.state = Asked(channel, None)
+            case Interrupted(begin):
+                self.state = Asked(channel, begin)
+            case Idle() | Asked() | Taking():
+                return
+        self._out.send(channel, wire.Copy())
+
+    def disconnected(self, channel: int) -> None:
+        """
+        A channel is gone.
+        """
+        match self.state:
+            case (Asked() | Taking()) as state if state.channel == channel:
+                self.state = Wanted()
+                self._out.say("warn", "a copy of the ledger broke off; another one will be taken")
+            case _:
+                pass
+
+    def covered(self) -> bool:
+        """
+        All that any member has is applied here.
+
+        :returns: whether a copy was waited for, and is needed no more.
+        """
+        match self.state:
+            case Wanted():
+                self.state = Idle()
+            case Interrupted(begin):
+                self.state = Idle(begin)
+            case Idle() | Asked() | Taking():
+                return False
+        return True
+
+    def begins(self, channel: int, message: wire.CopyBegin) -> None:
+        """
+        A copy begins to come in.
+
+        :raises MalformedMessage: it was not asked for.
+        """
+        self._asked(channel)
+        self.state = Taking(channel, message)
+
+    def brings(self, channel: int, position: Position) -> None:
+        """
+        A piece came in; nothing in it lies beyond a position.
+
+        :raises MalformedMessage: it was not asked for, or did not begin.
+        """
+        self._taking(channel)
+        # Not only at the end: the copy may break off, and what came of it stays in the ledger.
+        self.reach(position)
+
+    def ends(self, channel: int) -> Taking:
+        """
+        All of a copy came in: what it was.
+
+        :raises MalformedMessage: it was not asked for, or did not begin.
+        """
+        taken = self._taking(channel)
+        self.state = Idle()
+        return taken
+
+    def _asked(self, channel: int) -> Asked | Taking:
+        if isinstance(self.state, Asked | Taking) and self.state.channel == channel:
+            return self.state
+        raise MalformedMessage("a copy that was not asked for")
+
+    def _taking(self, channel: int) -> Taking:
+        state = self._asked(channel)
+        if isinstance(state, Asked):
+            raise MalformedMessage("a copy without its beginning")
+        return state
+
+    def given_up(self) -> None:
+        """
+        Lines were given up, and do not come into the journal.
+        """
+        if isinstance(self.state, Taking):
+            self.state = replace(self.state, kept=False)
+
+    # Starting again
+
+    def restored_begin(self, message: wire.CopyBegin) -> None:
+        """
+        The journal has the beginning of a copy.
+        """
+        self.state = Interrupted(message)
+
+    def restored_end(self) -> wire.CopyBegin:
+        """
+        The journal has the end of a copy; what it began with.
+        """
+        # Without its beginning: the snapshot before it was taken when it was in the ledger already.
+        begin = self.unfinished or NO_COPY
+        self.state = Idle()
+        return begin
+
+    # What a copy brought
+
+    def reach(self, position: Position) -> None:
+        """
+        Something was put into the ledger that may lie as far as this.
+        """
+        self.must_reach = self.must_reach.join(position)
+
+    def give_up_lost(
+        self, now: float, known: Position | None, is_closed: Callable[[NodeId, int], bool]
+    ) -> None:
+        """
+        Wait no longer for batches that were in a copy and that, for a while now, no member has.
+
+        :param known: what anybody has; `None` while not all members are heard of, or nothing is waited for.
+        :param is_closed: whether a node adds nothing to a run any more.
+        """
+        gone = []
+        if known is not None:
+            gone = [
+                (node, run, known.number(node, run))
+                for node, run, number in self.must_reach.entries()
+                if number > known.number(node, run) and is_closed(node, run)
+            ]
+        if not gone:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        elif now - self._stuck_since >= self._patience:
+            for node, run, number in gone:
+                self.must_reach = self.must_reach.without(node, run, number)
+                self._out.say("error", f"a copy held items of node {node} that no member has any more")
