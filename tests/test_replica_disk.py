@@ -2,7 +2,7 @@
 What a node does when its disk fails, and what it knows when it starts again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -641,6 +641,29 @@ def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> N
     assert world.snapshot(0)
     assert world.replicas[0].durable.covers(begin.position)
     assert _restored(world, 0).applied == world.replicas[0].applied
+
+
+def test_a_copy_that_broke_off_and_came_another_way_leaves_nothing_behind() -> None:
+    world = DiskWorld(2)
+    world.connect_all()
+    world.store(world.coordinator(1), 1)
+    world.settle()
+    # Only its beginning was journalled; all that it would have brought is here already.
+    world.journals[0].append(wire.encode(wire.CopyBegin(Position(), {}, [])))
+    replica = world.restart(0)
+    assert wire.CopyBegin in _types(replica.snapshot())
+    world.settle()
+    assert wire.CopyBegin not in _types(replica.snapshot())
+    assert world.snapshot(0)
+    assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
+
+
+def _types(lines: Iterable[bytes]) -> list[type[wire.Message]]:
+    """
+    What a snapshot has behind its end.
+    """
+    found = [type(wire.decode(line)) for line in lines]
+    return found[found.index(wire.CopyEnd) + 1 :]
 
 
 def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:

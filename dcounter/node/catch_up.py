@@ -36,11 +36,7 @@ What a copy began with whose beginning is not known.
 class Idle:
     """
     No copy is needed.
-
-    :ivar begin: of one that was interrupted and came another way.
     """
-
-    begin: wire.CopyBegin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ class CatchUp:
         """
         The beginning of a copy whose end the journal does not have.
         """
-        return None if isinstance(self.state, Wanted) else self.state.begin
+        return None if isinstance(self.state, Idle | Wanted) else self.state.begin
 
     # Taking a copy
 
@@ -124,8 +120,7 @@ class CatchUp:
         A log does not reach back to what is applied here.
         """
         if isinstance(self.state, Idle):
-            begin = self.state.begin
-            self.state = Wanted() if begin is None else Interrupted(begin)
+            self.state = Wanted()
 
     def ask(self, channel: int) -> None:
         """
@@ -158,13 +153,12 @@ class CatchUp:
         :returns: whether a copy was waited for, and is needed no more.
         """
         match self.state:
-            case Wanted():
+            case Wanted() | Interrupted():
+                # The beginning of a copy that is needed no more must not stand in the next snapshot.
                 self.state = Idle()
-            case Interrupted(begin):
-                self.state = Idle(begin)
+                return True
             case Idle() | Asked() | Taking():
                 return False
-        return True
 
     def begins(self, channel: int, message: wire.CopyBegin) -> None:
         """

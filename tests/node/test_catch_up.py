@@ -71,7 +71,7 @@ TABLE: dict[tuple[str, Callable[[CatchUp], None]], State] = {
     ("wanted", gap): Asked(1, None),
     ("wanted", covered): Idle(),
     ("interrupted", gap): Asked(1, OLD),
-    ("interrupted", covered): Idle(OLD),
+    ("interrupted", covered): Idle(),
     ("asked", begin): Taking(1, NEW),
     ("asked", lost): Wanted(),
     ("asked again", begin): Taking(1, NEW),
