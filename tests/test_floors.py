@@ -72,6 +72,7 @@ PURE_MODULES = [
     "dcounter.node.effects",
     "dcounter.node.following",
     "dcounter.node.holders",
+    "dcounter.node.members",
     "dcounter.node.replica",
     "dcounter.node.runs",
     "dcounter.node.startup",

@@ -123,7 +123,7 @@ class _State(Replica):
 
     @property
     def complete(self) -> bool:
-        return not (self._awaits_members or self._catch_up.wanted)
+        return not (self._members.awaited or self._catch_up.wanted)
 
     def adopt(self, known: Position) -> Position:
         """

@@ -11,6 +11,7 @@ has made lines durable (`synced`) and lets time pass (`tick`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
@@ -24,11 +25,12 @@ from dcounter.node.catch_up import CatchUp
 from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Abandon, Cut, Effect, Hurry, Offer, Outbox
 from dcounter.node.following import Following, View
+from dcounter.node.members import Members
 from dcounter.node.runs import Runs
 from dcounter.node.waits import Question, Waits
 from dcounter.protocol import wire
 from dcounter.protocol.handshake import Peer
-from dcounter.protocol.position import NodePosition, Position, join_all
+from dcounter.protocol.position import NodePosition, Position
 from dcounter.protocol.wire import Opening, Record, Report
 
 _T = TypeVar("_T")
@@ -111,26 +113,19 @@ class Replica:
         self._durability = Durability(node, self._out, limits.log)
         self._pid = pid
         self._salt = seed % _SALTS
-        self.forgotten: set[int] = set()
-        # Peers that do not let this node in, since another process holds its id.
-        self.rivals: set[int] = set()
-        self._peers = set(members) - {node}
+        self._members = Members(node, members)
         self._wall = wall
         self._limits = limits
         self._log = Log(limits.log)
         self._channels: dict[int, _Channel] = {}
-        self._reports: dict[int, Report] = {}
         self._runs = Runs(limits.unfolded_runs)
         self._waits = Waits(limits.waits)
         self._following = Following(node, self._out, self._log, limits.stream)
         self._last_beat = float("-inf")
         self._last_tick = float("inf")
         self._last_number = 0
-        self._wiped = self._standing_kept = False
         self._told_own: set[int] = set()
-        # An empty journal may be a new cluster's or a lost one: only all the others together can tell.
-        self._awaits_members = bool(self._peers)
-        self._draining = self._given_up = False
+        self._draining = False
         self._before_drain: Position | None = None
         self._catch_up = CatchUp(self._out, limits.suspicion)
         # Whether the ledger lacks some of what is applied, until all that the journal kept is loaded.
@@ -145,6 +140,20 @@ class Replica:
         """
         return self._durability.durable
 
+    @property
+    def forgotten(self) -> AbstractSet[int]:
+        """
+        Members that were given up.
+        """
+        return self._members.forgotten
+
+    @property
+    def rivals(self) -> AbstractSet[int]:
+        """
+        Peers that do not let this node in, since another process holds its id.
+        """
+        return self._members.rivals
+
     # What the shell calls
 
     def connected(self, channel: int, peer: Peer, *, calls: bool, now: float) -> list[Effect]:
@@ -157,7 +166,7 @@ class Replica:
         self._channels[channel] = _Channel(peer, calls, now)
         self._following.connected(channel, peer.node, calls=calls)
         if calls and peer.node in self.rivals:
-            self.rivals.discard(peer.node)
+            self._members.rivals.discard(peer.node)
             self._out.say("info", f"node {peer.node} lets this process in again")
             self._progress()
         self._out.send(channel, self.report())
@@ -179,7 +188,7 @@ class Replica:
         A peer does not let this node in, since another process holds its id: until it does, take no writes.
         """
         if peer not in self.rivals and peer not in self.forgotten:
-            self.rivals.add(peer)
+            self._members.rivals.add(peer)
             self._out.say(
                 "error", f"node {peer} refuses this process: {reason}. This process takes no writes"
             )
@@ -196,8 +205,8 @@ class Replica:
         """
         A peer does not let this node in, since it was removed from the cluster.
         """
-        if not self._given_up:
-            self._given_up = True
+        if not self._members.given_up:
+            self._members.given_up = True
             self._out.say(
                 "error", f"this node was removed from the cluster, node {peer} says: stop it for good"
             )
@@ -265,9 +274,9 @@ class Replica:
             match line:
                 case Own():
                     self._apply_own(line)
-                    if self._wiped:
+                    if self._members.wiped:
                         # The run that says so is durable.
-                        self._wiped = False
+                        self._members.wiped = False
                         self._keep_standing()
                 case Removal() if line.request:
                     self._send_awaited(line.channel, line.request, reached=True)
@@ -294,7 +303,7 @@ class Replica:
         Whether all that is in doubt is kept by now.
         """
         if self._in_doubt:
-            kept = join_all([self._stated(), *(each.applied for each in self._reports.values())])
+            kept = self._members.known(self._stated())
             self._in_doubt = self._durability.failure is not None and not kept.covers(self.applied)
             if not self._in_doubt:
                 self._complete_now()
@@ -342,8 +351,9 @@ class Replica:
         self._durability.snapshot_begins()
         loading = self._catch_up.unfinished
         forgotten = sorted(self.forgotten)
-        if self._standing_kept:
-            yield wire.encode(self._standing())
+        standing = self._members.standing()
+        if standing is not None:
+            yield wire.encode(standing)
         for message in self._copy_out():
             if isinstance(message, wire.CopyBegin):
                 self._durability.snapshot_reaches(message.position)
@@ -383,21 +393,18 @@ class Replica:
         :raises CorruptJournal: a line is missing.
         :raises NewerJournal: this version does not know what the line is.
         """
-        if not self._standing_kept:
-            self._awaits_members = False
         if entry.number:
+            self._members.restored(None)
             self._restore_record(entry)
             self._durability.restored(self.applied)
             return
         message = _understand(wire.decode, entry.line)
+        self._members.restored(message if isinstance(message, wire.Standing) else None)
         match message:
             case wire.Standing():
-                self._standing_kept = True
-                self._awaits_members = not message.known and bool(self._peers)
-                self._wiped = message.wiped
+                pass
             case wire.Forget():
-                self.forgotten.add(message.node)
-                self._peers.discard(message.node)
+                self._members.forget(message.node)
             case wire.CopyBegin():
                 self._catch_up.restored_begin(message)
                 self.ledger.reserve(message.entries)
@@ -461,17 +468,14 @@ class Replica:
         """
         All that the journal kept is restored, and it takes lines.
         """
-        if self._awaits_members and not self._standing_kept:
-            self._standing_kept = True
+        if self._members.begin():
             self._keep_standing()
         return self._out.take()
 
     def _keep_standing(self) -> None:
-        if self._standing_kept:
-            self._append(Part(wire.encode(self._standing())))
-
-    def _standing(self) -> wire.Standing:
-        return wire.Standing(not self._awaits_members, self._wiped)
+        standing = self._members.standing()
+        if standing is not None:
+            self._append(Part(wire.encode(standing)))
 
     def stream(self, channel: int) -> list[bytes]:
         """
@@ -550,15 +554,14 @@ class Replica:
         """
         if self._draining:
             return "the node is stopping"
-        if self._given_up:
+        if self._members.given_up:
             return "the others have given this node up"
         if self.rivals:
             return f"another process holds the id of this node at nodes {sorted(self.rivals)}"
         if self._durability.failure is not None:
             return f"the disk failed: {self._durability.failure}"
-        if self._awaits_members:
-            silent = sorted(self._peers - self._reports.keys())
-            return f"the node starts empty and has not heard from nodes {silent}"
+        if self._members.awaited:
+            return f"the node starts empty and has not heard from nodes {self._members.silent}"
         if len(self.applied.of(self.node).runs) > self._limits.unfolded_runs:
             return f"more than {self._limits.unfolded_runs} runs are not on every node yet"
         return None
@@ -567,13 +570,13 @@ class Replica:
         """
         The peers whose logs come from themselves.
         """
-        return {*self._following.sources(self._reports)}
+        return {*self._following.sources(self._members.reports)}
 
     def said_last(self, node: int) -> Report | None:
         """
         How a peer was when it was heard of last.
         """
-        return self._reports.get(node)
+        return self._members.reports.get(node)
 
     def report(self) -> Report:
         """
@@ -596,7 +599,7 @@ class Replica:
             loading=self.loading,
             in_doubt=self._in_doubt,
             # Then another process takes its place, or the other members report.
-            passing=self._draining or self._awaits_members,
+            passing=self._draining or self._members.awaited,
         )
 
     def _stated(self) -> Position:
@@ -653,19 +656,13 @@ class Replica:
         # A disk that lost the run before, and a clock that went back, must not lead to the same number again.
         self.run = max(self._wall(), known + 1, told + 1) + self._salt
         # Others hear of it when it is durable: the run before it is closed only then.
-        return Opening(self.run, known, last, self._wiped)
-
-    def _known(self) -> Position:
-        """
-        What anybody is known to have.
-        """
-        return join_all([self.applied, *(each.applied for each in self._reports.values())])
+        return Opening(self.run, known, last, self._members.wiped)
 
     def _known_of(self, node: int) -> Iterator[tuple[int, int, int]]:
         """
         Node, run and number of all that anybody is known to have of a node's log.
         """
-        everybody = self._known()
+        everybody = self._members.known(self.applied)
         part = everybody.of(node)
         if part.folded:
             # The run below the fold has no number any more; the fold itself is the run to stay above.
@@ -767,8 +764,8 @@ class Replica:
 
     def _view(self) -> View:
         # Of one that was removed, somebody may have what others lack.
-        nodes = {self.node, *self._peers, *self.forgotten}
-        return View(self.run, self.applied, nodes, self._reports)
+        nodes = {self.node, *self._members.peers, *self.forgotten}
+        return View(self.run, self.applied, nodes, self._members.reports)
 
     def _choose_relays(self) -> None:
         if not self._catch_up.wanted:
@@ -780,7 +777,7 @@ class Replica:
         there = self._channels[channel]
         if there.peer.node != report.node:
             raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
-        self._reports[report.node] = there.report = report
+        self._members.reports[report.node] = there.report = report
         self.stamp = max(self.stamp, report.stamp)
         self._runs.learn_all(report.openings.items(), report.lost)
         self._forget(set(report.forgotten))
@@ -798,8 +795,7 @@ class Replica:
         self._following.reported(channel, report.node, self.applied)
         if self._catch_up.wanted and not self.applied.covers(report.applied):
             self._want_copy(channel)
-        everything = all(self.applied.covers(each.applied) for each in self._reports.values())
-        if everything and self._catch_up.covered():
+        if self._members.have_no_more_than(self.applied) and self._catch_up.covered():
             self._following.anew(self._view())
         self._choose_relays()
         self._fold()
@@ -809,11 +805,9 @@ class Replica:
         """
         Whether it is known by now what an empty journal means.
         """
-        if self._awaits_members and self._reports.keys() >= self._peers:
-            self._awaits_members = False
-            self._wiped = self._wiped or any(each.applied.nodes for each in self._reports.values())
+        if self._members.settle():
             self._keep_standing()
-            if self._wiped:
+            if self._members.wiped:
                 self._out.say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()
 
@@ -822,13 +816,10 @@ class Replica:
         Members were given up: the list of those only grows, and everybody tells everybody.
         """
         works = self._durability.failure is None
-        new = sorted({*nodes} - self.forgotten - {self.node})
+        new = self._members.new_of(set(nodes) - {self.node})
         for node in new:
             self._out.say("warn", f"node {node} was given up: it is a member no longer")
-            self.forgotten.add(node)
-            self._peers.discard(node)
-            self.rivals.discard(node)
-            self._reports.pop(node, None)
+            self._members.forget(node)
             self._following.without(node)
             self._out.add(Abandon(node))
             for number, there in self._channels.items():
@@ -842,8 +833,8 @@ class Replica:
         if request and not (new and works):
             # Nobody waits for a disk that fails: it is known here, told to all, and written down later.
             self._send_awaited(channel, request, reached=works)
-        if self.node in nodes and not self._given_up:
-            self._given_up = True
+        if self.node in nodes and not self._members.given_up:
+            self._members.given_up = True
             self._out.say("error", "the others have given this node up")
             self._broadcast()
 
@@ -853,10 +844,10 @@ class Replica:
         """
         Fold the closed runs that every member has durably, and cut the log that everybody has.
         """
-        if not self._reports.keys() >= self._peers:
+        if not self._members.all_heard:
             return
-        everywhere = [self.durable, *(each.durable for each in self._reports.values())]
-        known = self._known()
+        everywhere = self._members.everywhere(self.durable)
+        known = self._members.known(self.applied)
         for node, opening in self._runs.foldable(lambda: self.durable, everywhere, known):
             self._fold_to(node, opening)
         for node, run, number in self.durable.entries():
@@ -906,8 +897,8 @@ class Replica:
         return self.applied.join(self._catch_up.must_reach)
 
     def _drop_lost_hold(self, now: float) -> None:
-        sure = not (self.loading or self._exact()) and self.follows() == self._peers
-        known = self._known() if sure else None
+        sure = not (self.loading or self._exact()) and self.follows() == self._members.peers
+        known = self._members.known(self.applied) if sure else None
         self._catch_up.give_up_lost(now, known, self._is_closed)
 
     def _is_closed(self, node: int, run: int) -> bool:
@@ -917,8 +908,8 @@ class Replica:
         if node in self.forgotten:
             return True
         if node == self.node:
-            return self.run != run and not self._awaits_members
-        return self._reports[node].run != run and self._reports[node].refuses is None
+            return self.run != run and not self._members.awaited
+        return self._members.reports[node].run != run and self._members.reports[node].refuses is None
 
     def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
         match message:

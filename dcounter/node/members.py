@@ -1,0 +1,138 @@
+"""
+Who belongs to the cluster, as one node knows it, what each member said last, and what an empty journal means.
+
+What holds, after each call:
+
+- the members that were given up only become more, and none of them is a peer, has a report or is a rival;
+- a node that found its journal empty waits until every peer has reported: only all of them together can tell
+  whether the cluster is new or the journal was lost;
+- what a node found out about that stands in its journal, or else it would take what its peers gave back for
+  all it ever had, if it died again while they did.
+"""
+
+from collections.abc import Collection
+
+from dcounter.protocol import wire
+from dcounter.protocol.position import NodeId, Position, join_all
+from dcounter.protocol.wire import Report
+
+
+class Members:
+    """
+    The members that one node knows.
+
+    :param node: its id.
+    :param members: ids of all nodes.
+    :ivar peers: the other members.
+    :ivar forgotten: members that were given up.
+    :ivar rivals: peers that do not let this node in, since another process holds its id.
+    :ivar given_up: whether this node itself was given up.
+    :ivar reports: what each peer said last.
+    :ivar awaited: whether it is not known yet what the empty journal means.
+    :ivar wiped: whether the node had a journal before, and has not opened a run since.
+    """
+
+    def __init__(self, node: NodeId, members: Collection[NodeId]) -> None:
+        self.peers = set(members) - {node}
+        self.forgotten: set[NodeId] = set()
+        self.rivals: set[NodeId] = set()
+        self.given_up = False
+        self.reports: dict[NodeId, Report] = {}
+        self.awaited = bool(self.peers)
+        self.wiped = False
+        # Whether the journal says so.
+        self._stands = False
+
+    # What they said
+
+    @property
+    def silent(self) -> list[NodeId]:
+        """
+        Peers that have not reported.
+        """
+        return sorted(self.peers - self.reports.keys())
+
+    @property
+    def all_heard(self) -> bool:
+        """
+        Whether all peers have reported.
+        """
+        return self.reports.keys() >= self.peers
+
+    def known(self, mine: Position) -> Position:
+        """
+        What anybody is known to have.
+
+        :param mine: what this node has.
+        """
+        return join_all([mine, *(each.applied for each in self.reports.values())])
+
+    def everywhere(self, mine: Position) -> list[Position]:
+        """
+        What is durable at each member.
+
+        :param mine: what is durable here.
+        """
+        return [mine, *(each.durable for each in self.reports.values())]
+
+    def have_no_more_than(self, mine: Position) -> bool:
+        """
+        Whether nobody is known to have what this node lacks.
+        """
+        return all(mine.covers(each.applied) for each in self.reports.values())
+
+    # Who belongs
+
+    def new_of(self, nodes: Collection[NodeId]) -> list[NodeId]:
+        """
+        Those of some members that are not known to have been given up.
+        """
+        return sorted({*nodes} - self.forgotten)
+
+    def forget(self, node: NodeId) -> None:
+        """
+        A member was given up.
+        """
+        self.forgotten.add(node)
+        self.peers.discard(node)
+        self.rivals.discard(node)
+        self.reports.pop(node, None)
+
+    # What an empty journal means
+
+    def restored(self, message: wire.Standing | None) -> None:
+        """
+        The journal has a line: one that says what it is, or another one.
+        """
+        if message is not None:
+            self._stands = True
+            self.awaited = not message.known and bool(self.peers)
+            self.wiped = message.wiped
+        elif not self._stands:
+            # Only a journal that was empty says what it is.
+            self.awaited = False
+
+    def begin(self) -> bool:
+        """
+        All that the journal has is known; whether it must be told now what it is.
+        """
+        if not self.awaited or self._stands:
+            return False
+        self._stands = True
+        return True
+
+    def standing(self) -> wire.Standing | None:
+        """
+        What the journal must say; `None` if it was not empty.
+        """
+        return wire.Standing(not self.awaited, self.wiped) if self._stands else None
+
+    def settle(self) -> bool:
+        """
+        See whether it is known by now what the empty journal means; whether that is so since this call.
+        """
+        if not self.awaited or not self.all_heard:
+            return False
+        self.awaited = False
+        self.wiped = self.wiped or any(each.applied.nodes for each in self.reports.values())
+        return True

@@ -1,0 +1,87 @@
+import pytest
+
+from dcounter.node.members import Members
+from dcounter.protocol import wire
+from dcounter.protocol.position import Position
+
+
+def has(number: int) -> Position:
+    return Position().advance(1, 5, number) if number else Position()
+
+
+def report(node: int, applied: int = 0, durable: int = 0) -> wire.Report:
+    return wire.Report(node, 8090, 0, 0, has(applied), has(durable), 0, 0, 0)
+
+
+def three(*reports: wire.Report) -> Members:
+    members = Members(0, range(3))
+    members.reports = {each.node: each for each in reports}
+    return members
+
+
+@pytest.mark.parametrize(
+    ("reports", "known", "wiped"),
+    [
+        ([], False, False),
+        ([report(1, 4)], False, False),
+        # A new cluster, and one that has a past.
+        ([report(1), report(2)], True, False),
+        ([report(1), report(2, 4)], True, True),
+    ],
+)
+def test_an_empty_journal_means_what_all_others_say(
+    reports: list[wire.Report], *, known: bool, wiped: bool
+) -> None:
+    members = three(*reports)
+    assert members.begin()
+    assert members.settle() == known
+    assert (members.awaited, members.wiped) == (not known, wiped)
+    assert members.standing() == wire.Standing(known, wiped)
+    # It is found out once, and told once at the beginning.
+    assert not members.settle()
+    assert not members.begin()
+
+
+def test_a_node_that_is_alone_awaits_nobody() -> None:
+    members = Members(0, [0])
+    assert not members.awaited
+    assert not members.begin()
+    assert members.standing() is None
+
+
+def test_a_journal_that_was_not_empty_says_nothing_of_itself() -> None:
+    members = three()
+    members.restored(None)
+    assert not members.awaited
+    assert not members.begin()
+    assert members.standing() is None
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> None:
+    members = three()
+    members.restored(wire.Standing(known, wiped=known))
+    # What its peers gave back is no proof.
+    members.restored(None)
+    assert (members.awaited, members.wiped) == (not known, known)
+    assert members.standing() == wire.Standing(known, known)
+
+
+def test_one_that_was_given_up_is_no_member_any_more() -> None:
+    members = three(report(1, 4), report(2, 9))
+    members.rivals.add(2)
+    assert members.new_of([2, 1]) == [1, 2]
+    members.forget(2)
+    assert (members.peers, members.rivals, set(members.reports)) == ({1}, set(), {1})
+    assert members.new_of([2, 1]) == [1]
+    assert members.all_heard
+    assert members.known(Position()) == has(4)
+
+
+def test_what_is_known_of_all() -> None:
+    members = three(report(1, 4, 3))
+    assert members.silent == [2]
+    assert members.known(has(2)) == has(4)
+    assert members.everywhere(has(2)) == [has(2), has(3)]
+    assert members.have_no_more_than(has(4))
+    assert not members.have_no_more_than(has(3))
