@@ -6,7 +6,7 @@ Every bound of the HTTP side, by name, with its default and its reason.
 
 from dataclasses import dataclass
 
-MEBIBYTE = 2**20
+from dcounter.limits import MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
