@@ -59,6 +59,7 @@ PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.
 PURE_MODULES = [
     "dcounter.coordinator.dispatch",
     "dcounter.coordinator.placement",
+    "dcounter.coordinator.reads",
     "dcounter.coordinator.view",
     "dcounter.daemon.account",
     "dcounter.daemon.rebuild",

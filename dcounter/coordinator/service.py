@@ -9,17 +9,18 @@ nodes do not have. What to do when is decided by `dcounter.coordinator.dispatch`
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import assert_never
 
 from msgspec import Raw
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.reads import Attempt, Question, Reads
 from dcounter.coordinator.view import Membership
 from dcounter.errors import (
     Incomplete,
@@ -55,36 +56,17 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
+class _Counts(Question[wire.Counted]):
     """
-    Counts that are asked together and answered together.
+    A question for counts, of one or several callers.
 
-    :ivar extra: what the counts must include beyond what every exact count must.
-    :ivar until: when (s) they are answered at the latest.
-    :ivar asked: when (s) a node was asked last.
-    :ivar tried: nodes that were asked.
-    :ivar outstanding: nodes that have yet to answer.
-    :ivar best: the best answer that was not good enough.
+    :ivar tenants: whose items to count; one for each of `waiters`.
     :ivar size: about the bytes of its names, at least a sixth of what they take on the wire.
     """
 
-    consistency: Consistency
-    extra: Position
-    until: float
     tenants: list[str] = field(default_factory=list)
     waiters: list[Deferred[Count]] = field(default_factory=list)
-    asked: float = 0.0
-    tried: set[int] = field(default_factory=set)
-    outstanding: int = 0
-    best: wire.Counted | None = None
     size: int = 0
-
-    @property
-    def waits(self) -> bool:
-        """
-        Whether an answer must include something that the node may not have yet.
-        """
-        return self.consistency != "eventual" or bool(self.extra.nodes)
 
 
 class Coordinator(Service):
@@ -124,10 +106,10 @@ class Coordinator(Service):
         self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
         self._links = {node: Link(node, directory=directory, user=self, jitter=jitter) for node in nodes}
         self._turn_end: IDelayedCall | None = None
-        self._next_exact: _Question | None = None
-        self._unasked: list[_Question] = []
-        self._questions: dict[_Question, None] = {}
-        self._widening: dict[Deferred[None], Callable[[float], bool]] = {}
+        self._acks = Acks(self._links, self._membership, limits=self._limits, time=self._time)
+        self._reads = Reads[_Counts](self._membership, self._limits)
+        self._next_exact: _Counts | None = None
+        self._unasked: list[_Counts] = []
         self._last_beat = 0.0
         self._announced = False
         self._clock_warnings: Collection[str] = ()
@@ -155,11 +137,10 @@ class Coordinator(Service):
         if self._ticking.running:
             self._ticking.stop()
         self._dispatch.stop()
-        for question in list(self._questions):
+        for question in self._reads.open:
             self._expire(question)
         self._next_exact = None
-        for enough in list(self._widening):
-            enough.callback(None)
+        self._acks.stop()
         if self._turn_end is not None:
             self._turn_end.cancel()
             self._turn_end = None
@@ -169,12 +150,12 @@ class Coordinator(Service):
         """
         Whether somebody waits for an answer.
         """
-        return bool(self._dispatch.busy or self._questions or self._widening)
+        return bool(self._dispatch.busy or self._reads.open or self._acks.busy)
 
     # Store
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        before, stamp = self._open(after)
+        before, stamp = self._read_token(after)
         # What this clock is past already cannot move it.
         if stamp > max(self._clock.latest_allowed(), self._clock.last):
             raise InvalidPosition("the position is from a clock that is ahead of this one by more than 10 s")
@@ -197,7 +178,7 @@ class Coordinator(Service):
         token = self._seal.seal(position, self._clock.last)
         if not request.complete:
             self._refuse(request, token)
-        reached = await self._widen(request.position, ack, deadline)
+        reached = await self._acks.wait(request.position, ack, deadline)
         if reached != ack:
             raise NotReplicated(
                 f"all {len(items)} items are stored, but durable at '{reached}' instead of '{ack}' "
@@ -221,7 +202,7 @@ class Coordinator(Service):
         )
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
-        extra, _ = self._open(after)
+        extra, _ = self._read_token(after)
         waiter: Deferred[Count] = Deferred()
         question = self._question(consistency, extra)
         question.tenants.append(tenant)
@@ -437,148 +418,58 @@ class Coordinator(Service):
         self._dispatch.lost(flight)
         self._end_turn()
 
-    # How wide
-
-    async def _widen(self, position: Position, ack: Ack, deadline: float) -> Ack:
-        """
-        Wait until a position is durable as widely as asked, or until the deadline.
-
-        :returns: what was asked, or the widest that was reached instead.
-        """
-        there: set[int] = set()
-        enough: Deferred[None] = Deferred()
-        if self._reaches(ack, there):
-            return ack
-
-        def at(reached: bool, node: int) -> None:
-            if reached:
-                there.add(node)
-            if not enough.called and self._reaches(ack, there):
-                enough.callback(None)
-
-        asking = [
-            Deferred.fromCoroutine(self._durable_at(node, position, deadline)).addCallback(at, node)
-            for node in self._links
-        ]
-        everybody = gatherResults(asking, consumeErrors=True)
-        everybody.addCallback(lambda _: None if enough.called else enough.callback(None))
-        everybody.addErrback(lambda why: why.trap(FirstError))
-        if not enough.called:
-            # A node that does not answer in time must not hold the caller, and another one may have
-            # become the primary.
-            self._widening[enough] = lambda now: now >= deadline or self._reaches(ack, there)
-        try:
-            await enough
-        finally:
-            self._widening.pop(enough, None)
-            everybody.cancel()
-        return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
-
-    def _reaches(self, ack: Ack, there: set[int]) -> bool:
-        """
-        Whether being durable at these nodes, the taker included, is what `ack` means.
-        """
-        match ack:
-            case "node":
-                return True
-            case "primary":
-                return self._membership.primary() in there
-            case "majority":
-                return len(there) > len(self._links) // 2
-            case "all":
-                return len(there) == len(self._links)
-            case _:
-                assert_never(ack)
-
-    async def _durable_at(self, node: int, position: Position, deadline: float) -> bool:
-        if position.nodes.keys() == {node} or self._membership.has_durable(node, position):
-            return True
-        while (left := deadline - self._time.seconds()) > 0:
-            make = partial(wire.Await, position=position, wait=int(left * 1000))
-            try:
-                answer = await self._links[node].ask(make, wire.Awaited)
-            except LinkLost:
-                await deferLater(self._time, min(left, self._limits.heartbeat))
-            else:
-                if answer.reached:
-                    return True
-                # It had no room for us to wait there, or our time is over.
-                await deferLater(self._time, min(max(0.0, left), self._limits.heartbeat))
-        return False
-
     # Counting
 
-    def _question(self, consistency: Consistency, extra: Position) -> _Question:
+    def _question(self, consistency: Consistency, extra: Position) -> _Counts:
         """
         The question to join: the one of this turn, or one of its own if it differs.
         """
         question = self._next_exact
         plain = consistency == "exact" and not extra.nodes
         if question is None or not plain or question.size >= self._limits.batch_bytes:
-            until = self._time.seconds() + self._limits.count_wait
-            question = _Question(consistency, extra, until)
+            question = _Counts(consistency, extra, self._reads.until(self._time.seconds()))
             self._unasked.append(question)
-            self._questions[question] = None
+            self._reads.begin(question)
             if plain:
                 self._next_exact = question
         return question
 
-    def _ask(self, question: _Question) -> None:
+    def _ask(self, question: _Counts) -> None:
         """
         Ask the best node that was not asked yet, if there is one.
         """
-        required = question.extra
-        if question.consistency != "eventual":
-            required = self._membership.required.join(required)
-        # What holds when the answer comes says nothing about what was required of it.
-        unknown = bool(self._membership.unreported())
         now = self._time.seconds()
-        # The node's own answer, however little it has, is to be here before the time is over.
-        left = max(0, int((question.until - now - self._limits.heartbeat) * 1000))
-        wait = left if question.waits else 0
-        for node in self._membership.candidates(required):
-            if node in question.tried:
-                continue
-            question.tried.add(node)
+        for attempt in self._reads.attempts(question, now):
+            make = partial(wire.Count, tenants=question.tenants, required=attempt.required, wait=attempt.wait)
             try:
-                answer = self._links[node].ask(
-                    lambda number: wire.Count(number, question.tenants, required, wait), wire.Counted
-                )
+                answer = self._links[attempt.node].ask(make, wire.Counted)
             except LinkLost:
                 continue
-            question.asked = now
-            question.outstanding += 1
-            answer.addCallback(self._counted, question, node, unknown=unknown)
+            self._reads.sent(question, now)
+            answer.addCallback(self._counted, question, attempt)
             answer.addErrback(self._count_lost, question)
             answer.addErrback(lambda why: _log.failure("a count was not answered", why))
             return
 
-    def _counted(self, answer: wire.Counted, question: _Question, node: int, *, unknown: bool) -> None:
-        question.outstanding -= 1
-        self._membership.told(node, answer.position)
+    def _counted(self, answer: wire.Counted, question: _Counts, attempt: Attempt) -> None:
         self._clock.observe(answer.stamp)
-        if question not in self._questions:
-            return
-        eventual = question.consistency == "eventual"
-        if not question.waits or (answer.complete and (eventual or not unknown)):
-            self._finish(question, answer, complete=True)
-            return
-        best = question.best
-        if best is None or answer.position.covers(best.position):
-            question.best = answer
-        if question.consistency == "available" and unknown:
-            self._finish(question, answer, complete=False)
-        elif question.outstanding == 0:
-            self._ask(question)
+        match self._reads.answered(question, answer, attempt):
+            case "complete":
+                self._finish(question, answer, complete=True)
+            case "incomplete":
+                self._finish(question, answer, complete=False)
+            case "ask":
+                self._ask(question)
+            case "wait":
+                pass
 
-    def _count_lost(self, why: Failure, question: _Question) -> None:
+    def _count_lost(self, why: Failure, question: _Counts) -> None:
         why.trap(LinkLost)
-        question.outstanding -= 1
-        if question in self._questions and question.outstanding == 0:
+        if self._reads.lost(question) == "ask":
             self._ask(question)
 
-    def _finish(self, question: _Question, answer: wire.Counted, *, complete: bool) -> None:
-        del self._questions[question]
+    def _finish(self, question: _Counts, answer: wire.Counted, *, complete: bool) -> None:
+        self._reads.end(question)
         if answer.complete:
             # A later count must not go back behind what this one told.
             self._membership.require(answer.position)
@@ -587,20 +478,18 @@ class Coordinator(Service):
         for waiter, counter in zip(question.waiters, answer.counts, strict=True):
             waiter.callback(Count(counter, token, complete, missing))
 
-    def _expire(self, question: _Question) -> None:
+    def _expire(self, question: _Counts) -> None:
         best = question.best
         if question.consistency == "available" and best is not None:
             self._finish(question, best, complete=False)
             return
-        del self._questions[question]
-        # Those that are long on their way may be older than the position.
-        newer = question.until - self._limits.count_wait / 2
-        lost = self._membership.lost_of(question.extra, self._time.seconds(), told=newer)
+        self._reads.end(question)
+        lost = self._reads.lost_of(question, self._time.seconds())
         if lost:
             for waiter in question.waiters:
                 waiter.errback(_position_lost(lost))
             return
-        missing = self._membership.missing(self._membership.required.join(question.extra))
+        missing = self._reads.missing(question)
         where = f"the items of nodes {missing} are" if missing else "some items are"
         for place, waiter in enumerate(question.waiters):
             waiter.errback(
@@ -681,26 +570,17 @@ class Coordinator(Service):
             for link in self._links.values():
                 link.send_line(beat)
         self._dispatch.tick(now)
-        for enough, over in list(self._widening.items()):
-            if over(now):
-                enough.callback(None)
+        self._acks.tick(now)
         # Others may join what this turn has not asked yet: a caller whose answer was due asked at once.
-        for question in [each for each in self._questions if each not in self._unasked]:
-            self._look_at(question, now)
+        for question in [each for each in self._reads.open if each not in self._unasked]:
+            match self._reads.late(question, now):
+                case "expired":
+                    self._expire(question)
+                case "ask":
+                    self._ask(question)
+                case "wait":
+                    pass
         self._end_turn()
-
-    def _look_at(self, question: _Question, now: float) -> None:
-        """
-        Ask another node, or the same ones again, or give up.
-        """
-        if now >= question.until:
-            self._expire(question)
-        elif question.outstanding == 0:
-            if question.best is None or not self._membership.unreported():
-                question.tried.clear()
-                self._ask(question)
-        elif now - question.asked >= self._limits.hedge:
-            self._ask(question)
 
     async def _later(self, deadline: float) -> None:
         """
@@ -716,7 +596,7 @@ class Coordinator(Service):
 
     # Positions
 
-    def _open(self, token: str | None) -> tuple[Position, int]:
+    def _read_token(self, token: str | None) -> tuple[Position, int]:
         """
         Read a caller's token: its position and its stamp.
         """
@@ -768,6 +648,3 @@ def _span(ns: int) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-_WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")

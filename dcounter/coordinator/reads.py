@@ -1,0 +1,220 @@
+"""
+Questions asked at a position: whom to ask, how long to wait, whom to ask as well, and when to give up.
+
+A count is one case of it; whatever else nodes can be asked is another. An answer must include a position:
+what was required when the node was asked, and what the caller has seen before. The primary is asked first; if
+it does not answer soon, another node is asked as well, and the first answer that includes enough is the
+answer. If there is none in time the question fails closed: no wrong answer is given, and what is missing is
+named.
+
+What holds, after each call:
+
+- an exact answer is complete only if it includes all that was required when that node was asked, and no
+  member was unheard of then;
+- a question ends once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from dcounter.coordinator.view import Membership
+from dcounter.limits import Limits
+from dcounter.protocol.position import LostRun, NodeId, Position
+from dcounter.store import Consistency
+
+
+class Answer(Protocol):
+    """
+    What a node answers, whatever the question.
+    """
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether it includes all that was required.
+        """
+        ...
+
+    @property
+    def position(self) -> Position:
+        """
+        What it includes.
+        """
+        ...
+
+
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass(slots=True, eq=False)
+class Question(Generic[A]):
+    """
+    A question under way.
+
+    :ivar extra: what the answer must include besides what is required of all.
+    :ivar until: when (s) there must be an answer.
+    :ivar asked: when (s) a node was asked last.
+    :ivar tried: nodes that were asked.
+    :ivar outstanding: nodes that have yet to answer.
+    :ivar best: the best answer that was not good enough.
+    """
+
+    consistency: Consistency
+    extra: Position
+    until: float
+    asked: float = float("-inf")
+    tried: set[NodeId] = field(default_factory=set)
+    outstanding: int = 0
+    best: A | None = None
+
+    @property
+    def waits(self) -> bool:
+        """
+        Whether an answer must include something that the node may not have yet.
+        """
+        return self.consistency != "eventual" or bool(self.extra.nodes)
+
+
+Q = TypeVar("Q", bound=Question[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    A node that can be asked.
+
+    :ivar required: what its answer must include.
+    :ivar wait: how long (ms) it may wait until it has that.
+    :ivar unknown: whether members are unheard of now: what holds when the answer comes says nothing about
+        what was required of it.
+    """
+
+    node: NodeId
+    required: Position
+    wait: int
+    unknown: bool
+
+
+Verdict = Literal["complete", "incomplete", "ask", "wait"]
+"""
+What an answer means: it is the answer; it is one that says that it is not complete; another node must be
+asked; others have yet to answer, or the question has ended before.
+"""
+
+
+class Reads(Generic[Q]):
+    """
+    The questions under way at a coordinator.
+
+    :param view: its picture of the nodes.
+    """
+
+    def __init__(self, view: Membership, limits: Limits) -> None:
+        self._view = view
+        self._limits = limits
+        self._open: dict[Q, None] = {}
+
+    @property
+    def open(self) -> list[Q]:
+        """
+        Those that have not ended, oldest first.
+        """
+        return list(self._open)
+
+    def until(self, now: float) -> float:
+        """
+        When (s) a question that comes now must be answered.
+        """
+        return now + self._limits.count_wait
+
+    def begin(self, question: Q) -> None:
+        """
+        A question comes.
+        """
+        self._open[question] = None
+
+    def end(self, question: Q) -> None:
+        """
+        It is answered, or failed.
+        """
+        del self._open[question]
+
+    # Asking
+
+    def attempts(self, question: Q, now: float) -> Iterator[Attempt]:
+        """
+        The nodes to ask that were not asked yet, best first; each counts as asked when it is given.
+        """
+        required = question.extra
+        if question.consistency != "eventual":
+            required = self._view.required.join(required)
+        unknown = bool(self._view.unreported())
+        # The node's own answer, however little it has, is to be here before the time is over.
+        left = max(0, int((question.until - now - self._limits.heartbeat) * 1000))
+        wait = left if question.waits else 0
+        for node in self._view.candidates(required):
+            if node not in question.tried:
+                question.tried.add(node)
+                yield Attempt(node, required, wait, unknown)
+
+    def sent(self, question: Q, now: float) -> None:
+        """
+        A node was asked.
+        """
+        question.asked = now
+        question.outstanding += 1
+
+    def answered(self, question: Q, answer: Answer, attempt: Attempt) -> Verdict:
+        """
+        A node answered.
+        """
+        question.outstanding -= 1
+        self._view.told(attempt.node, answer.position)
+        if question not in self._open:
+            return "wait"
+        enough = answer.complete and (question.consistency == "eventual" or not attempt.unknown)
+        if not question.waits or enough:
+            return "complete"
+        if question.best is None or answer.position.covers(question.best.position):
+            question.best = answer
+        if question.consistency == "available" and attempt.unknown:
+            return "incomplete"
+        return "ask" if question.outstanding == 0 else "wait"
+
+    def lost(self, question: Q) -> Verdict:
+        """
+        A node that was asked is gone.
+        """
+        question.outstanding -= 1
+        return "ask" if question in self._open and question.outstanding == 0 else "wait"
+
+    def late(self, question: Q, now: float) -> Literal["ask", "expired", "wait"]:
+        """
+        What to do about a question that has not been answered yet.
+        """
+        if now >= question.until:
+            return "expired"
+        if question.outstanding == 0:
+            if question.best is None or not self._view.unreported():
+                # The same ones again.
+                question.tried.clear()
+                return "ask"
+            return "wait"
+        return "ask" if now - question.asked >= self._limits.hedge else "wait"
+
+    # Failing
+
+    def lost_of(self, question: Q, now: float) -> list[LostRun]:
+        """
+        What the caller has seen and no member has any more.
+        """
+        # Reports that are long on their way may be older than the position.
+        newer = question.until - self._limits.count_wait / 2
+        return self._view.lost_of(question.extra, now, told=newer)
+
+    def missing(self, question: Q) -> list[NodeId]:
+        """
+        Nodes whose items are not accounted for.
+        """
+        return self._view.missing(self._view.required.join(question.extra))
