@@ -58,6 +58,7 @@ KNOW_ENGINES = {"dcounter.daemon"}
 PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.protocol", "dcounter.ledger"}
 PURE_MODULES = [
     "dcounter.coordinator.dispatch",
+    "dcounter.coordinator.losses",
     "dcounter.coordinator.placement",
     "dcounter.coordinator.reads",
     "dcounter.coordinator.view",

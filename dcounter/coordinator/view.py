@@ -4,12 +4,13 @@ A coordinator's picture of the nodes: who is up, who is preferred, what a count 
 Pure: it is told what happened and when, and answers questions.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from dcounter.coordinator import losses
 from dcounter.limits import Limits
 from dcounter.protocol.clock import HybridClock
-from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.position import LostRun, Position, join_all
 from dcounter.protocol.wire import Report
 
 _NOWHERE = Position()
@@ -276,7 +277,9 @@ class Membership:
         if not (member.up and member.reported):
             # What it said in a former life it may not have any more.
             return False
-        return self.durable(node).covers(position) and not self._told_lost(position.entries())
+        return self.durable(node).covers(position) and not losses.told(
+            self._reports().values(), position.entries()
+        )
 
     def everything(self) -> Position:
         """
@@ -309,91 +312,24 @@ class Membership:
         :param told: when (s) a caller brought the position: what was reported before may be older than the
             position, and then says nothing about it unless the node has opened a later run since.
         """
-        found = self._told_lost(position.entries())
+        reports = self._reports()
+        found = losses.told(reports.values(), position.entries())
         for member in self._members.values():
             settled = member.up and now - member.since >= self._limits.suspicion
             if not settled or not member.reported:
                 return found
-        everything = self.everything()
         newer = all(member.reported_at > told for member in self._members.values())
-        for node, part in position.nodes.items():
-            mine = everything.of(node)
-            if (
-                newer
-                and part.folded > mine.folded
-                and node in self._members
-                and self._reported(node).refuses is None
-                and not self._reaches_fold(node, mine, part.folded)
-            ):
-                # Only nodes that are empty now knew that it was folded so far.
-                found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
-        named = {(lost.node, lost.run) for lost in found}
-        for node, run, number in position.entries():
-            if (node, run) not in named:
-                known = everything.number(node, run)
-                if number > known and self._came_back_without(node, run, newer=newer):
-                    found.append(LostRun(node, run, known, run + 1))
-        return found
+        return found + losses.concluded(reports, position, self.everything(), newer=newer, already=found)
 
-    def _reaches_fold(self, node: int, mine: NodePosition, fold: int) -> bool:
-        """
-        Whether live nodes have all of a node's runs up to a fold: folds are forgotten at a restart.
-
-        What a node lost that came back empty does not count: whoever folded over that named it lost, and
-        will do so again when it folds again.
-
-        :param mine: what they have together.
-        """
-        openings = {
-            opening.run: opening
-            for member in self._members.values()
-            if member.report
-            for opening in member.report.openings.get(node, [])
-        }
-        while fold > mine.folded:
-            opening = openings.pop(fold, None)
-            if opening is None or mine.number(opening.previous) < opening.last:
-                return False
-            fold = opening.previous
-        return True
-
-    def _came_back_without(self, node: int, run: int, *, newer: bool) -> bool:
-        """
-        Whether a node will not bring back a run: it is back with another one, or never comes back.
-
-        :param newer: whether its report is newer than what is known of the run.
-        """
-        if node not in self._members:
-            # What a member said before it knew may be older than what it has of that node.
-            return all(each.report and node in each.report.forgotten for each in self._members.values())
-        report = self._reported(node)
-        closed = report.run != run if newer else report.run > run
-        return closed and report.refuses is None
-
-    def _told_lost(self, entries: Iterable[tuple[int, int, int]]) -> list[LostRun]:
-        """
-        What nodes say to be lost, of these nodes, runs and numbers.
-        """
-        told = {lost for member in self._members.values() if member.report for lost in member.report.lost}
-        if not told:
-            return []
-        found = []
-        for node, run, number in entries:
-            named = next((lost for lost in told if lost.takes(node, run, number)), None)
-            if named is not None:
-                found.append(LostRun(node, run, named.last if named.run == run else 0, run + 1))
-        return found
-
-    def _reported(self, node: int) -> Report:
-        report = self._member(node).report
-        assert report is not None
-        return report
+    def _reports(self) -> dict[int, Report]:
+        return {node: member.report for node, member in self._members.items() if member.report}
 
     def _drop_lost(self, now: float) -> list[LostRun]:
         found = self.lost_of(self.required, now)
         if self._folded_away:
-            found += self._told_lost((n, run, number) for (n, run), number in self._folded_away.items())
-            reports = [each.report for each in self._members.values() if each.report]
+            reports = self._reports().values()
+            entries = ((n, run, number) for (n, run), number in self._folded_away.items())
+            found += losses.told(reports, entries)
             for node, run in list(self._folded_away):
                 if any(run < report.applied.of(node).folded for report in reports):
                     del self._folded_away[node, run]
