@@ -71,7 +71,7 @@ from dcounter.node.service import Node
 from dcounter.node.startup import CANNOT_START, Progress, Tell
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.handshake import Identity, Role
-from dcounter.protocol.position import TokenSeal
+from dcounter.protocol.token import TokenSeal
 from dcounter.store import Ack, Consistency
 
 _log = Logger()

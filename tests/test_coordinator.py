@@ -22,7 +22,7 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.limits import Limits
-from dcounter.protocol.position import TokenSeal
+from dcounter.protocol.token import TokenSeal
 from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing import Cluster
 

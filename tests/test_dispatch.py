@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.coordinator.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.dispatch import Dispatch, Flight, Request
+from dcounter.coordinator.slices import Columns
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
 from dcounter.protocol.position import Position

@@ -59,8 +59,8 @@ PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.
 PURE_MODULES = [
     "dcounter.coordinator.dispatch",
     "dcounter.coordinator.losses",
-    "dcounter.coordinator.placement",
     "dcounter.coordinator.reads",
+    "dcounter.coordinator.slices",
     "dcounter.coordinator.view",
     "dcounter.daemon.account",
     "dcounter.daemon.rebuild",

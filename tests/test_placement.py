@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.coordinator.placement import balanced, place
+from dcounter.coordinator.slices import balanced, place
 
 clusters = st.lists(st.integers(0, 65_535), min_size=1, max_size=9, unique=True)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.protocol.clock import MAX_STAMP
-from dcounter.protocol.position import LostRun, NodePosition, Position, TokenSeal, join_all
+from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.token import TokenSeal
 from tests import strategies
 
 # Few nodes, runs and numbers: positions that have nothing to do with each other prove nothing.

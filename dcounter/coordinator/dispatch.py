@@ -18,11 +18,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import cast
 
-from dcounter.coordinator.placement import place
+from dcounter.coordinator.slices import Columns, place
 from dcounter.errors import NotApplied
-from dcounter.limits import ITEM_BYTES, Limits
+from dcounter.limits import Limits
 from dcounter.protocol.position import Position
 from dcounter.protocol.wire import Batch
 
@@ -37,57 +36,6 @@ _PATIENCE = 0.05
 """
 Time (s) after which a batch that is still under way is no reason for others to wait.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """
-    Stamped items.
-
-    :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
-    :ivar stamps: else one stamp per item.
-    """
-
-    ids: Sequence[int]
-    tenants: Sequence[str | None]
-    base: int
-    stamps: Sequence[int] | None = None
-
-    def cut(self, first: int, end: int) -> "Columns":
-        """
-        The items from `first` to `end` (exclusive).
-        """
-        stamps = None if self.stamps is None else self.stamps[first:end]
-        return Columns(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
-
-    def all_stamps(self) -> Sequence[int]:
-        """
-        One stamp per item.
-        """
-        return range(self.base, self.base + len(self.ids)) if self.stamps is None else self.stamps
-
-    def size(self) -> int:
-        """
-        About the bytes these items take on the wire, and never less than a sixth of them.
-        """
-        try:
-            characters = len("".join(cast("Sequence[str]", self.tenants)))
-        except TypeError:
-            characters = sum(len(tenant or "") for tenant in self.tenants)
-        return characters + ITEM_BYTES * len(self.ids)
-
-    def pieces(self, limit: int) -> Iterator["Columns"]:
-        """
-        The same items in as few parts as keep each within a size, unless one item alone is larger.
-        """
-        first = size = 0
-        for place_, tenant in enumerate(self.tenants):
-            more = len(tenant or "") + ITEM_BYTES
-            if size + more > limit and place_ > first:
-                yield self.cut(first, place_)
-                first, size = place_, 0
-            size += more
-        yield self.cut(first, len(self.ids))
 
 
 @dataclass(slots=True, eq=False)

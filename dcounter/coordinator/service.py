@@ -19,8 +19,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
-from dcounter.coordinator.dispatch import Columns, Dispatch, Flight, Request
+from dcounter.coordinator.dispatch import Dispatch, Flight, Request
 from dcounter.coordinator.reads import Attempt, Question, Reads
+from dcounter.coordinator.slices import Columns
 from dcounter.coordinator.view import Membership
 from dcounter.errors import (
     Incomplete,
@@ -38,7 +39,8 @@ from dcounter.errors import (
 from dcounter.links.link import Directory, Link
 from dcounter.protocol import wire
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
-from dcounter.protocol.position import LostRun, Position, TokenSeal
+from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.token import TokenSeal
 from dcounter.store import (
     Ack,
     ClusterStatus,

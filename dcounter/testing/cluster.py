@@ -24,7 +24,7 @@ from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
 from dcounter.protocol.handshake import Identity, Role
-from dcounter.protocol.position import TokenSeal
+from dcounter.protocol.token import TokenSeal
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network

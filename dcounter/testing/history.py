@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from dcounter.coordinator.dispatch import Columns
 from dcounter.coordinator.service import Coordinator
+from dcounter.coordinator.slices import Columns
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,

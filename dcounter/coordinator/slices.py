@@ -1,0 +1,88 @@
+"""
+The items of a request, how they are cut into slices, and which node each slice prefers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from dcounter.limits import ITEM_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """
+    Stamped items.
+
+    :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
+    :ivar stamps: else one stamp per item.
+    """
+
+    ids: Sequence[int]
+    tenants: Sequence[str | None]
+    base: int
+    stamps: Sequence[int] | None = None
+
+    def cut(self, first: int, end: int) -> "Columns":
+        """
+        The items from `first` to `end` (exclusive).
+        """
+        stamps = None if self.stamps is None else self.stamps[first:end]
+        return Columns(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
+
+    def all_stamps(self) -> Sequence[int]:
+        """
+        One stamp per item.
+        """
+        return range(self.base, self.base + len(self.ids)) if self.stamps is None else self.stamps
+
+    def size(self) -> int:
+        """
+        About the bytes these items take on the wire, and never less than a sixth of them.
+        """
+        try:
+            characters = len("".join(cast("Sequence[str]", self.tenants)))
+        except TypeError:
+            characters = sum(len(tenant or "") for tenant in self.tenants)
+        return characters + ITEM_BYTES * len(self.ids)
+
+    def pieces(self, limit: int) -> Iterator["Columns"]:
+        """
+        The same items in as few parts as keep each within a size, unless one item alone is larger.
+        """
+        first = size = 0
+        for place_, tenant in enumerate(self.tenants):
+            more = len(tenant or "") + ITEM_BYTES
+            if size + more > limit and place_ > first:
+                yield self.cut(first, place_)
+                first, size = place_, 0
+            size += more
+        yield self.cut(first, len(self.ids))
+
+
+def balanced(count: int, parts: int) -> list[int]:
+    """
+    Sizes of `parts` slices of `count` items that differ by at most one, the larger ones first.
+    """
+    size, larger = divmod(count, parts)
+    return [size + 1] * larger + [size] * (parts - larger)
+
+
+def place(count: int, nodes: Sequence[int], turn: int) -> Iterator[tuple[int, int, int]]:
+    """
+    Cut `count` items into contiguous slices, one per node.
+
+    A request smaller than the number of nodes would always load the first ones: it starts at the node
+    whose turn it is.
+
+    :param nodes: ids of the nodes to use, at least one.
+    :param turn: any number that grows from request to request.
+    :returns: node id, first item and end (exclusive) of each slice that is not empty, in order.
+    """
+    start = turn % len(nodes) if count < len(nodes) else 0
+    first = 0
+    for place_, size in enumerate(balanced(count, len(nodes))):
+        if size == 0:
+            return
+        yield nodes[(start + place_) % len(nodes)], first, first + size
+        first += size
