@@ -63,7 +63,9 @@ from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.http.auth import OperatorToken
 from dcounter.journal.disk import RealDisk
-from dcounter.journal.file import FileJournal, Journal, MemoryJournal, WriterThread
+from dcounter.journal.file import FileJournal, WriterThread
+from dcounter.journal.interface import Journal
+from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
 from dcounter.links.link import Address, Complaints, Directory
 from dcounter.node.replica import Replica
@@ -72,6 +74,7 @@ from dcounter.node.startup import CANNOT_START, Progress, Tell
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
+from dcounter.protocol.wire import is_piece
 from dcounter.store import Ack, Consistency
 
 _log = Logger()
@@ -606,6 +609,7 @@ class _Wiring:
             return MemoryJournal(self.reactor)
         return FileJournal(
             RealDisk(path),
+            is_piece=is_piece,
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
             owner=self.owner(node),

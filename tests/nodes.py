@@ -4,7 +4,7 @@ Single nodes on the network in memory, for tests of what is around a node.
 
 from typing import Any
 
-from dcounter.journal.file import MemoryJournal
+from dcounter.journal.memory import MemoryJournal
 from dcounter.node.service import Node
 from dcounter.testing import Cluster, ProcessClock
 

@@ -16,8 +16,11 @@ from twisted.internet.task import Clock
 
 from dcounter.errors import ConfigurationError, CorruptJournal
 from dcounter.journal.disk import Disk, RealDisk
-from dcounter.journal.file import FileJournal, Journal, MemoryJournal, WriterThread
+from dcounter.journal.file import FileJournal, WriterThread
 from dcounter.journal.framing import Entry, frame, scan
+from dcounter.journal.interface import Journal
+from dcounter.journal.memory import MemoryJournal
+from dcounter.protocol import wire
 from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
 
 
@@ -159,7 +162,13 @@ class Shell:
         self.clock = Clock()
         self.thread = SimulatedWriter(self.clock, lambda: 0.25)
         self.journal = FileJournal(
-            self.disk, in_thread=self.thread, clock=self.clock, segment=segment, most=most, pace=pace
+            self.disk,
+            is_piece=wire.is_piece,
+            in_thread=self.thread,
+            clock=self.clock,
+            segment=segment,
+            most=most,
+            pace=pace,
         )
         self.user = User(self.journal)
         self.told = self.user.told
@@ -366,7 +375,13 @@ def test_unfinished_files_are_removed(shell: Shell) -> None:
 def _owned(disk: SimulatedDisk, owner: str) -> tuple[FileJournal, User]:
     clock = Clock()
     journal = FileJournal(
-        disk, in_thread=SimulatedWriter(clock), clock=clock, segment=100, most=100, owner=owner
+        disk,
+        is_piece=wire.is_piece,
+        in_thread=SimulatedWriter(clock),
+        clock=clock,
+        segment=100,
+        most=100,
+        owner=owner,
     )
     return journal, User(journal)
 
@@ -903,7 +918,12 @@ def test_no_segment_is_begun_behind_one_that_failed() -> None:
     shell = Shell()
     shell.thread = SimulatedWriter(shell.clock, lambda: 0.1, lambda: 1.0)
     shell.journal = FileJournal(
-        shell.disk, in_thread=shell.thread, clock=shell.clock, segment=1_000, most=1_000
+        shell.disk,
+        is_piece=wire.is_piece,
+        in_thread=shell.thread,
+        clock=shell.clock,
+        segment=1_000,
+        most=1_000,
     )
     shell.user.journal = shell.journal
     shell.start()
@@ -1203,6 +1223,7 @@ def _real(disk: Disk, most: int = 10_000) -> tuple[FileJournal, User]:
     thread = WriterThread(cast(IReactorFromThreads, reactor), "journal of a test")
     journal = FileJournal(
         disk,
+        is_piece=wire.is_piece,
         in_thread=thread,
         clock=cast(IReactorTime, reactor),
         segment=300,

@@ -14,8 +14,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from dcounter.errors import CorruptJournal, DirectoryInUse, NewerJournal
-from dcounter.journal.file import MemoryJournal
 from dcounter.journal.framing import Entry
+from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.link import Conversation
 from dcounter.node.service import Node

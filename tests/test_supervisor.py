@@ -6,8 +6,8 @@ from twisted.python.failure import Failure
 
 from dcounter.daemon.supervisor import InlineSupervisor
 from dcounter.errors import CorruptJournal, NodeIsBusy, UnknownNode
-from dcounter.journal.file import MemoryJournal
 from dcounter.journal.framing import Entry
+from dcounter.journal.memory import MemoryJournal
 from dcounter.node.service import Node
 from dcounter.node.startup import Progress, Tell
 from dcounter.store import Items

@@ -23,7 +23,8 @@ from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.process import Process
 from dcounter.daemon.supervisor import ProcessSupervisor
 from dcounter.errors import ConfigurationError, UnknownNode
-from dcounter.journal.file import FileJournal, MemoryJournal
+from dcounter.journal.file import FileJournal
+from dcounter.journal.memory import MemoryJournal
 from dcounter.node.service import Node
 from dcounter.node.startup import CANNOT_START, Progress
 from dcounter.protocol.position import Position

@@ -22,6 +22,7 @@ from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
 from dcounter.protocol.position import Position, join_all
+from dcounter.protocol.wire import is_piece
 
 
 class ProvingDisk:
@@ -163,6 +164,7 @@ def _read(disk: Disk, owner: str, limits: Limits, state: _State) -> Kept:
     # Nothing is appended: a thread and time are not needed.
     journal = _Reading(
         ProvingDisk(disk),
+        is_piece=is_piece,
         in_thread=cast(Any, None),
         clock=Clock(),
         segment=limits.segment,

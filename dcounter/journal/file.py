@@ -28,7 +28,7 @@ from twisted.python.threadpool import ThreadPool
 from dcounter.errors import ConfigurationError, CorruptJournal
 from dcounter.journal.disk import AppendFile, Disk
 from dcounter.journal.framing import Entry, frame, scan, unframe, unframe_all, unframe_begin
-from dcounter.protocol.wire import is_piece
+from dcounter.journal.interface import JournalUser
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -117,150 +117,6 @@ class WriterThread:
             self._pool.stop()
 
 
-class JournalUser(Protocol):
-    """
-    Whoever a journal tells what became of its lines.
-    """
-
-    def journalSynced(self, entries: Sequence[Entry]) -> None:
-        """
-        Lines are durable.
-
-        :param entries: the very objects that were appended, the oldest of those that were not durable.
-        """
-
-    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
-        """
-        Lines are not durable, and none will be until `journalMended`.
-
-        :param entries: all that were appended and were not durable; none from within `open`.
-        """
-
-    def journalDoubted(self) -> None:
-        """
-        What `recover` gave may not be durable, and only `journalMended` and a snapshot make it so.
-
-        From within `open`, before `journalFailed`.
-        """
-
-    def journalMended(self) -> None:
-        """
-        The journal takes lines again.
-        """
-
-
-class Journal(Protocol):
-    """
-    Takes lines in order and tells when they are durable, in the same order.
-    """
-
-    def recover(self) -> Iterable[Entry]:
-        """
-        All that was kept but for pieces of the ledger, oldest first; called once, before `open`.
-
-        :raises CorruptJournal: something in the middle is damaged.
-        :raises ConfigurationError: it is used by another process, or not ours.
-        """
-        ...
-
-    def load(self) -> Iterable[Entry]:
-        """
-        What `recover` found or passed over and the ledger is made of: pieces, and batches once more.
-
-        Called once, after `recover`; while it goes on, lines may be appended, but no snapshot be taken.
-
-        :raises CorruptJournal: something is damaged.
-        """
-        ...
-
-    def open(self, user: JournalUser) -> None:
-        """
-        Begin; the user is called from within `open` if the disk fails already, never from within `append`.
-        """
-
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
-        """
-        Take a line.
-
-        :param waits: whether somebody waits for it; if not, it may be a little late.
-        """
-
-    def hurry(self) -> None:
-        """
-        Somebody waits, after all, for what was appended.
-        """
-
-    def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
-        """
-        Keep a copy of the ledger, taken piece by piece, in place of all that was appended before.
-
-        :param lines: gives the next piece whenever the last one is written.
-        :param ready: whether what the copy holds is durable otherwise, so that it may be relied on.
-        :returns: whether it is durable now; it is not if one was being taken already, if lines failed
-            meanwhile, or if the disk failed a moment ago.
-        """
-        ...
-
-    @property
-    def due(self) -> bool:
-        """
-        Whether a snapshot is worth while.
-        """
-        ...
-
-    def close(self) -> Deferred[None]:
-        """
-        Finish what was taken; the Deferred fires when it is durable, or known not to be.
-        """
-        ...
-
-
-class MemoryJournal:
-    """
-    A journal for nodes that may forget everything when they stop.
-
-    It answers in the next turn of the reactor, for all lines of this turn together, as a disk would.
-    """
-
-    due = False
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._entries: list[Entry] = []
-        self._flush: IDelayedCall | None = None
-
-    def recover(self) -> Iterable[Entry]:
-        return ()
-
-    def load(self) -> Iterable[Entry]:
-        return ()
-
-    def open(self, user: JournalUser) -> None:
-        self._user = user
-
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
-        self._entries.append(entry)
-        if self._flush is None:
-            self._flush = self._clock.callLater(0, self._sync)
-
-    def hurry(self) -> None:
-        pass
-
-    def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
-        return succeed(True)
-
-    def close(self) -> Deferred[None]:
-        if self._flush is not None:
-            self._flush.cancel()
-            self._sync()
-        return succeed(None)
-
-    def _sync(self) -> None:
-        self._flush = None
-        entries, self._entries = self._entries, []
-        self._user.journalSynced(entries)
-
-
 class FileJournal:
     """
     A journal on a disk.
@@ -268,6 +124,7 @@ class FileJournal:
     A file is written to as long as all that was written to it is durable. After a failed write or sync it
     is cut to where that was so, and a new one is begun.
 
+    :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
     :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
     :param segment: size (bytes) from which a new segment is begun.
     :param pace: shortest time (s) between two commits that nobody waits for.
@@ -278,6 +135,7 @@ class FileJournal:
         self,
         disk: Disk,
         *,
+        is_piece: Callable[[bytes], bool],
         in_thread: InThread,
         clock: IReactorTime,
         segment: int,
@@ -286,6 +144,7 @@ class FileJournal:
         pace: float = 0.0,
     ) -> None:
         self._disk = disk
+        self._is_piece = is_piece
         self._in_thread = in_thread
         self._clock = clock
         self._segment = segment
@@ -353,7 +212,7 @@ class FileJournal:
                 if torn:
                     raise CorruptJournal(f"{torn}: the end is damaged, but {name} follows")
                 size = end
-                if not is_piece(entry.line):
+                if not self._is_piece(entry.line):
                     yield entry
             if torn == name:
                 _log.warn(
@@ -464,7 +323,7 @@ class FileJournal:
             if found is None:
                 raise CorruptJournal(f"{name}: damaged at byte {place}")
             held, size = found
-            if is_piece(held):
+            if self._is_piece(held):
                 whole = self._read(name, place + size, 1) == b"\n"
             else:
                 line = self._read(name, place, size + 1)
@@ -491,7 +350,7 @@ class FileJournal:
         for entry, end in unframe_all(self._parts(name, size)):
             if entry is None:
                 raise CorruptJournal(f"{name}: damaged at byte {place}")
-            if entry.number or is_piece(entry.line):
+            if entry.number or self._is_piece(entry.line):
                 yield entry
             place = end
 

@@ -32,8 +32,8 @@ from dcounter.errors import (
     SecondHolder,
     WrongNode,
 )
-from dcounter.journal.file import Journal
 from dcounter.journal.framing import Entry
+from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
 from dcounter.links.link import Conversation, Directory, Link
 from dcounter.links.throttle import Throttle

@@ -16,7 +16,9 @@ from dcounter.coordinator.service import Coordinator
 from dcounter.coordinator.view import Membership
 from dcounter.daemon.kept import read_all
 from dcounter.daemon.rebuild import Kept, Objections, objections
-from dcounter.journal.file import FileJournal, Journal, MemoryJournal
+from dcounter.journal.file import FileJournal
+from dcounter.journal.interface import Journal
+from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.link import Address, Directory
 from dcounter.node.holders import Holders
@@ -25,6 +27,7 @@ from dcounter.node.service import Node
 from dcounter.protocol.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
+from dcounter.protocol.wire import is_piece
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network
@@ -274,6 +277,7 @@ class Cluster:
 
         return self.parts.journal(
             disk,
+            is_piece=is_piece,
             in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
             clock=clock,
             segment=self.limits.segment,

@@ -13,6 +13,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
+from dcounter.protocol import wire
 
 
 def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
@@ -23,7 +24,12 @@ def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
     disk = RealDisk(str(directory))
     # Nothing is written: a thread and time are not needed.
     journal = FileJournal(
-        disk, in_thread=cast(Any, None), clock=Clock(), segment=limits.segment, most=limits.snapshot
+        disk,
+        is_piece=wire.is_piece,
+        in_thread=cast(Any, None),
+        clock=Clock(),
+        segment=limits.segment,
+        most=limits.snapshot,
     )
     replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
     for entry in journal.recover():

@@ -24,6 +24,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
+from dcounter.protocol import wire
 from dcounter.testing import SimulatedDisk
 from tests.faults.processes import Daemon, children, wait_until
 from tests.faults.recording import Call, Replay, calls
@@ -107,7 +108,12 @@ def _answered(call: Call) -> int | None:
 def _recovered(disk: SimulatedDisk) -> Ledger:
     limits = Limits()
     journal = FileJournal(
-        disk, in_thread=cast(Any, None), clock=Clock(), segment=limits.segment, most=limits.snapshot
+        disk,
+        is_piece=wire.is_piece,
+        in_thread=cast(Any, None),
+        clock=Clock(),
+        segment=limits.segment,
+        most=limits.snapshot,
     )
     replica = Replica(0, [0], wall=lambda: 0, limits=limits)
     for entry in journal.recover():

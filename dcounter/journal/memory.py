@@ -1,0 +1,57 @@
+"""
+A journal that keeps nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from dcounter.journal.framing import Entry
+from dcounter.journal.interface import JournalUser
+
+
+class MemoryJournal:
+    """
+    A journal for nodes that may forget everything when they stop.
+
+    It answers in the next turn of the reactor, for all lines of this turn together, as a disk would.
+    """
+
+    due = False
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._entries: list[Entry] = []
+        self._flush: IDelayedCall | None = None
+
+    def recover(self) -> Iterable[Entry]:
+        return ()
+
+    def load(self) -> Iterable[Entry]:
+        return ()
+
+    def open(self, user: JournalUser) -> None:
+        self._user = user
+
+    def append(self, entry: Entry, *, waits: bool = True) -> None:
+        self._entries.append(entry)
+        if self._flush is None:
+            self._flush = self._clock.callLater(0, self._sync)
+
+    def hurry(self) -> None:
+        pass
+
+    def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
+        return succeed(True)
+
+    def close(self) -> Deferred[None]:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._sync()
+        return succeed(None)
+
+    def _sync(self) -> None:
+        self._flush = None
+        entries, self._entries = self._entries, []
+        self._user.journalSynced(entries)
