@@ -25,19 +25,14 @@ from twisted.web.http_headers import Headers
 
 from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.announcing import Announced, CannotListen
+from dcounter.daemon.options import Options
 from dcounter.daemon.supervisor import InlineSupervisor
+from dcounter.daemon.wiring import Descriptors, Tenure
 from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node.service import Node
-from dcounter.tap import (
-    CannotListen,
-    Options,
-    _Announced,
-    _Descriptors,
-    _keep_steady_time,
-    _Tenure,
-    makeService,
-)
+from dcounter.tap import keep_steady_time, makeService
 
 ROOT = Path(__file__).parent.parent
 
@@ -196,7 +191,7 @@ class TestAnnouncing:
         endpoint = Listening(address)
         found: list[Any] = []
         with caplog.at_level("INFO"):
-            _Announced(cast(Any, endpoint), description, new=True).listen(Factory()).addCallback(found.append)
+            Announced(cast(Any, endpoint), description, new=True).listen(Factory()).addCallback(found.append)
         assert found == [endpoint.port]
         items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
         assert [record.getMessage() for record in caplog.records] == [
@@ -210,7 +205,7 @@ class TestAnnouncing:
     ) -> None:
         endpoint = Listening(IPv4Address("TCP", "127.0.0.1", 8085))
         with caplog.at_level("INFO"):
-            _Announced(cast(Any, endpoint), "tcp:8085").listen(Factory())
+            Announced(cast(Any, endpoint), "tcp:8085").listen(Factory())
         assert [record.getMessage() for record in caplog.records] == [
             "HTTP listens on http://127.0.0.1:8085",
             "try: curl http://127.0.0.1:8085/cluster",
@@ -222,7 +217,7 @@ class TestAnnouncing:
             def listen(self, _: object) -> object:
                 return fail(FileNotFoundError(2, "No such file or directory", "/nowhere/http.lock"))
 
-        announced = _Announced(cast(Any, Failing()), "unix:/nowhere/http", in_background=in_background)
+        announced = Announced(cast(Any, Failing()), "unix:/nowhere/http", in_background=in_background)
         found: list[Any] = []
         if in_background:
             announced.listen(Factory()).addErrback(lambda why: found.append(why.value))
@@ -235,7 +230,7 @@ class TestAnnouncing:
 
     def test_an_address_that_nobody_can_call(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level("INFO"):
-            _Announced(cast(Any, Listening(UNIXAddress(None))), "systemd:index=0").listen(Factory())
+            Announced(cast(Any, Listening(UNIXAddress(None))), "systemd:index=0").listen(Factory())
         assert "HTTP listens on UNIXAddress" in caplog.text
         assert "try" not in caplog.text
 
@@ -345,7 +340,7 @@ class TestMakeService:
             options.parseOptions(["--inline", *arguments])
             daemon: Any = makeService(options, MemoryReactorClock())
             assert made.stat().st_mode & 0o777 == 0o600
-            [tenure] = [service for service in daemon if isinstance(service, _Tenure)]
+            [tenure] = [service for service in daemon if isinstance(service, Tenure)]
             tenure.startService()
             tenure.stopService()
         file.unlink()
@@ -386,7 +381,7 @@ class TestMakeService:
     def test_timers_go_on_although_the_wall_clock_is_set_back(self) -> None:
         wall = [1_000_000.0]
         reactor = SimpleNamespace(seconds=lambda: wall[0])
-        _keep_steady_time(reactor)
+        keep_steady_time(reactor)
         due = reactor.seconds()
         assert due >= 1_000_000
         wall[0] -= 3600
@@ -410,7 +405,7 @@ def descriptors() -> Iterator[int]:
 
 class TestDescriptors:
     def _started(self, wanted: int) -> int:
-        _Descriptors(wanted).privilegedStartService()
+        Descriptors(wanted).privilegedStartService()
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     def test_as_many_as_are_wanted(self, descriptors: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -425,7 +420,7 @@ class TestDescriptors:
 
     def test_the_daemon_wants_enough_for_all_its_connections(self) -> None:
         _, _, services = built("--nodes", "3")
-        [wanted] = [service._wanted for service in services if isinstance(service, _Descriptors)]  # noqa: SLF001
+        [wanted] = [service._wanted for service in services if isinstance(service, Descriptors)]  # noqa: SLF001
         assert wanted > 3 * Limits().connections
 
 

@@ -20,24 +20,19 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 
 from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.announcing import Announced, CannotListen
+from dcounter.daemon.children import die_with
+from dcounter.daemon.options import Options
 from dcounter.daemon.process import Process
 from dcounter.daemon.supervisor import ProcessSupervisor
+from dcounter.daemon.wiring import Daemon, Operations, Tenure
 from dcounter.errors import ConfigurationError, UnknownNode
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.node.service import Node
 from dcounter.node.startup import CANNOT_START, Progress
 from dcounter.protocol.position import Position
-from dcounter.tap import (
-    CannotListen,
-    Options,
-    _Announced,
-    _Daemon,
-    _die_with,
-    _Operations,
-    _Tenure,
-    makeService,
-)
+from dcounter.tap import makeService
 
 
 class Reactor(MemoryReactorClock):
@@ -81,8 +76,8 @@ def begun_and_ended(daemon: Any, reactor: Reactor) -> None:
     """
     Let a daemon begin to use its directory, and end.
     """
-    only(daemon, _Tenure).startService()
-    only(daemon, _Tenure).stopService()
+    only(daemon, Tenure).startService()
+    only(daemon, Tenure).stopService()
 
 
 @contextmanager
@@ -190,8 +185,8 @@ class TestProcesses:
         daemon = makeService(options, Reactor())
         (tmp_path / "node-0").rmdir()
         with pytest.raises(error, match=r"--rebuild: .*node-0: No such file"):
-            only(daemon, _Tenure).startService()
-        only(daemon, _Tenure).stopService()
+            only(daemon, Tenure).startService()
+        only(daemon, Tenure).stopService()
 
     def test_a_rebuild_without_another_copy_is_refused(self, tmp_path: Path) -> None:
         begun_and_ended(*built("--nodes", "1", "--data-dir", str(tmp_path)))
@@ -220,11 +215,11 @@ class TestProcesses:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         daemon, reactor = built("--nodes", "1", "--data-dir", "data")
-        only(daemon, _Tenure).startService()
+        only(daemon, Tenure).startService()
         only(daemon, ProcessSupervisor).startService()
         [(command, _)] = reactor.spawned
         assert command[-1] == str(tmp_path / "data" / "node-0")
-        only(daemon, _Tenure).stopService()
+        only(daemon, Tenure).stopService()
 
     def test_twistd_changes_the_root_too_late(self, tmp_path: Path, secret: str) -> None:
         for words in (["--data-dir", str(tmp_path / "data")], ["node", "--secret-file", secret]):
@@ -313,7 +308,7 @@ class TestJoining:
 
     def test_restarts_no_node_that_it_did_not_start(self) -> None:
         with pytest.raises(UnknownNode, match="did not start its nodes"):
-            _Operations(None, None).restart(0).send(None)  # type: ignore[arg-type]
+            Operations(None, None).restart(0).send(None)  # type: ignore[arg-type]
 
 
 class TestNode:
@@ -428,10 +423,10 @@ class TestNode:
 
         monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
         monkeypatch.setattr(os, "setsid", lambda: None)
-        _die_with(os.getppid())
+        die_with(os.getppid())
         assert asked == [(1, signal.SIGKILL)]
         with pytest.raises(ConfigurationError, match="has ended"):
-            _die_with(1 if os.getppid() != 1 else 2)
+            die_with(1 if os.getppid() != 1 else 2)
 
 
 class TestStopping:
@@ -447,7 +442,7 @@ class TestStopping:
         async def between() -> None:
             happened.append("between")
 
-        daemon = _Daemon(Reactor(), twistd={}, level="info")
+        daemon = Daemon(Reactor(), twistd={}, level="info")
         parts: list[IService] = []
         for name in ("first", "last"):
             part = Part()
@@ -500,7 +495,7 @@ class TestStopping:
         # twistd hears only of the one when it is in the background, and shows a traceback of it otherwise.
         for in_background, kind in [(False, SystemExit), (True, CannotListen)]:
             ended: list[Any] = []
-            announced = _Announced(Taken(), in_background=in_background)  # type: ignore[arg-type]
+            announced = Announced(Taken(), in_background=in_background)  # type: ignore[arg-type]
             announced.listen(Factory()).addErrback(ended.append)
             assert ended[0].check(kind)
             assert "HTTP cannot listen" in str(ended[0].value)

@@ -1,0 +1,80 @@
+"""
+An endpoint that says where HTTP listens and what to try, or why it cannot.
+"""
+
+import os
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from dcounter.daemon.listening import curl
+
+_log = Logger()
+
+
+@implementer(IStreamServerEndpoint)
+class Announced:
+    """
+    An endpoint that says where it listens and what to try.
+
+    :param description: what it was made of.
+    :param new: whether the cluster was made just now.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        description: str = "",
+        *,
+        in_background: bool = False,
+        new: bool = False,
+    ) -> None:
+        self._endpoint = endpoint
+        self._description = description
+        self._in_background = in_background
+        self._new = new
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
+
+    def _taken(self, why: Failure) -> IListeningPort:
+        # The lock of a Unix socket fails with an error of the system.
+        why.trap(CannotListenError, OSError)
+        text = f"HTTP cannot listen: {why.getErrorMessage()}"
+        raise CannotListen(text) if self._in_background else SystemExit(text)
+
+    def _say(self, port: IListeningPort) -> IListeningPort:
+        address = port.getHost()
+        how = curl(self._description, address)
+        if how is None:
+            _log.info("HTTP listens on {address}", address=address)
+            return port
+        options, url = how
+        where = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else url
+        _log.info("HTTP listens on {where}", where=where)
+        command = f"curl {options} {url}" if options else f"curl {url}"
+        if not self._new:
+            # Items of an example would take the place of real ones.
+            _log.info("try: {command}/cluster", command=command)
+            return port
+        items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
+        _log.info("try: {command}/items -d '{items}'", command=command, items=items)
+        _log.info("then: {command}/items/hello/count", command=command)
+        return port
+
+
+class CannotListen(Exception):
+    """
+    HTTP cannot listen, and the process is in the background already.
+
+    Not `SystemExit`: twistd would never hear of that, and wait for the process for ever.
+    """

@@ -1,0 +1,514 @@
+"""
+How a daemon, or a node by itself, is put together: the only place that names real sockets, disks and clocks.
+"""
+
+import hashlib
+import os
+import random
+import resource
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from twisted.application import strports
+from twisted.application.service import IService, Service
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+)
+from twisted.internet.interfaces import (
+    IProcessProtocol,
+    IProcessTransport,
+    IStreamClientEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.usage import Options as TwistedOptions
+
+from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.account import Account
+from dcounter.daemon.announcing import Announced
+from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
+from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
+from dcounter.daemon.listening import complete
+from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
+from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
+from dcounter.daemon.process import Process
+from dcounter.daemon.setting_aside import SettingAside, prepare
+from dcounter.daemon.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.trial import see_that_it_can_listen
+from dcounter.daemon.unix_sockets import cleared
+from dcounter.errors import ConfigurationError, UnknownNode
+from dcounter.http.auth import OperatorToken
+from dcounter.journal.disk import RealDisk
+from dcounter.journal.file import FileJournal, WriterThread
+from dcounter.journal.interface import Journal
+from dcounter.journal.memory import MemoryJournal
+from dcounter.limits import Limits
+from dcounter.links.link import Address, Complaints, Directory
+from dcounter.node.replica import Replica
+from dcounter.node.service import Node
+from dcounter.node.startup import CANNOT_START, Progress, Tell
+from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.token import TokenSeal
+from dcounter.protocol.wire import is_piece
+
+_log = Logger()
+
+_CONNECT_TIMEOUT = 2
+"""
+Time (s) for a connection to a node.
+"""
+
+
+_SET_ASIDE = (
+    "If all other nodes of the cluster are up and take writes, set that directory aside, but keep it, and "
+    "start the node again: it is made anew from them. Else leave it there: it may hold what no other one has"
+)
+
+
+_RESTORE = "The cluster has no other node to make it anew from: put back a backup, but keep that directory"
+"""
+What to do about a damaged journal of a node by itself: with others in its cluster, and without.
+"""
+
+
+def _read_secret(path: str) -> bytes:
+    """
+    The secret that all nodes and coordinators of a cluster share.
+    """
+    try:
+        with open(path, "rb") as file:
+            secret = file.read().strip()
+    except OSError as error:
+        raise ConfigurationError(f"--secret-file: {error}") from error
+    if len(secret) < 16:
+        raise ConfigurationError(
+            f"--secret-file: {path} holds less than 16 bytes: put the secret there that the cluster's other "
+            "processes have; a new cluster needs a longer one"
+        )
+    return secret
+
+
+class Daemon(Process):
+    """
+    The services of the daemon: whoever waits is answered while it stops.
+    """
+
+    def __init__(self, reactor: Any, *, twistd: Mapping[str, Any], level: str) -> None:
+        super().__init__(reactor, twistd=twistd, level=level)
+        self._after: dict[IService, Callable[[], Awaitable[None]]] = {}
+
+    def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
+        """
+        What is to be done when that service has stopped.
+        """
+        self._after[service] = action
+
+    async def stopped(self, service: IService) -> None:
+        if service in self._after:
+            await self._after[service]()
+
+
+class Tenure(Service):
+    """
+    Uses the data directory for as long as the daemon lives: the first to start, the last to stop.
+
+    :param aside: journals to be set aside before the nodes start. That is done when HTTP listens, so that a
+        start that fails changes nothing.
+    :param in_background: twistd has left the terminal: it tells nobody of a `SystemExit`, and waits for ever.
+    """
+
+    def __init__(
+        self, directory: DataDirectory, aside: SettingAside | None, *, in_background: bool = False
+    ) -> None:
+        self._directory = directory
+        self._aside = aside
+        self._in_background = in_background
+
+    def startService(self) -> None:
+        super().startService()
+        self._directory.begin(os.getpid())
+        if self._aside is not None:
+            try:
+                self._aside.perform(time.time_ns())
+            except ConfigurationError as error:
+                if self._in_background:
+                    raise
+                raise SystemExit(f"dcounter does not start: {error}") from error
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._directory.close()
+
+
+class Operations:
+    """
+    What an operator may do to the nodes.
+
+    :param supervisor: who runs them; `None` if they run elsewhere.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, supervisor: InlineSupervisor | ProcessSupervisor | None
+    ) -> None:
+        self._coordinator = coordinator
+        self._supervisor = supervisor
+
+    async def restart(self, node: int) -> None:
+        if self._supervisor is None:
+            raise UnknownNode("this daemon did not start its nodes: restart them where they run")
+        await self._supervisor.restart(node)
+
+    async def forget(self, node: int) -> None:
+        await self._coordinator.forget(node)
+
+
+class Wiring:
+    """
+    What all services of one process have in common.
+    """
+
+    def __init__(
+        self, reactor: Any, identity: Identity, addresses: Mapping[int, Address], limits: Limits
+    ) -> None:
+        self.reactor = reactor
+        self.identity = identity
+        self.addresses = addresses
+        self.limits = limits
+        # Unlike the monotonic clock, this one goes on while the machine sleeps.
+        self.wall = SteadyWall(time.time_ns, partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME))
+        self.complaints = Complaints(reactor.seconds)
+
+    def descriptors(self, nodes: int) -> int:
+        """
+        How many descriptors a process with so many nodes may need.
+        """
+        # Nodes accept connections, and make some to each other; a hundred for files, timers and the like.
+        members = len(self.identity.members)
+        return nodes * (self.limits.connections + 2 * members) + members + 100
+
+    def nonce(self) -> str:
+        return secrets.token_hex(16)
+
+    def jitter(self) -> float:
+        return random.uniform(-1, 1)
+
+    def connect(self, host: str, port: int) -> IStreamClientEndpoint:
+        return TCP4ClientEndpoint(self.reactor, host, port, timeout=_CONNECT_TIMEOUT)
+
+    def directory(self, role: Role, node: int | None) -> Directory:
+        return Directory(
+            self.identity,
+            role=role,
+            node=node,
+            addresses=self.addresses,
+            connect=self.connect,
+            nonce=self.nonce,
+            limits=self.limits,
+            clock=self.reactor,
+            instance=self.nonce() if role == "node" else "",
+            complaints=self.complaints,
+        )
+
+    def owner(self, node: int) -> str:
+        """
+        Whose journal that of a node is.
+        """
+        return f"node {node} of cluster {self.identity.cluster}"
+
+    def journal(self, node: int, path: str | None) -> Journal:
+        if path is None:
+            return MemoryJournal(self.reactor)
+        return FileJournal(
+            RealDisk(path),
+            is_piece=is_piece,
+            in_thread=WriterThread(self.reactor, f"journal of node {node}"),
+            clock=self.reactor,
+            owner=self.owner(node),
+            segment=self.limits.segment,
+            most=self.limits.snapshot,
+            pace=self.limits.commit_pace,
+        )
+
+    def node(self, node: int, path: str | None, interface: str, *, tell: Tell, remedy: str = "") -> Node:
+        return Node(
+            node,
+            identity=self.identity,
+            directory=self.directory("node", node),
+            # As many may knock at once as there may be connections.
+            listen=lambda port: TCP4ServerEndpoint(
+                self.reactor, port, backlog=self.limits.connections, interface=interface
+            ),
+            journal=self.journal(node, path),
+            limits=self.limits,
+            clock=self.reactor,
+            wall=self.wall,
+            nonce=self.nonce,
+            jitter=self.jitter,
+            pid=os.getpid(),
+            replica=partial(Replica, seed=secrets.randbits(64)),
+            tell=tell,
+            place="" if path is None else os.path.abspath(path),
+            remedy=remedy,
+        )
+
+    def coordinator(self, troubles: Callable[[], Sequence[str]]) -> Coordinator:
+        return Coordinator(
+            troubles=troubles,
+            cluster=self.identity.cluster,
+            directory=self.directory("coordinator", None),
+            clock=HybridClock(self.wall),
+            wall=self.wall,
+            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            jitter=self.jitter,
+        )
+
+
+class Descriptors(Service):
+    """
+    Lets this process open as many descriptors as its connections may need, if that is permitted.
+
+    Otherwise strangers on the port of a node could use up all there are, and callers found none.
+
+    :param wanted: how many that is.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = self._wanted if hard == resource.RLIM_INFINITY else min(self._wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < self._wanted:
+            _log.warn(
+                "only {most} descriptors are permitted; all connections at once may need {wanted}",
+                most=most,
+                wanted=self._wanted,
+            )
+
+
+def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
+    # Importing klein installs a reactor: not before this one was chosen.
+    from dcounter.http.limits import HttpLimits
+    from dcounter.http.site import make_site
+
+    twistd = twistd_options(options)
+    _refuse_chroot(options)
+    limits = _coordinator_limits(options)
+    own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
+    addresses = _addresses(options["join"] or own, limits)
+    directory = aside = None
+    if options["join"]:
+        identity = _identity(_read_secret(options["secret-file"]), list(addresses))
+    elif options["in-memory"]:
+        identity = _identity(secrets.token_hex(32).encode(), list(addresses))
+    else:
+        directory = open_data_directory(
+            options["data-dir"],
+            len(addresses),
+            secrets.token_bytes,
+            account=Account.of(twistd_options(options)),
+        )
+        undo.callback(directory.close)
+        identity = directory.identity
+    if twistd:
+        # Before anything is changed, and while somebody can read what is wrong.
+        see_that_it_can_listen(options["http"])
+    if not options["join"]:
+        # Its own nodes are its processes, not those of another daemon on a copy of its data directory.
+        identity = replace(identity, boot=secrets.token_hex(16))
+    wiring = Wiring(reactor, identity, addresses, limits)
+    if directory is not None and options["rebuild"]:
+        with Account.of(twistd_options(options)).acting():
+            aside = prepare(
+                directory,
+                options["rebuild"],
+                accept_loss=options["accept-data-loss"],
+                owner=wiring.owner,
+                limits=limits,
+            )
+            undo.callback(aside.close)
+
+    token = _operator_token(
+        options["operator-token-file"], None if directory is None else options["data-dir"]
+    )
+    http_limits = replace(
+        HttpLimits(),
+        max_body=options["max-body"],
+        max_tenant_bytes=options["max-tenant"],
+        idle=options["idle"],
+    )
+    daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
+    inline = len(addresses) if options["inline"] and not options["join"] else 0
+    wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
+    Descriptors(wanted).setServiceParent(daemon)
+    if directory is not None:
+        in_background = not twistd_options(options).get("nodaemon", True)
+        Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
+    supervisor: InlineSupervisor | ProcessSupervisor | None = None
+    if not options["join"]:
+        supervisor = _supervisor(options, wiring, directory, daemon)
+        supervisor.setServiceParent(daemon)
+    coordinator = wiring.coordinator(tuple if supervisor is None else supervisor.troubles)
+    coordinator.setServiceParent(daemon)
+    site = make_site(
+        coordinator,
+        reactor=reactor,
+        now=wiring.wall,
+        limits=http_limits,
+        operations=Operations(coordinator, supervisor),
+        token=token,
+        names=options["host"],
+        ack=options["ack"],
+        consistency=options["consistency"],
+    )
+    backlog = http_limits.max_connections + http_limits.spare_connections
+    http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
+    http.endpoint = Announced(
+        cleared(http.endpoint, options["http"]),
+        options["http"],
+        in_background=daemon.in_background,
+        new=directory.new if directory is not None else options["in-memory"],
+    )
+    http.setServiceParent(daemon)
+    daemon.after(coordinator, site.ended)
+    if options["in-memory"]:
+        _log.warn("in memory: what is stored is gone when the daemon stops")
+    return daemon
+
+
+def _operator_token(file: str | None, directory: str | None) -> OperatorToken | None:
+    """
+    The operator's token, from the file that was named or that of the data directory.
+    """
+    if file is None and directory is not None:
+        file = os.path.join(directory, FILE_NAME)
+    return None if file is None else open_operator_token(file, secrets.token_bytes)
+
+
+def _refuse_chroot(options: TwistedOptions) -> None:
+    """
+    Refuse what cannot work.
+
+    What is made before the root is changed would be outside, and Python would be gone for the nodes.
+    """
+    if twistd_options(options).get("chroot") is not None:
+        raise ConfigurationError(
+            "twistd changes the root (--chroot) too late for dcounter: use a container instead, "
+            "or RootDirectory= of systemd"
+        )
+
+
+def make_node(options: NodeOptions, reactor: Any) -> IService:
+    if options["parent"]:
+        die_with(options["parent"])
+    inherited = os.environ.pop(SECRET_VARIABLE, None)
+    secret = bytes.fromhex(inherited) if inherited else _read_secret(options["secret-file"])
+    limits = _limits(options)
+    places = {**options["peers"], options["id"]: (options["interface"] or HOST, options["port"])}
+    addresses = _addresses([places[node] for node in sorted(places)], limits)
+    _refuse_chroot(options)
+    boot = os.environ.pop(BOOT_VARIABLE, "") if inherited else ""
+    identity = replace(_identity(secret, list(addresses), options["cluster"]), boot=boot)
+    wiring = Wiring(reactor, identity, addresses, limits)
+    path = None
+    if not options["in-memory"]:
+        path = open_node_directory(
+            options["data-dir"], account=Account.of(twistd_options(options)), alone=not options["parent"]
+        )
+    node = Process(
+        reactor, twistd=twistd_options(options), level=options["log-level"], child=bool(options["parent"])
+    )
+    Descriptors(wiring.descriptors(1)).setServiceParent(node)
+
+    def tell(progress: Progress) -> None:
+        if options["status"]:
+            report_progress(options["status"], progress)
+        elif progress.why:
+            _log.error("{sentence}", sentence=progress.sentence(options["id"]))
+        if progress.state == "cannot start":
+            node.end(CANNOT_START)
+
+    remedy = "" if options["parent"] else _SET_ASIDE if options["peers"] else _RESTORE
+    wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
+    return node
+
+
+def _supervisor(
+    options: Options, wiring: Wiring, directory: DataDirectory | None, daemon: Process
+) -> InlineSupervisor | ProcessSupervisor:
+    def place(node: int) -> str | None:
+        return None if directory is None else directory.node(node)
+
+    def hopeless() -> None:
+        _log.error("dcounter does not start: none of its nodes can, see above")
+        daemon.end(1)
+
+    members = wiring.identity.members
+    if options["inline"]:
+        return InlineSupervisor(
+            members,
+            lambda node, tell: wiring.node(node, place(node), HOST, tell=tell),
+            clock=wiring.reactor,
+            hopeless=hopeless,
+        )
+
+    def spawn(protocol: IProcessProtocol, node: int) -> IProcessTransport:
+        return wiring.reactor.spawnProcess(  # type: ignore[no-any-return]
+            protocol,
+            sys.executable,
+            node_command(node, wiring.identity.cluster, wiring.addresses, place(node), options),
+            env=child_environment(wiring.identity),
+            childFDs={0: "w", 1: "r", 2: "r", STATUS: "r"},
+        )
+
+    return ProcessSupervisor(
+        members,
+        spawn=spawn,
+        clock=wiring.reactor,
+        patience=wiring.limits.drain + 5,
+        at_once=2 * len(os.sched_getaffinity(0)),
+        hopeless=hopeless,
+    )
+
+
+def _limits(options: TwistedOptions) -> Limits:
+    limits = Limits()
+    return replace(
+        limits,
+        # A long suspicion is no reason to look at deadlines more seldom.
+        heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
+        suspicion=options["suspicion"],
+    )
+
+
+def _coordinator_limits(options: TwistedOptions) -> Limits:
+    limits = _limits(options)
+    return replace(
+        limits,
+        # All slices of a request need room at once, perhaps at a single node.
+        window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
+        window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice),
+        queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
+    )
+
+
+def _addresses(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, Address]:
+    return {node: Address.from_port(host, port, limits.ports) for node, (host, port) in enumerate(places)}
+
+
+def _identity(secret: bytes, members: Sequence[int], cluster: str | None = None) -> Identity:
+    """
+    The cluster that shares a secret; unless it is told, its id follows from the secret.
+    """
+    derived = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
+    return Identity(cluster or derived, secret, members)
