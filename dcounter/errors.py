@@ -51,7 +51,7 @@ class PeerError(DcounterError):
 
 class MalformedMessage(PeerError):
     """
-    A line was not one of the messages of `dcounter.protocol.wire`.
+    A line was not one of the messages of `dcounter.protocol.messages`.
     """
 
 

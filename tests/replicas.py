@@ -16,7 +16,8 @@ from dcounter.limits import Limits
 from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.position import Position
 
@@ -33,8 +34,8 @@ def entry(line: bytes) -> Entry:
     """
     A line as the journal keeps it.
     """
-    message = wire.decode(line)
-    if isinstance(message, wire.Record):
+    message = codec.decode(line)
+    if isinstance(message, messages.Record):
         return Entry(line, message.node, message.run, message.number)
     return Entry(line)
 
@@ -45,17 +46,17 @@ def restore(replica: Replica, lines: Sequence[bytes]) -> list[Effect]:
     """
     entries = [entry(line) for line in lines]
     for each in entries:
-        if not wire.is_piece(each.line):
+        if not codec.is_piece(each.line):
             replica.restore(each)
     for each in entries:
-        if each.number or wire.is_piece(each.line):
+        if each.number or codec.is_piece(each.line):
             replica.load(each)
     return replica.loaded()
 
 
-def store(request: int, ids: Sequence[int], tenant: str | None = "t", base: int = 1_000) -> wire.Store:
-    batch = wire.Batch([len(ids)], list(ids), [tenant] * len(ids), bases=[base])
-    return wire.Store(request, Raw(wire.encode_batch(batch)))
+def store(request: int, ids: Sequence[int], tenant: str | None = "t", base: int = 1_000) -> messages.Store:
+    batch = Batch([len(ids)], list(ids), [tenant] * len(ids), bases=[base])
+    return messages.Store(request, Raw(encode_batch(batch)))
 
 
 @dataclass(eq=False)
@@ -72,7 +73,7 @@ class End:
     calls: bool
     channel: int
     lines: deque[bytes] = field(default_factory=deque)
-    received: list[wire.Message] = field(default_factory=list)
+    received: list[messages.Message] = field(default_factory=list)
     other: "End | None" = None
     offered: bool = False
 
@@ -207,14 +208,14 @@ class World:
         if end is not None and end.other is not None:
             end.other.lines.append(line)
 
-    def say(self, end: End, message: wire.Message) -> None:
+    def say(self, end: End, message: messages.Message) -> None:
         """
         Let a calling end that is no replica say something, and have it heard at once.
         """
         assert end.other is not None
         self.hear(end.other, message)
 
-    def hear(self, end: End, message: wire.Message) -> None:
+    def hear(self, end: End, message: messages.Message) -> None:
         """
         A replica hears a message.
         """
@@ -237,7 +238,7 @@ class World:
         """
         if not end.lines:
             return False
-        message = wire.decode(end.lines.popleft())
+        message = codec.decode(end.lines.popleft())
         if end.at in self.replicas:
             self.hear(end, message)
         else:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dcounter.errors import HandshakeRefused, Removed
 from dcounter.protocol.handshake import Callee, Caller, Identity, Peer, Role
-from dcounter.protocol.wire import PROTOCOL, Challenge, Hello, Proof
+from dcounter.protocol.messages import PROTOCOL, Challenge, Hello, Proof
 from tests import strategies
 
 IDENTITY = Identity("cluster", b"secret", range(3))

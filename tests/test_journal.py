@@ -20,7 +20,7 @@ from dcounter.journal.file import FileJournal, WriterThread
 from dcounter.journal.framing import Entry, frame, scan
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
-from dcounter.protocol import wire
+from dcounter.protocol import codec
 from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
 
 
@@ -163,7 +163,7 @@ class Shell:
         self.thread = SimulatedWriter(self.clock, lambda: 0.25)
         self.journal = FileJournal(
             self.disk,
-            is_piece=wire.is_piece,
+            is_piece=codec.is_piece,
             in_thread=self.thread,
             clock=self.clock,
             segment=segment,
@@ -376,7 +376,7 @@ def _owned(disk: SimulatedDisk, owner: str) -> tuple[FileJournal, User]:
     clock = Clock()
     journal = FileJournal(
         disk,
-        is_piece=wire.is_piece,
+        is_piece=codec.is_piece,
         in_thread=SimulatedWriter(clock),
         clock=clock,
         segment=100,
@@ -919,7 +919,7 @@ def test_no_segment_is_begun_behind_one_that_failed() -> None:
     shell.thread = SimulatedWriter(shell.clock, lambda: 0.1, lambda: 1.0)
     shell.journal = FileJournal(
         shell.disk,
-        is_piece=wire.is_piece,
+        is_piece=codec.is_piece,
         in_thread=shell.thread,
         clock=shell.clock,
         segment=1_000,
@@ -1223,7 +1223,7 @@ def _real(disk: Disk, most: int = 10_000) -> tuple[FileJournal, User]:
     thread = WriterThread(cast(IReactorFromThreads, reactor), "journal of a test")
     journal = FileJournal(
         disk,
-        is_piece=wire.is_piece,
+        is_piece=codec.is_piece,
         in_thread=thread,
         clock=cast(IReactorTime, reactor),
         segment=300,

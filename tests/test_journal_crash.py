@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry
-from dcounter.protocol import wire
+from dcounter.protocol import codec
 from dcounter.testing import PowerLoss, SimulatedDisk, SimulatedWriter
 from dcounter.testing.disk import FAILING
 
@@ -61,7 +61,7 @@ class Life:
         chance = (lambda: random.choice((0.0, 0.001, 0.2))) if random else (lambda: 0.001)
         self.journal = FileJournal(
             disk,
-            is_piece=wire.is_piece,
+            is_piece=codec.is_piece,
             in_thread=SimulatedWriter(self.clock, chance, chance),
             clock=self.clock,
             segment=100,

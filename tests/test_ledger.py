@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dcounter.ledger.ledger import Entry, Ledger
 from dcounter.ledger.rows import Piece
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import Batch
 from tests import strategies
 
 
@@ -217,11 +217,13 @@ _long = st.none() | st.text("\x01a\u00e9\U00010000", min_size=1)
 def test_pieces_are_bounded_by_rows_and_bytes(rows: list[Row], size: int, limit: int) -> None:
     ledger = _of(rows)
     found = []
-    empty = len(wire.encode(wire.CopyPiece(b"", b"", b"", [], Position())))
+    empty = len(codec.encode(messages.CopyPiece(b"", b"", b"", [], Position())))
     for piece in ledger.pieces(size, limit):
         assert 1 <= len(piece.ids) <= size
         assert piece.size() <= limit or len(piece.ids) == 1
-        assert len(wire.encode(wire.CopyPiece.of(piece.columns(), Position()))) <= 6 * piece.size() + empty
+        assert (
+            len(codec.encode(messages.CopyPiece.of(piece.columns(), Position()))) <= 6 * piece.size() + empty
+        )
         found += [Row(*row) for row in piece.entries()]
     assert {row.item: row for row in found} == _model(rows)
     assert len(found) == ledger.rows

@@ -22,10 +22,10 @@ from zope.interface import implementer
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
 from dcounter.limits import Limits
 from dcounter.links.link import Address, Complaints, Conversation, Directory, Found, Link
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Callee, Identity, Role
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import LineSplitter
 from dcounter.testing import MemoryPort, Network
 
 IDENTITY = Identity("c" * 32, b"secret", range(3))
@@ -48,8 +48,8 @@ class Wire(StringTransport):
     def abortConnection(self) -> None:
         self.aborted = True
 
-    def messages(self) -> list[wire.Message]:
-        return [wire.decode(line) for line in self.value().splitlines()]
+    def messages(self) -> list[messages.Message]:
+        return [codec.decode(line) for line in self.value().splitlines()]
 
 
 class Talk(Conversation):
@@ -59,14 +59,14 @@ class Talk(Conversation):
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         super().__init__(limits, clock, Complaints(clock.seconds))
-        self.heard: list[wire.Message] = []
+        self.heard: list[messages.Message] = []
         self.endings: list[str] = []
 
-    def messageReceived(self, message: wire.Message) -> None:
-        if isinstance(message, wire.Gap):
+    def messageReceived(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Gap):
             super().messageReceived(message)
         self.heard.append(message)
-        if isinstance(message, wire.Welcome):
+        if isinstance(message, messages.Welcome):
             self.welcomed()
 
     def connectionEnded(self, reason: str) -> None:
@@ -94,7 +94,7 @@ class Line:
         self.talk.connectionLost(Failure(why or ConnectionDone()))
 
     @property
-    def heard(self) -> list[wire.Message]:
+    def heard(self) -> list[messages.Message]:
         assert isinstance(self.talk, Talk)
         return self.talk.heard
 
@@ -104,11 +104,11 @@ class Line:
         return self.talk.endings
 
 
-def lines(*messages: wire.Message) -> bytes:
-    return b"".join(wire.encode(message) + b"\n" for message in messages)
+def lines(*messages: messages.Message) -> bytes:
+    return b"".join(codec.encode(message) + b"\n" for message in messages)
 
 
-BEAT = wire.Beat(1)
+BEAT = messages.Beat(1)
 
 
 class TestConversation:
@@ -123,13 +123,13 @@ class TestConversation:
         line.clock.advance(4.9)
         assert not line.hung_up()
         line.clock.advance(0.1)
-        assert line.wire.messages() == [wire.Farewell("no handshake in time")]
+        assert line.wire.messages() == [messages.Farewell("no handshake in time")]
         assert line.hung_up()
         assert line.endings == ["no handshake in time"]
 
     def test_afterwards_there_is_none(self) -> None:
         line = Line()
-        line.talk.dataReceived(lines(wire.Welcome()))
+        line.talk.dataReceived(lines(messages.Welcome()))
         assert line.clock.getDelayedCalls() == []
         line.lose()
         assert line.clock.getDelayedCalls() == []
@@ -143,9 +143,9 @@ class TestConversation:
 
     def test_lines_of_friends_may_be_longer_but_not_endless(self) -> None:
         line = Line()
-        line.talk.dataReceived(lines(wire.Welcome()))
+        line.talk.dataReceived(lines(messages.Welcome()))
         line.talk.dataReceived(b" " * 19_900 + lines(BEAT))
-        assert line.heard == [wire.Welcome(), BEAT]
+        assert line.heard == [messages.Welcome(), BEAT]
         for _ in range(3):
             line.talk.dataReceived(b"x" * 10_000)
         assert line.endings == ["a line of more than 20000 bytes"]
@@ -154,10 +154,10 @@ class TestConversation:
     def test_a_long_line_may_arrive_together_with_the_welcome(self, rest: int) -> None:
         line = Line()
         long = b" " * 12_000 + lines(BEAT)
-        line.talk.dataReceived(lines(wire.Welcome()) + long + b" " * rest)
+        line.talk.dataReceived(lines(messages.Welcome()) + long + b" " * rest)
         line.talk.dataReceived(lines(BEAT))
         assert line.endings == []
-        assert line.heard == [wire.Welcome(), BEAT, BEAT]
+        assert line.heard == [messages.Welcome(), BEAT, BEAT]
 
     @pytest.mark.parametrize("line_", [b"", b"GET / HTTP/1.1", b"\xff\xfe", b"[" * 8_000, b'{"type":"beat"}'])
     def test_garbage_costs_the_connection(self, line_: bytes) -> None:
@@ -166,13 +166,13 @@ class TestConversation:
         assert len(line.endings) == 1
         assert line.heard == []
         [farewell] = line.wire.messages()
-        assert isinstance(farewell, wire.Farewell)
+        assert isinstance(farewell, messages.Farewell)
         assert farewell.reason.startswith("not a message")
         assert line.hung_up()
 
     def test_a_message_that_is_not_expected_costs_it_too(self) -> None:
         line = Line()
-        line.talk.dataReceived(lines(wire.Gap(0)))
+        line.talk.dataReceived(lines(messages.Gap(0)))
         assert line.endings == ["Gap was not expected"]
 
     def test_nothing_is_heard_after_the_end(self) -> None:
@@ -183,31 +183,31 @@ class TestConversation:
 
     def test_nor_after_an_end_in_the_middle_of_a_chunk(self) -> None:
         line = Line()
-        line.talk.dataReceived(lines(BEAT, wire.Gap(0), BEAT))
+        line.talk.dataReceived(lines(BEAT, messages.Gap(0), BEAT))
         assert line.heard == [BEAT]
 
     @given(st.data())
     def test_messages_may_be_split_anywhere(self, data: st.DataObject) -> None:
-        messages: list[wire.Message] = [
-            wire.Beat(5),
-            wire.Farewell("\u00e4\u2028 \U0001f600\n"),
-            wire.Welcome(),
-            wire.Proof("x" * 9_000),
+        said: list[messages.Message] = [
+            messages.Beat(5),
+            messages.Farewell("\u00e4\u2028 \U0001f600\n"),
+            messages.Welcome(),
+            messages.Proof("x" * 9_000),
             BEAT,
         ]
-        raw = lines(*messages)
+        raw = lines(*said)
         cuts = sorted(data.draw(st.sets(st.integers(1, len(raw) - 1), max_size=12)))
         line = Line()
         for first, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
             line.talk.dataReceived(raw[first:end])
-        assert line.heard == messages
+        assert line.heard == said
         assert line.endings == []
 
     def test_closing_tells_why_and_lingers(self) -> None:
         line = Line()
         line.talk.close("enough")
         line.talk.close("again")
-        assert line.wire.messages() == [wire.Farewell("enough")]
+        assert line.wire.messages() == [messages.Farewell("enough")]
         assert line.wire.producer is None
         assert line.hung_up()
         assert line.endings == ["enough"]
@@ -247,7 +247,7 @@ class TestConversation:
     def test_by_default_nothing_is_expected(self) -> None:
         line = Line(lambda limits, clock: Conversation(limits, clock, Complaints(clock.seconds)))
         line.talk.dataReceived(lines(BEAT))
-        assert line.wire.messages() == [wire.Farewell("Beat was not expected")]
+        assert line.wire.messages() == [messages.Farewell("Beat was not expected")]
         line.lose()
 
 
@@ -260,7 +260,7 @@ class FakeNode(Protocol):
         self.site = site
         self.port = port
         self.splitter = LineSplitter(10**6)
-        self.heard: list[wire.Message] = []
+        self.heard: list[messages.Message] = []
         self.open = True
 
     def connectionMade(self) -> None:
@@ -275,26 +275,26 @@ class FakeNode(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         for line in self.splitter.feed(data):
-            message = wire.decode(line)
+            message = codec.decode(line)
             self.heard.append(message)
-            if isinstance(message, wire.Hello) and hasattr(self, "callee"):
+            if isinstance(message, messages.Hello) and hasattr(self, "callee"):
                 self.refusing(lambda hello=message: self.say(self.callee.greet(hello, self.port)))  # type: ignore[misc]
-            elif isinstance(message, wire.Proof):
+            elif isinstance(message, messages.Proof):
                 if self.site.turned_away is not None:
                     self.say(self.site.turned_away)
                     self.hang_up()
                     return
                 self.callee.verify(message)
-                self.say(wire.Welcome())
+                self.say(messages.Welcome())
 
     def refusing(self, answer: Callable[[], None]) -> None:
         try:
             answer()
         except HandshakeRefused as error:
-            self.say(wire.Farewell(str(error), error.code))
+            self.say(messages.Farewell(str(error), error.code))
             self.hang_up()
 
-    def say(self, *messages: wire.Message) -> None:
+    def say(self, *messages: messages.Message) -> None:
         self.write(lines(*messages))
 
     def write(self, data: bytes) -> None:
@@ -347,11 +347,11 @@ class Site:
         self.ports: dict[int, MemoryPort] = {}
         self.nodes: list[FakeNode] = []
         self.happened: list[str] = []
-        self.received: list[wire.Message] = []
+        self.received: list[messages.Message] = []
         self.attempts: list[tuple[float, int]] = []
         self.nameless = False
-        self.turned_away: wire.Farewell | None = None
-        self.refusals: list[tuple[int, wire.Farewell]] = []
+        self.turned_away: messages.Farewell | None = None
+        self.refusals: list[tuple[int, messages.Farewell]] = []
         self.directory = Directory(
             IDENTITY,
             role=role,
@@ -429,21 +429,21 @@ class Site:
     def linkWritable(self, link: Link) -> None:
         self.happened.append("writable")
 
-    def linkReceived(self, link: Link, message: wire.Message) -> None:
-        if isinstance(message, wire.Gap):
+    def linkReceived(self, link: Link, message: messages.Message) -> None:
+        if isinstance(message, messages.Gap):
             raise MalformedMessage("no gaps here")
         self.received.append(message)
 
 
-def counted(request: int) -> wire.Counted:
-    return wire.Counted(request, [1], True, Position(), 0)
+def counted(request: int) -> messages.Counted:
+    return messages.Counted(request, [1], True, Position(), 0)
 
 
-def asked(site: Site) -> tuple[list[object], Deferred[wire.Counted]]:
+def asked(site: Site) -> tuple[list[object], Deferred[messages.Counted]]:
     """
     A count is asked; what becomes of it.
     """
-    answer = site.link.ask(lambda number: wire.Count(number, ["t"]), wire.Counted)
+    answer = site.link.ask(lambda number: messages.Count(number, ["t"]), messages.Counted)
     found: list[object] = []
     answer.addBoth(found.append)
     return found, answer
@@ -459,7 +459,7 @@ class TestLink:
         assert not site.paused()
         assert site.link.address == "memory:9001"
         hello = node.heard[0]
-        assert isinstance(hello, wire.Hello)
+        assert isinstance(hello, messages.Hello)
         assert (hello.role, hello.node, hello.to) == ("coordinator", None, 1)
         site.stop()
         assert site.happened == ["up", "down"]
@@ -470,7 +470,7 @@ class TestLink:
         first, _ = asked(site)
         second, _ = asked(site)
         site.run()
-        requests = [message.request for message in node.heard if isinstance(message, wire.Count)]
+        requests = [message.request for message in node.heard if isinstance(message, messages.Count)]
         assert len(set(requests)) == 2
         node.say(counted(requests[1]))
         site.run()
@@ -486,15 +486,15 @@ class TestLink:
         node.say(BEAT)
         site.run()
         assert site.received == [BEAT]
-        site.link.send_line(wire.encode(wire.Beat(9)))
+        site.link.send_line(codec.encode(messages.Beat(9)))
         site.run()
-        assert node.heard[-1] == wire.Beat(9)
+        assert node.heard[-1] == messages.Beat(9)
         site.stop()
 
     @pytest.mark.parametrize(
-        "answer", [wire.Stored(1, 0, 0, 0), wire.Awaited(1, True, Position(), 0), counted(2)]
+        "answer", [messages.Stored(1, 0, 0, 0), messages.Awaited(1, True, Position(), 0), counted(2)]
     )
-    def test_an_answer_to_nothing_costs_the_connection(self, answer: wire.Message) -> None:
+    def test_an_answer_to_nothing_costs_the_connection(self, answer: messages.Message) -> None:
         site = Site()
         node = site.start()
         found, _ = asked(site)
@@ -505,7 +505,7 @@ class TestLink:
         assert isinstance(failure, Failure)
         assert failure.check(LinkLost)
         assert "answers nothing that was asked" in failure.getErrorMessage()
-        assert any(isinstance(message, wire.Farewell) for message in node.heard)
+        assert any(isinstance(message, messages.Farewell) for message in node.heard)
         site.run(0.2)
         assert site.happened == ["up", "down", "up"]
         site.stop()
@@ -523,9 +523,9 @@ class TestLink:
     def test_what_the_user_refuses_costs_the_connection(self) -> None:
         site = Site()
         node = site.start()
-        node.say(wire.Gap(0))
+        node.say(messages.Gap(0))
         site.run()
-        assert node.heard[-1] == wire.Farewell("no gaps here")
+        assert node.heard[-1] == messages.Farewell("no gaps here")
         site.stop()
 
     def test_questions_fail_when_the_connection_is_lost(self) -> None:
@@ -563,10 +563,10 @@ class TestLink:
     def test_a_node_that_says_farewell_is_left(self) -> None:
         site = Site()
         node = site.start()
-        node.say(wire.Farewell("stopping"))
+        node.say(messages.Farewell("stopping"))
         site.run()
         assert site.happened[:2] == ["up", "down"]
-        assert node.heard[-1] == wire.Farewell("the node says: stopping")
+        assert node.heard[-1] == messages.Farewell("the node says: stopping")
         site.stop()
 
     def test_a_link_that_is_cut_is_made_again(self) -> None:
@@ -582,7 +582,7 @@ class TestLink:
     def test_back_pressure_is_told(self) -> None:
         site = Site()
         site.start()
-        site.link.send_line(b" " * 100_000 + wire.encode(BEAT))
+        site.link.send_line(b" " * 100_000 + codec.encode(BEAT))
         assert site.paused()
         site.run()
         assert not site.paused()
@@ -696,7 +696,7 @@ class TestReconnecting:
 
     def test_what_strangers_say_is_shown_in_one_short_line(self, caplog: pytest.LogCaptureFixture) -> None:
         site = Site()
-        site.listen(9001, lines(wire.Farewell("x\n\x1b[2J" + "y" * 1_000)))
+        site.listen(9001, lines(messages.Farewell("x\n\x1b[2J" + "y" * 1_000)))
         [told] = self._told(site, caplog)
         assert 'answered: "x??[2Jyyy' in told
         assert len(told) < 400
@@ -799,13 +799,15 @@ class TestReconnecting:
         site.listen(9030, 1)
         site.link.startService()
         site.run(0.3)
-        hellos = [message for each in site.nodes for message in each.heard if isinstance(message, wire.Hello)]
+        hellos = [
+            message for each in site.nodes for message in each.heard if isinstance(message, messages.Hello)
+        ]
         assert [hello.role for hello in hellos] == [asks, role]
         site.stop()
 
     def test_an_answer_before_the_handshake_is_no_answer(self) -> None:
         site = Site()
-        site.listen(9001, lines(wire.Welcome()))
+        site.listen(9001, lines(messages.Welcome()))
         site.link.startService()
         site.run(0.3)
         assert site.happened == []
@@ -819,7 +821,7 @@ class TestRefusals:
 
     def test_of_one_that_has_proved_itself_is_passed_on(self) -> None:
         site = Site()
-        site.turned_away = wire.Farewell("no", "removed")
+        site.turned_away = messages.Farewell("no", "removed")
         site.listen(9001, 1)
         site.link.startService()
         site.run(0.03)
@@ -832,7 +834,7 @@ class TestRefusals:
     def test_of_a_stranger_means_nothing(self) -> None:
         site = Site()
         for port in site.PORTS:
-            site.listen(port, lines(wire.Farewell("no", "removed")))
+            site.listen(port, lines(messages.Farewell("no", "removed")))
         site.link.startService()
         site.run(2)
         assert site.refusals == []
@@ -841,7 +843,7 @@ class TestRefusals:
     def test_nor_does_what_is_said_after_a_wrong_proof(self) -> None:
         site = Site()
         site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
-        site.turned_away = wire.Farewell("no", "removed")
+        site.turned_away = messages.Farewell("no", "removed")
         site.listen(9001, 1)
         site.link.startService()
         site.run(2)
@@ -928,7 +930,7 @@ class TestStopping:
         site = Site()
         node = site.start()
         self._stops(site, 0.1)
-        assert node.heard[-1] == wire.Farewell("stopping")
+        assert node.heard[-1] == messages.Farewell("stopping")
         assert site.happened == ["up", "down"]
 
     def test_while_it_waits_before_the_next_attempt(self) -> None:

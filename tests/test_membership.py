@@ -6,8 +6,8 @@ from msgspec.structs import replace as replace_fields
 from dcounter.coordinator.view import Membership
 from dcounter.limits import Limits
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock
+from dcounter.protocol.messages import Opening, Report
 from dcounter.protocol.position import LostRun, NodePosition, Position
-from dcounter.protocol.wire import Opening, Report
 
 WALL = 1_800_000_000_000_000_000
 LIMITS = replace(Limits(), suspicion=1.0, heartbeat=0.25)

@@ -20,10 +20,11 @@ from dcounter.limits import Limits
 from dcounter.links.link import Conversation
 from dcounter.node.service import Node
 from dcounter.node.startup import Progress
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Caller, Role
+from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodePosition, Position
-from dcounter.protocol.wire import LineSplitter, Report
 from dcounter.store import Items
 from dcounter.testing import Cluster, MemoryTransport, ProcessClock
 from tests.nodes import make_node
@@ -40,11 +41,11 @@ class Visitor(Protocol):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.splitter = LineSplitter(10**9)
-        self.heard: list[wire.Message] = []
+        self.heard: list[messages.Message] = []
         self.lost = False
 
     def dataReceived(self, data: bytes) -> None:
-        self.heard += map(wire.decode, self.splitter.feed(data))
+        self.heard += map(codec.decode, self.splitter.feed(data))
 
     def connectionLost(self, reason: object = None) -> None:
         self.lost = True
@@ -53,9 +54,9 @@ class Visitor(Protocol):
         assert self.transport is not None
         self.transport.write(data)
 
-    def say(self, *messages: wire.Message) -> None:
+    def say(self, *messages: messages.Message) -> None:
         for message in messages:
-            self.write(wire.encode(message) + b"\n")
+            self.write(codec.encode(message) + b"\n")
 
     def hang_up(self) -> None:
         assert self.transport is not None
@@ -70,20 +71,20 @@ class Visitor(Protocol):
         self.say(caller.hello)
         self.cluster.run(0.02)
         [challenge] = self.heard
-        assert isinstance(challenge, wire.Challenge)
+        assert isinstance(challenge, messages.Challenge)
         self.say(caller.answer(challenge))
         self.cluster.run(0.02)
-        assert wire.Welcome() in self.heard
+        assert messages.Welcome() in self.heard
 
-    def answers(self) -> list[wire.Message]:
-        ours = (wire.Challenge, wire.Welcome, Report)
+    def answers(self) -> list[messages.Message]:
+        ours = (messages.Challenge, messages.Welcome, Report)
         return [message for message in self.heard if not isinstance(message, ours)]
 
     def reports(self) -> list[Report]:
         return [message for message in self.heard if isinstance(message, Report)]
 
     def farewell(self) -> str:
-        [message] = [message for message in self.heard if isinstance(message, wire.Farewell)]
+        [message] = [message for message in self.heard if isinstance(message, messages.Farewell)]
         return message.reason
 
 
@@ -416,25 +417,25 @@ class TestVisitors:
         visitor.say(store(3, [1, 2]))
         cluster.run(0.05)
         run = node.replica.run
-        assert visitor.answers() == [wire.Stored(3, run, 1, 1_001)]
-        visitor.say(wire.Count(4, ["t"], node.replica.applied))
+        assert visitor.answers() == [messages.Stored(3, run, 1, 1_001)]
+        visitor.say(messages.Count(4, ["t"], node.replica.applied))
         cluster.run(0.05)
-        assert visitor.answers()[1:] == [wire.Counted(4, [2], True, node.replica.applied, 1_001)]
+        assert visitor.answers()[1:] == [messages.Counted(4, [2], True, node.replica.applied, 1_001)]
         visitor.hang_up()
         stopped(cluster)
 
     @pytest.mark.parametrize(
         ("messages", "why"),
         [
-            ([wire.Beat(1)], "Beat before the handshake"),
-            ([wire.Proof("x")], "a proof before the hello"),
+            ([messages.Beat(1)], "Beat before the handshake"),
+            ([messages.Proof("x")], "a proof before the hello"),
             (
-                [wire.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32, 1, "", "")],
+                [messages.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32, 1, "", "")],
                 "protocol 9 instead of 2",
             ),
         ],
     )
-    def test_strangers_are_turned_away(self, messages: list[wire.Message], why: str) -> None:
+    def test_strangers_are_turned_away(self, messages: list[messages.Message], why: str) -> None:
         cluster, node = alone()
         visitor = visit(cluster, 8090)
         visitor.say(*messages)
@@ -449,7 +450,7 @@ class TestVisitors:
         good, bad = visit(cluster, 8090), visit(cluster, 8090)
         good.greet(0)
         bad.greet(0)
-        bad.say(wire.Gap(0))
+        bad.say(messages.Gap(0))
         cluster.run(0.05)
         assert bad.farewell() == "Gap from a coordinator"
         assert bad.lost
@@ -461,7 +462,7 @@ class TestVisitors:
         cluster, _ = alone()
         visitor = visit(cluster, 8090)
         visitor.greet(0)
-        visitor.say(wire.Farewell("so long"))
+        visitor.say(messages.Farewell("so long"))
         cluster.run(0.05)
         assert visitor.farewell() == "the other end left: so long"
         assert visitor.lost
@@ -473,7 +474,7 @@ class TestVisitors:
         visitor.greet(0, "probe", 0)
         cluster.run(1)
         assert visitor.reports() == []
-        visitor.say(wire.Farewell("only asking who is there"))
+        visitor.say(messages.Farewell("only asking who is there"))
         cluster.run(0.05)
         assert visitor.lost
         assert node.conversations == set()
@@ -505,7 +506,7 @@ class TestVisitors:
 
 class TestStreaming:
     def _sent(self, cluster: Cluster, visitor: Visitor) -> list[int]:
-        return [message.number for message in visitor.heard if isinstance(message, wire.Record)]
+        return [message.number for message in visitor.heard if isinstance(message, messages.Record)]
 
     def test_a_follower_that_does_not_read_is_not_drowned(self) -> None:
         cluster = Cluster(2)
@@ -526,7 +527,7 @@ class TestStreaming:
         assert far is not None
         cluster.network.slow[("node 0", "visitor")] = 0.4
         before = far.delivered
-        follower.say(wire.Follow(0, NodePosition()))
+        follower.say(messages.Follow(0, NodePosition()))
         cluster.run(0.3)
         # It stopped at about what the connection holds.
         assert far.delivered == before
@@ -538,7 +539,7 @@ class TestStreaming:
         for _ in range(20):
             cluster.run(0.1)
             follower.say(report)
-            caller.say(wire.Beat(1))
+            caller.say(messages.Beat(1))
         assert self._sent(cluster, follower) == list(range(1, 1_001))
         assert not conversation.paused
         for visitor in (follower, caller):
@@ -569,7 +570,7 @@ class TestStreaming:
         far = cast(Conversation, end.other.protocol)
         [near] = cluster.nodes[0]._links  # noqa: SLF001
         for _ in range(3):
-            far.send(wire.Follow(0, NodePosition()))
+            far.send(messages.Follow(0, NodePosition()))
         cluster.run(0.2)
         paused = near.paused
         del cluster.network.slow[("node 0", "node 1")]

@@ -17,27 +17,28 @@ from dcounter.limits import Limits
 from dcounter.node.durability import Followed, Pending
 from dcounter.node.effects import Append, Cut, Effect, Hurry, Offer, Send
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
+from dcounter.protocol.messages import Opening, Record, Report
 from dcounter.protocol.position import LostRun, NodePosition, Position
-from dcounter.protocol.wire import Opening, Record, Report
 from tests.replicas import WALL, End, World, appended, limits, ready, store
 
 
-def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[wire.Message]:
+def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[messages.Message]:
     return [
-        wire.decode(effect.line)
+        codec.decode(effect.line)
         for effect in effects
         if isinstance(effect, Send) and channel in {None, effect.channel}
     ]
 
 
-def _only(messages: Iterable[wire.Message], kind: type[wire.Message]) -> list[wire.Message]:
+def _only(messages: Iterable[messages.Message], kind: type[messages.Message]) -> list[messages.Message]:
     return [message for message in messages if isinstance(message, kind)]
 
 
-def _answers(end: End) -> list[wire.Message]:
+def _answers(end: End) -> list[messages.Message]:
     """
     What a coordinator was answered, without heartbeats.
     """
@@ -48,8 +49,8 @@ def _record(
     node: int, run: int, number: int, *ids: int, tenant: str = "t", opening: Opening | None = None
 ) -> Record:
     base = 10_000 * (run % 10_000) + 100 * number
-    batch = wire.Batch([len(ids)], list(ids), [tenant] * len(ids), bases=[base])
-    return Record(node, run, number, batch.largest_stamp(), Raw(wire.encode_batch(batch)), opening)
+    batch = Batch([len(ids)], list(ids), [tenant] * len(ids), bases=[base])
+    return Record(node, run, number, batch.largest_stamp(), Raw(encode_batch(batch)), opening)
 
 
 def _report(node: int, applied: Position | None = None, **changes: object) -> Report:
@@ -84,11 +85,11 @@ class Alone:
         self.replica = Replica(0, members, wall=lambda: WALL, limits=limits or Limits(), pid=7)
         self.unsynced: list[Pending] = []
 
-    def connected(self, channel: int, node: int | None, *, calls: bool = True) -> list[wire.Message]:
+    def connected(self, channel: int, node: int | None, *, calls: bool = True) -> list[messages.Message]:
         peer = Peer("coordinator", None) if node is None else Peer("node", node)
         return _sent(self.replica.connected(channel, peer, calls=calls, now=0.0))
 
-    def hears(self, channel: int, message: wire.Message, now: float = 0.0) -> list[Effect]:
+    def hears(self, channel: int, message: messages.Message, now: float = 0.0) -> list[Effect]:
         effects = self.replica.receive(channel, message, now)
         self.unsynced += appended(effects)
         return effects
@@ -126,7 +127,7 @@ class TestStoring:
         assert [type(effect) for effect in effects][:2] == [Send, Offer]
         assert all(isinstance(effect, Offer) for effect in effects[1:])
         [answer] = _sent(effects)
-        assert answer == wire.Stored(1, replica.run, 1, 1_001)
+        assert answer == messages.Stored(1, replica.run, 1, 1_001)
         assert replica.ledger.count("t") == 2
         assert replica.items_taken == 2
         assert replica.applied == replica.durable == _at((0, replica.run, 1))
@@ -147,7 +148,7 @@ class TestStoring:
         run = world.replicas[0].run
         assert world.replicas[0].durable == _at((0, run, 2))
         world.sync(0, 1)
-        records = [wire.decode(line) for line in world.journals[0]]
+        records = [codec.decode(line) for line in world.journals[0]]
         assert [(r.run, r.number, r.opening) for r in records if isinstance(r, Record)] == [
             (run, 1, Opening(run, 0, 0)),
             (run, 2, None),
@@ -167,14 +168,14 @@ class TestStoring:
     def test_the_batch_travels_as_the_same_bytes(self) -> None:
         world = ready(2)
         raw = b'{"slices":[1], "ids":[5],\t"tenants":["x"],"bases":[3] }'
-        world.say(world.coordinator(0), wire.Store(1, Raw(raw)))
+        world.say(world.coordinator(0), messages.Store(1, Raw(raw)))
         world.settle()
         assert all(raw in journal[0] for journal in world.journals.values())
 
     def test_bad_batches_are_the_callers_fault(self) -> None:
         world = ready(2)
         with pytest.raises(MalformedMessage):
-            world.say(world.coordinator(0), wire.Store(1, Raw(b'{"slices":[2]}')))
+            world.say(world.coordinator(0), messages.Store(1, Raw(b'{"slices":[2]}')))
         assert world.unsynced[0] == []
 
     def test_a_node_alone_needs_nobody(self) -> None:
@@ -198,11 +199,11 @@ class TestRefusing:
         caller = world.coordinator(0)
         world.connect(0, 1)
         world.settle()
-        batch = wire.Batch([1, 2], [1, 2, 3], ["a", "a", "a"], bases=[1, 2])
-        world.say(caller, wire.Store(9, Raw(wire.encode_batch(batch))))
+        batch = Batch([1, 2], [1, 2, 3], ["a", "a", "a"], bases=[1, 2])
+        world.say(caller, messages.Store(9, Raw(encode_batch(batch))))
         world.settle()
         reason = "the node starts empty and has not heard from nodes [2]"
-        assert _answers(caller) == [wire.Stored(9, 0, 0, 0, {0: reason, 1: reason})]
+        assert _answers(caller) == [messages.Stored(9, 0, 0, 0, {0: reason, 1: reason})]
         assert world.replicas[0].run == 0
         assert world.journals[0] == []
 
@@ -219,8 +220,8 @@ class TestRefusing:
         # What it took before is finished.
         world.settle()
         answers = _answers(caller)
-        assert answers[0] == wire.Stored(2, 0, 0, 0, {0: "the node is stopping"})
-        assert isinstance(answers[1], wire.Stored)
+        assert answers[0] == messages.Stored(2, 0, 0, 0, {0: "the node is stopping"})
+        assert isinstance(answers[1], messages.Stored)
         assert (answers[1].request, answers[1].number) == (1, 1)
         reports = _only(caller.received, Report)
         assert [each.refuses for each in reports if isinstance(each, Report)][-1] == "the node is stopping"
@@ -238,7 +239,7 @@ class TestRefusing:
         alone.hears(1, _record(*runs[2], 3))
         assert alone.replica.refuses() == "more than 2 runs are not on every node yet"
         [answer] = _sent(alone.hears(2, store(1, [1])))
-        assert answer == wire.Stored(1, 0, 0, 30_100, {0: "more than 2 runs are not on every node yet"})
+        assert answer == messages.Stored(1, 0, 0, 30_100, {0: "more than 2 runs are not on every node yet"})
 
 
 class TestFollowing:
@@ -246,23 +247,23 @@ class TestFollowing:
         alone = Alone()
         alone.connected(1, 1)
         effects = alone.hears(1, _report(1))
-        assert wire.Follow(1, NodePosition()) in _sent(effects)
+        assert messages.Follow(1, NodePosition()) in _sent(effects)
         return alone
 
     def test_only_the_next_number_is_taken(self) -> None:
         alone = self._follower()
         [append] = [e for e in alone.hears(1, _record(1, 5, 1, 10)) if isinstance(e, Append)]
         record = _record(1, 5, 1, 10)
-        assert append.entry == Followed(wire.encode(record), 1, 5, 1, record=record)
+        assert append.entry == Followed(codec.encode(record), 1, 5, 1, record=record)
         # Lower: had already.
         assert alone.hears(1, _record(1, 5, 1, 99)) == []
         # Higher: asks again, once.
-        assert _sent(alone.hears(1, _record(1, 5, 3, 30))) == [wire.Follow(1, NodePosition(0, {5: 1}))]
+        assert _sent(alone.hears(1, _record(1, 5, 3, 30))) == [messages.Follow(1, NodePosition(0, {5: 1}))]
         assert alone.hears(1, _record(1, 5, 4, 40)) == []
         assert alone.hears(1, _record(1, 5, 3, 30)) == []
         # The next, then again a hole: asks again.
         assert alone.hears(1, _record(1, 5, 2, 20))
-        assert _sent(alone.hears(1, _record(1, 5, 9, 90))) == [wire.Follow(1, NodePosition(0, {5: 2}))]
+        assert _sent(alone.hears(1, _record(1, 5, 9, 90))) == [messages.Follow(1, NodePosition(0, {5: 2}))]
 
         assert alone.replica.ledger.count("t") == 2
         assert alone.replica.applied == _at((1, 5, 2))
@@ -285,7 +286,7 @@ class TestFollowing:
         world.settle()
         digests, applied = world.digests(), world.applied()
         for end in [*world.between(1, 0), *world.between(2, 0)]:
-            world.put(end.channel, wire.encode(wire.Follow(0, NodePosition())))
+            world.put(end.channel, codec.encode(messages.Follow(0, NodePosition())))
         world.settle()
         assert (world.digests(), world.applied()) == (digests, applied)
 
@@ -321,7 +322,7 @@ class TestFollowing:
             pieces.append(lines)
         assert len(pieces) > 5
         assert all(sum(map(len, piece[:-1])) < 300 for piece in pieces)
-        assert [wire.decode(line).number for piece in pieces for line in piece] == list(range(1, 21))  # type: ignore[union-attr]
+        assert [codec.decode(line).number for piece in pieces for line in piece] == list(range(1, 21))  # type: ignore[union-attr]
 
     def test_does_not_stream_to_a_channel_that_is_gone(self) -> None:
         assert Alone().replica.stream(5) == []
@@ -330,12 +331,12 @@ class TestFollowing:
         world = ready(2)
         [end] = world.between(1, 0)
         assert end.other is not None
-        world.hear(end.other, wire.Unfollow(0))
-        world.hear(end.other, wire.Unfollow(0))
+        world.hear(end.other, messages.Unfollow(0))
+        world.hear(end.other, messages.Unfollow(0))
         world.store(world.coordinator(0), 1)
         world.settle()
         assert world.replicas[1].ledger.count("t") == 0
-        world.hear(end.other, wire.Follow(0, world.replicas[1].applied.of(0)))
+        world.hear(end.other, messages.Follow(0, world.replicas[1].applied.of(0)))
         world.settle()
         assert world.replicas[1].ledger.count("t") == 1
 
@@ -362,14 +363,14 @@ class TestRelays:
         [end] = world.between(1, 2)
         assert end.other is not None
         # Node 1 follows node 0's log at node 2.
-        assert wire.Follow(0, NodePosition()) in _sent(world.trace[1], end.channel)
-        assert wire.Unfollow(0) not in _sent(world.trace[1], end.channel)
+        assert messages.Follow(0, NodePosition()) in _sent(world.trace[1], end.channel)
+        assert messages.Unfollow(0) not in _sent(world.trace[1], end.channel)
 
         world.connect(1, 0)
         world.connect(0, 1)
         world.settle()
 
-        assert _sent(world.trace[1], end.channel).count(wire.Unfollow(0)) == 1
+        assert _sent(world.trace[1], end.channel).count(messages.Unfollow(0)) == 1
         before = len(world.trace[2])
         world.store(world.coordinator(0), 2)
         world.settle()
@@ -404,7 +405,7 @@ class TestRelays:
             end
             for node in (2, 3)
             for end in world.between(1, node)
-            if wire.Follow(0, NodePosition()) in _sent(world.trace[1], end.channel)
+            if messages.Follow(0, NodePosition()) in _sent(world.trace[1], end.channel)
         )
         assert relay.peer.node is not None
         world.part(1, relay.peer.node)
@@ -450,7 +451,7 @@ class TestWiped:
         assert world.notices == {0: [], 1: []}
         world.store(world.coordinator(0), 1)
         [line] = world.unsynced[0]
-        record = wire.decode(line.line)
+        record = codec.decode(line.line)
         assert isinstance(record, Record)
         assert record.opening == Opening(record.run, 0, 0, wiped=False)
 
@@ -488,7 +489,7 @@ class TestWiped:
         refused = world.store(caller, 2)
         world.settle()
         [answer] = _answers(caller)
-        assert isinstance(answer, wire.Stored)
+        assert isinstance(answer, messages.Stored)
         assert (answer.request, answer.number) == (refused, 0)
         assert "has not heard from nodes [2]" in answer.refused[0]
 
@@ -504,7 +505,7 @@ class TestWiped:
         [record] = [
             each
             for line in world.journals[0]
-            if isinstance(each := wire.decode(line), Record) and each.run == replica.run
+            if isinstance(each := codec.decode(line), Record) and each.run == replica.run
         ]
         assert record.opening == Opening(old + 1, old, 1, wiped=True)
         assert world.replicas[1].ledger.count("t") == 2
@@ -646,8 +647,8 @@ class TestFolding:
         alone.hears(1, _record(1, 2, 1, 2, opening=Opening(2, 1, 1)))
         alone.sync(2)
         required = Position({1: NodePosition(2, {2: 1})})
-        [answer] = _sent(alone.hears(2, wire.Count(1, ["t"], required)))
-        assert answer == wire.Counted(1, [2], True, required, 20_100)
+        [answer] = _sent(alone.hears(2, messages.Count(1, ["t"], required)))
+        assert answer == messages.Counted(1, [2], True, required, 20_100)
 
     def test_openings_are_bounded(self) -> None:
         alone = Alone(limits=limits(unfolded_runs=3))
@@ -663,20 +664,20 @@ class TestFolding:
         world.settle(but={2})
         [end] = world.between(1, 0)
         assert end.other is not None
-        follow = wire.Follow(0, NodePosition())
+        follow = messages.Follow(0, NodePosition())
         world.hear(end.other, follow)
         assert len(world.replicas[0].stream(end.other.channel)) == 1
         world.settle()
         # Now all have it durably: who asks for it nevertheless needs a copy.
         world.hear(end.other, follow)
-        assert world.replicas[0].stream(end.other.channel) == [wire.encode(wire.Gap(0))]
+        assert world.replicas[0].stream(end.other.channel) == [codec.encode(messages.Gap(0))]
         # And is not sent the same again and again.
         assert world.replicas[0].stream(end.other.channel) == []
 
 
 class TestCounting:
     def _asked(self, world: World, end: End, required: Position, wait: int = 0, *tenants: str) -> None:
-        world.say(end, wire.Count(5, list(tenants) or ["t"], required, wait))
+        world.say(end, messages.Count(5, list(tenants) or ["t"], required, wait))
 
     def test_is_exact_at_once_if_all_is_here(self) -> None:
         world = ready(2)
@@ -684,9 +685,9 @@ class TestCounting:
         world.store(caller, 1, 2)
         world.settle()
         replica = world.replicas[0]
-        world.say(caller, wire.Count(5, ["t", "nobody"], replica.applied))
+        world.say(caller, messages.Count(5, ["t", "nobody"], replica.applied))
         world.settle()
-        assert _answers(caller)[1:] == [wire.Counted(5, [2, 0], True, replica.applied, 1_001)]
+        assert _answers(caller)[1:] == [messages.Counted(5, [2, 0], True, replica.applied, 1_001)]
 
     def test_waits_for_what_is_missing(self) -> None:
         world = ready(2)
@@ -697,7 +698,7 @@ class TestCounting:
         self._asked(world, caller, required, 1_000)
         assert _answers(caller) == []
         world.settle()
-        assert _answers(caller) == [wire.Counted(5, [1], True, required, 1_000)]
+        assert _answers(caller) == [messages.Counted(5, [1], True, required, 1_000)]
 
     def test_waits_no_longer_than_asked(self) -> None:
         world = ready(2)
@@ -706,7 +707,7 @@ class TestCounting:
         world.settle(rounds=2)
         assert _answers(caller) == []
         world.settle(rounds=1)
-        assert _answers(caller) == [wire.Counted(5, [0], False, Position(), 0)]
+        assert _answers(caller) == [messages.Counted(5, [0], False, Position(), 0)]
         # And is not answered again.
         world.settle()
         assert len(_answers(caller)) == 1
@@ -716,7 +717,7 @@ class TestCounting:
         caller = world.coordinator(0)
         self._asked(world, caller, _at((1, 7, 1)), 0)
         world.settle(rounds=1)
-        assert _answers(caller) == [wire.Counted(5, [0], False, Position(), 0)]
+        assert _answers(caller) == [messages.Counted(5, [0], False, Position(), 0)]
 
     def test_those_that_wait_are_bounded(self) -> None:
         world = ready(2, limits=limits(waits=1))
@@ -725,7 +726,7 @@ class TestCounting:
         self._asked(world, second, _at((1, 7, 1)), 10_000)
         world.settle(rounds=1)
         assert _answers(first) == []
-        assert _answers(second) == [wire.Counted(5, [0], False, Position(), 0)]
+        assert _answers(second) == [messages.Counted(5, [0], False, Position(), 0)]
         # One that leaves makes room.
         world.break_off(first)
         self._asked(world, second, _at((1, 7, 1)), 10_000)
@@ -735,12 +736,12 @@ class TestCounting:
     def test_only_the_waits_that_are_over_are_answered(self) -> None:
         world = ready(2)
         caller = world.coordinator(1)
-        world.say(caller, wire.Count(1, ["t"], _at((0, 9, 9)), 60_000))
+        world.say(caller, messages.Count(1, ["t"], _at((0, 9, 9)), 60_000))
         world.store(world.coordinator(0), 1)
         world.sync(0)
-        world.say(caller, wire.Count(2, ["t"], world.replicas[0].applied, 60_000))
+        world.say(caller, messages.Count(2, ["t"], world.replicas[0].applied, 60_000))
         world.settle()
-        assert [answer.request for answer in _answers(caller) if isinstance(answer, wire.Counted)] == [2]
+        assert [answer.request for answer in _answers(caller) if isinstance(answer, messages.Counted)] == [2]
 
     def test_awaits_what_is_durable(self) -> None:
         world = ready(2)
@@ -749,15 +750,15 @@ class TestCounting:
         world.settle(but={1})
         position = world.replicas[0].durable
         assert world.replicas[1].applied == position
-        world.say(caller, wire.Await(1, position, 60_000))
-        world.say(caller, wire.Await(2, position, 100))
+        world.say(caller, messages.Await(1, position, 60_000))
+        world.say(caller, messages.Await(2, position, 100))
         world.settle(but={1}, rounds=1)
-        assert _answers(caller) == [wire.Awaited(2, False, Position(), 1_000)]
+        assert _answers(caller) == [messages.Awaited(2, False, Position(), 1_000)]
         world.settle()
-        assert _answers(caller)[1:] == [wire.Awaited(1, True, position, 1_000)]
-        world.say(caller, wire.Await(3, position, 0))
+        assert _answers(caller)[1:] == [messages.Awaited(1, True, position, 1_000)]
+        world.say(caller, messages.Await(3, position, 0))
         world.settle(rounds=1)
-        assert _answers(caller)[2:] == [wire.Awaited(3, True, position, 1_000)]
+        assert _answers(caller)[2:] == [messages.Awaited(3, True, position, 1_000)]
 
     def test_one_of_two_processes_of_a_node_vouches_for_nothing_durable(self) -> None:
         world = ready(2)
@@ -770,15 +771,15 @@ class TestCounting:
         replica.rivalled(0, "another process is node 1")
         assert replica.report().durable == Position()
         assert replica.report().applied == position
-        world.say(caller, wire.Await(1, position, 60_000))
+        world.say(caller, messages.Await(1, position, 60_000))
         world.settle()
         assert _answers(caller) == []
         # The other process is gone.
         replica.connected(99, Peer("node", 0), calls=True, now=world.now)
         assert replica.report().durable == position
-        world.say(caller, wire.Await(2, position, 0))
+        world.say(caller, messages.Await(2, position, 0))
         world.settle(rounds=1)
-        assert _answers(caller)[-1] == wire.Awaited(2, True, position, 1_000)
+        assert _answers(caller)[-1] == messages.Awaited(2, True, position, 1_000)
 
     def test_what_is_awaited_is_journalled_soon(self) -> None:
         world = ready(2)
@@ -787,7 +788,7 @@ class TestCounting:
         world.settle()
         assert [each.waits for each in world.trace[1] if isinstance(each, Append)] == [False]
         awaited = world.replicas[0].applied.advance(0, world.replicas[0].run, 2)
-        world.say(caller, wire.Await(1, awaited, 60_000))
+        world.say(caller, messages.Await(1, awaited, 60_000))
         world.turn()
         assert Hurry() in world.trace[1]
         # What comes while somebody waits is waited for.
@@ -840,7 +841,7 @@ class TestTime:
         for _ in range(149):
             world.tick()
         assert caller.channel in world.ends
-        world.say(caller, wire.Beat(77))
+        world.say(caller, messages.Beat(77))
         assert world.replicas[0].stamp == 77
         for _ in range(149):
             world.tick()
@@ -863,7 +864,7 @@ class TestTime:
 
     def test_a_stamp_of_a_peer_moves_on(self) -> None:
         world = ready(3)
-        world.say(world.coordinator(0), wire.Beat(MAX_STAMP))
+        world.say(world.coordinator(0), messages.Beat(MAX_STAMP))
         world.settle()
         assert {replica.report().stamp for replica in world.replicas.values()} == {MAX_STAMP}
 
@@ -909,46 +910,46 @@ class TestDraining:
 
 class TestStrangers:
     HANDSHAKE = (
-        wire.Hello(1, "c", "node", 1, 0, [0, 1], "n" * 32, 8090, "", ""),
-        wire.Challenge(1, 0, "n" * 32, "", ""),
-        wire.Proof(""),
-        wire.Welcome(),
+        messages.Hello(1, "c", "node", 1, 0, [0, 1], "n" * 32, 8090, "", ""),
+        messages.Challenge(1, 0, "n" * 32, "", ""),
+        messages.Proof(""),
+        messages.Welcome(),
     )
     ANSWERS = (
-        wire.Stored(1, 0, 0, 0),
-        wire.Counted(1, [], True, Position(), 0),
-        wire.Awaited(1, True, Position(), 0),
+        messages.Stored(1, 0, 0, 0),
+        messages.Counted(1, [], True, Position(), 0),
+        messages.Awaited(1, True, Position(), 0),
     )
     OF_NODES = (
         _record(1, 1, 1, 1),
         _report(1),
-        wire.Follow(0, NodePosition()),
-        wire.Unfollow(0),
-        wire.Gap(0),
-        wire.Copy(),
-        wire.CopyBegin(Position(), {}, []),
-        wire.CopyPiece(b"", b"", b"", [], Position()),
-        wire.CopyEnd(Position(), 0),
+        messages.Follow(0, NodePosition()),
+        messages.Unfollow(0),
+        messages.Gap(0),
+        messages.Copy(),
+        messages.CopyBegin(Position(), {}, []),
+        messages.CopyPiece(b"", b"", b"", [], Position()),
+        messages.CopyEnd(Position(), 0),
     )
 
     @pytest.mark.parametrize(
         "message", [*HANDSHAKE, *ANSWERS, *OF_NODES], ids=lambda each: type(each).__name__
     )
-    def test_a_coordinator_may_not_say(self, message: wire.Message) -> None:
+    def test_a_coordinator_may_not_say(self, message: messages.Message) -> None:
         alone = Alone()
         alone.connected(1, None)
         with pytest.raises(MalformedMessage, match=f"{type(message).__name__} from a coordinator"):
             alone.hears(1, message)
 
     @pytest.mark.parametrize("message", [*HANDSHAKE, *ANSWERS], ids=lambda each: type(each).__name__)
-    def test_a_node_may_not_say(self, message: wire.Message) -> None:
+    def test_a_node_may_not_say(self, message: messages.Message) -> None:
         alone = Alone()
         alone.connected(1, 1)
         with pytest.raises(MalformedMessage, match=f"{type(message).__name__} does not belong here"):
             alone.hears(1, message)
 
     @pytest.mark.parametrize("message", OF_NODES[-3:], ids=lambda each: type(each).__name__)
-    def test_nobody_sends_a_copy_that_was_not_asked_for(self, message: wire.Message) -> None:
+    def test_nobody_sends_a_copy_that_was_not_asked_for(self, message: messages.Message) -> None:
         alone = Alone()
         alone.connected(1, 1)
         with pytest.raises(MalformedMessage, match="a copy that was not asked for"):
@@ -963,7 +964,7 @@ class TestStrangers:
     def test_who_says_farewell_is_cut_off(self) -> None:
         alone = Alone()
         alone.connected(1, 1)
-        assert alone.hears(1, wire.Farewell("enough")) == [Cut(1, "the other end left: enough")]
+        assert alone.hears(1, messages.Farewell("enough")) == [Cut(1, "the other end left: enough")]
 
     def test_who_is_gone_is_not_heard(self) -> None:
         alone = Alone()
@@ -1003,7 +1004,7 @@ class TestCopies:
             while world.deliver(far) or world.deliver(near):
                 pass
             gap = world.replicas[giver].stream(far.channel)
-        assert isinstance(wire.decode(gap[0]), wire.Gap)
+        assert isinstance(codec.decode(gap[0]), messages.Gap)
         world.put(far.channel, gap[0])
         while world.deliver(near) or world.deliver(far):
             pass
@@ -1021,25 +1022,25 @@ class TestCopies:
         world, caller = self._apart()
         _, far = self._copying(world)
         position = world.replicas[0].applied
-        messages = []
+        copied: list[messages.Message] = []
         while lines := world.replicas[0].stream(far.channel):
-            messages += [wire.decode(line) for line in lines]
-            if len(messages) == 3:
+            copied += [codec.decode(line) for line in lines]
+            if len(copied) == 3:
                 # What is stored meanwhile is in a later piece or comes as a record.
                 world.store(caller, 99, tenant="late")
                 world.sync(0)
-        kinds = [type(message) for message in messages]
-        assert kinds == [wire.CopyBegin, *[wire.CopyPiece] * 6, wire.CopyEnd]
-        begin, *pieces, end = messages
-        assert isinstance(begin, wire.CopyBegin)
-        assert isinstance(end, wire.CopyEnd)
+        kinds = [type(message) for message in copied]
+        assert kinds == [messages.CopyBegin, *[messages.CopyPiece] * 6, messages.CopyEnd]
+        begin, *pieces, end = copied
+        assert isinstance(begin, messages.CopyBegin)
+        assert isinstance(end, messages.CopyEnd)
         assert begin.position == position
         assert end.position == world.replicas[0].applied != position
-        assert all(isinstance(piece, wire.CopyPiece) and len(piece.packed()[0]) <= 7 for piece in pieces)
+        assert all(isinstance(piece, messages.CopyPiece) and len(piece.packed()[0]) <= 7 for piece in pieces)
 
         ledger = Ledger()
         for piece in pieces:
-            assert isinstance(piece, wire.CopyPiece)
+            assert isinstance(piece, messages.CopyPiece)
             ledger.merge_piece(Piece(*piece.packed()))
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
@@ -1062,11 +1063,11 @@ class TestCopies:
         assert b'"late"' in b"".join(copy)
         near.lines.clear()
 
-        def counted(required: Position) -> wire.Counted:
+        def counted(required: Position) -> messages.Counted:
             [message] = _sent(
-                world.replicas[1].receive(asking.other.channel, wire.Count(1, ["late"], required), 0.0)  # type: ignore[union-attr]
+                world.replicas[1].receive(asking.other.channel, messages.Count(1, ["late"], required), 0.0)  # type: ignore[union-attr]
             )
-            assert isinstance(message, wire.Counted)
+            assert isinstance(message, messages.Counted)
             return message
 
         for line in copy:
@@ -1075,12 +1076,12 @@ class TestCopies:
             world.deliver(near)
         # All of the copy is there, its beginning is applied, its end is not covered.
         assert world.replicas[1].applied == before
-        assert counted(before) == wire.Counted(1, [1], False, before, world.replicas[1].stamp)
+        assert counted(before) == messages.Counted(1, [1], False, before, world.replicas[1].stamp)
         # The record that is missing makes it whole.
         assert late == []
         world.settle()
         after = world.replicas[0].applied
-        assert counted(after) == wire.Counted(1, [1], True, after, world.replicas[1].stamp)
+        assert counted(after) == messages.Counted(1, [1], True, after, world.replicas[1].stamp)
 
     def test_the_durable_position_jumps_when_all_of_it_is_synced(self) -> None:
         world, _ = self._apart()
@@ -1158,17 +1159,17 @@ class TestCopies:
         required = world.replicas[0].applied
         for node in world.members:
             end = world.coordinator(node)
-            world.say(end, wire.Count(1, ["t"], required))
+            world.say(end, messages.Count(1, ["t"], required))
             world.settle(rounds=1)
             [answer] = _answers(end)
-            assert isinstance(answer, wire.Counted)
+            assert isinstance(answer, messages.Counted)
             assert (answer.counts, answer.complete) == ([80], True)
 
     def test_a_node_that_needs_one_no_more_goes_on_without(self) -> None:
         # Node 0 told of a gap and died before its copy began. All that the others have comes as records.
         world, _ = self._apart(3)
         near, _ = self._copying(world)
-        assert wire.Copy() in _sent(world.trace[1], near.channel)
+        assert messages.Copy() in _sent(world.trace[1], near.channel)
         world.stop(0)
         world.store(world.coordinator(2), 500)
         world.settle()
@@ -1189,10 +1190,10 @@ class TestCopies:
         return world.coordinator(1)
 
     def _is_exact(self, world: World, end: End) -> bool:
-        world.say(end, wire.Count(1, ["t1"]))
+        world.say(end, messages.Count(1, ["t1"]))
         world.turn()
         [answer] = _answers(end)[-1:]
-        assert isinstance(answer, wire.Counted)
+        assert isinstance(answer, messages.Counted)
         return answer.complete
 
     @pytest.mark.parametrize("nodes", [2, 3])
@@ -1246,24 +1247,24 @@ class TestCopies:
         alone = Alone()
         alone.connected(1, 1)
         alone.hears(1, _report(1, _at((1, 1, 2))))
-        assert wire.Copy() in _sent(alone.hears(1, wire.Gap(1)))
+        assert messages.Copy() in _sent(alone.hears(1, messages.Gap(1)))
         alone.hears(1, _record(1, 1, 1, 1))
         alone.hears(1, _record(1, 1, 2, 2))
         alone.replica.disconnected(1)
         alone.connected(2, 1)
         sent = _sent(alone.hears(2, _report(1, _at((1, 1, 2)))))
-        assert wire.Copy() not in sent
-        assert wire.Follow(1, NodePosition(0, {1: 2})) in sent
+        assert messages.Copy() not in sent
+        assert messages.Follow(1, NodePosition(0, {1: 2})) in sent
         # And it relays again.
         relayed = _sent(alone.hears(2, _report(1, _at((1, 1, 2), (0, 5, 1)))))
-        assert wire.Follow(0, NodePosition()) in relayed
+        assert messages.Follow(0, NodePosition()) in relayed
 
     def test_pieces_without_a_beginning_are_refused(self) -> None:
-        for message in (wire.CopyPiece(b"", b"", b"", [], Position()), wire.CopyEnd(Position(), 0)):
+        for message in (messages.CopyPiece(b"", b"", b"", [], Position()), messages.CopyEnd(Position(), 0)):
             alone = Alone()
             alone.connected(1, 1)
             alone.hears(1, _report(1, _at((1, 1, 5))))
-            assert _sent(alone.hears(1, wire.Gap(1))) == [wire.Copy()]
+            assert _sent(alone.hears(1, messages.Gap(1))) == [messages.Copy()]
             with pytest.raises(MalformedMessage, match="a copy without its beginning"):
                 alone.hears(1, message)
 
@@ -1272,18 +1273,18 @@ class TestCopies:
         for peer in (1, 2):
             alone.connected(peer, peer)
             alone.hears(peer, _report(peer, _at((peer, 1, 5))))
-        assert _sent(alone.hears(1, wire.Gap(1))) == [wire.Copy()]
-        assert _sent(alone.hears(2, wire.Gap(2))) == []
+        assert _sent(alone.hears(1, messages.Gap(1))) == [messages.Copy()]
+        assert _sent(alone.hears(2, messages.Gap(2))) == []
 
     def test_it_brings_what_is_known_of_runs_and_losses(self) -> None:
         alone = Alone(range(3))
         alone.connected(1, 1)
         alone.hears(1, _report(1, _at((1, 1, 5))))
-        alone.hears(1, wire.Gap(1))
+        alone.hears(1, messages.Gap(1))
         lost = LostRun(2, 1, 1, 2)
         opening = Opening(3, 2, 1)
-        alone.hears(1, wire.CopyBegin(_at((2, 3, 1)), {2: [opening]}, [lost]))
-        alone.hears(1, wire.CopyEnd(_at((2, 3, 1)), 88))
+        alone.hears(1, messages.CopyBegin(_at((2, 3, 1)), {2: [opening]}, [lost]))
+        alone.hears(1, messages.CopyEnd(_at((2, 3, 1)), 88))
         report = alone.replica.report()
         assert (report.lost, report.openings, report.stamp) == ([lost], {2: [opening]}, 88)
 
@@ -1315,11 +1316,11 @@ class Chaos:
         tenants = [self.random.choice(["a", "b", "c", None]) for _ in ids]
         stamps = [self.stamp + self.random.randint(-20, 20) for _ in ids]
         self.stamp += 5
-        batch = wire.Batch([len(ids)], ids, tenants, stamps=stamps)
+        batch = Batch([len(ids)], ids, tenants, stamps=stamps)
         end = self.callers.get(node)
         if end is None or end.channel not in self.world.ends:
             end = self.callers[node] = self.world.coordinator(node)
-        self.world.say(end, wire.Store(1, Raw(wire.encode_batch(batch))))
+        self.world.say(end, messages.Store(1, Raw(encode_batch(batch))))
         for item, tenant, stamp in zip(ids, tenants, stamps, strict=True):
             entry = (stamp, tenant)
             known = self.model.get(item)
@@ -1358,7 +1359,7 @@ class Chaos:
         if calls:
             end = self.random.choice(calls)
             node = self.random.choice(list(self.world.members))
-            self.world.put(end.channel, wire.encode(wire.Follow(node, NodePosition())))
+            self.world.put(end.channel, codec.encode(messages.Follow(node, NodePosition())))
 
     def tick(self) -> None:
         self.world.tick(self.random.choice([0.05, 0.2, 0.4]))
@@ -1404,10 +1405,10 @@ class Chaos:
             for tenant in "abc":
                 owned = sum(owner == tenant for _, owner in self.model.values())
                 end = self.world.coordinator(replica.node)
-                self.world.say(end, wire.Count(1, [tenant], replicas[0].applied))
+                self.world.say(end, messages.Count(1, [tenant], replicas[0].applied))
                 self.world.turn()
                 [answer] = _answers(end)
-                assert isinstance(answer, wire.Counted)
+                assert isinstance(answer, messages.Counted)
                 assert (answer.counts, answer.complete) == ([owned], True)
             for item, (stamp, owner) in self.model.items():
                 entry = replica.ledger.get(item)

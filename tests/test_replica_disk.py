@@ -17,10 +17,10 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.effects import Abandon, Append, Effect, Offer, Send, Snapshot
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Peer
+from dcounter.protocol.messages import Record, Report, Stored
 from dcounter.protocol.position import NodePosition, Position
-from dcounter.protocol.wire import Record, Report, Stored
 from tests.replicas import End, World, appended, limits, restore
 from tests.replicas import entry as kept
 
@@ -136,7 +136,7 @@ def _restored(world: DiskWorld, node: int) -> Replica:
     return replica
 
 
-def _openings(replica: Replica, node: int) -> Sequence[wire.Opening]:
+def _openings(replica: Replica, node: int) -> Sequence[messages.Opening]:
     return replica.report().openings.get(node, [])
 
 
@@ -172,7 +172,7 @@ def test_it_opens_a_run_that_says_where_the_last_one_ended(world: DiskWorld) -> 
     world.settle()
 
     assert replica.run > old
-    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 2, False)
+    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 2, False)
     assert _answer(caller, request).number == 1
     assert len(world.digests()) == 1
 
@@ -187,7 +187,7 @@ def test_what_was_not_synced_is_not_missed(world: DiskWorld) -> None:
     assert replica.ledger.get(2) is None
     world.store(world.coordinator(0), 3)
     world.settle()
-    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 1, False)
+    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 1, False)
     assert world.digests() == {replica.ledger.digest()}
 
 
@@ -209,7 +209,7 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
         (b"", "this version cannot read a line"),
         (b"{}", "this version cannot read a line"),
         (b'{"type":"tenant_limit","tenant":"t","limit":5}', "cannot read a line: .*'tenant_limit'"),
-        (wire.encode(wire.Beat(3)), "expects no Beat in a journal"),
+        (codec.encode(messages.Beat(3)), "expects no Beat in a journal"),
     ],
 )
 def test_a_line_that_this_version_does_not_know_is_no_damage(world: DiskWorld, line: bytes, why: str) -> None:
@@ -281,7 +281,7 @@ def test_our_own_batches_that_failed_are_refused_and_gone(world: DiskWorld) -> N
     world.settle()
     assert _answer(caller, request).number == 1
     assert replica.run > old
-    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, old, 1, False)
+    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 1, False)
     assert {each.ledger.count("t") for each in world.replicas.values()} == {2}
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
@@ -296,7 +296,7 @@ def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: D
     world.store(caller, 2)
     world.settle()
     replica = world.replicas[0]
-    assert _openings(replica, 0)[-1] == wire.Opening(replica.run, 0, 0, False)
+    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, 0, 0, False)
     assert replica.applied.of(0).runs == {replica.run: 1}
     assert len(world.digests()) == 1
 
@@ -325,9 +325,9 @@ def test_what_others_stored_is_counted_and_journalled_later(world: DiskWorld) ->
     assert (replica.applied.number(1, run), replica.durable.number(1, run)) == (3, 1)
     assert _restored(world, 0).ledger.count("t") == 1
     asker = world.coordinator(0)
-    world.say(asker, wire.Await(7, replica.applied, 0))
+    world.say(asker, messages.Await(7, replica.applied, 0))
     world.settle()
-    assert [each.reached for each in asker.received if isinstance(each, wire.Awaited)] == [False]
+    assert [each.reached for each in asker.received if isinstance(each, messages.Awaited)] == [False]
 
     world.mend(0)
     assert replica.durable.number(1, run) == 1
@@ -566,7 +566,7 @@ def test_a_snapshot_that_never_ended_is_not_ready(world: DiskWorld) -> None:
 
 def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
     asker = world.coordinator(0)
-    world.say(asker, wire.Forget(5, 2))
+    world.say(asker, messages.Forget(5, 2))
     world.settle()
     assert world.snapshot(0)
     restored = _restored(world, 0)
@@ -576,7 +576,7 @@ def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
 
 def _copying(
     limits: Limits | None = None,
-) -> tuple[DiskWorld, End, list[wire.CopyBegin | wire.CopyPiece | wire.CopyEnd]]:
+) -> tuple[DiskWorld, End, list[messages.CopyBegin | messages.CopyPiece | messages.CopyEnd]]:
     """
     Node 0 is about to load a copy, whose lines are given.
     """
@@ -588,9 +588,9 @@ def _copying(
     ledger = Ledger()
     ledger.merge([7, 8], [70, 80], ["c", "c"])
     position = Position().advance(1, run, 9)
-    pieces = [wire.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(1)]
-    world.hear(link, wire.Gap(1))
-    return world, link, [wire.CopyBegin(position, {}, []), *pieces, wire.CopyEnd(position, 99)]
+    pieces = [messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(1)]
+    world.hear(link, messages.Gap(1))
+    return world, link, [messages.CopyBegin(position, {}, []), *pieces, messages.CopyEnd(position, 99)]
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -633,7 +633,7 @@ def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> N
     world.hear(link, end)
     world.sync(0)
     # All of it was applied; what is missing in the journal is not durable.
-    assert isinstance(begin, wire.CopyBegin)
+    assert isinstance(begin, messages.CopyBegin)
     assert world.replicas[0].applied.covers(begin.position)
     assert world.replicas[0].durable == before
     assert not _restored(world, 0).applied.covers(begin.position)
@@ -649,27 +649,27 @@ def test_a_copy_that_broke_off_and_came_another_way_leaves_nothing_behind() -> N
     world.store(world.coordinator(1), 1)
     world.settle()
     # Only its beginning was journalled; all that it would have brought is here already.
-    world.journals[0].append(wire.encode(wire.CopyBegin(Position(), {}, [])))
+    world.journals[0].append(codec.encode(messages.CopyBegin(Position(), {}, [])))
     replica = world.restart(0)
-    assert wire.CopyBegin in _types(replica.snapshot())
+    assert messages.CopyBegin in _types(replica.snapshot())
     world.settle()
-    assert wire.CopyBegin not in _types(replica.snapshot())
+    assert messages.CopyBegin not in _types(replica.snapshot())
     assert world.snapshot(0)
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
 
-def _types(lines: Iterable[bytes]) -> list[type[wire.Message]]:
+def _types(lines: Iterable[bytes]) -> list[type[messages.Message]]:
     """
     What a snapshot has behind its end.
     """
-    found = [type(wire.decode(line)) for line in lines]
-    return found[found.index(wire.CopyEnd) + 1 :]
+    found = [type(codec.decode(line)) for line in lines]
+    return found[found.index(messages.CopyEnd) + 1 :]
 
 
 def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
     world, link, copy = _copying(limits(log=200))
     begin = copy[0]
-    assert isinstance(begin, wire.CopyBegin)
+    assert isinstance(begin, messages.CopyBegin)
     replica = world.replicas[0]
     for message in copy:
         world.hear(link, message)
@@ -755,7 +755,7 @@ def test_a_record_is_written_as_it_came(world: DiskWorld) -> None:
     world.store(world.coordinator(0), 1)
     world.settle()
     appended = [each for each in world.trace[1] if isinstance(each, Append)]
-    message = wire.decode(appended[0].entry.line)
+    message = codec.decode(appended[0].entry.line)
     assert isinstance(message, Record)
     assert (message.node, message.run, message.number) == (0, world.replicas[0].run, 1)
     entry = appended[0].entry
@@ -778,10 +778,10 @@ class TestLoading:
         replica = world.start(node)
         world.journals[node] = journal
         for line in journal:
-            if not wire.is_piece(line):
+            if not codec.is_piece(line):
                 replica.restore(kept(line))
         world.connect_all()
-        return replica, [line for line in journal if wire.is_piece(line) or kept(line).number]
+        return replica, [line for line in journal if codec.is_piece(line) or kept(line).number]
 
     def _load(self, world: DiskWorld, replica: Replica, lines: Sequence[bytes]) -> None:
         for line in lines:
@@ -790,7 +790,7 @@ class TestLoading:
         world.settle()
 
     def _told(self, end: End) -> list[tuple[list[int], bool]]:
-        return [(each.counts, each.complete) for each in end.received if isinstance(each, wire.Counted)]
+        return [(each.counts, each.complete) for each in end.received if isinstance(each, messages.Counted)]
 
     @pytest.mark.parametrize("snapshot", [False, True])
     def test_positions_are_known_and_nothing_is_counted(self, world: DiskWorld, snapshot: bool) -> None:
@@ -808,14 +808,14 @@ class TestLoading:
         assert (replica.stamp, len(replica.ledger), replica.refuses()) == (before.stamp, 0, None)
 
         asker = world.coordinator(0)
-        world.say(asker, wire.Count(1, ["t"]))
-        world.say(asker, wire.Count(2, ["t"], replica.applied, 60_000))
-        world.say(asker, wire.Await(3, replica.durable, 0))
+        world.say(asker, messages.Count(1, ["t"]))
+        world.say(asker, messages.Count(2, ["t"], replica.applied, 60_000))
+        world.say(asker, messages.Await(3, replica.durable, 0))
         # What comes meanwhile counts at once.
         world.store(world.coordinator(0), 2, 9, tenant="u", base=100)
         world.settle()
         assert self._told(asker) == [([0], False)]
-        assert wire.Awaited(3, True, before.durable, before.stamp) in asker.received
+        assert messages.Awaited(3, True, before.durable, before.stamp) in asker.received
         self._load(world, replica, rest[::-1])
         assert self._told(asker) == [([0], False), ([3], True)]
         assert not replica.report().loading
@@ -826,7 +826,7 @@ class TestLoading:
         world.settle()
         replica, rest = self._loading(world)
         follower = world.connect(1, 0)
-        world.say(follower, wire.Copy())
+        world.say(follower, messages.Copy())
         world.settle()
         for line in rest:
             replica.load(kept(line))
@@ -835,8 +835,8 @@ class TestLoading:
         assert Offer(follower.other.channel) in effects
         [begin] = replica.stream(follower.other.channel)
         [piece] = replica.stream(follower.other.channel)
-        assert isinstance(wire.decode(begin), wire.CopyBegin)
-        assert wire.is_piece(piece)
+        assert isinstance(codec.decode(begin), messages.CopyBegin)
+        assert codec.is_piece(piece)
 
     def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
         world = DiskWorld(2, limits=limits(log=300))
@@ -886,15 +886,17 @@ class TestLoading:
 
     def test_an_unfinished_copy_is_loaded_too(self) -> None:
         world = DiskWorld(2)
-        piece = wire.CopyPiece.of((np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position())
-        begin = wire.CopyBegin(Position(), {}, [], 1)
-        world.journals[0] = [wire.encode(begin), wire.encode(piece)]
+        piece = messages.CopyPiece.of(
+            (np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
+        )
+        begin = messages.CopyBegin(Position(), {}, [], 1)
+        world.journals[0] = [codec.encode(begin), codec.encode(piece)]
         replica, rest = self._loading(world)
         assert replica.loading
         self._load(world, replica, rest)
         assert replica.ledger.get(5) is not None
 
-    @pytest.mark.parametrize("line", [b"{}", wire.encode(wire.Beat(3)), b'{"type":"record"}'])
+    @pytest.mark.parametrize("line", [b"{}", codec.encode(messages.Beat(3)), b'{"type":"record"}'])
     def test_what_this_version_does_not_know_of_a_ledger_is_no_damage(
         self, world: DiskWorld, line: bytes
     ) -> None:
@@ -911,9 +913,9 @@ class TestStanding:
     A node knows that it was wiped, also when it dies again before it has opened a run.
     """
 
-    def _report(self, **more: Any) -> wire.Report:
+    def _report(self, **more: Any) -> messages.Report:
         held = Position({0: NodePosition(0, {7: 3})})
-        return wire.Report(1, 8091, 0, 0, held, held, 99, 0, 0, **more)
+        return messages.Report(1, 8091, 0, 0, held, held, 99, 0, 0, **more)
 
     def _node(self, lines: list[bytes]) -> tuple[Replica, list[bytes]]:
         replica = Replica(0, [0, 1, 2], wall=lambda: 100, limits=Limits())
@@ -933,9 +935,9 @@ class TestStanding:
     def test_it_waits_for_all_members_again(self) -> None:
         replica, kept = self._node([])
         self._hear(replica, kept, 1)
-        record = wire.Record(0, 7, 1, 5, Raw(b'{"slices":[1],"ids":[1],"tenants":["t"],"bases":[5]}'))
+        record = messages.Record(0, 7, 1, 5, Raw(b'{"slices":[1],"ids":[1],"tenants":["t"],"bases":[5]}'))
         replica.receive(1, record, 0)
-        again, _ = self._node([*kept, wire.encode(record)])
+        again, _ = self._node([*kept, codec.encode(record)])
         assert again.applied.number(0, 7) == 1
         assert again.refuses() == "the node starts empty and has not heard from nodes [1, 2]"
 
@@ -947,29 +949,29 @@ class TestStanding:
         assert again.refuses() is None
         self._hear(again, kept, 1)
         batch = Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}')
-        [append] = [e for e in again.receive(1, wire.Store(1, batch), 0) if isinstance(e, Append)]
-        opened = wire.decode(append.entry.line)
-        assert isinstance(opened, wire.Record)
-        assert opened.opening == wire.Opening(opened.run, 7, 3, wiped=True)
+        [append] = [e for e in again.receive(1, messages.Store(1, batch), 0) if isinstance(e, Append)]
+        opened = codec.decode(append.entry.line)
+        assert isinstance(opened, messages.Record)
+        assert opened.opening == messages.Opening(opened.run, 7, 3, wiped=True)
         # And only once: what it takes from now on is its own.
         kept += [append.entry.line]
         kept += [line.line for line in appended(again.synced(appended([append])))]
         third, _ = self._node(kept)
         [append] = [e for e in self._stored(third, batch) if isinstance(e, Append)]
-        reopened = wire.decode(append.entry.line)
-        assert isinstance(reopened, wire.Record)
+        reopened = codec.decode(append.entry.line)
+        assert isinstance(reopened, messages.Record)
         assert reopened.opening is not None
         assert (reopened.opening.previous, reopened.opening.wiped) == (opened.run, False)
 
     def _stored(self, replica: Replica, batch: Raw) -> list[Any]:
         replica.connected(9, Peer("coordinator", None), calls=False, now=0)
-        return list(replica.receive(9, wire.Store(1, batch), 0))
+        return list(replica.receive(9, messages.Store(1, batch), 0))
 
     def test_a_new_cluster_is_not_wiped(self) -> None:
         replica, kept = self._node([])
         for peer in (1, 2):
             replica.connected(peer, Peer("node", peer), calls=True, now=0)
-            empty = wire.Report(peer, 8090, 0, 0, Position(), Position(), 0, 0, 0)
+            empty = messages.Report(peer, 8090, 0, 0, Position(), Position(), 0, 0, 0)
             kept += [e.entry.line for e in replica.receive(peer, empty, 0) if isinstance(e, Append)]
         again, _ = self._node(kept)
         assert again.refuses() is None
@@ -978,7 +980,7 @@ class TestStanding:
             for e in self._stored(again, Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}'))
             if isinstance(e, Append)
         ]
-        opened = wire.decode(append.entry.line)
-        assert isinstance(opened, wire.Record)
+        opened = codec.decode(append.entry.line)
+        assert isinstance(opened, messages.Record)
         assert opened.opening is not None
         assert not opened.opening.wiped

@@ -16,11 +16,13 @@ from msgspec import Raw
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Callee, Caller, Identity
+from dcounter.protocol.messages import Message, Opening
 from dcounter.protocol.position import LostRun, NodePosition, Position
-from dcounter.protocol.wire import Batch, LineSplitter, Message, Opening
 from tests import strategies
 
 MESSAGES: tuple[type[Any], ...] = get_args(Message)
@@ -49,17 +51,17 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 any_batches = st.one_of(batches(), batches().map(Batch.pack))
-raws = any_batches.map(lambda batch: Raw(wire.encode_batch(batch)))
+raws = any_batches.map(lambda batch: Raw(encode_batch(batch)))
 
 
 @st.composite
-def copy_pieces(draw: st.DrawFn) -> wire.CopyPiece:
+def copy_pieces(draw: st.DrawFn) -> messages.CopyPiece:
     rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
     ledger = Ledger()
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
     position = draw(strategies.any_positions)
-    nothing = wire.CopyPiece(b"", b"", b"", [], position)
-    return next((wire.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
+    nothing = messages.CopyPiece(b"", b"", b"", [], position)
+    return next((messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
 
 
 requests = naturals
@@ -68,8 +70,8 @@ positions = strategies.any_positions
 node_ids = strategies.node_ids
 
 STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
-    wire.Hello: st.builds(
-        wire.Hello,
+    messages.Hello: st.builds(
+        messages.Hello,
         st.integers(),
         texts,
         st.sampled_from(["node", "coordinator", "probe"]),
@@ -81,30 +83,30 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         marks,
         marks,
     ),
-    wire.Challenge: st.builds(wire.Challenge, node_ids, stamps, nonces, marks, texts),
-    wire.Proof: st.builds(wire.Proof, texts),
-    wire.Welcome: st.builds(wire.Welcome),
-    wire.Farewell: st.builds(wire.Farewell, texts, marks),
-    wire.Store: st.builds(wire.Store, requests, raws),
-    wire.Stored: st.builds(
-        wire.Stored,
+    messages.Challenge: st.builds(messages.Challenge, node_ids, stamps, nonces, marks, texts),
+    messages.Proof: st.builds(messages.Proof, texts),
+    messages.Welcome: st.builds(messages.Welcome),
+    messages.Farewell: st.builds(messages.Farewell, texts, marks),
+    messages.Store: st.builds(messages.Store, requests, raws),
+    messages.Stored: st.builds(
+        messages.Stored,
         requests,
         stamps,
         naturals,
         stamps,
         st.dictionaries(naturals, texts, max_size=2),
     ),
-    wire.Count: st.builds(wire.Count, requests, st.lists(texts, max_size=3), positions, milliseconds),
-    wire.Counted: st.builds(
-        wire.Counted, requests, st.lists(naturals, max_size=3), st.booleans(), positions, stamps
+    messages.Count: st.builds(messages.Count, requests, st.lists(texts, max_size=3), positions, milliseconds),
+    messages.Counted: st.builds(
+        messages.Counted, requests, st.lists(naturals, max_size=3), st.booleans(), positions, stamps
     ),
-    wire.Await: st.builds(wire.Await, requests, positions, milliseconds),
-    wire.Awaited: st.builds(wire.Awaited, requests, st.booleans(), positions, stamps),
-    wire.Forget: st.builds(wire.Forget, requests, node_ids),
-    wire.Standing: st.builds(wire.Standing, st.booleans(), st.booleans()),
-    wire.Beat: st.builds(wire.Beat, stamps),
-    wire.Report: st.builds(
-        wire.Report,
+    messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
+    messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),
+    messages.Forget: st.builds(messages.Forget, requests, node_ids),
+    messages.Standing: st.builds(messages.Standing, st.booleans(), st.booleans()),
+    messages.Beat: st.builds(messages.Beat, stamps),
+    messages.Report: st.builds(
+        messages.Report,
         node_ids,
         st.integers(0, 65_535),
         naturals,
@@ -119,10 +121,10 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         st.lists(node_ids, max_size=3),
         st.none() | texts,
     ),
-    wire.Follow: st.builds(wire.Follow, node_ids, strategies.any_node_positions),
-    wire.Unfollow: st.builds(wire.Unfollow, node_ids),
-    wire.Record: st.builds(
-        wire.Record,
+    messages.Follow: st.builds(messages.Follow, node_ids, strategies.any_node_positions),
+    messages.Unfollow: st.builds(messages.Unfollow, node_ids),
+    messages.Record: st.builds(
+        messages.Record,
         node_ids,
         stamps,
         strategies.numbers,
@@ -130,14 +132,14 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         raws,
         st.none() | openings,
     ),
-    wire.Gap: st.builds(wire.Gap, node_ids),
-    wire.Copy: st.builds(wire.Copy),
-    wire.CopyBegin: st.builds(wire.CopyBegin, positions, opening_lists, lost_runs),
-    wire.CopyPiece: copy_pieces(),
-    wire.CopyEnd: st.builds(wire.CopyEnd, positions, stamps),
+    messages.Gap: st.builds(messages.Gap, node_ids),
+    messages.Copy: st.builds(messages.Copy),
+    messages.CopyBegin: st.builds(messages.CopyBegin, positions, opening_lists, lost_runs),
+    messages.CopyPiece: copy_pieces(),
+    messages.CopyEnd: st.builds(messages.CopyEnd, positions, stamps),
 }
 
-messages = st.one_of(list(STRATEGIES.values()))
+any_message = st.one_of(list(STRATEGIES.values()))
 
 
 def test_no_message_is_forgotten() -> None:
@@ -149,28 +151,28 @@ class TestMessages:
     @given(st.tuples(*STRATEGIES.values()))
     def test_survive_encode_and_decode_on_one_line(self, of_each_class: tuple[Message, ...]) -> None:
         for kind, message in zip(STRATEGIES, of_each_class, strict=True):
-            line = wire.encode(message)
-            decoded = wire.decode(line)
+            line = codec.encode(message)
+            decoded = codec.decode(line)
 
             assert type(decoded) is type(message) is kind
             assert decoded == message
-            assert wire.encode(decoded) == line
+            assert codec.encode(decoded) == line
             assert b"\n" not in line
             assert isinstance(json.loads(line), dict)
 
-    @given(messages)
+    @given(any_message)
     def test_may_be_spaced_and_ordered_differently(self, message: Message) -> None:
-        fields = json.loads(wire.encode(message))
+        fields = json.loads(codec.encode(message))
         backwards = dict(reversed(fields.items()), unknown={"to": "us"})
         line = json.dumps(backwards, indent=1).replace("\n", "\r\t").encode()
 
-        decoded = wire.decode(line)
+        decoded = codec.decode(line)
 
         assert type(decoded) is type(message)
-        if isinstance(decoded, wire.Store | wire.Record):
-            assert isinstance(message, wire.Store | wire.Record)
-            sent = wire.decode_batch(message.batch)
-            assert wire.decode_batch(decoded.batch) == sent
+        if isinstance(decoded, messages.Store | messages.Record):
+            assert isinstance(message, messages.Store | messages.Record)
+            sent = decode_batch(message.batch)
+            assert decode_batch(decoded.batch) == sent
         else:
             assert decoded == message
 
@@ -196,28 +198,28 @@ def _piece(columns: dict[str, Any], more: bytes = b"") -> bytes:
 class TestBatches:
     @given(any_batches)
     def test_survive_encode_and_decode(self, batch: Batch) -> None:
-        raw = wire.encode_batch(batch)
+        raw = encode_batch(batch)
 
         assert b"\n" not in raw
-        assert wire.decode_batch(raw) == batch
-        assert wire.decode_batch(Raw(raw)) == batch
+        assert decode_batch(raw) == batch
+        assert decode_batch(Raw(raw)) == batch
 
     @given(any_batches, st.booleans(), st.sampled_from([None, 1, 2]))
     def test_keep_their_bytes_on_the_whole_way(self, batch: Batch, escaped: bool, indent: int | None) -> None:
         # As another client may write it: with spaces, or without a character beyond ASCII.
-        fields = json.loads(wire.encode_batch(batch))
+        fields = json.loads(encode_batch(batch))
         text = json.dumps(fields, ensure_ascii=escaped, indent=indent)
         sent = text.replace("\n", "\r").encode()
 
-        store = wire.decode(b'{"request":7,"batch":' + sent + b',"type":"store"}')
-        assert isinstance(store, wire.Store)
+        store = codec.decode(b'{"request":7,"batch":' + sent + b',"type":"store"}')
+        assert isinstance(store, messages.Store)
         assert bytes(store.batch) == sent
-        line = wire.encode(wire.Record(1, 2, 3, 4, store.batch))
-        record = wire.decode(line)
-        assert isinstance(record, wire.Record)
+        line = codec.encode(messages.Record(1, 2, 3, 4, store.batch))
+        record = codec.decode(line)
+        assert isinstance(record, messages.Record)
         assert bytes(record.batch) == sent
         assert sent in line
-        assert wire.decode_batch(record.batch) == batch
+        assert decode_batch(record.batch) == batch
 
     @given(batches())
     @example(Batch([1], [1], ["a"], bases=[MAX_STAMP]))
@@ -256,7 +258,7 @@ class TestBatches:
         ],
     )
     def test_accepted(self, fields: dict[str, Any]) -> None:
-        batch = wire.decode_batch(json.dumps(fields).encode())
+        batch = decode_batch(json.dumps(fields).encode())
         assert batch.ids == fields["ids"]
 
     @pytest.mark.parametrize(
@@ -312,14 +314,14 @@ class TestBatches:
             "tenants": ["a", None, "c"],
             "bases": [5, 7],
         }
-        wire.decode_batch(json.dumps(good).encode())
+        decode_batch(json.dumps(good).encode())
 
         raw = json.dumps(good | changes).encode()
 
         with pytest.raises(MalformedMessage):
-            wire.decode_batch(raw)
+            decode_batch(raw)
         # The line around it is a message all the same: only who opens the batch can tell.
-        assert isinstance(wire.decode(b'{"type":"store","request":1,"batch":' + raw + b"}"), wire.Store)
+        assert isinstance(codec.decode(b'{"type":"store","request":1,"batch":' + raw + b"}"), messages.Store)
 
     @pytest.mark.parametrize(
         "changes",
@@ -352,16 +354,16 @@ class TestBatches:
             "owners": "AAAAAAEAAAA=",
             "bases": [5],
         }
-        assert wire.decode_batch(json.dumps(good).encode()) == Batch([2], [1, 2], ["a", None], [5]).pack()
+        assert decode_batch(json.dumps(good).encode()) == Batch([2], [1, 2], ["a", None], [5]).pack()
         with pytest.raises(MalformedMessage):
-            wire.decode_batch(json.dumps(good | changes).encode())
+            decode_batch(json.dumps(good | changes).encode())
 
     def test_a_missing_column_is_refused(self) -> None:
         good = {"slices": [1], "ids": [1], "tenants": ["a"], "bases": [5]}
         for name in good:
             rest = {key: value for key, value in good.items() if key != name}
             with pytest.raises(MalformedMessage):
-                wire.decode_batch(json.dumps(rest).encode())
+                decode_batch(json.dumps(rest).encode())
 
     @pytest.mark.parametrize(
         "changes",
@@ -379,14 +381,14 @@ class TestBatches:
     )
     def test_pieces_of_a_copy_with_bad_columns_are_refused(self, changes: dict[str, Any]) -> None:
         good = {"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}
-        wire.decode(_piece(good))
+        codec.decode(_piece(good))
 
         with pytest.raises(MalformedMessage):
-            wire.decode(_piece(good | changes))
+            codec.decode(_piece(good | changes))
 
     def test_a_column_of_half_numbers_is_refused(self) -> None:
         with pytest.raises(MalformedMessage):
-            wire.decode(_piece({"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}, more=b"x"))
+            codec.decode(_piece({"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}, more=b"x"))
 
 
 # JSON that is nearly a message: the right names, any value.
@@ -413,7 +415,7 @@ def nearly_messages(draw: st.DrawFn) -> bytes:
     """
     An object with all fields of some message, a few of them replaced by something else.
     """
-    fields = json.loads(wire.encode(draw(messages)))
+    fields = json.loads(codec.encode(draw(any_message)))
     for name in draw(st.lists(st.sampled_from(sorted(fields)) | names, max_size=3)):
         fields[name] = draw(tags if name == "type" else values)
     # It writes NaN, Infinity and, as escapes, lone surrogates.
@@ -425,7 +427,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     """
     A good line with some of its bytes changed, repeated or gone.
     """
-    line = bytearray(wire.encode(draw(messages)))
+    line = bytearray(codec.encode(draw(any_message)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(line)))
         end = min(len(line), start + draw(st.integers(0, 6)))
@@ -442,14 +444,14 @@ def _assert_malformed_or_sound(line: bytes) -> None:
     Decoding either gives a message, which can be sent on, or raises our error.
     """
     try:
-        message = wire.decode(line)
+        message = codec.decode(line)
     except MalformedMessage:
         pass
     else:
         assert type(message) in MESSAGES
-        again = wire.encode(message)
-        assert wire.encode(wire.decode(again)) == again
-        if isinstance(message, wire.Store | wire.Record):
+        again = codec.encode(message)
+        assert codec.encode(codec.decode(again)) == again
+        if isinstance(message, messages.Store | messages.Record):
             assert bytes(message.batch) in line
             _assert_batch_malformed_or_sound(bytes(message.batch))
     _assert_batch_malformed_or_sound(line)
@@ -457,7 +459,7 @@ def _assert_malformed_or_sound(line: bytes) -> None:
 
 def _assert_batch_malformed_or_sound(raw: bytes) -> None:
     try:
-        batch = wire.decode_batch(raw)
+        batch = decode_batch(raw)
     except MalformedMessage:
         return
     packed = batch.packed()
@@ -466,7 +468,7 @@ def _assert_batch_malformed_or_sound(raw: bytes) -> None:
     assert 0 <= batch.largest_stamp() <= MAX_STAMP
     for tenant in batch.tenants:
         assert tenant is None or tenant.encode()
-    assert wire.decode_batch(wire.encode_batch(batch)) == batch
+    assert decode_batch(encode_batch(batch)) == batch
 
 
 # Cheap, and what arrives is the one thing that nobody here decides.
@@ -556,9 +558,9 @@ class TestWhateverArrives:
     )
     def test_no_messages(self, line: bytes) -> None:
         with pytest.raises(MalformedMessage, match="not a message"):
-            wire.decode(line)
+            codec.decode(line)
         with pytest.raises(MalformedMessage, match="not a batch"):
-            wire.decode_batch(line)
+            decode_batch(line)
 
     @pytest.mark.parametrize(
         "raw",
@@ -573,22 +575,25 @@ class TestWhateverArrives:
     )
     def test_no_batches_in_a_message(self, raw: bytes) -> None:
         with pytest.raises(MalformedMessage, match="not a batch"):
-            wire.decode_batch(raw)
+            decode_batch(raw)
         _assert_malformed_or_sound(b'{"type":"store","request":1,"batch":' + raw + b"}")
 
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            (b'{"type":"beat","stamp":1,"stamp":2}', wire.Beat(2)),
-            (b' {"stamp": 3,\t"type" : "beat"}\r', wire.Beat(3)),
-            (b'{"type":"beat","stamp":4,"more":[{"deep":[null]}]}', wire.Beat(4)),
-            (b'{"type":"beat","stamp":-0}', wire.Beat(0)),
-            (rb'{"type":"farewell","reason":"\ud83d\ude00\u0000\n"}', wire.Farewell("\U0001f600\x00\n")),
-            (_HELLO % ("é".encode() * 128, b"2"), wire.Hello(2, "", "node", 1, 1, [], "é" * 128, 1, "", "")),
+            (b'{"type":"beat","stamp":1,"stamp":2}', messages.Beat(2)),
+            (b' {"stamp": 3,\t"type" : "beat"}\r', messages.Beat(3)),
+            (b'{"type":"beat","stamp":4,"more":[{"deep":[null]}]}', messages.Beat(4)),
+            (b'{"type":"beat","stamp":-0}', messages.Beat(0)),
+            (rb'{"type":"farewell","reason":"\ud83d\ude00\u0000\n"}', messages.Farewell("\U0001f600\x00\n")),
+            (
+                _HELLO % ("é".encode() * 128, b"2"),
+                messages.Hello(2, "", "node", 1, 1, [], "é" * 128, 1, "", ""),
+            ),
         ],
     )
     def test_unusual_messages(self, line: bytes, message: Message) -> None:
-        assert wire.decode(line) == message
+        assert codec.decode(line) == message
 
     def test_the_error_is_the_fault_of_the_peer(self) -> None:
         assert issubclass(MalformedMessage, PeerError)
@@ -676,25 +681,25 @@ class TestPage:
     @pytest.mark.parametrize(("kind", "line"), list(_all_examples()))
     def test_examples_are_what_they_are_said_to_be(self, kind: type[Any], line: bytes) -> None:
         if kind in MESSAGES:
-            message = wire.decode(line)
+            message = codec.decode(line)
             assert type(message) is kind
             # Just as we write it.
-            assert wire.encode(message) == line
-            if isinstance(message, wire.Store | wire.Record):
-                batch = wire.decode_batch(message.batch)
-                assert wire.encode_batch(batch) == bytes(message.batch)
-                if isinstance(message, wire.Record):
+            assert codec.encode(message) == line
+            if isinstance(message, messages.Store | messages.Record):
+                batch = decode_batch(message.batch)
+                assert encode_batch(batch) == bytes(message.batch)
+                if isinstance(message, messages.Record):
                     assert message.stamp == batch.largest_stamp()
         else:
             value = msgspec.json.decode(line, type=kind)
             assert msgspec.json.encode(value) == line
 
     def test_the_handshake_of_the_examples_is_a_real_one(self) -> None:
-        lines = [_examples(kind)[0] for kind in (wire.Hello, wire.Challenge, wire.Proof)]
-        hello, challenge, proof = map(wire.decode, lines)
-        assert isinstance(hello, wire.Hello)
-        assert isinstance(challenge, wire.Challenge)
-        assert isinstance(proof, wire.Proof)
+        lines = [_examples(kind)[0] for kind in (messages.Hello, messages.Challenge, messages.Proof)]
+        hello, challenge, proof = map(codec.decode, lines)
+        assert isinstance(hello, messages.Hello)
+        assert isinstance(challenge, messages.Challenge)
+        assert isinstance(proof, messages.Proof)
         secret = b"a secret of this cluster"
         text = PAGE.read_text("utf-8")
         assert f"{len(secret)} bytes `{secret.decode()}`" in text

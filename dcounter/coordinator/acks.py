@@ -14,7 +14,7 @@ from dcounter.coordinator.view import Membership
 from dcounter.errors import LinkLost
 from dcounter.limits import Limits
 from dcounter.links.link import Link
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.position import NodeId, Position
 from dcounter.store import Ack
 
@@ -115,9 +115,9 @@ class Acks:
         if position.nodes.keys() == {node} or self._view.has_durable(node, position):
             return True
         while (left := deadline - self._time.seconds()) > 0:
-            make = partial(wire.Await, position=position, wait=int(left * 1000))
+            make = partial(messages.Await, position=position, wait=int(left * 1000))
             try:
-                answer = await self._links[node].ask(make, wire.Awaited)
+                answer = await self._links[node].ask(make, messages.Awaited)
             except LinkLost:
                 await deferLater(self._time, min(left, self._limits.heartbeat))
             else:

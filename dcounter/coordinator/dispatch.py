@@ -22,8 +22,8 @@ from itertools import chain
 from dcounter.coordinator.slices import Columns, place
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
+from dcounter.protocol.batch import Batch
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import Batch
 
 _AT_ONCE = 3
 """

@@ -7,8 +7,8 @@ been connected for long enough to say so is for the caller to know.
 
 from collections.abc import Collection, Iterable, Mapping
 
+from dcounter.protocol.messages import Report
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
-from dcounter.protocol.wire import Report
 
 
 def told(reports: Iterable[Report], entries: Iterable[tuple[NodeId, Stamp, Number]]) -> list[LostRun]:

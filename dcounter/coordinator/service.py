@@ -37,7 +37,8 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.links.link import Directory, Link
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import encode_batch
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
 from dcounter.protocol.position import LostRun, Position
 from dcounter.protocol.token import TokenSeal
@@ -58,7 +59,7 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(slots=True, eq=False)
-class _Counts(Question[wire.Counted]):
+class _Counts(Question[messages.Counted]):
     """
     A question for counts, of one or several callers.
 
@@ -321,7 +322,7 @@ class Coordinator(Service):
             if link is None:
                 continue
             try:
-                answer = link.ask(lambda number: wire.Forget(number, node), wire.Awaited)
+                answer = link.ask(lambda number: messages.Forget(number, node), messages.Awaited)
                 await answer.addTimeout(self._limits.request, self._time)
             except (LinkLost, TimeoutError):
                 doubtful += 1
@@ -396,16 +397,16 @@ class Coordinator(Service):
         batch = flight.batch()
         if batch.items >= self._limits.packed:
             batch = batch.pack()
-        raw = Raw(wire.encode_batch(batch))
+        raw = Raw(encode_batch(batch))
         try:
-            answer = self._links[flight.node].ask(lambda number: wire.Store(number, raw), wire.Stored)
+            answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw), messages.Stored)
         except LinkLost:
             self._dispatch.lost(flight)
         else:
             answer.addCallback(self._stored, flight).addErrback(self._flight_lost, flight)
             answer.addErrback(lambda why: _log.failure("a batch was not settled", why))
 
-    def _stored(self, answer: wire.Stored, flight: Flight) -> None:
+    def _stored(self, answer: messages.Stored, flight: Flight) -> None:
         self._clock.observe(answer.stamp)
         position = Position()
         if answer.number:
@@ -442,9 +443,11 @@ class Coordinator(Service):
         """
         now = self._time.seconds()
         for attempt in self._reads.attempts(question, now):
-            make = partial(wire.Count, tenants=question.tenants, required=attempt.required, wait=attempt.wait)
+            make = partial(
+                messages.Count, tenants=question.tenants, required=attempt.required, wait=attempt.wait
+            )
             try:
-                answer = self._links[attempt.node].ask(make, wire.Counted)
+                answer = self._links[attempt.node].ask(make, messages.Counted)
             except LinkLost:
                 continue
             self._reads.sent(question, now)
@@ -453,7 +456,7 @@ class Coordinator(Service):
             answer.addErrback(lambda why: _log.failure("a count was not answered", why))
             return
 
-    def _counted(self, answer: wire.Counted, question: _Counts, attempt: Attempt) -> None:
+    def _counted(self, answer: messages.Counted, question: _Counts, attempt: Attempt) -> None:
         self._clock.observe(answer.stamp)
         match self._reads.answered(question, answer, attempt):
             case "complete":
@@ -470,7 +473,7 @@ class Coordinator(Service):
         if self._reads.lost(question) == "ask":
             self._ask(question)
 
-    def _finish(self, question: _Counts, answer: wire.Counted, *, complete: bool) -> None:
+    def _finish(self, question: _Counts, answer: messages.Counted, *, complete: bool) -> None:
         self._reads.end(question)
         if answer.complete:
             # A later count must not go back behind what this one told.
@@ -516,8 +519,8 @@ class Coordinator(Service):
     def linkWritable(self, link: Link) -> None:
         pass
 
-    def linkReceived(self, link: Link, message: wire.Message) -> None:
-        if not isinstance(message, wire.Report) or message.node != link.node:
+    def linkReceived(self, link: Link, message: messages.Message) -> None:
+        if not isinstance(message, messages.Report) or message.node != link.node:
             raise MalformedMessage(f"{type(message).__name__} was not expected")
         if message.port:
             link.moved(message.port)
@@ -568,7 +571,7 @@ class Coordinator(Service):
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
             self._tell_of_clocks()
-            beat = wire.encode(wire.Beat(self._clock.last))
+            beat = codec.encode(messages.Beat(self._clock.last))
             for link in self._links.values():
                 link.send_line(beat)
         self._dispatch.tick(now)

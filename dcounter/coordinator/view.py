@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from dcounter.coordinator import losses
 from dcounter.limits import Limits
 from dcounter.protocol.clock import HybridClock
+from dcounter.protocol.messages import Report
 from dcounter.protocol.position import LostRun, Position, join_all
-from dcounter.protocol.wire import Report
 
 _NOWHERE = Position()
 

@@ -21,12 +21,10 @@ BOOT_VARIABLE = "DCOUNTER_BOOT"
 How a child process is told which start of the daemon it belongs to.
 """
 
-
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 """
 What the process of a node runs. `python -m` would import what lies in the working directory.
 """
-
 
 _PR_SET_PDEATHSIG = 1
 

@@ -21,8 +21,8 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
+from dcounter.protocol.codec import is_piece
 from dcounter.protocol.position import Position, join_all
-from dcounter.protocol.wire import is_piece
 
 
 class ProvingDisk:

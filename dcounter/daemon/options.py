@@ -28,7 +28,6 @@ SECRET_VARIABLE = "DCOUNTER_SECRET"  # noqa: S105 - the name of a variable
 How a child process is told the secret: its environment is not for others to read, its arguments are.
 """
 
-
 _MOST_NODES = 16
 """
 Every node holds everything and follows every other one, so heartbeats grow with the square of the number: on

@@ -54,9 +54,9 @@ from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.node.startup import CANNOT_START, Progress, Tell
 from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.codec import is_piece
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
-from dcounter.protocol.wire import is_piece
 
 _log = Logger()
 
@@ -64,7 +64,6 @@ _CONNECT_TIMEOUT = 2
 """
 Time (s) for a connection to a node.
 """
-
 
 _SET_ASIDE = (
     "If all other nodes of the cluster are up and take writes, set that directory aside, but keep it, and "

@@ -31,12 +31,12 @@ from zope.interface import implementer
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage, PeerError, WrongNode
 from dcounter.limits import Limits
 from dcounter.links.throttle import Throttle
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Caller, Identity, Role
 
 _log = Logger()
 
-_Answer = TypeVar("_Answer", wire.Stored, wire.Counted, wire.Awaited)
+_Answer = TypeVar("_Answer", messages.Stored, messages.Counted, messages.Awaited)
 
 _FIRST_PAUSE = 0.05
 _LAST_PAUSE = 0.2
@@ -82,7 +82,7 @@ Characters that are shown of what a stranger said.
 
 _NO_ANSWER = "no answer to the handshake in time"
 
-_LATE = wire.Farewell("")
+_LATE = messages.Farewell("")
 """
 This very one: nothing was said in time, which does not mean that the node is not there.
 """
@@ -166,7 +166,7 @@ class Complaints:
 @implementer(IPushProducer)
 class Conversation(TwistedProtocol):
     """
-    One connection that speaks the messages of `dcounter.protocol.wire`, one per line.
+    One connection that speaks the messages of `dcounter.protocol.messages`, one per line.
 
     Whatever the other end does wrong costs this connection only. Subclasses say what a message means.
 
@@ -177,7 +177,7 @@ class Conversation(TwistedProtocol):
         self._limits = limits
         self._clock = clock
         self._complaints = complaints
-        self._splitter = wire.LineSplitter(_HANDSHAKE_LINE)
+        self._splitter = codec.LineSplitter(_HANDSHAKE_LINE)
         self._welcomed = False
         self._timeout: IDelayedCall | None = None
         self.paused = False
@@ -208,11 +208,11 @@ class Conversation(TwistedProtocol):
                 for line in self._splitter.feed(first):
                     if self.ended:
                         return
-                    self.messageReceived(wire.decode(line))
+                    self.messageReceived(codec.decode(line))
         except PeerError as error:
             self.refuse(error)
 
-    def messageReceived(self, message: wire.Message) -> None:
+    def messageReceived(self, message: messages.Message) -> None:
         """
         A message arrived.
 
@@ -238,11 +238,11 @@ class Conversation(TwistedProtocol):
         self._splitter.limit = self._limits.line
         self._stop_timeout()
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: messages.Message) -> None:
         """
         Write a message.
         """
-        self.send_line(wire.encode(message))
+        self.send_line(codec.encode(message))
 
     def send_line(self, line: bytes) -> None:
         """
@@ -256,10 +256,10 @@ class Conversation(TwistedProtocol):
 
         For us the connection has ended at once; an end that does not read cannot keep it.
 
-        :param code: the same for programs, see `wire.Farewell`.
+        :param code: the same for programs, see `messages.Farewell`.
         """
         if not self.ended:
-            self.send(wire.Farewell(reason, code))
+            self.send(messages.Farewell(reason, code))
             self._consumer.unregisterProducer()
             self.tcp.loseConnection()
             self._end(reason)
@@ -319,7 +319,7 @@ class LinkUser(Protocol):
         The connection takes more again.
         """
 
-    def linkReceived(self, link: "Link", message: wire.Message) -> None:
+    def linkReceived(self, link: "Link", message: messages.Message) -> None:
         """
         A message that answers no request arrived.
 
@@ -338,7 +338,7 @@ class _Call(Conversation):
         super().__init__(directory.limits, directory.clock, directory.complaints)
         self._caller = caller
         self._state: Literal["hello", "proof", "welcome"] = "hello"
-        self.refusal = wire.Farewell("")
+        self.refusal = messages.Farewell("")
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -347,15 +347,15 @@ class _Call(Conversation):
         self._start_timeout(wait, lambda: self.close(_NO_ANSWER))
         self.send(self._caller.hello)
 
-    def messageReceived(self, message: wire.Message) -> None:
-        if isinstance(message, wire.Farewell):
+    def messageReceived(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Farewell):
             self.refusal = message
             self.close(f"the node says: {message.reason}")
             return
-        if isinstance(message, wire.Challenge) and self._state == "hello":
+        if isinstance(message, messages.Challenge) and self._state == "hello":
             self.send(self._caller.answer(message))
             self._state = "proof"
-        elif isinstance(message, wire.Welcome) and self._state == "proof":
+        elif isinstance(message, messages.Welcome) and self._state == "proof":
             self._state = "welcome"
             self.welcomed()
         elif self._state == "welcome":
@@ -368,7 +368,7 @@ class _Call(Conversation):
             super().refuse(error)
         else:
             # Whoever looks for a node meets others.
-            self.refusal = wire.Farewell(str(error))
+            self.refusal = messages.Farewell(str(error))
             self.close(str(error))
 
     @property
@@ -385,7 +385,7 @@ class _Call(Conversation):
         """
         return self._caller.found
 
-    def answerReceived(self, message: wire.Message) -> None:
+    def answerReceived(self, message: messages.Message) -> None:
         """
         A message after the handshake.
         """
@@ -400,7 +400,7 @@ class _LinkCall(_Call):
         super().welcomed()
         self._link.callWelcomed(self)
 
-    def answerReceived(self, message: wire.Message) -> None:
+    def answerReceived(self, message: messages.Message) -> None:
         self._link.callReceived(message)
 
     def connectionEnded(self, reason: str) -> None:
@@ -415,12 +415,12 @@ class _Knock(_Call):
     """
     A handshake and nothing else: does the node answer there?
 
-    :ivar found: `None` if it does, else why not, as `wire.Farewell` says it.
+    :ivar found: `None` if it does, else why not, as `messages.Farewell` says it.
     """
 
     def __init__(self, directory: "Directory", caller: Caller) -> None:
         super().__init__(directory, caller)
-        self.found: Deferred[wire.Farewell | None] = Deferred(self._abandon)
+        self.found: Deferred[messages.Farewell | None] = Deferred(self._abandon)
         self._wanted = True
 
     def welcomed(self) -> None:
@@ -431,12 +431,12 @@ class _Knock(_Call):
     def connectionEnded(self, reason: str) -> None:
         self._answer(_LATE if reason == _NO_ANSWER else self.refusal)
 
-    def _answer(self, found: wire.Farewell | None) -> None:
+    def _answer(self, found: messages.Farewell | None) -> None:
         if self._wanted:
             self._wanted = False
             self.found.callback(found)
 
-    def _abandon(self, found: "Deferred[wire.Farewell | None]") -> None:
+    def _abandon(self, found: "Deferred[messages.Farewell | None]") -> None:
         self._wanted = False
         self.close("no longer wanted")
 
@@ -453,9 +453,9 @@ class Answers:
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
-        self._said: dict[int, wire.Farewell] = {}
+        self._said: dict[int, messages.Farewell] = {}
 
-    def heard(self, port: int, said: wire.Farewell) -> None:
+    def heard(self, port: int, said: messages.Farewell) -> None:
         """
         A port answered, but not as the node.
         """
@@ -580,7 +580,7 @@ class Directory:
             return "it"
         return "nothing in time" if said is _LATE else "another"
 
-    async def _knock(self, node: int, port: int) -> wire.Farewell | None:
+    async def _knock(self, node: int, port: int) -> messages.Farewell | None:
         """
         `None` if that node listens on that port, else what was said there.
         """
@@ -592,7 +592,7 @@ class Directory:
         except TimeoutError:
             return _LATE
         except (ConnectError, DNSLookupError):
-            return wire.Farewell("")
+            return messages.Farewell("")
         return await knock.found
 
 
@@ -657,7 +657,7 @@ class _NodeEndpoint:
         else:
             self._missed(answers)
 
-    def refused(self, said: wire.Farewell) -> None:
+    def refused(self, said: messages.Farewell) -> None:
         """
         The port that was called answered, but not as the node.
         """
@@ -725,7 +725,7 @@ class Link(ClientService):
         directory: Directory,
         user: LinkUser,
         jitter: Callable[[], float],
-        refused: Callable[[int, wire.Farewell], object] = lambda _, __: None,
+        refused: Callable[[int, messages.Farewell], object] = lambda _, __: None,
     ) -> None:
         self.node = node
         self.up = False
@@ -735,7 +735,7 @@ class Link(ClientService):
         self._directory = directory
         self._endpoint = _NodeEndpoint(node, directory, lambda: _FIRST_PAUSE * jitter())
         self._call: _LinkCall | None = None
-        self._answers: dict[int, tuple[type[wire.Message], Deferred[Any]]] = {}
+        self._answers: dict[int, tuple[type[messages.Message], Deferred[Any]]] = {}
         self._last_request = 0
         super().__init__(
             self._endpoint,
@@ -772,7 +772,7 @@ class Link(ClientService):
         """
         self._endpoint.moved(port)
 
-    def ask(self, make: Callable[[int], wire.Message], expected: type[_Answer]) -> Deferred[_Answer]:
+    def ask(self, make: Callable[[int], messages.Message], expected: type[_Answer]) -> Deferred[_Answer]:
         """
         Send a request.
 
@@ -831,8 +831,8 @@ class Link(ClientService):
         self.instance = call.instance
         self._user.linkUp(self)
 
-    def callReceived(self, message: wire.Message) -> None:
-        if isinstance(message, wire.Stored | wire.Counted | wire.Awaited):
+    def callReceived(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Stored | messages.Counted | messages.Awaited):
             asked = self._answers.get(message.request)
             if asked is None or not isinstance(message, asked[0]):
                 raise MalformedMessage(f"{type(message).__name__} answers nothing that was asked")

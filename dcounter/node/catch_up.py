@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 
 from dcounter.errors import MalformedMessage
 from dcounter.node.effects import Outbox
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.position import NodeId, Position
 
-NO_COPY = wire.CopyBegin(Position(), {}, [])
+NO_COPY = messages.CopyBegin(Position(), {}, [])
 """
 What a copy began with whose beginning is not known.
 """
@@ -52,7 +52,7 @@ class Interrupted:
     A copy is needed: the journal has the beginning of one, and not its end.
     """
 
-    begin: wire.CopyBegin
+    begin: messages.CopyBegin
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Asked:
     """
 
     channel: int
-    begin: wire.CopyBegin | None
+    begin: messages.CopyBegin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Taking:
     """
 
     channel: int
-    begin: wire.CopyBegin
+    begin: messages.CopyBegin
     kept: bool = True
 
 
@@ -107,7 +107,7 @@ class CatchUp:
         return not isinstance(self.state, Idle)
 
     @property
-    def unfinished(self) -> wire.CopyBegin | None:
+    def unfinished(self) -> messages.CopyBegin | None:
         """
         The beginning of a copy whose end the journal does not have.
         """
@@ -133,7 +133,7 @@ class CatchUp:
                 self.state = Asked(channel, begin)
             case Idle() | Asked() | Taking():
                 return
-        self._out.send(channel, wire.Copy())
+        self._out.send(channel, messages.Copy())
 
     def disconnected(self, channel: int) -> None:
         """
@@ -160,7 +160,7 @@ class CatchUp:
             case Idle() | Asked() | Taking():
                 return False
 
-    def begins(self, channel: int, message: wire.CopyBegin) -> None:
+    def begins(self, channel: int, message: messages.CopyBegin) -> None:
         """
         A copy begins to come in.
 
@@ -209,13 +209,13 @@ class CatchUp:
 
     # Starting again
 
-    def restored_begin(self, message: wire.CopyBegin) -> None:
+    def restored_begin(self, message: messages.CopyBegin) -> None:
         """
         The journal has the beginning of a copy.
         """
         self.state = Interrupted(message)
 
-    def restored_end(self) -> wire.CopyBegin:
+    def restored_end(self) -> messages.CopyBegin:
         """
         The journal has the end of a copy; what it began with.
         """

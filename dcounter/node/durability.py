@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 
 from dcounter.journal.framing import Entry
 from dcounter.node.effects import Append, Outbox, Snapshot
+from dcounter.protocol.batch import Batch
+from dcounter.protocol.messages import Record
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import Batch, Record
 
 _SNAPSHOT_PAUSE = 1.0
 """

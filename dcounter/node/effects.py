@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dcounter.journal.framing import Entry
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 
 Level = Literal["info", "warn", "error"]
 
@@ -102,17 +102,17 @@ class Outbox:
     def add(self, effect: Effect) -> None:
         self._effects.append(effect)
 
-    def send(self, channel: int, message: wire.Message) -> None:
+    def send(self, channel: int, message: messages.Message) -> None:
         """
         Send a message to a channel.
         """
-        self.add(Send(channel, wire.encode(message)))
+        self.add(Send(channel, codec.encode(message)))
 
-    def broadcast(self, channels: Iterable[int], message: wire.Message) -> None:
+    def broadcast(self, channels: Iterable[int], message: messages.Message) -> None:
         """
         Send a message, which is encoded once, to many channels.
         """
-        line = wire.encode(message)
+        line = codec.encode(message)
         for channel in channels:
             self.add(Send(channel, line))
 

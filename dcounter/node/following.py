@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dcounter.node.backlog import Log
 from dcounter.node.effects import Offer, Outbox
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import NodeId, Position
 
@@ -53,7 +53,7 @@ class View:
     run: int
     applied: Position
     nodes: Collection[NodeId]
-    reports: Mapping[NodeId, wire.Report]
+    reports: Mapping[NodeId, messages.Report]
 
 
 class Following:
@@ -89,7 +89,7 @@ class Following:
         self._channels.pop(channel, None)
         self._relays = {node: via for node, via in self._relays.items() if via != channel}
 
-    def sources(self, reports: Mapping[NodeId, wire.Report]) -> dict[NodeId, int]:
+    def sources(self, reports: Mapping[NodeId, messages.Report]) -> dict[NodeId, int]:
         """
         Peers that can be followed: node id -> channel.
         """
@@ -101,13 +101,13 @@ class Following:
 
     # Handing on
 
-    def start(self, channel: int, message: wire.Follow, applied: Position) -> None:
+    def start(self, channel: int, message: messages.Follow, applied: Position) -> None:
         """
         Somebody follows a log here.
         """
         mine = applied.of(message.node)
         if message.position.folded < mine.folded:
-            self._out.send(channel, wire.Gap(message.node))
+            self._out.send(channel, messages.Gap(message.node))
             return
         sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
         self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
@@ -143,7 +143,7 @@ class Following:
                 if not lines:
                     # It was cut, or a copy left it short.
                     del there.sends[node]
-                    return [wire.encode(wire.Gap(node))]
+                    return [codec.encode(messages.Gap(node))]
                 sent[run] = sent.get(run, 0) + len(lines)
                 return lines
         return []
@@ -154,7 +154,7 @@ class Following:
         """
         Have a log sent, from what is applied on.
         """
-        self._out.send(channel, wire.Follow(node, applied.of(node)))
+        self._out.send(channel, messages.Follow(node, applied.of(node)))
 
     def reported(self, channel: int, node: NodeId, applied: Position) -> None:
         """
@@ -200,13 +200,13 @@ class Following:
             via = self._relays.get(node)
             if not lacking:
                 if via is not None and (node in sources or node == self._node):
-                    self._out.send(via, wire.Unfollow(node))
+                    self._out.send(via, messages.Unfollow(node))
                     del self._relays[node]
                 continue
             best = max(sources, key=lambda peer: _ahead(view.reports[peer], lacking))
             if via != sources[best]:
                 if via is not None:
-                    self._out.send(via, wire.Unfollow(node))
+                    self._out.send(via, messages.Unfollow(node))
                 self._relays[node] = sources[best]
                 self.follow(sources[best], node, view.applied)
 
@@ -231,5 +231,5 @@ class Following:
         return sorted(found)
 
 
-def _ahead(report: wire.Report, lacking: Collection[tuple[NodeId, int, int]]) -> int:
+def _ahead(report: messages.Report, lacking: Collection[tuple[NodeId, int, int]]) -> int:
     return sum(max(0, report.applied.number(node, run) - number) for node, run, number in lacking)

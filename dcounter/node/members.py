@@ -12,9 +12,9 @@ What holds, after each call:
 
 from collections.abc import Collection
 
-from dcounter.protocol import wire
+from dcounter.protocol import messages
+from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodeId, Position, join_all
-from dcounter.protocol.wire import Report
 
 
 class Members:
@@ -100,7 +100,7 @@ class Members:
 
     # What an empty journal means
 
-    def restored(self, message: wire.Standing | None) -> None:
+    def restored(self, message: messages.Standing | None) -> None:
         """
         The journal has a line: one that says what it is, or another one.
         """
@@ -121,11 +121,11 @@ class Members:
         self._stands = True
         return True
 
-    def standing(self) -> wire.Standing | None:
+    def standing(self) -> messages.Standing | None:
         """
         What the journal must say; `None` if it was not empty.
         """
-        return wire.Standing(not self.awaited, self.wiped) if self._stands else None
+        return messages.Standing(not self.awaited, self.wiped) if self._stands else None
 
     def settle(self) -> bool:
         """

@@ -28,10 +28,11 @@ from dcounter.node.following import Following, View
 from dcounter.node.members import Members
 from dcounter.node.runs import Runs
 from dcounter.node.waits import Question, Waits
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch, decode_batch
 from dcounter.protocol.handshake import Peer
+from dcounter.protocol.messages import Opening, Record, Report
 from dcounter.protocol.position import NodePosition, Position
-from dcounter.protocol.wire import Opening, Record, Report
 
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
@@ -60,7 +61,7 @@ class _Channel:
     calls: bool
     heard: float
     report: Report | None = None
-    copy: Iterator[wire.Message] | None = None
+    copy: Iterator[messages.Message] | None = None
     wants_copy: bool = False
 
 
@@ -78,7 +79,14 @@ def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
         raise NewerJournal(f"this version cannot read a line: {error}") from error
 
 
-_FROM_COORDINATORS = (wire.Store, wire.Count, wire.Await, wire.Forget, wire.Beat, wire.Farewell)
+_FROM_COORDINATORS = (
+    messages.Store,
+    messages.Count,
+    messages.Await,
+    messages.Forget,
+    messages.Beat,
+    messages.Farewell,
+)
 
 
 class Replica:
@@ -213,7 +221,7 @@ class Replica:
             self._broadcast()
         return self._out.take()
 
-    def receive(self, channel: int, message: wire.Message, now: float) -> list[Effect]:
+    def receive(self, channel: int, message: messages.Message, now: float) -> list[Effect]:
         """
         A message arrived.
 
@@ -226,40 +234,40 @@ class Replica:
         if there.peer.node is None and not isinstance(message, _FROM_COORDINATORS):
             raise MalformedMessage(f"{type(message).__name__} from a coordinator")
         match message:
-            case wire.Store():
+            case messages.Store():
                 self._store(channel, message)
-            case wire.Count() | wire.Await():
+            case messages.Count() | messages.Await():
                 self._ask(channel, message, now)
             case Record():
                 self._follow_record(channel, message)
             case Report():
                 self._hear(channel, message)
-            case wire.Forget():
+            case messages.Forget():
                 self._forget({message.node}, channel, message.request)
-            case wire.Beat():
+            case messages.Beat():
                 self.stamp = max(self.stamp, message.stamp)
-            case wire.Follow():
+            case messages.Follow():
                 self._following.start(channel, message, self.applied)
-            case wire.Unfollow():
+            case messages.Unfollow():
                 self._following.stop(channel, message.node)
-            case wire.Gap():
+            case messages.Gap():
                 self._catch_up.want()
                 self._want_copy(channel)
-            case wire.Copy():
+            case messages.Copy():
                 self._give_copy(channel)
-            case wire.CopyBegin() | wire.CopyPiece() | wire.CopyEnd():
+            case messages.CopyBegin() | messages.CopyPiece() | messages.CopyEnd():
                 self._copy_in(channel, message)
-            case wire.Farewell():
+            case messages.Farewell():
                 self._out.add(Cut(channel, f"the other end left: {message.reason}"))
             case (
-                wire.Hello()
-                | wire.Challenge()
-                | wire.Proof()
-                | wire.Welcome()
-                | wire.Stored()
-                | wire.Counted()
-                | wire.Awaited()
-                | wire.Standing()
+                messages.Hello()
+                | messages.Challenge()
+                | messages.Proof()
+                | messages.Welcome()
+                | messages.Stored()
+                | messages.Counted()
+                | messages.Awaited()
+                | messages.Standing()
             ):
                 raise MalformedMessage(f"{type(message).__name__} does not belong here")
             case _:
@@ -320,7 +328,7 @@ class Replica:
             match line:
                 case Own() if line.channel in self._channels:
                     slices = dict.fromkeys(range(len(line.batch.slices)), refused)
-                    answer = wire.Stored(line.request, 0, 0, self.stamp, slices, doubtful=True)
+                    answer = messages.Stored(line.request, 0, 0, self.stamp, slices, doubtful=True)
                     self._out.send(line.channel, answer)
                 case Removal() if line.request:
                     self._send_awaited(line.channel, line.request, reached=False)
@@ -353,18 +361,18 @@ class Replica:
         forgotten = sorted(self.forgotten)
         standing = self._members.standing()
         if standing is not None:
-            yield wire.encode(standing)
+            yield codec.encode(standing)
         for message in self._copy_out():
-            if isinstance(message, wire.CopyBegin):
+            if isinstance(message, messages.CopyBegin):
                 self._durability.snapshot_reaches(message.position)
-            elif isinstance(message, wire.CopyEnd):
+            elif isinstance(message, messages.CopyEnd):
                 self._durability.snapshot_ends(message.position)
-            yield wire.encode(message)
+            yield codec.encode(message)
         for node in forgotten:
-            yield wire.encode(wire.Forget(0, node))
+            yield codec.encode(messages.Forget(0, node))
         if loading is not None:
             # The rest of that copy, and its end, are in the log behind this snapshot.
-            yield wire.encode(loading)
+            yield codec.encode(loading)
 
     def snapshot_ready(self) -> bool:
         """
@@ -398,18 +406,18 @@ class Replica:
             self._restore_record(entry)
             self._durability.restored(self.applied)
             return
-        message = _understand(wire.decode, entry.line)
-        self._members.restored(message if isinstance(message, wire.Standing) else None)
+        message = _understand(codec.decode, entry.line)
+        self._members.restored(message if isinstance(message, messages.Standing) else None)
         match message:
-            case wire.Standing():
+            case messages.Standing():
                 pass
-            case wire.Forget():
+            case messages.Forget():
                 self._members.forget(message.node)
-            case wire.CopyBegin():
+            case messages.CopyBegin():
                 self._catch_up.restored_begin(message)
                 self.ledger.reserve(message.entries)
                 self.loading = True
-            case wire.CopyEnd():
+            case messages.CopyEnd():
                 self._copied(self._catch_up.restored_end(), message)
             case _:
                 raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
@@ -423,7 +431,7 @@ class Replica:
             raise CorruptJournal(f"number {known + 1} of our own run {run} is missing")
         # Others' numbers may lack some that came while the disk failed: they are fetched again.
         if number == known + 1:
-            head = _understand(wire.decode_head, entry.line)
+            head = _understand(codec.decode_head, entry.line)
             self._advance(node, run, number, head.stamp, head.opening, entry.line)
 
     def load(self, entry: Entry) -> None:
@@ -432,14 +440,14 @@ class Replica:
 
         :raises NewerJournal: this version does not know what the line is.
         """
-        message = _understand(wire.decode, entry.line)
+        message = _understand(codec.decode, entry.line)
         match message:
             case Record():
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self.applied.number(message.node, message.run):
-                    batch = _understand(wire.decode_batch, message.batch)
+                    batch = _understand(decode_batch, message.batch)
                     self._merge(batch)
-            case wire.CopyPiece():
+            case messages.CopyPiece():
                 self.ledger.merge_piece(Piece(*message.packed()))
                 self._catch_up.reach(message.position)
             case _:
@@ -475,7 +483,7 @@ class Replica:
     def _keep_standing(self) -> None:
         standing = self._members.standing()
         if standing is not None:
-            self._append(Part(wire.encode(standing)))
+            self._append(Part(codec.encode(standing)))
 
     def stream(self, channel: int) -> list[bytes]:
         """
@@ -487,7 +495,7 @@ class Replica:
         if there.copy is not None:
             piece = next(there.copy, None)
             if piece is not None:
-                return [wire.encode(piece)]
+                return [codec.encode(piece)]
             there.copy = None
         return self._following.next_lines(channel, self._stated())
 
@@ -621,12 +629,12 @@ class Replica:
 
     # Storing
 
-    def _store(self, channel: int, message: wire.Store) -> None:
-        batch = wire.decode_batch(message.batch)
+    def _store(self, channel: int, message: messages.Store) -> None:
+        batch = decode_batch(message.batch)
         reason = self.refuses()
         if reason is not None:
             refused = dict.fromkeys(range(len(batch.slices)), reason)
-            self._out.send(channel, wire.Stored(message.request, 0, 0, self.stamp, refused))
+            self._out.send(channel, messages.Stored(message.request, 0, 0, self.stamp, refused))
             return
         opening = None
         if self.run == 0:
@@ -634,7 +642,7 @@ class Replica:
         self._last_number += 1
         stamp = batch.largest_stamp()
         record = Record(self.node, self.run, self._last_number, stamp, message.batch, opening)
-        line = wire.encode(record)
+        line = codec.encode(record)
         self._append(
             Own(
                 line,
@@ -674,14 +682,14 @@ class Replica:
         self._apply(own.record, own.batch, own.line)
         self.items_taken += own.batch.items
         if own.channel in self._channels:
-            self._out.send(own.channel, wire.Stored(own.request, own.run, own.number, self.stamp))
+            self._out.send(own.channel, messages.Stored(own.request, own.run, own.number, self.stamp))
 
-    def _apply(self, record: Record, batch: wire.Batch, line: bytes) -> None:
+    def _apply(self, record: Record, batch: Batch, line: bytes) -> None:
         self._merge(batch)
         stamp = max(record.stamp, batch.largest_stamp())
         self._advance(record.node, record.run, record.number, stamp, record.opening, line)
 
-    def _merge(self, batch: wire.Batch) -> None:
+    def _merge(self, batch: Batch) -> None:
         packed = batch.packed()
         if packed is None:
             self.ledger.merge(*batch.columns())
@@ -706,18 +714,18 @@ class Replica:
     # Counting and awaiting
 
     def _ask(self, channel: int, question: Question, now: float) -> None:
-        wanted = question.required if isinstance(question, wire.Count) else question.position
+        wanted = question.required if isinstance(question, messages.Count) else question.position
         self._adopt_folds(wanted)
         able = self._can_answer(question)
         if question.wait == 0 or self._waits.full or able:
             self._answer(channel, question, able=able)
         else:
             self._waits.add(channel, question, now + question.wait / 1000)
-            if isinstance(question, wire.Await):
+            if isinstance(question, messages.Await):
                 self._out.add(Hurry())
 
     def _can_answer(self, question: Question) -> bool:
-        if isinstance(question, wire.Await):
+        if isinstance(question, messages.Await):
             return self._covers(self._vouched_for(), question.position)
         return self._exact() and self._covers(self.applied, question.required)
 
@@ -731,11 +739,13 @@ class Replica:
         return not (self.loading or self._in_doubt) and self.applied.covers(self._catch_up.must_reach)
 
     def _answer(self, channel: int, question: Question, *, able: bool) -> None:
-        if isinstance(question, wire.Await):
+        if isinstance(question, messages.Await):
             self._send_awaited(channel, question.request, reached=able)
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
-            self._out.send(channel, wire.Counted(question.request, counts, able, self._stated(), self.stamp))
+            self._out.send(
+                channel, messages.Counted(question.request, counts, able, self._stated(), self.stamp)
+            )
 
     def _progress(self) -> None:
         """
@@ -756,8 +766,8 @@ class Replica:
             return
         if record.node == self.node and record.run == self.run:
             raise MalformedMessage(f"a batch of this node's open run: {record.number}")
-        batch = wire.decode_batch(record.batch)
-        line = wire.encode(record)
+        batch = decode_batch(record.batch)
+        line = codec.encode(record)
         self._apply(record, batch, line)
         self._append(Followed(line, record.node, record.run, record.number, record=record))
         self._progress()
@@ -825,7 +835,7 @@ class Replica:
             for number, there in self._channels.items():
                 if there.peer.node == node:
                     self._out.add(Cut(number, "this node was given up"))
-            line = wire.encode(wire.Forget(request, node))
+            line = codec.encode(messages.Forget(request, node))
             self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
             self._broadcast()
@@ -883,11 +893,13 @@ class Replica:
             there.copy = self._copy_out()
             self._out.add(Offer(channel))
 
-    def _copy_out(self) -> Iterator[wire.Message]:
-        yield wire.CopyBegin(self.applied, self._runs.live(self.applied), self._runs.lost, self.ledger.rows)
+    def _copy_out(self) -> Iterator[messages.Message]:
+        yield messages.CopyBegin(
+            self.applied, self._runs.live(self.applied), self._runs.lost, self.ledger.rows
+        )
         for piece in self.ledger.pieces(self._limits.piece, self._limits.slice):
-            yield wire.CopyPiece.of(piece.columns(), self._within())
-        yield wire.CopyEnd(self._within(), self.stamp)
+            yield messages.CopyPiece.of(piece.columns(), self._within())
+        yield messages.CopyEnd(self._within(), self.stamp)
 
     def _within(self) -> Position:
         """
@@ -911,28 +923,30 @@ class Replica:
             return self.run != run and not self._members.awaited
         return self._members.reports[node].run != run and self._members.reports[node].refuses is None
 
-    def _copy_in(self, channel: int, message: wire.CopyBegin | wire.CopyPiece | wire.CopyEnd) -> None:
+    def _copy_in(
+        self, channel: int, message: messages.CopyBegin | messages.CopyPiece | messages.CopyEnd
+    ) -> None:
         match message:
-            case wire.CopyBegin():
+            case messages.CopyBegin():
                 self._catch_up.begins(channel, message)
                 self.ledger.reserve(message.entries)
-                self._append(Part(wire.encode(message)))
-            case wire.CopyPiece():
+                self._append(Part(codec.encode(message)))
+            case messages.CopyPiece():
                 self._catch_up.brings(channel, message.position)
                 self.ledger.merge_piece(Piece(*message.packed()))
-                self._append(Part(wire.encode(message)))
-            case wire.CopyEnd():
+                self._append(Part(codec.encode(message)))
+            case messages.CopyEnd():
                 taken = self._catch_up.ends(channel)
                 self._copied(taken.begin, message)
                 if taken.kept:
-                    self._append(EndOfCopy(wire.encode(message), covers=taken.begin.position))
+                    self._append(EndOfCopy(codec.encode(message), covers=taken.begin.position))
                 else:
                     self._durability.need_snapshot(self.applied)
                 self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
                 self._following.anew(self._view())
                 self._progress()
 
-    def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
+    def _copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
         """
         All pieces of a copy are in the ledger.
         """
@@ -944,7 +958,7 @@ class Replica:
     # Output
 
     def _send_awaited(self, channel: int, request: int, *, reached: bool) -> None:
-        self._out.send(channel, wire.Awaited(request, reached, self._vouched_for(), self.stamp))
+        self._out.send(channel, messages.Awaited(request, reached, self._vouched_for(), self.stamp))
 
     def _broadcast(self) -> None:
         self._out.broadcast(self._channels, self.report())

@@ -42,7 +42,7 @@ from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, O
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.startup import Progress, Tell, reason
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.handshake import Callee, Identity, Peer
 
 _log = Logger()
@@ -124,18 +124,18 @@ class _Accepted(Conversation):
         """
         return str(self.tcp.getPeer().host)
 
-    def messageReceived(self, message: wire.Message) -> None:
+    def messageReceived(self, message: messages.Message) -> None:
         if self._channel is not None:
             self._node.received(self._channel, message)
-        elif isinstance(message, wire.Hello):
+        elif isinstance(message, messages.Hello):
             self.send(self._callee.greet(message, self.tcp.getHost().port))
-        elif isinstance(message, wire.Farewell):
+        elif isinstance(message, messages.Farewell):
             self.close("it left before the handshake")
-        elif isinstance(message, wire.Proof):
+        elif isinstance(message, messages.Proof):
             peer = self._callee.verify(message)
             self._node.admit(peer)
             self.welcomed()
-            self.send(wire.Welcome())
+            self.send(messages.Welcome())
             if peer.role != "probe":
                 self._channel = self._node.accepted(self, peer)
         else:
@@ -533,11 +533,11 @@ class Node(Service):
         """
         return self._opened(conversation, peer, calls=False)
 
-    def received(self, channel: int, message: wire.Message) -> None:
+    def received(self, channel: int, message: messages.Message) -> None:
         """
         A message arrived on a channel.
         """
-        if isinstance(message, wire.Report):
+        if isinstance(message, messages.Report):
             self._look_where_it_listens(message)
         self._perform(self.replica.receive(channel, message, self._clock.seconds()))
 
@@ -570,18 +570,18 @@ class Node(Service):
         if channel is not None:
             self._closed(channel)
 
-    def linkReceived(self, link: Link, message: wire.Message) -> None:
+    def linkReceived(self, link: Link, message: messages.Message) -> None:
         self.received(self._link_channels[link], message)
 
     def linkWritable(self, link: Link) -> None:
         self._stream(self._link_channels[link])
 
-    def _look_where_it_listens(self, report: wire.Report) -> None:
+    def _look_where_it_listens(self, report: messages.Report) -> None:
         for link in self._links:
             if link.node == report.node and report.port:
                 link.moved(report.port)
 
-    def _refused(self, peer: int, said: wire.Farewell) -> None:
+    def _refused(self, peer: int, said: messages.Farewell) -> None:
         """
         A member, which has proved that it is one, does not let this node in.
         """

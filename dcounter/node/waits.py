@@ -8,9 +8,9 @@ raft keeps reads that wait for an index in the same way, in its `readOnly`.)
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 
-Question = wire.Count | wire.Await
+Question = messages.Count | messages.Await
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Waits:
         """
         Whether a question waits for the disk.
         """
-        return any(isinstance(each.question, wire.Await) for each in self._waiting)
+        return any(isinstance(each.question, messages.Await) for each in self._waiting)
 
     def add(self, channel: int, question: Question, until: float) -> None:
         """

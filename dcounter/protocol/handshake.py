@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dcounter.errors import HandshakeRefused, Removed, WrongNode
-from dcounter.protocol.wire import PROTOCOL, Challenge, Hello, Proof
+from dcounter.protocol.messages import PROTOCOL, Challenge, Hello, Proof
 
 Role = Literal["node", "coordinator", "probe"]
 

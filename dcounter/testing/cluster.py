@@ -25,9 +25,9 @@ from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import CLOCK_PATIENCE, HybridClock, SteadyWall
+from dcounter.protocol.codec import is_piece
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
-from dcounter.protocol.wire import is_piece
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network

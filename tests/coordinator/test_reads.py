@@ -6,8 +6,8 @@ from dcounter.coordinator.reads import Attempt, Question, Reads
 from dcounter.coordinator.view import Membership
 from dcounter.limits import Limits
 from dcounter.protocol.clock import HybridClock
+from dcounter.protocol.messages import Report
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import Report
 from dcounter.store import Consistency
 
 NOWHERE = Position()

@@ -19,7 +19,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Caller, Identity
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import (
@@ -198,15 +198,15 @@ async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
     identity, how = strangers((await watch.client.cluster())["cluster"])[reason]
     connection = await Raw.connect(watch.node_ports[0])
     caller = Caller(identity, **how, port=watch.node_ports[0], nonce="n" * 32)
-    connection.write(wire.encode(caller.hello) + b"\n")
+    connection.write(codec.encode(caller.hello) + b"\n")
     await cut_off(connection, reason.encode())
 
 
 @pytest_twisted.ensureDeferred
 async def test_another_protocol_is_refused(watch: Watch) -> None:
     cluster = (await watch.client.cluster())["cluster"]
-    hello = wire.Hello(
-        wire.PROTOCOL + 1,
+    hello = messages.Hello(
+        messages.PROTOCOL + 1,
         cluster,
         "coordinator",
         None,
@@ -218,7 +218,7 @@ async def test_another_protocol_is_refused(watch: Watch) -> None:
         "",
     )
     connection = await Raw.connect(watch.node_ports[0])
-    connection.write(wire.encode(hello) + b"\n")
+    connection.write(codec.encode(hello) + b"\n")
     await cut_off(connection, b"protocol 3 instead of 2")
 
 
@@ -240,14 +240,14 @@ async def test_who_does_not_have_the_secret_is_refused(mirror: bool, tmp_path: P
     identity = Identity(cluster, b"guessed", range(1))
     caller = Caller(identity, role="coordinator", node=None, to=0, port=port, nonce="n" * 32)
     connection = await Raw.connect(port)
-    connection.write(wire.encode(caller.hello) + b"\n")
+    connection.write(codec.encode(caller.hello) + b"\n")
     await connection.until_received(b"\n")
-    challenge = wire.decode(bytes(connection.received).rstrip())
-    assert isinstance(challenge, wire.Challenge)
+    challenge = codec.decode(bytes(connection.received).rstrip())
+    assert isinstance(challenge, messages.Challenge)
     connection.received.clear()
     proof = challenge.proof if mirror else "0" * 64
     batch = b'{"type":"store","request":1,"batch":{"slices":[1],"ids":[1],"tenants":["abuse"],"bases":[1]}}\n'
-    connection.write(wire.encode(wire.Proof(proof)) + b"\n" + batch)
+    connection.write(codec.encode(messages.Proof(proof)) + b"\n" + batch)
     await cut_off(connection, b"does not have this cluster's secret")
     node.send_signal(signal.SIGTERM)
     await node.end()

@@ -13,7 +13,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import codec
 
 
 def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
@@ -25,7 +25,7 @@ def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
     # Nothing is written: a thread and time are not needed.
     journal = FileJournal(
         disk,
-        is_piece=wire.is_piece,
+        is_piece=codec.is_piece,
         in_thread=cast(Any, None),
         clock=Clock(),
         segment=limits.segment,

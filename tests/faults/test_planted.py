@@ -21,10 +21,10 @@ from dcounter.node.durability import Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
-from dcounter.protocol.wire import Record, Report
 from dcounter.testing import Parts
 from dcounter.testing.world import FREQUENCIES, Setting, play
 
@@ -67,7 +67,7 @@ class ContinuingReplica(Replica):
     Goes on in its last run after a start and after a failure of its disk.
     """
 
-    def _store(self, channel: int, message: wire.Store) -> None:
+    def _store(self, channel: int, message: messages.Store) -> None:
         mine = self.applied.of(self.node).runs
         if self.run == 0 and mine:
             self.run = max(mine)
@@ -100,8 +100,8 @@ class EndLabelReplica(Replica):
     Labels a copy of its ledger with the position of its end.
     """
 
-    def _copied(self, begin: wire.CopyBegin, end: wire.CopyEnd) -> None:
-        super()._copied(wire.CopyBegin(end.position, begin.openings, begin.lost), end)
+    def _copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
+        super()._copied(messages.CopyBegin(end.position, begin.openings, begin.lost), end)
 
 
 class UnhiddenJournal(FileJournal):

@@ -24,7 +24,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
-from dcounter.protocol import wire
+from dcounter.protocol import codec
 from dcounter.testing import SimulatedDisk
 from tests.faults.processes import Daemon, children, wait_until
 from tests.faults.recording import Call, Replay, calls
@@ -109,7 +109,7 @@ def _recovered(disk: SimulatedDisk) -> Ledger:
     limits = Limits()
     journal = FileJournal(
         disk,
-        is_piece=wire.is_piece,
+        is_piece=codec.is_piece,
         in_thread=cast(Any, None),
         clock=Clock(),
         segment=limits.segment,

@@ -5,7 +5,7 @@ import pytest
 from dcounter.errors import MalformedMessage
 from dcounter.node.catch_up import NO_COPY, Asked, CatchUp, Idle, Interrupted, State, Taking, Wanted
 from dcounter.node.effects import Effect, Notice, Outbox, Send
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.position import Position
 
 
@@ -13,8 +13,8 @@ def has(number: int, node: int = 1) -> Position:
     return Position().advance(node, 5, number)
 
 
-OLD = wire.CopyBegin(has(3), {}, [])
-NEW = wire.CopyBegin(has(9), {}, [])
+OLD = messages.CopyBegin(has(3), {}, [])
+NEW = messages.CopyBegin(has(9), {}, [])
 ASK = Send(1, b'{"type":"copy"}')
 BROKE_OFF = Notice("warn", "a copy of the ledger broke off; another one will be taken")
 

@@ -3,8 +3,9 @@ import pytest
 
 from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Append, Effect, Outbox, Snapshot
+from dcounter.protocol.batch import Batch
+from dcounter.protocol.messages import Record
 from dcounter.protocol.position import Position
-from dcounter.protocol.wire import Batch, Record
 
 _RAW = msgspec.Raw(b"{}")
 

@@ -1,13 +1,13 @@
 from dcounter.node.effects import Cut, Notice, Outbox, Send
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 
 
 def test_effects_are_taken_once_and_in_their_order() -> None:
     out = Outbox()
-    out.send(7, wire.Welcome())
+    out.send(7, messages.Welcome())
     out.add(Cut(7, "over"))
     out.say("warn", "look at this")
-    out.broadcast([1, 2], wire.Beat(5))
+    out.broadcast([1, 2], messages.Beat(5))
 
     assert out.take() == [
         Send(7, b'{"type":"welcome"}'),
@@ -21,6 +21,6 @@ def test_effects_are_taken_once_and_in_their_order() -> None:
 
 def test_a_message_to_nobody_is_no_effect() -> None:
     out = Outbox()
-    out.broadcast([], wire.Welcome())
+    out.broadcast([], messages.Welcome())
 
     assert out.take() == []

@@ -5,7 +5,7 @@ import pytest
 from dcounter.node.backlog import Log
 from dcounter.node.effects import Effect, Offer, Outbox, Send
 from dcounter.node.following import Following, View
-from dcounter.protocol import wire
+from dcounter.protocol import codec, messages
 from dcounter.protocol.position import NodePosition, Position
 
 NOWHERE = Position()
@@ -18,8 +18,8 @@ def has(*runs: tuple[int, int, int]) -> Position:
     return position
 
 
-def report(node: int, applied: Position, *, run: int = 0) -> wire.Report:
-    return wire.Report(node, 8090, 0, run, applied, applied, 0, 0, 0)
+def report(node: int, applied: Position, *, run: int = 0) -> messages.Report:
+    return messages.Report(node, 8090, 0, run, applied, applied, 0, 0, 0)
 
 
 class World:
@@ -32,7 +32,7 @@ class World:
         self.log = Log(10_000)
         self.all = Following(0, self.out, self.log, 100)
         self.applied = NOWHERE
-        self.reports: dict[int, wire.Report] = {}
+        self.reports: dict[int, messages.Report] = {}
         for channel, node in [(1, 1), (2, 2), (9, None)]:
             self.all.connected(channel, node, calls=node is not None)
 
@@ -47,11 +47,11 @@ class World:
 
 
 def follow(channel: int, node: int, position: NodePosition = NodePosition()) -> Send:  # noqa: B008 - frozen
-    return Send(channel, wire.encode(wire.Follow(node, position)))
+    return Send(channel, codec.encode(messages.Follow(node, position)))
 
 
 def unfollow(channel: int, node: int) -> Send:
-    return Send(channel, wire.encode(wire.Unfollow(node)))
+    return Send(channel, codec.encode(messages.Unfollow(node)))
 
 
 class TestGetting:
@@ -139,7 +139,7 @@ class TestHandingOn:
         world = World()
         self._log(world, 1, 2)
         assert world.all.next_lines(1, world.applied) == []
-        world.all.start(1, wire.Follow(0, NodePosition()), world.applied)
+        world.all.start(1, messages.Follow(0, NodePosition()), world.applied)
         assert world.out.take() == [Offer(1)]
         assert world.all.next_lines(1, world.applied) == [b"line 1", b"line 2"]
         assert world.all.next_lines(1, world.applied) == []
@@ -150,14 +150,14 @@ class TestHandingOn:
 
     def test_only_what_is_announced_is_given(self) -> None:
         world = World()
-        world.all.start(1, wire.Follow(0, NodePosition()), NOWHERE)
+        world.all.start(1, messages.Follow(0, NodePosition()), NOWHERE)
         self._log(world, 1)
         assert world.all.next_lines(1, NOWHERE) == []
 
     def test_a_follower_goes_on_where_it_is(self) -> None:
         world = World()
         self._log(world, 1, 2)
-        world.all.start(1, wire.Follow(0, NodePosition(0, {5: 1})), world.applied)
+        world.all.start(1, messages.Follow(0, NodePosition(0, {5: 1})), world.applied)
         assert world.all.next_lines(1, world.applied) == [b"line 2"]
         world.all.stop(1, 0)
         self._log(world, 3)
@@ -169,12 +169,12 @@ class TestHandingOn:
         self._log(world, 1, 2)
         if cut:
             world.log.cut(0, 5, 1)
-            world.all.start(1, wire.Follow(0, NodePosition()), world.applied)
+            world.all.start(1, messages.Follow(0, NodePosition()), world.applied)
             world.out.take()
-            assert world.all.next_lines(1, world.applied) == [wire.encode(wire.Gap(0))]
+            assert world.all.next_lines(1, world.applied) == [codec.encode(messages.Gap(0))]
         else:
             folded = world.applied.fold(0, 9)
-            world.all.start(1, wire.Follow(0, NodePosition()), folded)
-            assert world.out.take() == [Send(1, wire.encode(wire.Gap(0)))]
+            world.all.start(1, messages.Follow(0, NodePosition()), folded)
+            assert world.out.take() == [Send(1, codec.encode(messages.Gap(0)))]
         # It is told once.
         assert world.all.next_lines(1, world.applied) == []

@@ -1,7 +1,7 @@
 import pytest
 
 from dcounter.node.members import Members
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.position import Position
 
 
@@ -9,11 +9,11 @@ def has(number: int) -> Position:
     return Position().advance(1, 5, number) if number else Position()
 
 
-def report(node: int, applied: int = 0, durable: int = 0) -> wire.Report:
-    return wire.Report(node, 8090, 0, 0, has(applied), has(durable), 0, 0, 0)
+def report(node: int, applied: int = 0, durable: int = 0) -> messages.Report:
+    return messages.Report(node, 8090, 0, 0, has(applied), has(durable), 0, 0, 0)
 
 
-def three(*reports: wire.Report) -> Members:
+def three(*reports: messages.Report) -> Members:
     members = Members(0, range(3))
     members.reports = {each.node: each for each in reports}
     return members
@@ -30,13 +30,13 @@ def three(*reports: wire.Report) -> Members:
     ],
 )
 def test_an_empty_journal_means_what_all_others_say(
-    reports: list[wire.Report], *, known: bool, wiped: bool
+    reports: list[messages.Report], *, known: bool, wiped: bool
 ) -> None:
     members = three(*reports)
     assert members.begin()
     assert members.settle() == known
     assert (members.awaited, members.wiped) == (not known, wiped)
-    assert members.standing() == wire.Standing(known, wiped)
+    assert members.standing() == messages.Standing(known, wiped)
     # It is found out once, and told once at the beginning.
     assert not members.settle()
     assert not members.begin()
@@ -60,11 +60,11 @@ def test_a_journal_that_was_not_empty_says_nothing_of_itself() -> None:
 @pytest.mark.parametrize("known", [False, True])
 def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> None:
     members = three()
-    members.restored(wire.Standing(known, wiped=known))
+    members.restored(messages.Standing(known, wiped=known))
     # What its peers gave back is no proof.
     members.restored(None)
     assert (members.awaited, members.wiped) == (not known, known)
-    assert members.standing() == wire.Standing(known, known)
+    assert members.standing() == messages.Standing(known, known)
 
 
 def test_one_that_was_given_up_is_no_member_any_more() -> None:

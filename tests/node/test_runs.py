@@ -3,8 +3,8 @@ from collections.abc import Mapping
 import pytest
 
 from dcounter.node.runs import Runs
+from dcounter.protocol.messages import Opening
 from dcounter.protocol.position import LostRun, Position
-from dcounter.protocol.wire import Opening
 
 
 def has(runs: Mapping[int, int], folded: int = 0) -> Position:

@@ -1,9 +1,9 @@
 from dcounter.node.waits import Question, Waiting, Waits
-from dcounter.protocol import wire
+from dcounter.protocol import messages
 from dcounter.protocol.position import Position
 
-COUNT = wire.Count(1, ["t"], Position(), 100)
-AWAIT = wire.Await(2, Position(), 100)
+COUNT = messages.Count(1, ["t"], Position(), 100)
+AWAIT = messages.Await(2, Position(), 100)
 
 
 def test_each_question_is_looked_at_once_and_taken_once() -> None:

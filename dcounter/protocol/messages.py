@@ -1,24 +1,21 @@
 """
-What nodes and coordinators say to each other: one JSON object per line, one class per message.
+What nodes and coordinators say to each other: one class per message.
 
-The messages are a closed union. Decoding and validating is one typed step, and whatever bytes arrive, it
-either gives a message or raises `MalformedMessage`. A batch is one raw field: the node that stores it, the
-followers that copy it and the journal that keeps it all handle the same bytes, and nobody encodes it twice.
+The messages are a closed union; `dcounter.protocol.codec` makes lines of them. Decoding and validating is one
+typed step, and whatever bytes arrive, it either gives a message or raises `MalformedMessage`. A batch is one
+raw field: the node that stores it, the followers that copy it and the journal that keeps it all handle the
+same bytes, and nobody encodes it twice.
 `docs/protocol.md` shows an example of each message.
 
 msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
 """
 
-from collections.abc import Sequence
-from itertools import chain
 from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
-from numpy.typing import NDArray
 
-from dcounter.errors import MalformedMessage
+from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
@@ -27,136 +24,12 @@ PROTOCOL = 2
 The version of the messages; nodes and coordinators of another version are refused.
 """
 
-Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
 RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
-Natural = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
-Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
-Tenant = Annotated[str, Meta(min_length=1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-
-_LONG, _INT = np.dtype("<i8"), np.dtype("<i4")
-
-Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
-"""
-Items as columns: IDs, stamps, owners (for each item where in the last column its tenant is) and tenants.
-"""
-
-
-class Batch(Struct, frozen=True, omit_defaults=True):
-    """
-    What one node journals under one number: slices of one or several requests, as columns.
-
-    Exactly one of `bases` and `stamps` is there. A batch is plain, for people and for few items, or packed,
-    which is read several times as fast: then columns of numbers are little-endian, and JSON has them in
-    base64.
-
-    :ivar slices: items per slice; slices follow each other in the columns.
-    :ivar ids: one ID per item; packed, 8 bytes each.
-    :ivar tenants: one tenant per item; packed, names; `None` is a tombstone.
-    :ivar bases: the stamp of each slice's first item; each further item is one tick later.
-    :ivar stamps: one stamp per item; packed, 8 bytes each.
-    :ivar owners: packed, 4 bytes per item: where in `tenants` its tenant is.
-    """
-
-    slices: list[Positive]
-    ids: list[Int64] | bytes
-    tenants: list[Tenant | None]
-    bases: list[Stamp] | None = None
-    stamps: list[Stamp] | bytes | None = None
-    owners: bytes | None = None
-
-    def __post_init__(self) -> None:
-        items = self.items
-        packed = self.owners is not None
-        if isinstance(self.ids, bytes) != packed or isinstance(self.stamps, list if packed else bytes):
-            raise ValueError("columns of a batch are neither all packed nor all plain")
-        width = 8 if packed else 1
-        last = len(self.tenants) if self.owners is None else len(self.owners) / 4
-        if len(self.ids) != width * items or last != items:
-            raise ValueError("columns of a batch differ in length")
-        if self.stamps is not None:
-            if self.bases is not None or len(self.stamps) != width * items:
-                raise ValueError("stamps do not fit the items")
-        elif self.bases is None or len(self.bases) != len(self.slices):
-            raise ValueError("bases do not fit the slices")
-        elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
-            raise ValueError("stamps run past the largest one")
-        if self.owners is not None:
-            _check_columns(self.owners, self.tenants, self.stamps if isinstance(self.stamps, bytes) else b"")
-
-    @property
-    def items(self) -> int:
-        """
-        How many items it has.
-        """
-        return sum(self.slices)
-
-    def pack(self) -> "Batch":
-        """
-        The same batch, packed.
-        """
-        names = {name: place for place, name in enumerate(dict.fromkeys(self.tenants))}
-        owners = np.fromiter(map(names.__getitem__, self.tenants), _INT, len(self.tenants))
-        stamps = None if self.stamps is None else np.array(self.stamps, _LONG).tobytes()
-        ids = np.array(self.ids, _LONG).tobytes()
-        return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes())
-
-    def packed(self) -> Packed | None:
-        """
-        The items of a packed batch, `None` of a plain one.
-        """
-        if self.owners is None or not isinstance(self.ids, bytes):
-            return None
-        if isinstance(self.stamps, bytes):
-            stamps = np.frombuffer(self.stamps, _LONG)
-        else:
-            # Each slice begins at its base and goes on by one: at once for all, since there may be many.
-            sizes = np.array(self.slices, _LONG)
-            begins = np.array(self.bases, _LONG) - (np.cumsum(sizes) - sizes)
-            stamps = np.arange(self.items, dtype=_LONG) + np.repeat(begins, sizes)
-        return np.frombuffer(self.ids, _LONG), stamps, np.frombuffer(self.owners, _INT), self.tenants
-
-    def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
-        """
-        ID, stamp and tenant of each item of a plain batch.
-        """
-        assert isinstance(self.ids, list)
-        return self.ids, self.item_stamps(), self.tenants
-
-    def item_stamps(self) -> Sequence[int]:
-        """
-        One stamp per item of a plain batch.
-        """
-        if self.stamps is not None:
-            assert isinstance(self.stamps, list)
-            return self.stamps
-        assert self.bases is not None
-        spans = [range(b, b + n) for b, n in zip(self.bases, self.slices, strict=True)]
-        return spans[0] if len(spans) == 1 else list(chain.from_iterable(spans))
-
-    def largest_stamp(self) -> int:
-        """
-        The largest stamp of any item; 0 for a batch without items.
-        """
-        if isinstance(self.stamps, bytes):
-            return int(np.frombuffer(self.stamps, _LONG).max(initial=0))
-        if self.stamps is not None:
-            return max(self.stamps, default=0)
-        assert self.bases is not None
-        return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
-
-
-def _check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -> None:
-    """
-    :raises ValueError: numbers that came over the wire are out of range; a negative one is a very large one.
-    """
-    if owners and np.frombuffer(owners, "<u4").max() >= len(tenants):
-        raise ValueError("an owner is not there")
-    if stamps and np.frombuffer(stamps, "<u8").max() > MAX_STAMP:
-        raise ValueError("a stamp is out of range")
 
 
 class Opening(Struct, frozen=True):
@@ -475,7 +348,7 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         entries = len(self.owners) // 4
         if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
             raise ValueError("columns of a piece differ in length")
-        _check_columns(self.owners, self.tenants, self.stamps)
+        check_columns(self.owners, self.tenants, self.stamps)
 
     @classmethod
     def of(cls, packed: Packed, position: Position) -> "CopyPiece":
@@ -484,9 +357,9 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         """
         ids, stamps, owners, tenants = packed
         return cls(
-            ids.astype(_LONG, copy=False).tobytes(),
-            stamps.astype(_LONG, copy=False).tobytes(),
-            owners.astype(_INT, copy=False).tobytes(),
+            ids.astype(LONG, copy=False).tobytes(),
+            stamps.astype(LONG, copy=False).tobytes(),
+            owners.astype(INT, copy=False).tobytes(),
             list(tenants),
             position,
         )
@@ -496,9 +369,9 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
         The entries.
         """
         return (
-            np.frombuffer(self.ids, _LONG),
-            np.frombuffer(self.stamps, _LONG),
-            np.frombuffer(self.owners, _INT),
+            np.frombuffer(self.ids, LONG),
+            np.frombuffer(self.stamps, LONG),
+            np.frombuffer(self.owners, INT),
             self.tenants,
         )
 
@@ -555,113 +428,3 @@ Message = (
     | CopyEnd
     | Standing
 )
-
-
-class RecordHead(Struct, frozen=True, tag="record"):
-    """
-    What can be known of a `Record` without its batch.
-    """
-
-    stamp: Stamp
-    opening: Opening | None = None
-
-
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_batch_decoder = msgspec.json.Decoder(Batch)
-_head_decoder = msgspec.json.Decoder(RecordHead)
-_PIECE = b'{"type":"copy_piece",'
-
-# RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def encode(message: Message) -> bytes:
-    """
-    One message as one line, without the line's end.
-    """
-    return _encoder.encode(message)
-
-
-def decode(line: bytes) -> Message:
-    """
-    One line as a message.
-
-    :raises MalformedMessage: it is none.
-    """
-    try:
-        return _decoder.decode(line)
-    except _MALFORMED as error:
-        raise MalformedMessage(f"not a message: {error}") from error
-
-
-def is_piece(line: bytes) -> bool:
-    """
-    Whether a line, of which the beginning is enough, is a `CopyPiece` that we encoded.
-    """
-    return line.startswith(_PIECE)
-
-
-def decode_head(line: bytes) -> RecordHead:
-    """
-    One line as a record, without a look at its batch.
-
-    :raises MalformedMessage: it is none.
-    """
-    try:
-        return _head_decoder.decode(line)
-    except _MALFORMED as error:
-        raise MalformedMessage(f"not a record: {error}") from error
-
-
-def encode_batch(batch: Batch) -> bytes:
-    """
-    A batch as the raw field of `Store` and `Record`.
-    """
-    return _encoder.encode(batch)
-
-
-def decode_batch(raw: Raw | bytes) -> Batch:
-    """
-    The raw field of `Store` and `Record` as a batch.
-
-    :raises MalformedMessage: it is none.
-    """
-    try:
-        return _batch_decoder.decode(raw)
-    except _MALFORMED as error:
-        raise MalformedMessage(f"not a batch: {error}") from error
-
-
-class LineSplitter:
-    """
-    Cuts a stream of bytes into lines, whatever pieces it arrives in.
-
-    :ivar limit: longest line (bytes); it may change between two calls.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._rest: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """
-        Take bytes and give the lines that they complete, without their ends.
-
-        Nothing beyond the limit is kept, and a long line that comes in many pieces is joined once.
-
-        :raises MalformedMessage: a line is longer than the limit.
-        """
-        first, *others = data.split(b"\n")
-        self._rest.append(first)
-        self._size += len(first)
-        long = len(data) > self.limit and any(len(line) > self.limit for line in others)
-        if long or self._size > self.limit:
-            self._rest, self._size = [], 0
-            raise MalformedMessage(f"a line of more than {self.limit} bytes")
-        if not others:
-            return []
-        lines = [b"".join(self._rest), *others[:-1]]
-        self._rest, self._size = [others[-1]], len(others[-1])
-        return lines

@@ -1,0 +1,165 @@
+"""
+What one node journals under one number: items as columns, and the raw field of messages that holds them.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Raw, Struct
+from numpy.typing import NDArray
+
+from dcounter.errors import MalformedMessage
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import Stamp
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Natural = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
+Tenant = Annotated[str, Meta(min_length=1)]
+LONG, INT = np.dtype("<i8"), np.dtype("<i4")
+Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
+"""
+Items as columns: IDs, stamps, owners (for each item where in the last column its tenant is) and tenants.
+"""
+
+
+class Batch(Struct, frozen=True, omit_defaults=True):
+    """
+    What one node journals under one number: slices of one or several requests, as columns.
+
+    Exactly one of `bases` and `stamps` is there. A batch is plain, for people and for few items, or packed,
+    which is read several times as fast: then columns of numbers are little-endian, and JSON has them in
+    base64.
+
+    :ivar slices: items per slice; slices follow each other in the columns.
+    :ivar ids: one ID per item; packed, 8 bytes each.
+    :ivar tenants: one tenant per item; packed, names; `None` is a tombstone.
+    :ivar bases: the stamp of each slice's first item; each further item is one tick later.
+    :ivar stamps: one stamp per item; packed, 8 bytes each.
+    :ivar owners: packed, 4 bytes per item: where in `tenants` its tenant is.
+    """
+
+    slices: list[Positive]
+    ids: list[Int64] | bytes
+    tenants: list[Tenant | None]
+    bases: list[Stamp] | None = None
+    stamps: list[Stamp] | bytes | None = None
+    owners: bytes | None = None
+
+    def __post_init__(self) -> None:
+        items = self.items
+        packed = self.owners is not None
+        if isinstance(self.ids, bytes) != packed or isinstance(self.stamps, list if packed else bytes):
+            raise ValueError("columns of a batch are neither all packed nor all plain")
+        width = 8 if packed else 1
+        last = len(self.tenants) if self.owners is None else len(self.owners) / 4
+        if len(self.ids) != width * items or last != items:
+            raise ValueError("columns of a batch differ in length")
+        if self.stamps is not None:
+            if self.bases is not None or len(self.stamps) != width * items:
+                raise ValueError("stamps do not fit the items")
+        elif self.bases is None or len(self.bases) != len(self.slices):
+            raise ValueError("bases do not fit the slices")
+        elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
+            raise ValueError("stamps run past the largest one")
+        if self.owners is not None:
+            check_columns(self.owners, self.tenants, self.stamps if isinstance(self.stamps, bytes) else b"")
+
+    @property
+    def items(self) -> int:
+        """
+        How many items it has.
+        """
+        return sum(self.slices)
+
+    def pack(self) -> "Batch":
+        """
+        The same batch, packed.
+        """
+        names = {name: place for place, name in enumerate(dict.fromkeys(self.tenants))}
+        owners = np.fromiter(map(names.__getitem__, self.tenants), INT, len(self.tenants))
+        stamps = None if self.stamps is None else np.array(self.stamps, LONG).tobytes()
+        ids = np.array(self.ids, LONG).tobytes()
+        return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes())
+
+    def packed(self) -> Packed | None:
+        """
+        The items of a packed batch, `None` of a plain one.
+        """
+        if self.owners is None or not isinstance(self.ids, bytes):
+            return None
+        if isinstance(self.stamps, bytes):
+            stamps = np.frombuffer(self.stamps, LONG)
+        else:
+            # Each slice begins at its base and goes on by one: at once for all, since there may be many.
+            sizes = np.array(self.slices, LONG)
+            begins = np.array(self.bases, LONG) - (np.cumsum(sizes) - sizes)
+            stamps = np.arange(self.items, dtype=LONG) + np.repeat(begins, sizes)
+        return np.frombuffer(self.ids, LONG), stamps, np.frombuffer(self.owners, INT), self.tenants
+
+    def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
+        """
+        ID, stamp and tenant of each item of a plain batch.
+        """
+        assert isinstance(self.ids, list)
+        return self.ids, self.item_stamps(), self.tenants
+
+    def item_stamps(self) -> Sequence[int]:
+        """
+        One stamp per item of a plain batch.
+        """
+        if self.stamps is not None:
+            assert isinstance(self.stamps, list)
+            return self.stamps
+        assert self.bases is not None
+        spans = [range(b, b + n) for b, n in zip(self.bases, self.slices, strict=True)]
+        return spans[0] if len(spans) == 1 else list(chain.from_iterable(spans))
+
+    def largest_stamp(self) -> int:
+        """
+        The largest stamp of any item; 0 for a batch without items.
+        """
+        if isinstance(self.stamps, bytes):
+            return int(np.frombuffer(self.stamps, LONG).max(initial=0))
+        if self.stamps is not None:
+            return max(self.stamps, default=0)
+        assert self.bases is not None
+        return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
+
+
+def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -> None:
+    """
+    :raises ValueError: numbers that came over the wire are out of range; a negative one is a very large one.
+    """
+    if owners and np.frombuffer(owners, "<u4").max() >= len(tenants):
+        raise ValueError("an owner is not there")
+    if stamps and np.frombuffer(stamps, "<u8").max() > MAX_STAMP:
+        raise ValueError("a stamp is out of range")
+
+
+_encoder = msgspec.json.Encoder()
+_batch_decoder = msgspec.json.Decoder(Batch)
+# RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """
+    A batch as the raw field of `Store` and `Record`.
+    """
+    return _encoder.encode(batch)
+
+
+def decode_batch(raw: Raw | bytes) -> Batch:
+    """
+    The raw field of `Store` and `Record` as a batch.
+
+    :raises MalformedMessage: it is none.
+    """
+    try:
+        return _batch_decoder.decode(raw)
+    except MALFORMED as error:
+        raise MalformedMessage(f"not a batch: {error}") from error
