@@ -34,7 +34,7 @@ def entry(line: bytes) -> Entry:
     """
     A line as the journal keeps it.
     """
-    message = codec.decode(line)
+    message = codec.decode_kept(line)
     if isinstance(message, messages.Record):
         return Entry(line, message.node, message.run, message.number)
     return Entry(line)

@@ -21,11 +21,12 @@ from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Callee, Caller, Identity
-from dcounter.protocol.messages import Message, Opening
+from dcounter.protocol.messages import JournalLine, Message, Opening
 from dcounter.protocol.position import LostRun, NodePosition, Position
 from tests import strategies
 
-MESSAGES: tuple[type[Any], ...] = get_args(Message)
+# With what only journals keep.
+MESSAGES: tuple[type[Any], ...] = get_args(Message | JournalLine)
 
 naturals = st.integers(0, MAX_STAMP) | st.sampled_from([0, MAX_STAMP])
 milliseconds = st.integers(0, 3_600_000)
@@ -139,7 +140,19 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.CopyEnd: st.builds(messages.CopyEnd, positions, stamps),
 }
 
-any_message = st.one_of(list(STRATEGIES.values()))
+any_message = st.one_of([STRATEGIES[kind] for kind in get_args(Message)])
+
+
+def _decode(kind: type[Any], line: bytes) -> Message | JournalLine:
+    return codec.decode_kept(line) if kind is messages.Standing else codec.decode(line)
+
+
+def test_what_journals_keep_is_not_what_is_sent() -> None:
+    standing = codec.encode(messages.Standing(known=True, wiped=False))
+    with pytest.raises(MalformedMessage, match="not a message"):
+        codec.decode(standing)
+    with pytest.raises(MalformedMessage, match="not a line of a journal"):
+        codec.decode_kept(codec.encode(messages.Welcome()))
 
 
 def test_no_message_is_forgotten() -> None:
@@ -152,7 +165,7 @@ class TestMessages:
     def test_survive_encode_and_decode_on_one_line(self, of_each_class: tuple[Message, ...]) -> None:
         for kind, message in zip(STRATEGIES, of_each_class, strict=True):
             line = codec.encode(message)
-            decoded = codec.decode(line)
+            decoded = _decode(kind, line)
 
             assert type(decoded) is type(message) is kind
             assert decoded == message
@@ -681,7 +694,7 @@ class TestPage:
     @pytest.mark.parametrize(("kind", "line"), list(_all_examples()))
     def test_examples_are_what_they_are_said_to_be(self, kind: type[Any], line: bytes) -> None:
         if kind in MESSAGES:
-            message = codec.decode(line)
+            message = _decode(kind, line)
             assert type(message) is kind
             # Just as we write it.
             assert codec.encode(message) == line

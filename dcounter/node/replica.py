@@ -267,7 +267,6 @@ class Replica:
                 | messages.Stored()
                 | messages.Counted()
                 | messages.Awaited()
-                | messages.Standing()
             ):
                 raise MalformedMessage(f"{type(message).__name__} does not belong here")
             case _:
@@ -406,7 +405,7 @@ class Replica:
             self._restore_record(entry)
             self._durability.restored(self.applied)
             return
-        message = _understand(codec.decode, entry.line)
+        message = _understand(codec.decode_kept, entry.line)
         self._members.restored(message if isinstance(message, messages.Standing) else None)
         match message:
             case messages.Standing():
@@ -419,8 +418,11 @@ class Replica:
                 self.loading = True
             case messages.CopyEnd():
                 self._copied(self._catch_up.restored_end(), message)
+            case Record() | messages.CopyPiece():
+                # Records come with their numbers, and pieces when the ledger is loaded.
+                raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
-                raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
+                assert_never(message)
         self._durability.restored(self.applied)
 
     def _restore_record(self, entry: Entry) -> None:
@@ -440,7 +442,7 @@ class Replica:
 
         :raises NewerJournal: this version does not know what the line is.
         """
-        message = _understand(codec.decode, entry.line)
+        message = _understand(codec.decode_kept, entry.line)
         match message:
             case Record():
                 # What is not applied came behind a hole, and is fetched again.
@@ -450,8 +452,10 @@ class Replica:
             case messages.CopyPiece():
                 self.ledger.merge_piece(Piece(*message.packed()))
                 self._catch_up.reach(message.position)
+            case messages.Forget() | messages.CopyBegin() | messages.CopyEnd() | messages.Standing():
+                raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
-                raise NewerJournal(f"this version expects no {type(message).__name__} in a journal")
+                assert_never(message)
 
     def loaded(self) -> list[Effect]:
         """

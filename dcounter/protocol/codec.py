@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from dcounter.errors import MalformedMessage
 from dcounter.protocol.batch import MALFORMED
-from dcounter.protocol.messages import Message, Opening
+from dcounter.protocol.messages import JournalLine, Message, Opening
 from dcounter.protocol.position import Stamp
 
 
@@ -22,11 +22,12 @@ class RecordHead(Struct, frozen=True, tag="record"):
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_journal_decoder: msgspec.json.Decoder[JournalLine] = msgspec.json.Decoder(JournalLine)
 _head_decoder = msgspec.json.Decoder(RecordHead)
 _PIECE = b'{"type":"copy_piece",'
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message | JournalLine) -> bytes:
     """
     One message as one line, without the line's end.
     """
@@ -43,6 +44,18 @@ def decode(line: bytes) -> Message:
         return _decoder.decode(line)
     except MALFORMED as error:
         raise MalformedMessage(f"not a message: {error}") from error
+
+
+def decode_kept(line: bytes) -> JournalLine:
+    """
+    One line of a journal.
+
+    :raises MalformedMessage: it is none.
+    """
+    try:
+        return _journal_decoder.decode(line)
+    except MALFORMED as error:
+        raise MalformedMessage(f"not a line of a journal: {error}") from error
 
 
 def is_piece(line: bytes) -> bool:

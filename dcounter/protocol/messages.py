@@ -426,5 +426,12 @@ Message = (
     | CopyBegin
     | CopyPiece
     | CopyEnd
-    | Standing
 )
+"""
+What goes from one process to another.
+"""
+
+JournalLine = Record | Forget | CopyBegin | CopyPiece | CopyEnd | Standing
+"""
+What a journal keeps.
+"""
