@@ -331,28 +331,39 @@ class BoundedChannel(HTTPChannel):
             return False
 
     def allHeadersReceived(self) -> None:
-        # Before Twisted says "100 Continue", and before a byte of the body is read.
+        # Before Twisted says "100 Continue", and before a byte of the body is read. Past `getRawHeaders`,
+        # which looks up how each name is usually spelled: this costs every request.
+        given = self.requests[-1].requestHeaders._rawHeaders  # noqa: SLF001
+        ends = self._ends
+        if (
+            ends is None
+            or given.get(b"Host") != ends.hosts
+            or b"Origin" in given
+            or b"Content-Encoding" in given
+            or (self.length and self.length > self.site.limits.max_body)
+        ):
+            refusal = self._objection()
+            if refusal is not None:
+                self.refuse(refusal, to_head=self._command == b"HEAD")
+                # Twisted takes a request without a body for complete, and would answer it.
+                self.length = None
+                return
+        super().allHeadersReceived()
+
+    def _objection(self) -> Refusal | None:
+        """
+        Why the request of which the headers are here is refused, if it is.
+        """
         ends = self._ends or self._look_at_ends()
         headers = self.requests[-1].requestHeaders
-        refusal: Refusal | None = None
-        # Past `getRawHeaders`, which looks up how each name is usually spelled: this costs every request.
-        given = headers._rawHeaders  # noqa: SLF001
-        hosts = given.get(b"Host")
-        if hosts != ends.hosts or b"Origin" in given or b"Content-Encoding" in given:
-            refusal = self.site.guard.objection(
-                headers, inside=ends.inside, secure=ends.secure, body=self.length != 0
-            )
-            if refusal is None:
-                ends.hosts = hosts
+        refusal = self.site.guard.objection(
+            headers, inside=ends.inside, secure=ends.secure, body=self.length != 0
+        )
+        if refusal is not None:
+            return refusal
+        ends.hosts = headers._rawHeaders.get(b"Host")  # noqa: SLF001
         limit = self.site.limits.max_body
-        if refusal is None and self.length is not None and self.length > limit:
-            refusal = BodyTooLarge(limit)
-        if refusal is None:
-            super().allHeadersReceived()
-        else:
-            self.refuse(refusal, to_head=self._command == b"HEAD")
-            # Twisted takes a request without a body for complete, and would answer it.
-            self.length = None
+        return BodyTooLarge(limit) if self.length and self.length > limit else None
 
     def requestDone(self, request: PlainRequest) -> None:
         """
