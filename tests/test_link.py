@@ -21,7 +21,9 @@ from zope.interface import implementer
 
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
 from dcounter.limits import Limits
-from dcounter.links.link import Address, Complaints, Conversation, Directory, Found, Link
+from dcounter.links.address_book import Address, Directory, Found
+from dcounter.links.connection import Complaints, Conversation
+from dcounter.links.link import Link
 from dcounter.protocol import codec, messages
 from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Callee, Identity, Role

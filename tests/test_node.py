@@ -17,7 +17,7 @@ from dcounter.errors import CorruptJournal, DirectoryInUse, NewerJournal
 from dcounter.journal.framing import Entry
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.links.link import Conversation
+from dcounter.links.connection import Conversation
 from dcounter.node.service import Node
 from dcounter.node.startup import Progress
 from dcounter.protocol import codec, messages

@@ -746,12 +746,12 @@ class TestPage:
 
     def test_its_limits_are_those_of_the_code(self) -> None:
         from dcounter.limits import Limits
-        from dcounter.links.link import _HANDSHAKE_LINE
+        from dcounter.links.connection import HANDSHAKE_LINE
 
         text = PAGE.read_text("utf-8")
         limits = Limits()
         assert f"{limits.line // 2**20} MiB ({limits.line:,} bytes" in text
-        assert f"{_HANDSHAKE_LINE // 1024} KiB\n  ({_HANDSHAKE_LINE:,} bytes)" in text
+        assert f"{HANDSHAKE_LINE // 1024} KiB\n  ({HANDSHAKE_LINE:,} bytes)" in text
         assert f"{limits.handshake:g} s after the connection" in text
         assert f"heartbeat ({limits.heartbeat * 1000:g} ms)" in text
         assert f"a coordinator that was silent for {limits.idle:g} s" in text

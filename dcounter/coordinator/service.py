@@ -36,7 +36,8 @@ from dcounter.errors import (
     PositionLost,
     UnknownNode,
 )
-from dcounter.links.link import Directory, Link
+from dcounter.links.address_book import Directory
+from dcounter.links.link import Link
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import encode_batch
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall

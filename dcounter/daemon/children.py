@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
 from dcounter.daemon.supervisor import STATUS
 from dcounter.errors import ConfigurationError
-from dcounter.links.link import Address
+from dcounter.links.address_book import Address
 from dcounter.node.startup import Progress
 from dcounter.protocol.handshake import Identity
 

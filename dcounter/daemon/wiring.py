@@ -49,7 +49,8 @@ from dcounter.journal.file import FileJournal, WriterThread
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.links.link import Address, Complaints, Directory
+from dcounter.links.address_book import Address, Directory
+from dcounter.links.connection import Complaints
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.node.startup import CANNOT_START, Progress, Tell

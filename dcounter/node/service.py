@@ -35,7 +35,9 @@ from dcounter.errors import (
 from dcounter.journal.framing import Entry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
-from dcounter.links.link import Conversation, Directory, Link
+from dcounter.links.address_book import Directory
+from dcounter.links.connection import Conversation
+from dcounter.links.link import Link
 from dcounter.links.throttle import Throttle
 from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot

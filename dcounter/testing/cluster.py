@@ -20,7 +20,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.links.link import Address, Directory
+from dcounter.links.address_book import Address, Directory
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node

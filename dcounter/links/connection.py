@@ -1,0 +1,212 @@
+"""
+A connection between two processes of a cluster: lines, bounds, and what is said when it is refused.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from dcounter.errors import HandshakeRefused, MalformedMessage, PeerError
+from dcounter.limits import Limits
+from dcounter.links.throttle import Throttle
+from dcounter.protocol import codec, messages
+
+_log = Logger()
+
+HANDSHAKE_LINE = 8 * 1024
+"""
+Longest line (bytes) of a stranger: the handshake of a thousand members fits.
+"""
+
+_LINGER = 1.0
+"""
+Time (s) in which the other end may read why it is cut off.
+"""
+
+_COMPLAINTS = 10
+_COMPLAINTS_INTERVAL = 10.0
+"""
+So many refused connections are logged in so much time (s), per process; of more, the number.
+"""
+
+NO_ANSWER = "no answer to the handshake in time"
+
+
+class Complaints:
+    """
+    What the operator is told about connections that were refused: strangers must not fill the log.
+
+    :param seconds: the clock (s).
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._throttle = Throttle(_COMPLAINTS, _COMPLAINTS_INTERVAL, seconds)
+
+    def refused(self, peer: IAddress, error: Exception) -> None:
+        """
+        A connection was refused.
+        """
+        self.settle()
+        if self._throttle.passes():
+            _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
+
+    def settle(self, *, at_once: bool = False) -> None:
+        """
+        Tell how many more there were, if there were some and it is time.
+        """
+        more = self._throttle.held_back(at_once=at_once)
+        if more:
+            _log.warn(
+                "refused {more} more connections in the last {seconds:g} s",
+                more=more,
+                seconds=self._throttle.interval,
+            )
+
+
+@implementer(IPushProducer)
+class Conversation(TwistedProtocol):
+    """
+    One connection that speaks the messages of `dcounter.protocol.messages`, one per line.
+
+    Whatever the other end does wrong costs this connection only. Subclasses say what a message means.
+
+    :param clock: for the time-outs.
+    """
+
+    def __init__(self, limits: Limits, clock: IReactorTime, complaints: Complaints) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._complaints = complaints
+        self._splitter = codec.LineSplitter(HANDSHAKE_LINE)
+        self._welcomed = False
+        self._timeout: IDelayedCall | None = None
+        self.paused = False
+        self.ended = False
+
+    @property
+    def tcp(self) -> ITCPTransport:
+        """
+        The transport, once there is one.
+        """
+        return cast(ITCPTransport, self.transport)
+
+    @property
+    def _consumer(self) -> IConsumer:
+        return cast(IConsumer, self.transport)
+
+    def connectionMade(self) -> None:
+        self.tcp.setTcpNoDelay(True)
+        self._consumer.registerProducer(self, True)
+        self._start_timeout(self._limits.handshake, lambda: self.close("no handshake in time"))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            while data:
+                # Until the handshake is over, each line may be the one that welcomes longer ones.
+                end = 0 if self._welcomed else data.find(b"\n") + 1
+                first, data = (data[:end], data[end:]) if end else (data, b"")
+                for line in self._splitter.feed(first):
+                    if self.ended:
+                        return
+                    self.messageReceived(codec.decode(line))
+        except PeerError as error:
+            self.refuse(error)
+
+    def messageReceived(self, message: messages.Message) -> None:
+        """
+        A message arrived.
+
+        :raises PeerError: it does not belong here; the connection is closed.
+        """
+        raise MalformedMessage(f"{type(message).__name__} was not expected")
+
+    def refuse(self, error: PeerError) -> None:
+        """
+        The other end broke the protocol: hang up, and tell the operator.
+        """
+        self._complaints.refused(self.tcp.getPeer(), error)
+        self._close_for(error)
+
+    def _close_for(self, error: PeerError) -> None:
+        self.close(str(error), error.code if isinstance(error, HandshakeRefused) else "")
+
+    def welcomed(self) -> None:
+        """
+        The handshake is over: longer lines are welcome.
+        """
+        self._welcomed = True
+        self._splitter.limit = self._limits.line
+        self._stop_timeout()
+
+    def send(self, message: messages.Message) -> None:
+        """
+        Write a message.
+        """
+        self.send_line(codec.encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """
+        Write a message that is encoded already.
+        """
+        self.tcp.writeSequence((line, b"\n"))
+
+    def close(self, reason: str, code: str = "") -> None:
+        """
+        Hang up, telling the other end why.
+
+        For us the connection has ended at once; an end that does not read cannot keep it.
+
+        :param code: the same for programs, see `messages.Farewell`.
+        """
+        if not self.ended:
+            self.send(messages.Farewell(reason, code))
+            self._consumer.unregisterProducer()
+            self.tcp.loseConnection()
+            self._end(reason)
+            self._start_timeout(_LINGER, self.tcp.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(reason.getErrorMessage())
+        self._stop_timeout()
+
+    def connectionEnded(self, reason: str) -> None:
+        """
+        No more messages will be exchanged; called once.
+        """
+
+    def _end(self, reason: str) -> None:
+        if not self.ended:
+            self.ended = True
+            self.connectionEnded(reason)
+
+    def _start_timeout(self, seconds: float, action: Callable[[], object]) -> None:
+        self._stop_timeout()
+        self._timeout = self._clock.callLater(seconds, action)
+
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+
+    # IPushProducer: the transport's buffer is full, and has room again.
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        self.paused = True
