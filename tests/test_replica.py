@@ -254,7 +254,7 @@ class TestFollowing:
         alone = self._follower()
         [append] = [e for e in alone.hears(1, _record(1, 5, 1, 10)) if isinstance(e, Append)]
         record = _record(1, 5, 1, 10)
-        assert append.entry == Followed(codec.encode(record), 1, 5, 1, record=record)
+        assert append.entry == Followed(codec.encode(record), 1, 5, 1)
         # Lower: had already.
         assert alone.hears(1, _record(1, 5, 1, 99)) == []
         # Higher: asks again, once.

@@ -3,6 +3,7 @@ Waiting until what is stored is durable on as many nodes as the caller asked for
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import assert_never
 
@@ -97,7 +98,7 @@ class Acks:
 
     def _reaches(self, ack: Ack, there: set[NodeId]) -> bool:
         """
-        Whether being durable at these nodes, the taker included, is what `ack` means.
+        Whether being durable at these nodes is what `ack` means; those that were given up do not count.
         """
         match ack:
             case "node":
@@ -105,9 +106,9 @@ class Acks:
             case "primary":
                 return self._view.primary() in there
             case "majority":
-                return len(there) > len(self._links) // 2
+                return len(there & self._links.keys()) > len(self._links) // 2
             case "all":
-                return len(there) == len(self._links)
+                return there >= self._links.keys()
             case _:
                 assert_never(ack)
 
@@ -115,14 +116,15 @@ class Acks:
         if position.nodes.keys() == {node} or self._view.has_durable(node, position):
             return True
         while (left := deadline - self._time.seconds()) > 0:
+            link = self._links.get(node)
+            if link is None:
+                # It was given up meanwhile, and does not count any more.
+                return False
             make = partial(messages.Await, position=position, wait=int(left * 1000))
-            try:
-                answer = await self._links[node].ask(make, messages.Awaited)
-            except LinkLost:
-                await deferLater(self._time, min(left, self._limits.heartbeat))
-            else:
+            # After this it is asked again: it had no room for us to wait there, or is gone.
+            with suppress(LinkLost):
+                answer = await link.ask(make, messages.Awaited)
                 if answer.reached:
                     return True
-                # It had no room for us to wait there, or our time is over.
-                await deferLater(self._time, min(max(0.0, left), self._limits.heartbeat))
+            await deferLater(self._time, min(left, self._limits.heartbeat))
         return False

@@ -480,7 +480,7 @@ class Coordinator(Service):
             # A later count must not go back behind what this one told.
             self._membership.require(answer.position)
         token = self._seal.seal(answer.position, self._clock.last)
-        missing = [] if complete else self._membership.missing(self._membership.required)
+        missing = [] if complete else self._reads.missing(question)
         for waiter, counter in zip(question.waiters, answer.counts, strict=True):
             waiter.callback(Count(counter, token, complete, missing))
 

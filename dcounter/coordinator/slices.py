@@ -76,7 +76,7 @@ def place(count: int, nodes: Sequence[int], turn: int) -> Iterator[tuple[int, in
     whose turn it is.
 
     :param nodes: ids of the nodes to use, at least one.
-    :param turn: any number that grows from request to request.
+    :param turn: any number: with another one a small request begins at another node.
     :returns: node id, first item and end (exclusive) of each slice that is not empty, in order.
     """
     start = turn % len(nodes) if count < len(nodes) else 0

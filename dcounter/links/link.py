@@ -1,5 +1,5 @@
 """
-Connections between nodes and coordinators, and one persistent connection to a node.
+A persistent connection to a node: made again when it is lost, also on another port; requests and their replies.
 """
 
 import contextlib

@@ -55,8 +55,6 @@ class Followed(Entry):
     A batch of a log that this node follows; it is applied already.
     """
 
-    record: Record
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal(Entry):
@@ -97,7 +95,7 @@ class Durability:
 
     :param node: its id.
     :param most: bytes of lines that are kept while the disk fails.
-    :ivar durable: what stands in the journal.
+    :ivar durable: what stands in the journal without a hole, and is certain to be on the disk.
     :ivar failure: why the disk takes nothing at present; `None` if it does.
     :ivar needs: what only a snapshot can make durable; `None` if there is nothing of that kind.
     """

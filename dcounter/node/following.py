@@ -7,7 +7,7 @@ not send, since it is away or starts a new run, is fetched from another peer tha
 What holds, after each call:
 
 - a channel is sent each batch of a log in order, from where its other end said that it follows;
-- a log is relayed by one peer at most, and by none if its own node sends it;
+- a log is asked of one relay at most, and of none if its own node sends all that anybody has of it;
 - after a hole is met, the log is asked for once, not for each batch behind the hole.
 """
 
@@ -62,7 +62,7 @@ class Following:
 
     :param node: its id.
     :param log: the newest batches of all logs.
-    :param most: batches that are streamed at once.
+    :param most: bytes that are streamed at once.
     """
 
     def __init__(self, node: int, out: Outbox, log: Log, most: int) -> None:

@@ -773,7 +773,7 @@ class Replica:
         batch = decode_batch(record.batch)
         line = codec.encode(record)
         self._apply(record, batch, line)
-        self._append(Followed(line, record.node, record.run, record.number, record=record))
+        self._append(Followed(line, record.node, record.run, record.number))
         self._progress()
 
     def _view(self) -> View:

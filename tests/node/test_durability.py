@@ -18,7 +18,7 @@ def own(number: int) -> Own:
 
 
 def followed(number: int, node: int = 1) -> Followed:
-    return Followed(b"followed", node, 10, number, record=Record(node, 10, number, 5, _RAW))
+    return Followed(b"followed", node, 10, number)
 
 
 def has(node: int, number: int) -> Position:
