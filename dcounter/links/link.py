@@ -1,5 +1,5 @@
 """
-A persistent connection to a node: made again when it is lost, also on another port; requests and their replies.
+A persistent connection to a node: made again when it is lost, also on another port; requests and replies.
 """
 
 import contextlib
