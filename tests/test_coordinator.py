@@ -580,6 +580,18 @@ class TestCounting:
         assert two.coordinator.readiness().missing == [1]
         assert not two.coordinator.readiness().exact
 
+    def test_names_whose_items_the_callers_position_needs(self, two: World) -> None:
+        # Another coordinator stored them: this one requires nothing of it by itself.
+        other = two.cluster.start_coordinator()
+        two.cluster.wait_for(lambda: other.readiness().exact)
+        two.cluster.part("node 0", "node 1")
+        receipt = two.cluster.result(other.store(Items([1, 2], ["a", "a"], None), ack="node"))
+        two.cluster.kill_node(1)
+        count = two.cluster.result(
+            two.coordinator.count("a", consistency="available", after=receipt.position)
+        )
+        assert (count.complete, list(count.missing)) == (False, [1])
+
     def test_has_no_number_when_nobody_answers(self, two: World) -> None:
         two.freeze_all()
         for consistency in ("exact", "available", "eventual"):

@@ -23,6 +23,7 @@ from twisted.web.server import Request
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
+    NoAnswer,
     NodeIsUp,
     NotApplied,
     NotReplicated,
@@ -292,6 +293,7 @@ class TestStore:
                 {"outcome": "stored", "position": "p", "items": 7, "reached": "node"},
                 None,
             ),
+            (NoAnswer("nobody answered"), 504, "no_answer", {"outcome": "unknown"}, None),
             (
                 InvalidPosition("not ours"),
                 400,

@@ -105,7 +105,7 @@ def test_a_socket_that_cannot_be_made_is_told(path: str, why: str) -> None:
     assert str(refused.value) == f"HTTP cannot listen on {path}: {why}"
 
 
-@pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "fd:3"])
+@pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "fd:3", "unix:below/the/rundir"])
 def test_what_a_trial_would_use_up_is_not_tried(description: str) -> None:
     see_that_it_can_listen(description)
 

@@ -26,7 +26,7 @@ class Acks:
     """
     The callers that wait for an acknowledgement level.
 
-    :param links: node -> the link to it; members that were given up leave it.
+    :param links: node -> the link to it; members that were given up are deleted from it.
     :param view: the coordinator's picture of the nodes.
     """
 

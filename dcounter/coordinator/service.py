@@ -331,7 +331,7 @@ class Coordinator(Service):
             told += 1
         if doubtful and not told:
             raise NoAnswer(
-                f"no other node answered in time: if GET /cluster still shows node {node}, ask again",
+                f"no other node answered in time: if GET /cluster still shows node {node}, ask again"
             )
         if not told:
             raise NotApplied("no other node could be told", retry_after=1)

@@ -42,7 +42,9 @@ def see_that_it_can_listen(description: str) -> None:
             is_abandoned(path)
         except SocketInUse as error:
             raise ConfigurationError(f"HTTP cannot listen: {error}") from error
-        _see_that_it_can_be_made(path)
+        if os.path.isabs(path):
+            # Another one is below --rundir, where twistd goes later.
+            _see_that_it_can_be_made(path)
     if _TRIABLE.match(description) is None:
         return
     failures: list[Failure] = []
@@ -65,7 +67,7 @@ def _see_that_it_can_be_made(path: str) -> None:
             f"HTTP cannot listen on {path}: a path has at most {_LONGEST_PATH} bytes, not {size}"
         )
     try:
-        with TemporaryFile(dir=os.path.dirname(path) or "."):
+        with TemporaryFile(dir=os.path.dirname(path)):
             pass
     except OSError as error:
         raise ConfigurationError(f"HTTP cannot listen on {path}: {error.strerror}") from error

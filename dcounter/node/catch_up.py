@@ -3,13 +3,15 @@ How a node catches up when the logs of the others do not reach back far enough: 
 
 The states, and what each event does in them:
 
-| state | a gap was heard of | CopyBegin | CopyPiece | CopyEnd | its channel is lost | all came another way |
+| state | a gap | CopyBegin | CopyPiece | CopyEnd | its channel is lost | all came another way |
 |---|---|---|---|---|---|---|
 | Idle | Asked, or Wanted if the giver is not able | error | error | error | - | - |
-| Wanted | Asked | error | error | error | - | Idle |
-| Interrupted, after a start | Asked | error | error | error | - | Idle |
+| Wanted | Asked, if the giver is able | error | error | error | - | Idle |
+| Interrupted, after a start | Asked, if the giver is able | error | error | error | - | Idle |
 | Asked | - | Taking | error | error | Wanted | - |
 | Taking | - | Taking, from the beginning | - | Idle | Wanted | - |
+
+A peer that is heard to have more than this node is to the states that want a copy what a gap is.
 
 What holds, after each call:
 

@@ -17,6 +17,7 @@ What holds, after each call:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from dcounter.journal.framing import Entry
 from dcounter.node.effects import Append, Outbox, Snapshot
@@ -167,6 +168,8 @@ class Durability:
                 self.durable = self.durable.join(line.covers)
             case Removal() | Part():
                 pass
+            case _:
+                assert_never(line)
 
     def _journalled(self, node: int, run: int, number: int) -> None:
         if number > self.durable.number(node, run) + 1:
@@ -195,6 +198,8 @@ class Durability:
                     given_up |= self._keep(replace(line, request=0), applied)
                 case Followed() | Part() | EndOfCopy():
                     given_up |= self._keep(line, applied)
+                case _:
+                    assert_never(line)
         return given_up
 
     def mended(self, *, snapshot: bool) -> list[Pending]:

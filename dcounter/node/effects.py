@@ -73,7 +73,7 @@ class Notice:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """
-    Take a snapshot now: lines were lost that the ledger has.
+    Take a snapshot now: the ledger has what no line of the journal is certain to keep.
     """
 
 

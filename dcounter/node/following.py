@@ -178,7 +178,7 @@ class Following:
 
     def anew(self, view: View) -> None:
         """
-        Follow everybody from what is applied now, and nobody for others.
+        Follow everybody from what is applied now; relays are chosen anew.
         """
         self._relays.clear()
         for peer, via in self.sources(view.reports).items():

@@ -144,7 +144,7 @@ class Replica:
     @property
     def durable(self) -> Position:
         """
-        What stands in the journal.
+        What stands in the journal for certain, see `Durability`.
         """
         return self._durability.durable
 
@@ -289,6 +289,8 @@ class Replica:
                     self._send_awaited(line.channel, line.request, reached=True)
                 case Followed() | Removal() | Part() | EndOfCopy():
                     pass
+                case _:
+                    assert_never(line)
             self._durability.synced(line)
         self._progress()
         return self._out.take()
@@ -333,6 +335,8 @@ class Replica:
                     self._send_awaited(line.channel, line.request, reached=False)
                 case Own() | Followed() | Removal() | Part() | EndOfCopy():
                     pass
+                case _:
+                    assert_never(line)
         if self._durability.failed(lines, reason, self.applied):
             self._catch_up.given_up()
         self.run = self._last_number = 0

@@ -4,7 +4,7 @@ What one node journals under one number: items as columns, and the raw field of 
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from dcounter.errors import MalformedMessage
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Stamp
+
+_T = TypeVar("_T")
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
@@ -143,7 +145,20 @@ def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -
 _encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(Batch)
 # RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, what: str) -> _T:
+    """
+    What a decoder makes of bytes that came from somewhere else.
+
+    :param what: what they should be, for the message.
+    :raises MalformedMessage: they are not that.
+    """
+    try:
+        return decoder.decode(raw)
+    except _MALFORMED as error:
+        raise MalformedMessage(f"not {what}: {error}") from error
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -159,7 +174,4 @@ def decode_batch(raw: Raw | bytes) -> Batch:
 
     :raises MalformedMessage: it is none.
     """
-    try:
-        return _batch_decoder.decode(raw)
-    except MALFORMED as error:
-        raise MalformedMessage(f"not a batch: {error}") from error
+    return decoded(_batch_decoder, raw, "a batch")

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from dcounter.errors import MalformedMessage
-from dcounter.protocol.batch import MALFORMED
+from dcounter.protocol.batch import decoded
 from dcounter.protocol.messages import JournalLine, Message, Opening
 from dcounter.protocol.position import Stamp
 
@@ -40,10 +40,7 @@ def decode(line: bytes) -> Message:
 
     :raises MalformedMessage: it is none.
     """
-    try:
-        return _decoder.decode(line)
-    except MALFORMED as error:
-        raise MalformedMessage(f"not a message: {error}") from error
+    return decoded(_decoder, line, "a message")
 
 
 def decode_kept(line: bytes) -> JournalLine:
@@ -52,10 +49,7 @@ def decode_kept(line: bytes) -> JournalLine:
 
     :raises MalformedMessage: it is none.
     """
-    try:
-        return _journal_decoder.decode(line)
-    except MALFORMED as error:
-        raise MalformedMessage(f"not a line of a journal: {error}") from error
+    return decoded(_journal_decoder, line, "a line of a journal")
 
 
 def is_piece(line: bytes) -> bool:
@@ -71,10 +65,7 @@ def decode_head(line: bytes) -> RecordHead:
 
     :raises MalformedMessage: it is none.
     """
-    try:
-        return _head_decoder.decode(line)
-    except MALFORMED as error:
-        raise MalformedMessage(f"not a record: {error}") from error
+    return decoded(_head_decoder, line, "a record")
 
 
 class LineSplitter:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.internet.task import Clock
 
-from dcounter.journal.disk import RealDisk
+from dcounter.journal.disk import Disk, RealDisk
 from dcounter.journal.file import FileJournal
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
@@ -20,8 +20,18 @@ def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
     """
     The ledger that a node would have if it started now.
     """
-    limits = Limits()
     disk = RealDisk(str(directory))
+    try:
+        return ledger_on(disk, node, nodes)
+    finally:
+        disk.close()
+
+
+def ledger_on(disk: Disk, node: int, nodes: int) -> Ledger:
+    """
+    The ledger that a node would have if it started now on a disk.
+    """
+    limits = Limits()
     # Nothing is written: a thread and time are not needed.
     journal = FileJournal(
         disk,
@@ -36,7 +46,6 @@ def read_ledger(directory: Path, node: int, nodes: int = 4) -> Ledger:
         replica.restore(entry)
     for entry in journal.load():
         replica.load(entry)
-    disk.close()
     return replica.ledger
 
 

@@ -15,17 +15,10 @@ from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from random import Random
-from typing import Any, cast
-
-from twisted.internet.task import Clock
 
 from dcounter.errors import CorruptJournal
-from dcounter.journal.file import FileJournal
-from dcounter.ledger.ledger import Ledger
-from dcounter.limits import Limits
-from dcounter.node.replica import Replica
-from dcounter.protocol import codec
 from dcounter.testing import SimulatedDisk
+from tests.faults.ledgers import ledger_on
 from tests.faults.processes import Daemon, children, wait_until
 from tests.faults.recording import Call, Replay, calls
 
@@ -105,31 +98,13 @@ def _answered(call: Call) -> int | None:
     return None
 
 
-def _recovered(disk: SimulatedDisk) -> Ledger:
-    limits = Limits()
-    journal = FileJournal(
-        disk,
-        is_piece=codec.is_piece,
-        in_thread=cast(Any, None),
-        clock=Clock(),
-        segment=limits.segment,
-        most=limits.snapshot,
-    )
-    replica = Replica(0, [0], wall=lambda: 0, limits=limits)
-    for entry in journal.recover():
-        replica.restore(entry)
-    for entry in journal.load():
-        replica.load(entry)
-    return replica.ledger
-
-
 def _lost(disk: SimulatedDisk, stored: Iterable[int], seed: int) -> list[int]:
     """
     What is not there any more when the power fails now.
     """
     disk = deepcopy(disk)
     disk.lose_power(Random(seed))
-    ledger = _recovered(disk)
+    ledger = ledger_on(disk, 0, 1)
     return [item for item in stored if ledger.get(item) is None]
 
 
