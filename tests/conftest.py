@@ -32,8 +32,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 # The reactor's greenlet shares the machine with the tests of others: no deadline per example.
-# Another profile: pytest --hypothesis-profile=<name>.
-settings.register_profile("ci", derandomize=False, deadline=None, print_blob=True, max_examples=50)
+# What decides whether a change is merged gives every change the same examples; what looks for more is
+# started by hand: pytest --hypothesis-profile=search
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
+settings.register_profile("search", deadline=None, print_blob=True, max_examples=3_000)
 settings.load_profile("ci")
 
 # What is closing when a test ends may finish: so long are sockets and children waited for, and

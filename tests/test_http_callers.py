@@ -15,7 +15,10 @@ GUARD = Guard(["Counter.Example.org", "[2001:db8::1]"])
 
 
 def objection(inside: bool = True, secure: bool = False, body: bool = True, **headers: str) -> str | None:
-    found = Headers({name.replace("_", "-"): value.split("|") for name, value in headers.items()})
+    """
+    What the guard answers; a header that is sent twice has a line for each.
+    """
+    found = Headers({name.replace("_", "-"): value.split("\n") for name, value in headers.items()})
     refusal = GUARD.objection(found, inside=inside, secure=secure, body=body)
     if refusal is None:
         return None
@@ -101,7 +104,7 @@ def test_other_names_are_refused_where_only_this_machine_can_call(host: str) -> 
         assert objection(Host=host) == "unknown_host"
         # Even if the page has the same name: that is what rebinding looks like.
         assert objection(Host=host, Origin=f"http://{host}") == "unknown_host"
-        assert objection(Host=f"localhost|{host}") == "unknown_host"
+        assert objection(Host=f"localhost\n{host}") == "unknown_host"
         # Elsewhere we do not know what we are called.
         assert objection(Host=host, inside=False) is None
 
@@ -139,7 +142,7 @@ def test_the_names_that_are_remembered_are_bounded() -> None:
         ("localhost:8085", "http://localhost:3000", False, "foreign_origin"),
         ("localhost:8085", "http://127.0.0.1:8085", False, "foreign_origin"),
         ("localhost:8085", "http://localhost:8085.evil.example", False, "foreign_origin"),
-        ("localhost:8085", "http://localhost:8085|http://localhost:8085", False, "foreign_origin"),
+        ("localhost:8085", "http://localhost:8085\nhttp://localhost:8085", False, "foreign_origin"),
         ("localhost:8085", "http://localhost:8085, https://evil.example", False, "foreign_origin"),
         ("", "http://", False, "foreign_origin"),
         ("localhost:8085", "http://localhost:8085", False, None),
@@ -168,7 +171,7 @@ def test_pages_of_other_origins_are_refused(
         ("br", "unsupported_encoding"),
         ("GZIP", "unsupported_encoding"),
         ("identity, gzip", "unsupported_encoding"),
-        ("identity|deflate", "unsupported_encoding"),
+        ("identity\ndeflate", "unsupported_encoding"),
         ("nonsense", "unsupported_encoding"),
         ("identity", None),
         (" Identity , identity", None),
