@@ -6,7 +6,7 @@ costs that connection only; a `Refusal` is an answer to a caller, which says wha
 whether anything was stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -105,16 +105,28 @@ class LinkLost(DcounterError):
 
 class Refusal(DcounterError):
     """
-    A request that is answered with an error.
+    A request that is answered with an error. Each kind is a class, which holds all that its answer says.
 
     :cvar code: the stable word for programs.
-    :ivar outcome: what became of a request to store: nothing of it was stored (`not_applied`), nobody
-        can say (`unknown`), or it was `stored`, though not as asked. `None` where nothing was to be
-        stored.
+    :cvar status: the HTTP status of the answer.
+    :cvar title: what happened, in a few words.
+    :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`),
+        that is not known (`unknown`), or the items are `stored`, though not as asked. `None`: it is not for
+        this refusal to say.
+    :ivar retry_after: seconds after which another try is worth it; `None` if that is not known.
     """
 
     code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
     outcome: Outcome | None = None
+    retry_after: float | None = None
+
+    def details(self) -> Mapping[str, object]:
+        """
+        What the answer has besides text: names of JSON, and values that msgspec can encode.
+        """
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,8 @@ class MalformedBody(Refusal):
     """
 
     code = "malformed"
+    status = 400
+    title = "Malformed body"
     outcome = "not_applied"
 
 
@@ -148,6 +162,8 @@ class InvalidItems(Refusal):
     """
 
     code = "invalid_item"
+    status = 422
+    title = "Invalid item"
     outcome = "not_applied"
 
     def __init__(self, errors: Sequence[ItemError]) -> None:
@@ -156,6 +172,9 @@ class InvalidItems(Refusal):
         super().__init__(f"{where}: {first.message}; nothing of the request was stored")
         self.errors = tuple(errors)
 
+    def details(self) -> Mapping[str, object]:
+        return {"errors": self.errors}
+
 
 class TooManyItems(Refusal):
     """
@@ -163,6 +182,8 @@ class TooManyItems(Refusal):
     """
 
     code = "too_many_items"
+    status = 413
+    title = "Too many items"
     outcome = "not_applied"
 
 
@@ -174,6 +195,8 @@ class NotApplied(Refusal):
     """
 
     code = "unavailable"
+    status = 503
+    title = "Nothing can be stored at present"
     outcome = "not_applied"
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -190,12 +213,17 @@ class OutcomeUnknown(Refusal):
     """
 
     code = "deadline"
+    status = 504
+    title = "Outcome unknown"
     outcome = "unknown"
 
     def __init__(self, message: str, *, position: str, items_stored: int) -> None:
         super().__init__(message)
         self.position = position
         self.items_stored = items_stored
+
+    def details(self) -> Mapping[str, object]:
+        return {"position": self.position, "items_stored": self.items_stored}
 
 
 class NoAnswer(Refusal):
@@ -204,6 +232,8 @@ class NoAnswer(Refusal):
     """
 
     code = "no_answer"
+    status = 504
+    title = "No answer from any node"
     outcome = "unknown"
 
 
@@ -215,6 +245,8 @@ class NotReplicated(Refusal):
     """
 
     code = "ack_not_reached"
+    status = 504
+    title = "Stored, but not on as many nodes as requested"
     outcome = "stored"
 
     def __init__(self, message: str, *, position: str, items: int, reached: str) -> None:
@@ -222,6 +254,9 @@ class NotReplicated(Refusal):
         self.position = position
         self.items = items
         self.reached = reached
+
+    def details(self) -> Mapping[str, object]:
+        return {"position": self.position, "items": self.items, "reached": self.reached}
 
 
 class Incomplete(Refusal):
@@ -233,6 +268,8 @@ class Incomplete(Refusal):
     """
 
     code = "incomplete"
+    status = 503
+    title = "No exact count at present"
 
     def __init__(
         self,
@@ -247,6 +284,9 @@ class Incomplete(Refusal):
         self.missing = tuple(missing)
         self.retry_after = retry_after
 
+    def details(self) -> Mapping[str, object]:
+        return {"counter_so_far": self.counter_so_far, "missing": self.missing}
+
 
 class InvalidPosition(Refusal):
     """
@@ -254,6 +294,8 @@ class InvalidPosition(Refusal):
     """
 
     code = "position_invalid"
+    status = 400
+    title = "Unknown position token"
 
 
 class NodeIsBusy(Refusal):
@@ -262,14 +304,18 @@ class NodeIsBusy(Refusal):
     """
 
     code = "node_is_busy"
+    status = 409
+    title = "Node starting or stopping"
 
 
 class NodeIsUp(Refusal):
     """
-    A node that is connected is not given up.
+    A node that is connected is not removed.
     """
 
     code = "node_is_up"
+    status = 409
+    title = "Node is up"
 
 
 class PositionLost(Refusal):
@@ -278,6 +324,8 @@ class PositionLost(Refusal):
     """
 
     code = "position_lost"
+    status = 410
+    title = "Position names lost items"
 
 
 class UnknownNode(Refusal):
@@ -286,3 +334,15 @@ class UnknownNode(Refusal):
     """
 
     code = "unknown_node"
+    status = 404
+    title = "No such node"
+
+
+class NotSupported(Refusal):
+    """
+    This daemon cannot do that: it did not start the nodes, or has none.
+    """
+
+    code = "not_supported"
+    status = 409
+    title = "Not supported by this daemon"

@@ -1,8 +1,9 @@
 """
-The one interface that HTTP sees: something that stores items, counts them and tells how it is.
+All that HTTP sees: a `Store` holds the items, an `Operator` runs the nodes.
 
-Our own nodes implement it in `dcounter.coordinator.service`; an engine over an existing database would
-implement it too. Positions are opaque texts here: only the store that gave one out can read it.
+Our own nodes are both, in `dcounter.coordinator.service` and `dcounter.daemon.wiring`. An engine over an
+existing database is a `Store` only. Positions are opaque texts here: only the store that gave one out can
+read it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 Ack = Literal["node", "primary", "majority", "all"]
-"""How wide an answer to a store must be durable, from the narrowest to the widest."""
+"""
+Which nodes must have written the items before the answer: each with more of them than the one before.
+"""
 
 Consistency = Literal["exact", "available", "eventual"]
 """
@@ -45,7 +48,7 @@ class Receipt(Struct, frozen=True):
     The answer to a store. Like that to a count it is a `Struct`: a frozen dataclass is slower to make.
 
     :ivar items: how many items the request held.
-    :ivar ack: how wide they are durable, at least as wide as asked.
+    :ivar ack: which nodes have written them: those that were asked for, or more.
     :ivar position: the token that makes a later read or write see this one.
     :ivar warning: what the caller should know although the items are stored; `None` if there is nothing.
     """
@@ -150,7 +153,7 @@ class Store(Protocol):
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
         """
-        Store all items of a request; return when they are as durable as `ack` asks.
+        Store all items of a request; return when the nodes that `ack` asks for have written them.
 
         :param after: a position token: these items are newer than all that it covers.
         """
@@ -164,14 +167,47 @@ class Store(Protocol):
         """
         ...
 
-    def status(self) -> ClusterStatus:
+    def latest_stamp(self) -> int:
         """
-        Tell how the nodes are.
+        The largest `lastUpdateDt` that an item may have now (ns since 1970).
         """
         ...
 
     def readiness(self) -> Readiness:
         """
-        Tell whether callers should be sent here.
+        Whether callers should be sent here.
+        """
+        ...
+
+
+class Operator(Protocol):
+    """
+    What only nodes have: how they are, and what an operator may do to them.
+    """
+
+    def status(self) -> ClusterStatus:
+        """
+        How the nodes are.
+        """
+        ...
+
+    async def restart(self, node: int) -> None:
+        """
+        Stop a node and start it again.
+
+        :raises UnknownNode: there is no node of that number.
+        :raises NodeIsBusy: it is being started or stopped.
+        :raises NotSupported: this daemon did not start the nodes.
+        """
+        ...
+
+    async def remove(self, node: int) -> None:
+        """
+        Remove a node from the cluster for good.
+
+        :raises UnknownNode: there is no node of that number.
+        :raises NodeIsUp: it is connected.
+        :raises NotApplied: no other node could be told.
+        :raises NoAnswer: whether one was told is not known.
         """
         ...

@@ -43,7 +43,7 @@ ONLY = {
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
     "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
-    "dcounter.http": {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.protocol"},
+    "dcounter.http": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
 }
 NEVER = {
     "dcounter.links": {"dcounter.journal", "dcounter.ledger"},

@@ -5,9 +5,8 @@ What callers of the HTTP API are answered, over a store in memory.
 import gzip
 import json
 import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -33,12 +32,13 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import problems
-from dcounter.http.api import Api, Operations
 from dcounter.http.auth import OperatorToken
+from dcounter.http.call import Api, Call
 from dcounter.http.limits import HttpLimits
-from dcounter.http.problems import Answer
-from dcounter.http.routes import Routes, make_resource, shortcut
+from dcounter.http.openapi import document, refusals
+from dcounter.http.routes import PlainPaths, ShortWay, make_resource
 from dcounter.http.site import BoundedSite
+from dcounter.http.table import ROUTES, Route
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -46,6 +46,7 @@ from dcounter.store import (
     Count,
     Items,
     NodeStatus,
+    Operator,
     Readiness,
     Receipt,
 )
@@ -67,7 +68,6 @@ class MemoryStore:
     error: Exception | None = None
     complete: bool = True
     ready: Readiness = READY
-    cluster: ClusterStatus = EMPTY
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
         self.asked.append((items, ack, after))
@@ -85,42 +85,50 @@ class MemoryStore:
             return Count(number, "here")
         return Count(number, "here", complete=False, missing=(2, 3))
 
-    def status(self) -> ClusterStatus:
-        if self.error:
-            raise self.error
-        return self.cluster
+    def latest_stamp(self) -> int:
+        return NOW + 10 * 10**9
 
     def readiness(self) -> Readiness:
         return self.ready
 
 
-class MemoryOperations:
+class MemoryOperator:
     """
-    Two nodes that can be restarted, and given up.
+    Two nodes that can be restarted, and removed.
     """
 
     def __init__(self) -> None:
+        self.cluster = EMPTY
+        self.error: Exception | None = None
         self.restarted: list[int] = []
-        self.forgotten: list[int] = []
+        self.removed: list[int] = []
+
+    def status(self) -> ClusterStatus:
+        if self.error:
+            raise self.error
+        return self.cluster
 
     async def restart(self, node: int) -> None:
         if node not in (0, 1):
             raise UnknownNode(f"there is no node {node}")
         self.restarted.append(node)
 
-    async def forget(self, node: int) -> None:
+    async def remove(self, node: int) -> None:
         if node == 0:
             raise NodeIsUp("node 0 is up")
-        self.forgotten.append(node)
+        self.removed.append(node)
 
 
-Way = Callable[[Api, Request], Coroutine[Any, Any, Answer] | None]
+SHORT = PlainPaths(ROUTES)
 
 
-def by_klein(api: Api, request: Request) -> None:
+class ByKlein:
     """
-    No shortcut: all requests go by way of Klein.
+    No short way: all requests go by way of Klein.
     """
+
+    def find(self, request: Request) -> tuple[Route, Call] | None:
+        return None
 
 
 class Caller:
@@ -132,27 +140,27 @@ class Caller:
         self,
         store: MemoryStore,
         *,
-        operations: Operations | None = None,
+        operator: Operator | None = None,
         token: OperatorToken | None = None,
         limits: HttpLimits | None = None,
         ack: Ack = "node",
         consistency: Consistency = "exact",
-        way: Way = shortcut,
+        way: ShortWay = SHORT,
     ) -> None:
         api = Api(
-            store,
-            now=lambda: NOW,
+            store=store,
             limits=limits or HttpLimits(),
-            operations=operations,
+            operator=operator,
             token=token,
             ack=ack,
             consistency=consistency,
+            document=json.dumps(document(ROUTES)).encode(),
         )
         self.peer: object = LOCAL
         self._site = BoundedSite(
-            make_resource(api), shortcut=partial(way, api), limits=HttpLimits(), reactor=Clock()
+            api, make_resource(api, ROUTES), short_way=way, reactor=Clock(), now=lambda: NOW
         )
-        self.documented = json.loads(api.openapi(b"").body)["paths"]
+        self.documented = document(ROUTES)["paths"]
 
     def get(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Reply:
         return self.ask(method, target, b"", headers or {})
@@ -195,12 +203,17 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture(params=[shortcut, by_klein])
-def call(request: pytest.FixtureRequest, store: MemoryStore) -> Caller:
+@pytest.fixture
+def operator() -> MemoryOperator:
+    return MemoryOperator()
+
+
+@pytest.fixture(params=[SHORT, ByKlein()])
+def call(request: pytest.FixtureRequest, store: MemoryStore, operator: MemoryOperator) -> Caller:
     """
-    Somebody who calls by the shorter way where there is one, and somebody who never does.
+    A caller whose requests take the short way where there is one, and one whose never do.
     """
-    return Caller(store, way=request.param)
+    return Caller(store, operator=operator, way=request.param)
 
 
 ONE = b'[{"ID":1,"tenant":"a"}]'
@@ -482,7 +495,7 @@ def test_empty_parameters_are_none(call: Caller) -> None:
 
 
 class TestStatus:
-    def test_the_cluster_is_shown_whole(self, call: Caller, store: MemoryStore) -> None:
+    def test_the_cluster_is_shown_whole(self, call: Caller, operator: MemoryOperator) -> None:
         node = NodeStatus(
             id=0,
             address="127.0.0.1:8090",
@@ -497,7 +510,7 @@ class TestStatus:
             lag=0,
             refuses="disk full",
         )
-        store.cluster = ClusterStatus(
+        operator.cluster = ClusterStatus(
             primary=0,
             nodes=[node],
             clock_skew_ms=12,
@@ -506,7 +519,7 @@ class TestStatus:
             warnings=["node 3 cannot start"],
         )
         reply = call.get("/cluster")
-        assert (reply.status, reply.json) == (200, asdict(store.cluster))
+        assert (reply.status, reply.json) == (200, asdict(operator.cluster))
         assert next(iter(reply.json)) == "primary"
 
     def test_the_process_lives(self, call: Caller) -> None:
@@ -529,9 +542,9 @@ class TestStatus:
         assert reply.headers["retry-after"] == "1"
 
     def test_a_bug_where_nothing_was_to_be_stored(
-        self, call: Caller, store: MemoryStore, expected_failures: Any
+        self, call: Caller, operator: MemoryOperator, expected_failures: Any
     ) -> None:
-        store.error = RuntimeError("oh no")
+        operator.error = RuntimeError("oh no")
         reply = call.get("/cluster")
         assert reply.status == 500
         assert "outcome" not in reply.json
@@ -544,17 +557,13 @@ SHOWN = {"Authorization": "Bearer 0123456789abcdef"}
 
 class TestOperating:
     @pytest.fixture
-    def operations(self) -> MemoryOperations:
-        return MemoryOperations()
+    def call(self, store: MemoryStore, operator: MemoryOperator) -> Caller:
+        return Caller(store, operator=operator, token=TOKEN)
 
-    @pytest.fixture
-    def call(self, store: MemoryStore, operations: MemoryOperations) -> Caller:
-        return Caller(store, operations=operations, token=TOKEN)
-
-    def test_restarts_a_node(self, call: Caller, operations: MemoryOperations) -> None:
+    def test_restarts_a_node(self, call: Caller, operator: MemoryOperator) -> None:
         reply = call.post("/cluster/restart", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
-        assert operations.restarted == [1]
+        assert operator.restarted == [1]
 
     def test_an_unknown_node(self, call: Caller) -> None:
         reply = call.post("/cluster/restart", b'{"node":2}', SHOWN)
@@ -572,28 +581,37 @@ class TestOperating:
         reply = Caller(store, token=TOKEN).post("/cluster/restart", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json["code"]) == (409, "not_supported")
 
-    def test_gives_up_a_node(self, call: Caller, operations: MemoryOperations) -> None:
-        reply = call.post("/cluster/forget", b'{"node":1}', SHOWN)
+    def test_removes_a_node(self, call: Caller, operator: MemoryOperator) -> None:
+        reply = call.post("/cluster/remove", b'{"node":1}', SHOWN)
         assert (reply.status, reply.json) == (200, {"status": "OK", "node": 1})
-        assert operations.forgotten == [1]
+        assert operator.removed == [1]
 
-    def test_a_node_that_is_up_is_not_given_up(self, call: Caller, operations: MemoryOperations) -> None:
-        reply = call.post("/cluster/forget", b'{"node":0}', SHOWN)
+    def test_the_old_name_says_that_it_goes(self, call: Caller, operator: MemoryOperator) -> None:
+        for node, status in [(1, 200), (0, 409)]:
+            reply = call.post("/cluster/forget", b'{"node":%d}' % node, SHOWN)
+            assert reply.status == status
+            assert reply.headers["deprecation"] == "@1795910400"
+            assert reply.headers["link"] == '</cluster/remove>; rel="successor-version"'
+        assert operator.removed == [1]
+        assert "deprecation" not in call.post("/cluster/remove", b'{"node":1}', SHOWN).headers
+
+    def test_a_node_that_is_up_is_not_removed(self, call: Caller, operator: MemoryOperator) -> None:
+        reply = call.post("/cluster/remove", b'{"node":0}', SHOWN)
         assert (reply.status, reply.json["code"]) == (409, "node_is_up")
-        assert operations.forgotten == []
+        assert operator.removed == []
 
 
-@pytest.mark.parametrize("path", ["/cluster/restart", "/cluster/forget"])
+@pytest.mark.parametrize("path", ["/cluster/restart", "/cluster/remove"])
 class TestWhoOperates:
     @pytest.fixture
-    def operations(self) -> Iterator[MemoryOperations]:
-        operations = MemoryOperations()
-        yield operations
-        assert operations.restarted == operations.forgotten == []
+    def operator(self) -> Iterator[MemoryOperator]:
+        operator = MemoryOperator()
+        yield operator
+        assert operator.restarted == operator.removed == []
 
     @pytest.fixture
-    def call(self, store: MemoryStore, operations: MemoryOperations) -> Caller:
-        return Caller(store, operations=operations, token=TOKEN)
+    def call(self, store: MemoryStore, operator: MemoryOperator) -> Caller:
+        return Caller(store, operator=operator, token=TOKEN)
 
     @pytest.mark.parametrize(
         "headers",
@@ -625,10 +643,10 @@ class TestWhoOperates:
         assert "operator-token" not in reply.json["detail"]
 
     def test_a_daemon_without_a_token_says_how_to_get_one(
-        self, store: MemoryStore, operations: MemoryOperations, path: str
+        self, store: MemoryStore, operator: MemoryOperator, path: str
     ) -> None:
         for headers in ({}, SHOWN, {"Authorization": "Bearer "}):
-            reply = Caller(store, operations=operations).post(path, b'{"node":1}', headers)
+            reply = Caller(store, operator=operator).post(path, b'{"node":1}', headers)
             assert (reply.status, reply.json["code"]) == (403, "forbidden")
             assert "--operator-token-file FILE" in reply.json["detail"]
 
@@ -637,13 +655,14 @@ class TestWhoOperates:
         assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
 
 
-ROUTES = [
+PLACES = [
     ("POST", "/items"),
     ("GET", "/items/a/count"),
     ("GET", "/items/%61/count"),
     ("HEAD", "/items/a/count"),
     ("GET", "/cluster"),
     ("POST", "/cluster/restart"),
+    ("POST", "/cluster/remove"),
     ("POST", "/cluster/forget"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -655,7 +674,7 @@ ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), PLACES)
 class TestWebPages:
     """
     Pages elsewhere reach nothing, whatever they ask for.
@@ -689,7 +708,7 @@ class TestWebPages:
         assert self.ask(call, method, path, own).status == self.ask(call, method, path, {}).status
 
 
-@pytest.mark.parametrize("path", ["/items", "/cluster/restart", "/cluster/forget"])
+@pytest.mark.parametrize("path", ["/items", "/cluster/restart", "/cluster/remove"])
 def test_encoded_bodies_are_refused(call: Caller, store: MemoryStore, path: str) -> None:
     reply = call.post(path, gzip.compress(ONE), {"Content-Encoding": "gzip"})
     assert (reply.status, reply.json["code"]) == (415, "unsupported_encoding")
@@ -757,24 +776,49 @@ class TestDocument:
         assert call.get("/openapi.json").json["openapi"] == "3.1.0"
 
     def test_holds_each_route(self, call: Caller) -> None:
-        routes = {
-            (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
-            for rule in Routes.app.url_map.iter_rules()
-            for method in rule.methods or ()
-            if method != "HEAD"
+        paths = call.get("/openapi.json").json["paths"]
+        assert {(route.method, route.path) for route in ROUTES} == {
+            (method.upper(), path) for path, operations in paths.items() for method in operations
         }
-        assert routes == {
-            (path, method) for path, operations in call.documented.items() for method in operations
-        }
+
+    def test_leads_nowhere_in_vain(self, call: Caller) -> None:
+        found = call.get("/openapi.json")
+        schemas = found.json["components"]["schemas"]
+        named = re.findall(r'"\$ref": ?"([^"]*)"', found.text.decode())
+        assert len(named) > len(ROUTES)
+        assert {name.removeprefix("#/components/schemas/") for name in named} == schemas.keys()
+
+    def test_says_what_each_path_leaves_open(self, call: Caller) -> None:
+        for path, operations in call.get("/openapi.json").json["paths"].items():
+            for operation in operations.values():
+                said = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
+                assert said == re.findall(r"\{(\w+)\}", path)
+
+    def test_says_who_may(self, call: Caller) -> None:
+        paths = call.get("/openapi.json").json["paths"]
+        assert "403" in paths["/cluster/restart"]["post"]["responses"]
+        assert paths["/cluster/restart"]["post"]["security"] == [{"operator": []}]
+        assert "security" not in paths["/cluster"]["get"]
+
+    def test_says_which_paths_will_go(self, call: Caller) -> None:
+        paths = call.get("/openapi.json").json["paths"]
+        assert [path for path, each in paths.items() if each.get("post", {}).get("deprecated")] == [
+            "/cluster/forget"
+        ]
 
 
 def kinds_of_refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
     for each in kind.__subclasses__():
-        yield each
+        if each is not problems.HttpRefusal:
+            yield each
         yield from kinds_of_refusals(each)
 
 
 def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
     kinds = set(kinds_of_refusals())
-    assert kinds == set(problems.KINDS)
+    assert all(400 <= kind.status < 600 and kind.title for kind in kinds)
+    # Each can be met on some route, or on none: then it names no route.
+    assert kinds - {problems.UnknownPath, problems.WrongMethod} == {
+        kind for route in ROUTES for kind in refusals(route)
+    }
     assert len({kind.code for kind in kinds}) == len(kinds)

@@ -65,8 +65,8 @@ class SlowStore:
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         return Count(len(tenant), "here")
 
-    def status(self) -> ClusterStatus:
-        return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
+    def latest_stamp(self) -> int:
+        return 0
 
     def readiness(self) -> Readiness:
         return Readiness(ready=True, exact=True, missing=())
@@ -82,7 +82,10 @@ class Nodes:
     async def restart(self, node: int) -> None:
         self.restarted.append(node)
 
-    async def forget(self, node: int) -> None:
+    def status(self) -> ClusterStatus:
+        return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
+
+    async def remove(self, node: int) -> None:
         raise AssertionError(node)
 
 
@@ -140,7 +143,7 @@ class World:
             reactor=self.clock,
             now=lambda: 0,
             limits=HttpLimits(**limits),
-            operations=self.nodes,
+            operator=self.nodes,
             token=OperatorToken("/token", b"0123456789abcdef"),
             names=names,
         )

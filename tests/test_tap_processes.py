@@ -22,11 +22,12 @@ from twisted.python.usage import UsageError
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.announcing import Announced, CannotListen
 from dcounter.daemon.children import die_with
+from dcounter.daemon.operations import Operations
 from dcounter.daemon.options import Options
 from dcounter.daemon.process import Process
 from dcounter.daemon.supervisor import ProcessSupervisor
-from dcounter.daemon.wiring import Daemon, Operations, Tenure
-from dcounter.errors import ConfigurationError, UnknownNode
+from dcounter.daemon.wiring import Daemon, Tenure
+from dcounter.errors import ConfigurationError, NotSupported
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.node.service import Node
@@ -307,7 +308,7 @@ class TestJoining:
                 built("--join", "tcp:a:1", "--secret-file", str(tmp_path / name))
 
     def test_restarts_no_node_that_it_did_not_start(self) -> None:
-        with pytest.raises(UnknownNode, match="did not start its nodes"):
+        with pytest.raises(NotSupported, match="did not start its nodes"):
             Operations(None, None).restart(0).send(None)  # type: ignore[arg-type]
 
 

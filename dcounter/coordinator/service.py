@@ -220,6 +220,9 @@ class Coordinator(Service):
             self._expire(question)
         return await waiter
 
+    def latest_stamp(self) -> int:
+        return self._clock.latest_allowed()
+
     def status(self) -> ClusterStatus:
         primary = self._membership.primary()
         everything = self._membership.everything()

@@ -35,6 +35,7 @@ from dcounter.daemon.announcing import Announced
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
 from dcounter.daemon.listening import complete
+from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
@@ -42,7 +43,7 @@ from dcounter.daemon.setting_aside import SettingAside, prepare
 from dcounter.daemon.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.trial import see_that_it_can_listen
 from dcounter.daemon.unix_sockets import cleared
-from dcounter.errors import ConfigurationError, UnknownNode
+from dcounter.errors import ConfigurationError
 from dcounter.http.auth import OperatorToken
 from dcounter.journal.disk import RealDisk
 from dcounter.journal.file import FileJournal, WriterThread
@@ -145,28 +146,6 @@ class Tenure(Service):
     def stopService(self) -> None:
         super().stopService()
         self._directory.close()
-
-
-class Operations:
-    """
-    What an operator may do to the nodes.
-
-    :param supervisor: who runs them; `None` if they run elsewhere.
-    """
-
-    def __init__(
-        self, coordinator: Coordinator, supervisor: InlineSupervisor | ProcessSupervisor | None
-    ) -> None:
-        self._coordinator = coordinator
-        self._supervisor = supervisor
-
-    async def restart(self, node: int) -> None:
-        if self._supervisor is None:
-            raise UnknownNode("this daemon did not start its nodes: restart them where they run")
-        await self._supervisor.restart(node)
-
-    async def forget(self, node: int) -> None:
-        await self._coordinator.forget(node)
 
 
 class Wiring:
@@ -365,7 +344,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         reactor=reactor,
         now=wiring.wall,
         limits=http_limits,
-        operations=Operations(coordinator, supervisor),
+        operator=Operations(coordinator, supervisor),
         token=token,
         names=options["host"],
         ack=options["ack"],

@@ -1,5 +1,5 @@
 """
-What a request has to show that only the operator may make: to restart a node, or to give one up.
+What a request has to show that only the operator may make: to restart a node, or to remove one.
 
 It is a token. Unlike an address, no proxy adds it by itself.
 """

@@ -91,6 +91,31 @@ _lax_items = msgspec.json.Decoder(list[_LaxItem])
 _lax_lower_items = msgspec.json.Decoder(list[_LaxLowerItem])
 _anything = msgspec.json.Decoder()
 
+ITEMS: Final[dict[str, Any]] = {
+    "type": "array",
+    "items": {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": [name, "tenant"],
+                "properties": {
+                    name: {"type": "integer", "format": "int64"},
+                    "tenant": {"type": "string", "minLength": 1, "description": "1 to 256 bytes of UTF-8."},
+                    "lastUpdateDt": {
+                        "type": ["string", "null"],
+                        "format": "date-time",
+                        "description": "The item's own stamp, up to nine digits of a second.",
+                    },
+                },
+            }
+            for name in ("ID", "id")
+        ]
+    },
+}
+"""
+The JSON schema of a body; msgspec cannot describe a choice between two objects.
+"""
+
 _NAMES: Final = ("id", "tenant", "lastupdatedt")
 _LONGEST_NAME: Final = max(map(len, _NAMES))
 _LONG_S: Final = "\u017f"

@@ -1,18 +1,47 @@
 """
-The API described for programs, as OpenAPI 3.1.
+The API described for programs, as OpenAPI 3.1, made from the table of routes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final, get_args
 
-from dcounter.store import Ack, Consistency
+import msgspec
+
+from dcounter.errors import MalformedBody, Refusal
+from dcounter.http.problems import (
+    BadParameter,
+    BadPath,
+    BadRequest,
+    BodyTooLarge,
+    Forbidden,
+    ForeignOrigin,
+    InternalError,
+    Overloaded,
+    RequestTimeout,
+    UnknownHost,
+    UnsupportedEncoding,
+)
+from dcounter.http.table import Parameter, Route
+from dcounter.store import Ack
 
 _Schema = dict[str, Any]
 
+_ANY_ROUTE: Final = (
+    BadRequest,
+    BadPath,
+    BadParameter,
+    ForeignOrigin,
+    UnknownHost,
+    InternalError,
+    Overloaded,
+)
+_WITH_BODY: Final = (RequestTimeout, BodyTooLarge, UnsupportedEncoding, MalformedBody)
+"""
+What the server refuses before a route is asked.
+"""
 
-def _array(items: _Schema) -> _Schema:
-    return {"type": "array", "items": items}
+_NAMES: Final = "#/components/schemas/{name}"
 
 
 def _object(required: str, **properties: _Schema) -> _Schema:
@@ -23,209 +52,127 @@ def _object(required: str, **properties: _Schema) -> _Schema:
 
 
 _INTEGER: Final = {"type": "integer"}
-_INT64: Final = {"type": "integer", "format": "int64"}
 _TEXT: Final = {"type": "string"}
-_BOOLEAN: Final = {"type": "boolean"}
-_MISSING: Final = _array(_INTEGER)
-_WARNINGS: Final = _array(_TEXT)
-_POSITION: Final = _TEXT | {"description": "An opaque token: what this answer saw or stored."}
-_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
+_NODES: Final = {"type": "array", "items": _INTEGER}
 
-_TENANT: Final = _TEXT | {"minLength": 1, "description": "1 to 256 bytes of UTF-8."}
-_STAMP: Final[_Schema] = {
-    "type": ["string", "null"],
-    "format": "date-time",
-    "description": "The item's own stamp, up to nine digits of a second.",
-}
-_ITEM: Final = {
-    "oneOf": [
-        _object("ID tenant", ID=_INT64, tenant=_TENANT, lastUpdateDt=_STAMP),
-        _object("id tenant", id=_INT64, tenant=_TENANT, lastUpdateDt=_STAMP),
-    ]
-}
-
-_NODE: Final = _object(
-    "id address pid state role run items items_taken applied durable lag refuses loading in_doubt",
-    id=_INTEGER,
-    address=_TEXT,
-    pid={"type": ["integer", "null"]},
-    state=_TEXT,
-    role=_TEXT,
-    run={"type": ["string", "null"]},
+_PROBLEM: Final = _object(
+    "type title status detail code message",
+    type=_TEXT,
+    title=_TEXT,
+    status=_INTEGER,
+    detail=_TEXT,
+    code=_TEXT,
+    message=_TEXT,
+    outcome={"enum": ["not_applied", "unknown", "stored"]},
+    errors={
+        "type": "array",
+        "items": _object("index field message", index=_INTEGER, field=_TEXT, message=_TEXT),
+    },
+    position=_TEXT,
     items=_INTEGER,
-    items_taken=_INTEGER,
-    applied={"type": "object"},
-    durable={"type": "object"},
-    lag=_INTEGER,
-    refuses={"type": ["string", "null"]},
-    loading={"type": "boolean"},
-    in_doubt={"type": "boolean"},
+    items_stored=_INTEGER,
+    reached={"enum": get_args(Ack)},
+    counter_so_far={"type": ["integer", "null"]},
+    exact={"type": "boolean"},
+    missing=_NODES,
+    warnings={"type": "array", "items": _TEXT},
 )
 
 
-def _answer(status: HTTPStatus, schema: _Schema) -> _Schema:
-    kind = "json" if status == HTTPStatus.OK else "problem+json"
+def document(routes: Sequence[Route]) -> _Schema:
+    """
+    The OpenAPI document of some routes.
+    """
+    described = [each for route in routes for each in (route.answer, route.body) if _is_type(each)]
+    schemas, components = msgspec.json.schema_components(described, ref_template=_NAMES)
+    found = {id(each): schema for each, schema in zip(described, schemas, strict=True)}
+
+    def schema(described: Any) -> _Schema:
+        return found[id(described)] if _is_type(described) else described
+
+    paths: dict[str, _Schema] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema)
     return {
-        "description": status.phrase,
-        "content": {f"application/{kind}": {"schema": schema}},
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dcounter",
+            "version": "1",
+            "description": "Counts items per tenant, exactly.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token in the file `operator-token` of the data directory.",
+                }
+            },
+            "schemas": {**components, "Problem": _PROBLEM},
+        },
     }
 
 
-_ANYWHERE: Final = ("400", "403", "500")
-
-
-def _operation(summary: str, answer: _Schema, refusals: str, **more: Any) -> _Schema:
+def refusals(route: Route) -> set[type[Refusal]]:
     """
-    :param refusals: statuses, separated by blanks, besides those that any path may have.
+    All that a request to a route may be refused with.
     """
-    answers = {"200": _answer(HTTPStatus.OK, answer)}
-    for status in sorted({*_ANYWHERE, *refusals.split()}):
-        answers[status] = _answer(HTTPStatus(int(status)), _PROBLEM)
-    return {"summary": summary, **more, "responses": answers}
+    found = {*_ANY_ROUTE, *route.refusals}
+    if route.body is not None:
+        found.update(_WITH_BODY)
+    if route.scope != "anyone":
+        found.add(Forbidden)
+    return found
 
 
-def _parameter(name: str, where: str, schema: _Schema, description: str) -> _Schema:
-    return {
-        "name": name,
-        "in": where,
-        "required": where == "path",
-        "schema": schema,
-        "description": description,
+def _is_type(described: Any) -> bool:
+    return described is not None and not isinstance(described, dict)
+
+
+def _operation(route: Route, schema: Any) -> _Schema:
+    found: _Schema = {"summary": route.summary}
+    parameters = [*_parameters(route.segments, "path"), *_parameters(route.query, "query")]
+    if parameters:
+        found["parameters"] = parameters
+    if route.body is not None:
+        content = {"application/json": {"schema": schema(route.body)}}
+        found["requestBody"] = {"required": True, "content": content}
+    if route.scope != "anyone":
+        found["security"] = [{route.scope: []}]
+    if route.successor:
+        found["deprecated"] = True
+    ok = {
+        "description": HTTPStatus.OK.phrase,
+        "content": {"application/json": {"schema": schema(route.answer)}},
     }
+    found["responses"] = {"200": ok, **dict(_problems(refusals(route)))}
+    return found
 
 
-def _body(schema: _Schema) -> _Schema:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _parameters(parameters: Iterable[Parameter], where: str) -> Iterator[_Schema]:
+    for each in parameters:
+        yield {
+            "name": each.name,
+            "in": where,
+            "required": where == "path",
+            "schema": {"enum": list(each.values)} if each.values else _TEXT,
+            "description": each.description,
+        }
 
 
-_AFTER: Final = _parameter("after", "query", _TEXT, "A position: the answer includes all that it covers.")
-
-_PATHS: Final[Mapping[str, _Schema]] = {
-    "/items": {
-        "post": _operation(
-            "Store items.",
-            _object(
-                "status items ack position",
-                status={"const": "OK"},
-                items=_INTEGER,
-                ack={"enum": get_args(Ack)},
-                position=_POSITION,
-                warning=_TEXT,
-            ),
-            "408 410 413 415 422 503 504",
-            parameters=[
-                _parameter("ack", "query", {"enum": get_args(Ack)}, "How wide the items must be durable."),
-                _AFTER,
-            ],
-            requestBody=_body(_array(_ITEM)),
+def _problems(kinds: Iterable[type[Refusal]]) -> Iterator[tuple[str, _Schema]]:
+    """
+    For each status what it may mean, code by code.
+    """
+    meanings: dict[int, list[str]] = {}
+    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
+        meanings.setdefault(kind.status, []).append(f"`{kind.code}`: {kind.title}")
+    for status, texts in meanings.items():
+        yield (
+            str(status),
+            {
+                "description": "; ".join(texts),
+                "content": {"application/problem+json": {"schema": {"$ref": _NAMES.format(name="Problem")}}},
+            },
         )
-    },
-    "/items/{tenant}/count": {
-        "get": _operation(
-            "Count a tenant's items.",
-            _object(
-                "counter tenant position",
-                counter=_INTEGER,
-                tenant=_TEXT,
-                position=_POSITION,
-                complete=_BOOLEAN,
-                missing=_MISSING,
-            ),
-            "410 503",
-            parameters=[
-                _parameter("tenant", "path", _TEXT, "Percent-encoded UTF-8; `/` is `%2F`."),
-                _parameter(
-                    "consistency",
-                    "query",
-                    {"enum": get_args(Consistency)},
-                    "What may be answered if the exact count cannot be had at once.",
-                ),
-                _AFTER,
-            ],
-        )
-    },
-    "/cluster": {
-        "get": _operation(
-            "Tell how the nodes are.",
-            _object(
-                "primary nodes clock_skew_ms cluster lost warnings",
-                primary={"type": ["integer", "null"]},
-                nodes=_array(_NODE),
-                clock_skew_ms=_INTEGER,
-                cluster=_TEXT,
-                lost=_array({"type": "object"}),
-                warnings=_WARNINGS,
-            ),
-            "",
-        )
-    },
-    "/cluster/restart": {
-        "post": _operation(
-            "Stop a node and start it again; for the operator, on the daemon's machine.",
-            _object("status node", status={"const": "OK"}, node=_INTEGER),
-            "404 408 409 413 415 503",
-            requestBody=_body(_object("node", node=_INTEGER)),
-            security=[{"operator": []}],
-        )
-    },
-    "/cluster/forget": {
-        "post": _operation(
-            "Give up a node for good; for the operator, on the daemon's machine.",
-            _object("status node", status={"const": "OK"}, node=_INTEGER),
-            "404 408 409 413 415 503 504",
-            requestBody=_body(_object("node", node=_INTEGER)),
-            security=[{"operator": []}],
-        )
-    },
-    "/healthz": {
-        "get": _operation("Tell that the process lives.", _object("status", status={"const": "OK"}), "")
-    },
-    "/readyz": {
-        "get": _operation(
-            "Tell whether callers should be sent here.",
-            _object("exact missing warnings", exact=_BOOLEAN, missing=_MISSING, warnings=_WARNINGS),
-            "503",
-        )
-    },
-    "/openapi.json": {"get": _operation("This document.", {"type": "object"}, "")},
-}
-
-DOCUMENT: Final[_Schema] = {
-    "openapi": "3.1.0",
-    "info": {
-        "title": "dcounter",
-        "version": "1",
-        "description": "Counts items per tenant, exactly.",
-    },
-    "paths": _PATHS,
-    "components": {
-        "securitySchemes": {
-            "operator": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "The token in the file `operator-token` of the data directory.",
-            }
-        },
-        "schemas": {
-            "Problem": _object(
-                "type title status detail code message",
-                type=_TEXT,
-                title=_TEXT,
-                status=_INTEGER,
-                detail=_TEXT,
-                code=_TEXT,
-                message=_TEXT,
-                outcome={"enum": ["not_applied", "unknown", "stored"]},
-                errors=_array(_object("index field message", index=_INTEGER, field=_TEXT, message=_TEXT)),
-                position=_POSITION,
-                items=_INTEGER,
-                items_stored=_INTEGER,
-                reached={"enum": get_args(Ack)},
-                counter_so_far={"type": ["integer", "null"]},
-                exact=_BOOLEAN,
-                missing=_MISSING,
-                warnings=_WARNINGS,
-            )
-        },
-    },
-}

@@ -58,7 +58,7 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
     """
     The parameters of a request, each given at most once.
 
-    A name that we do not know is refused: who writes `akc=all` must not get less than he asked for.
+    An unknown name is refused: a mistyped `akc=all` must not silently weaken durability.
 
     :param allowed: for each parameter its values; none named: any text but the empty one.
     :raises BadParameter: anything else was given.

@@ -1,14 +1,15 @@
 """
-Klein between Twisted's requests and the `Api`: which path is whose, and nothing else.
+From twisted.web's requests to the functions of the table: by Klein, and by a shorter way past it.
 
-The two routes that carry the load also have a shorter way: Klein costs more than the rest of a small request.
+Klein costs more than the rest of a small request. What remains for it are unusual spellings of a path, HEAD,
+and requests that no route takes: for another path, or by another method.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from klein import Klein
 from twisted.logger import Logger
@@ -19,74 +20,61 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from dcounter.errors import Outcome, Refusal
-from dcounter.http.api import Api
-from dcounter.http.callers import is_this_machine
+from dcounter.http.admission import answer
+from dcounter.http.call import Api, Call
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
+from dcounter.http.table import Route
 
 _log = Logger()
 
-_COUNT: Final = re.compile(rb"/items/([!-.0->@-~]+)/count(?:\?([!-~]*))?")
-"""The plainest form of a count's target: one segment of visible ASCII, and perhaps a query."""
+_OPEN_SEGMENT: Final = re.compile(r"\{(\w+)\}")
+_VISIBLE_ASCII: Final = r"[!-.0->@-~]+"
+"""
+A segment in its plainest form: neither a slash, nor a question mark, nor anything beyond visible ASCII.
+"""
 
 
-class Routes:
+class ShortWay(Protocol):
     """
-    The paths and methods of the API.
+    Finds the route of some requests; `None` for those that Klein is to route.
     """
 
-    app = Klein()
-    # An empty segment is no tenant; it must not be tidied away by a redirect.
-    app.url_map.merge_slashes = False
+    def find(self, request: Request) -> tuple[Route, Call] | None:
+        """
+        The route of a request, and the request as the route's function sees it.
+        """
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
 
-    @app.route("/items", methods=["POST"])
-    async def store_items(self, request: IRequest) -> bytes:
-        answer = await self._api.store_items(request.content.read(), raw_query(request.uri))
-        return prepare(request, answer)
+class PlainPaths:
+    """
+    The short way: paths that are spelled as the table spells them. Klein could route them all as well.
+    """
 
-    @app.route("/items/<tenant>/count", methods=["GET"])
-    async def count_items(self, request: IRequest, tenant: str) -> bytes:
-        return prepare(request, await self._api.count_items(tenant, raw_query(request.uri)))
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._whole: dict[tuple[bytes, bytes], Route] = {}
+        self._open: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
+        for route in routes:
+            method = route.method.encode()
+            if route.segments:
+                pattern = _OPEN_SEGMENT.sub(rf"(?P<\1>{_VISIBLE_ASCII})", route.path)
+                self._open.setdefault(method, []).append((re.compile(pattern.encode()), route))
+            else:
+                self._whole[method, route.path.encode()] = route
 
-    @app.route("/cluster", methods=["GET"])
-    def cluster(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.cluster(raw_query(request.uri)))
-
-    @app.route("/cluster/restart", methods=["POST"])
-    async def restart(self, request: IRequest) -> bytes:
-        return prepare(request, await _operate(request, self._api.restart))
-
-    @app.route("/cluster/forget", methods=["POST"])
-    async def forget(self, request: IRequest) -> bytes:
-        return prepare(request, await _operate(request, self._api.forget))
-
-    @app.route("/healthz", methods=["GET"])
-    def healthz(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.healthz(raw_query(request.uri)))
-
-    @app.route("/readyz", methods=["GET"])
-    def readyz(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.readyz(raw_query(request.uri)))
-
-    @app.route("/openapi.json", methods=["GET"])
-    def openapi(self, request: IRequest) -> bytes:
-        return prepare(request, self._api.openapi(raw_query(request.uri)))
-
-    @app.handle_errors(MethodNotAllowed)
-    def wrong_method(self, request: IRequest, failure: Failure) -> bytes:
-        allowed = cast("MethodNotAllowed", failure.value).valid_methods or ()
-        return prepare(request, problem(WrongMethod(allowed)))
-
-    @app.handle_errors(HTTPException)
-    def unknown_path(self, request: IRequest, failure: Failure) -> bytes:
-        return prepare(request, problem(UnknownPath()))
-
-    @app.handle_errors(Exception)
-    def internal_error(self, request: IRequest, failure: Failure) -> bytes:
-        return prepare(request, own_up(request, failure))
+    def find(self, request: Request) -> tuple[Route, Call] | None:
+        path, _, query = request.uri.partition(b"?")
+        if not query.isascii():
+            return None
+        route = self._whole.get((request.method, path))
+        if route is not None:
+            return route, call_of(request, query, {})
+        for pattern, route in self._open.get(request.method, ()):
+            found = pattern.fullmatch(path)
+            if found is not None:
+                segments = {name: value.decode() for name, value in found.groupdict().items()}
+                return route, call_of(request, query, segments)
+        return None
 
 
 class Root(Resource):
@@ -113,29 +101,56 @@ class Root(Resource):
         return cast("int", self._routes.render(request))
 
 
-def make_resource(api: Api) -> Root:
+def make_resource(api: Api, routes: Sequence[Route]) -> Root:
     """
-    The API as a resource of twisted.web.
+    The routes as a resource of twisted.web.
     """
-    return Root(Routes(api).app.resource())
+    app = Klein()
+    # An empty segment is no tenant; it must not be tidied away by a redirect.
+    app.url_map.merge_slashes = False
+    for route in routes:
+        rule = _OPEN_SEGMENT.sub(r"<\1>", route.path)
+        endpoint = f"{route.method} {route.path}"
+        app.route(rule, methods=[route.method], endpoint=endpoint)(_by_klein(api, route))
+    app.handle_errors(MethodNotAllowed)(_wrong_method)
+    app.handle_errors(HTTPException)(_unknown_path)
+    app.handle_errors(Exception)(_internal_error)
+    return Root(app.resource())
 
 
-def shortcut(api: Api, request: Request) -> Coroutine[Any, Any, Answer] | None:
-    """
-    The answer to a request for one of the two routes that carry the load, as they are usually asked for.
+def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes]]:
+    async def by_klein(request: IRequest, **segments: str) -> bytes:
+        call = call_of(request, raw_query(request.uri), segments)
+        return prepare(request, await answer(api, route, call))
 
-    `None` for all else. What this does, `Routes` does as well: it may be taken away.
+    return by_klein
+
+
+def _wrong_method(request: IRequest, failure: Failure) -> bytes:
+    allowed = cast("MethodNotAllowed", failure.value).valid_methods or ()
+    return prepare(request, problem(WrongMethod(allowed)))
+
+
+def _unknown_path(request: IRequest, failure: Failure) -> bytes:
+    return prepare(request, problem(UnknownPath()))
+
+
+def _internal_error(request: IRequest, failure: Failure) -> bytes:
+    return prepare(request, own_up(request, failure))
+
+
+def call_of(request: IRequest, query: bytes, segments: dict[str, str]) -> Call:
     """
-    target = request.uri
-    if request.method == b"POST":
-        path, _, query = target.partition(b"?")
-        if path == b"/items" and query.isascii():
-            return api.store_items(cast("BytesIO", request.content).read(), query)
-    elif request.method == b"GET":
-        found = _COUNT.fullmatch(target)
-        if found is not None:
-            return api.count_items(found[1].decode(), found[2] or b"")
-    return None
+    A request as the functions of routes see it.
+    """
+    return Call(
+        cast("BytesIO", request.content).read(),
+        query,
+        request.getClientAddress(),
+        # Past `getAllRawHeaders`, which copies them: this costs every request.
+        request.requestHeaders._rawHeaders,  # noqa: SLF001
+        segments,
+    )
 
 
 def own_up(request: IRequest, failure: Failure) -> Answer:
@@ -164,17 +179,3 @@ def prepare(request: IRequest, answer: Answer) -> bytes:
     for name, value in answer.headers:
         request.setHeader(name, value)
     return answer.body
-
-
-async def _operate(request: IRequest, operation: Callable[..., Awaitable[Answer]]) -> Answer:
-    """
-    Have the API do what only the operator may ask for.
-    """
-    shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
-    return await operation(
-        cast("bytes", request.content.read()),
-        raw_query(request.uri),
-        local=is_this_machine(request.getClientAddress()),
-        # Two of them show nothing.
-        authorization=shown[0] if len(shown) == 1 else b"",
-    )

@@ -5,15 +5,11 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 # The channel and the request of twisted.web, which are extended here, have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from http import HTTPStatus
-from io import BytesIO
-from time import time
-from typing import Any, Final
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+import msgspec
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -27,32 +23,27 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as PlainRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from dcounter.errors import Refusal
-from dcounter.http.api import Api, Operations
 from dcounter.http.auth import OperatorToken
+from dcounter.http.call import Api
 from dcounter.http.callers import Guard, is_loopback
 from dcounter.http.limits import HttpLimits
+from dcounter.http.openapi import document
 from dcounter.http.problems import (
-    Answer,
     BadRequest,
     BodyTooLarge,
     Overloaded,
     RequestTimeout,
     problem,
 )
-from dcounter.http.routes import make_resource, own_up, shortcut
-from dcounter.store import Ack, Consistency, Store
+from dcounter.http.request import BoundedRequest, encode
+from dcounter.http.routes import PlainPaths, ShortWay, make_resource
+from dcounter.http.table import ROUTES
+from dcounter.store import Ack, Consistency, Operator, Store
 
 _log = Logger()
-
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
-
-Shortcut = Callable[[Request], Coroutine[Any, Any, Answer] | None]
-"""
-Gives the answer to some requests, and `None` for those that the resource is to answer.
-"""
 
 
 def make_site(
@@ -61,7 +52,7 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], int],
     limits: HttpLimits | None = None,
-    operations: Operations | None = None,
+    operator: Operator | None = None,
     token: OperatorToken | None = None,
     ack: Ack = "node",
     consistency: Consistency = "exact",
@@ -71,162 +62,30 @@ def make_site(
     Build the HTTP side of a daemon: a factory to listen with.
 
     :param now: the wall clock, ns since 1970.
-    :param operations: what an operator may do to the nodes; `None` if they are not ours to restart.
-    :param token: what an operator must show; `None` if nobody may operate on the nodes.
-    :param ack: how wide a store must be durable if the caller does not say.
-    :param consistency: what a count may answer if the caller does not say.
+    :param operator: `None` if there are no nodes to operate on.
+    :param token: what an operator must show; `None` if no request is an operator's.
+    :param ack: which nodes must have written the items before the answer, if the request does not say.
+    :param consistency: what a count may answer, if the request does not say.
     :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
     """
     limits = limits or HttpLimits()
     api = Api(
-        store,
-        now=now,
+        store=store,
+        operator=operator,
         limits=limits,
-        operations=operations,
         token=token,
         ack=ack,
         consistency=consistency,
+        document=msgspec.json.encode(document(ROUTES)),
     )
     return BoundedSite(
-        make_resource(api),
-        shortcut=partial(shortcut, api),
-        limits=limits,
+        api,
+        make_resource(api, ROUTES),
+        short_way=PlainPaths(ROUTES),
         reactor=reactor,
+        now=now,
         guard=Guard(names),
     )
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> bytes:
-    """
-    The Date header of all answers of a second.
-    """
-    return bytes(datetimeToString(second))
-
-
-def encode(answer: Answer, version: bytes, *, last: bool) -> bytes:
-    """
-    An answer as it goes over the wire.
-
-    :param version: of HTTP, as the caller named it.
-    :param last: whether the connection ends with it.
-    """
-    more = [b"%s: %s\r\n" % header for header in answer.headers]
-    if last:
-        more.append(b"Connection: close\r\n")
-    return b"%s %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n%s" % (
-        version,
-        answer.status,
-        _REASONS[answer.status],
-        _date(int(time())),
-        answer.content_type,
-        len(answer.body),
-        b"".join(more),
-        answer.body,
-    )
-
-
-class BoundedRequest(Request):
-    """
-    A request whose body stays in memory, and within the limits.
-    """
-
-    # Every answer says what it is; HTML is none of them.
-    defaultContentType = None
-
-    content: BytesIO
-
-    def __init__(self, channel: "BoundedChannel", *args: Any, **kwargs: Any) -> None:
-        super().__init__(channel, *args, **kwargs)
-        self._site = channel.site
-        self._taken = 0
-        self._answer: Deferred[None] | None = None
-        self._gone = False
-        self.awaited = False
-
-    def getRequestHostname(self) -> bytes:
-        """
-        Not the Host header: Klein decodes it and werkzeug checks it, and no route depends on it.
-        """
-        return b"localhost"
-
-    def parseCookies(self) -> None:
-        # We have none.
-        pass
-
-    def gotLength(self, length: int | None) -> None:
-        # Twisted would spool all beyond 100 kB to a file.
-        self.content = BytesIO()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """
-        Take a part of the body, and count it.
-
-        :raises Refusal: it is one too many; the channel catches it.
-        """
-        self._taken += len(data)
-        self._site.body_bytes += len(data)
-        limits = self._site.limits
-        if self._taken > limits.max_body:
-            raise BodyTooLarge(limits.max_body)
-        if self._site.body_bytes > limits.max_bodies and self._taken > limits.small_body:
-            raise Overloaded(f"the bodies under way hold more than {limits.max_bodies} bytes")
-        self.content.write(data)
-
-    def process(self) -> None:
-        # Twisted's own looks for a resource along the decoded path, and answers `*` by itself.
-        self.awaited = True
-        answering = self._site.shortcut(self)
-        if answering is not None:
-            self._answer = Deferred.fromCoroutine(self._respond(answering))
-            return
-        self.site = self._site
-        self.setHeader(b"Date", datetimeToString())
-        self.prepath = []
-        self.postpath = []
-        self.render(self._site.resource)
-
-    async def _respond(self, answering: Coroutine[Any, Any, Answer]) -> None:
-        """
-        Await an answer and send it; never fails, so that no callbacks are needed: they cost more.
-        """
-        try:
-            answer = await answering
-        except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
-            if self._gone and isinstance(error, CancelledError):
-                return
-            answer = own_up(self, Failure())
-        try:
-            self._send(answer)
-        except Exception:  # noqa: BLE001 - nobody is left to be told
-            _log.failure("an answer could not be sent")
-
-    def _send(self, answer: Answer) -> None:
-        """
-        Write an answer in one piece, past all that Twisted does to put one together.
-        """
-        if not self._gone:
-            self.startedWriting = 1
-            self.channel.write(encode(answer, self.clientproto, last=not self.channel.persistent))
-            self.finish()
-
-    def finish(self) -> None:
-        self.release()
-        super().finish()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self._gone = True
-        self.release()
-        super().connectionLost(reason)
-        if self._answer is not None:
-            self._answer.cancel()
-
-    def release(self) -> None:
-        """
-        Let go of the body.
-        """
-        self._site.body_bytes -= self._taken
-        self._taken = 0
 
 
 @dataclass(slots=True)
@@ -438,7 +297,7 @@ class BoundedChannel(HTTPChannel):
             request.release()
             request.gotLength(0)
         answer = problem(refusal)
-        whole = encode(answer, b"HTTP/1.1", last=True)
+        whole = encode(answer, b"HTTP/1.1", self.site.date(), last=True)
         self.transport.write(whole[: -len(answer.body)] if to_head else whole)
         if self.isSecure() or not ITCPTransport.providedBy(self.transport):
             self.loseConnection()
@@ -465,7 +324,9 @@ class BoundedSite(Site):
 
     There is no access log: to format a line costs more than to count.
 
-    :param resource: answers what the shortcut does not.
+    :param api: what the routes answer from.
+    :param resource: answers what the short way does not find.
+    :param now: the wall clock, ns since 1970.
     :param guard: refuses requests that web pages elsewhere have sent.
     :ivar channels: the connections that are open.
     :ivar body_bytes: bytes of bodies that are held in memory.
@@ -477,22 +338,36 @@ class BoundedSite(Site):
 
     def __init__(
         self,
+        api: Api,
         resource: IResource,
         *,
-        shortcut: Shortcut,
-        limits: HttpLimits,
+        short_way: ShortWay,
         reactor: IReactorTime,
+        now: Callable[[], int],
         guard: Guard | None = None,
     ) -> None:
+        limits = api.limits
         # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle, reactor=reactor)
         self._reactor = reactor
         self.seconds = reactor.seconds
-        self.shortcut = shortcut
+        self.api = api
+        self.short_way = short_way
+        self._now = now
+        self._date = (-1, b"")
         self.limits = limits
         self.guard = guard or Guard()
         self.channels: set[BoundedChannel] = set()
         self.body_bytes = 0
+
+    def date(self) -> bytes:
+        """
+        The time as HTTP writes it; made once for all answers of a second.
+        """
+        second = self._now() // 1_000_000_000
+        if second != self._date[0]:
+            self._date = second, datetimeToString(second)
+        return self._date[1]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         most = self.limits.max_connections + self.limits.spare_connections

@@ -1,0 +1,76 @@
+"""
+What comes before the function of a route: is the request allowed, and are its parameters right?
+"""
+
+from typing import Final
+
+import msgspec
+
+from dcounter.errors import Refusal
+from dcounter.http.call import Api, Call
+from dcounter.http.paths import decode_segment, parse_query
+from dcounter.http.problems import Answer, Forbidden, problem
+from dcounter.http.table import Route
+
+_DEPRECATED_SINCE: Final = 1_795_910_400
+"""
+The time (s since 1970) of the change that renamed paths: 2026-11-29.
+"""
+
+
+async def answer(api: Api, route: Route, call: Call) -> Answer:
+    """
+    The answer to a request for a route; what this raises is a bug.
+    """
+    answer = await _answer(api, route, call)
+    if route.successor:
+        return msgspec.structs.replace(answer, headers=[*answer.headers, *_deprecated(route.successor)])
+    return answer
+
+
+async def _answer(api: Api, route: Route, call: Call) -> Answer:
+    try:
+        if route.scope == "operator":
+            _see_operator(api, call)
+        parameters = call.parameters
+        for name in parameters:
+            parameters[name] = decode_segment(parameters[name])
+        if call.query:
+            parameters.update(parse_query(call.query, route.values))
+        return await route.function(api, call)
+    except Refusal as refusal:
+        # What is refused without an outcome of its own was refused before anything was done.
+        return problem(refusal, outcome="not_applied" if route.changes else None)
+
+
+def _see_operator(api: Api, call: Call) -> None:
+    """
+    See that the request is the operator's.
+
+    :raises Forbidden: nothing shows that; says what would.
+    """
+    if not call.local:
+        raise Forbidden("this is only for callers on the machine on which the daemon runs")
+    if api.token is None:
+        raise Forbidden(
+            "the daemon has no operator's token, because it has no data directory;"
+            " start it with --operator-token-file FILE, and send the token in that file"
+        )
+    shown = call.headers.get(b"Authorization", ())
+    # Two of them show nothing.
+    if len(shown) != 1 or not api.token.is_shown(shown[0]):
+        raise Forbidden(
+            "the header 'Authorization: Bearer TOKEN' is missing, or its token is not the one in the file"
+            f" {api.token.path}"
+        )
+    call.principal = "operator"
+
+
+def _deprecated(successor: str) -> list[tuple[bytes, bytes]]:
+    """
+    The headers by which programs learn that a path goes (RFC 9745), and what to use instead.
+    """
+    return [
+        (b"Deprecation", b"@%d" % _DEPRECATED_SINCE),
+        (b"Link", b'<%s>; rel="successor-version"' % successor.encode()),
+    ]

@@ -1,0 +1,70 @@
+"""
+Looking at the nodes, and operating on them.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from dcounter.errors import MalformedBody, NotSupported
+from dcounter.http.call import Api, Call
+from dcounter.http.problems import Answer, ok
+from dcounter.store import Operator
+
+
+class OneNode(Struct, forbid_unknown_fields=True):
+    """
+    The body of a request about a node.
+    """
+
+    node: int
+
+
+class Operated(Struct, frozen=True):
+    """
+    The answer to a request about a node.
+    """
+
+    status: Literal["OK"]
+    node: int
+
+
+_one_node = msgspec.json.Decoder(OneNode)
+
+
+async def show(api: Api, call: Call) -> Answer:
+    """
+    `GET /cluster`
+    """
+    return ok(_operator(api).status())
+
+
+async def restart(api: Api, call: Call) -> Answer:
+    """
+    `POST /cluster/restart`
+    """
+    return await _operate(_operator(api).restart, call)
+
+
+async def remove(api: Api, call: Call) -> Answer:
+    """
+    `POST /cluster/remove`
+    """
+    return await _operate(_operator(api).remove, call)
+
+
+def _operator(api: Api) -> Operator:
+    if api.operator is None:
+        raise NotSupported("this daemon has no nodes")
+    return api.operator
+
+
+async def _operate(operation: Callable[[int], Awaitable[None]], call: Call) -> Answer:
+    try:
+        node = _one_node.decode(call.body).node
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody(f'the body must be {{"node": <number>}}: {error}') from error
+    await operation(node)
+    return ok(Operated("OK", node))

@@ -1,0 +1,176 @@
+"""
+A request of twisted.web within bounds, and its answer in one piece.
+"""
+
+# The channel and the request of twisted.web, which are extended here, have no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+
+from dcounter.http.admission import answer as respond
+from dcounter.http.call import Api, Call
+from dcounter.http.problems import (
+    Answer,
+    BodyTooLarge,
+    Overloaded,
+)
+from dcounter.http.routes import ShortWay, own_up
+from dcounter.http.table import Route
+
+_log = Logger()
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def encode(answer: Answer, version: bytes, date: bytes, *, last: bool) -> bytes:
+    """
+    An answer as it goes over the wire.
+
+    :param version: of HTTP, as the caller named it.
+    :param date: the time, as HTTP writes it.
+    :param last: whether the connection ends with it.
+    """
+    more = [b"%s: %s\r\n" % header for header in answer.headers]
+    if last:
+        more.append(b"Connection: close\r\n")
+    return b"%s %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n%s" % (
+        version,
+        answer.status,
+        _REASONS[answer.status],
+        date,
+        answer.content_type,
+        len(answer.body),
+        b"".join(more),
+        answer.body,
+    )
+
+
+class Shared(Protocol):
+    """
+    What the requests of all connections share: `dcounter.http.site.BoundedSite`.
+
+    :ivar body_bytes: bytes of bodies that are held in memory.
+    """
+
+    api: Api
+    short_way: ShortWay
+    resource: IResource
+    body_bytes: int
+
+    def date(self) -> bytes:
+        """
+        The time as HTTP writes it.
+        """
+
+
+class BoundedRequest(Request):
+    """
+    A request whose body stays in memory, and within the limits.
+    """
+
+    # Every answer says what it is; HTML is none of them.
+    defaultContentType = None
+
+    content: BytesIO
+
+    def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self._site: Shared = channel.site
+        self._taken = 0
+        self._answer: Deferred[None] | None = None
+        self._gone = False
+        self.awaited = False
+
+    def getRequestHostname(self) -> bytes:
+        """
+        Not the Host header: Klein decodes it and werkzeug checks it, and no route depends on it.
+        """
+        return b"localhost"
+
+    def parseCookies(self) -> None:
+        # We have none.
+        pass
+
+    def gotLength(self, length: int | None) -> None:
+        # Twisted would spool all beyond 100 kB to a file.
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        Take a part of the body, and count it.
+
+        :raises Refusal: it is one too many; the channel catches it.
+        """
+        self._taken += len(data)
+        self._site.body_bytes += len(data)
+        limits = self._site.api.limits
+        if self._taken > limits.max_body:
+            raise BodyTooLarge(limits.max_body)
+        if self._site.body_bytes > limits.max_bodies and self._taken > limits.small_body:
+            raise Overloaded(f"the bodies under way hold more than {limits.max_bodies} bytes")
+        self.content.write(data)
+
+    def process(self) -> None:
+        # Twisted's own looks for a resource along the decoded path, and answers `*` by itself.
+        self.awaited = True
+        found = self._site.short_way.find(self)
+        if found is not None:
+            self._answer = Deferred.fromCoroutine(self._respond(*found))
+            return
+        self.site = cast(Any, self._site)
+        self.setHeader(b"Date", self._site.date())
+        self.prepath = []
+        self.postpath = []
+        self.render(self._site.resource)
+
+    async def _respond(self, route: Route, call: Call) -> None:
+        """
+        Await an answer and send it; never fails, so that no callbacks are needed: they cost more.
+        """
+        try:
+            answer = await respond(self._site.api, route, call)
+        except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
+            if self._gone and isinstance(error, CancelledError):
+                return
+            answer = own_up(self, Failure())
+        try:
+            self._send(answer)
+        except Exception:  # noqa: BLE001 - nobody is left to be told
+            _log.failure("an answer could not be sent")
+
+    def _send(self, answer: Answer) -> None:
+        """
+        Write an answer in one piece, past all that Twisted does to put one together.
+        """
+        if not self._gone:
+            self.startedWriting = 1
+            self.channel.write(
+                encode(answer, self.clientproto, self._site.date(), last=not self.channel.persistent)
+            )
+            self.finish()
+
+    def finish(self) -> None:
+        self.release()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._gone = True
+        self.release()
+        super().connectionLost(reason)
+        if self._answer is not None:
+            self._answer.cancel()
+
+    def release(self) -> None:
+        """
+        Let go of the body.
+        """
+        self._site.body_bytes -= self._taken
+        self._taken = 0

@@ -1,0 +1,194 @@
+"""
+The one list of routes. Klein's routes, the short way past Klein and the OpenAPI document are made from it.
+
+A new route is a row here and a function under `dcounter.http.api`.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+from dcounter.errors import (
+    Incomplete,
+    InvalidItems,
+    InvalidPosition,
+    NoAnswer,
+    NodeIsBusy,
+    NodeIsUp,
+    NotApplied,
+    NotReplicated,
+    NotSupported,
+    OutcomeUnknown,
+    PositionLost,
+    Refusal,
+    TooManyItems,
+    UnknownNode,
+)
+from dcounter.http.api import cluster, daemon, items
+from dcounter.http.call import Api, Call, Principal
+from dcounter.http.items import ITEMS
+from dcounter.http.problems import Answer, NotReady
+from dcounter.store import Ack, ClusterStatus, Consistency
+
+Function = Callable[[Api, Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """
+    One thing that a request may say in its path or its query.
+
+    :ivar description: for the OpenAPI document.
+    :ivar values: all that it may be; empty: any text but the empty one.
+    """
+
+    name: str
+    description: str
+    values: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """
+    One method of one path.
+
+    :ivar path: `{name}` stands for one segment, percent-encoded UTF-8.
+    :ivar function: answers. It is called when the request is allowed and its parameters are checked.
+    :ivar summary: one sentence, for the OpenAPI document.
+    :ivar answer: the type of what is answered with status 200.
+    :ivar segments: what the path leaves open.
+    :ivar query: the parameters of the query; others are refused.
+    :ivar body: the type of the body, or its JSON schema; `None`: the route takes none.
+    :ivar scope: what the request must show to be allowed.
+    :ivar refusals: what `function` may raise, besides what every route may (`dcounter.http.openapi`).
+    :ivar successor: the path to use instead, if this one is deprecated.
+    :ivar values: of each parameter of the query, for whoever checks them.
+    """
+
+    method: str
+    path: str
+    function: Function
+    summary: str
+    answer: Any
+    segments: tuple[Parameter, ...] = ()
+    query: tuple[Parameter, ...] = ()
+    body: Any = None
+    scope: Principal = "anyone"
+    refusals: tuple[type[Refusal], ...] = ()
+    successor: str = ""
+    values: Mapping[str, Collection[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", {each.name: each.values for each in self.query})
+
+    @property
+    def changes(self) -> bool:
+        """
+        Whether it may change something, so that a refusal has to say whether it did.
+        """
+        return self.method != "GET"
+
+
+_AFTER: Final = Parameter("after", "A position: the answer includes all that it covers.")
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/items",
+        function=items.store_items,
+        summary="Store items.",
+        answer=items.Stored,
+        query=(
+            Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
+            _AFTER,
+        ),
+        body=ITEMS,
+        refusals=(
+            InvalidItems,
+            TooManyItems,
+            InvalidPosition,
+            PositionLost,
+            NotApplied,
+            OutcomeUnknown,
+            NotReplicated,
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/items/{tenant}/count",
+        function=items.count_items,
+        summary="Count a tenant's items.",
+        answer=items.Counted,
+        segments=(Parameter("tenant", "Percent-encoded UTF-8; `/` is `%2F`."),),
+        query=(
+            Parameter(
+                "consistency",
+                "What may be answered if the exact count is not available at once.",
+                get_args(Consistency),
+            ),
+            _AFTER,
+        ),
+        refusals=(InvalidPosition, PositionLost, Incomplete),
+    ),
+    Route(
+        method="GET",
+        path="/cluster",
+        function=cluster.show,
+        summary="Show the nodes.",
+        answer=ClusterStatus,
+        refusals=(NotSupported,),
+    ),
+    Route(
+        method="POST",
+        path="/cluster/restart",
+        function=cluster.restart,
+        summary="Stop a node and start it again; for the operator, on the daemon's machine.",
+        answer=cluster.Operated,
+        body=cluster.OneNode,
+        scope="operator",
+        refusals=(NotSupported, UnknownNode, NodeIsBusy),
+    ),
+    Route(
+        method="POST",
+        path="/cluster/remove",
+        function=cluster.remove,
+        summary="Remove a node for good; for the operator, on the daemon's machine.",
+        answer=cluster.Operated,
+        body=cluster.OneNode,
+        scope="operator",
+        refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
+    ),
+    Route(
+        method="POST",
+        path="/cluster/forget",
+        function=cluster.remove,
+        summary="The name of `/cluster/remove` in release 0.1.0.",
+        answer=cluster.Operated,
+        body=cluster.OneNode,
+        scope="operator",
+        refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
+        successor="/cluster/remove",
+    ),
+    Route(
+        method="GET",
+        path="/healthz",
+        function=daemon.healthz,
+        summary="Tell that the process lives.",
+        answer=daemon.Alive,
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        function=daemon.readyz,
+        summary="Tell whether callers should be sent here.",
+        answer=daemon.Ready,
+        refusals=(NotReady,),
+    ),
+    Route(
+        method="GET",
+        path="/openapi.json",
+        function=daemon.openapi,
+        summary="This document.",
+        answer=dict[str, Any],
+    ),
+)
