@@ -342,7 +342,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     site = make_site(
         coordinator,
         reactor=reactor,
-        now=wiring.wall,
+        now=time.time_ns,
         limits=http_limits,
         operator=Operations(coordinator, supervisor),
         token=token,

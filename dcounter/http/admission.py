@@ -22,25 +22,18 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
     """
     The answer to a request for a route; what this raises is a bug.
     """
-    answer = await _answer(api, route, call)
-    if route.successor:
-        return msgspec.structs.replace(answer, headers=[*answer.headers, *_deprecated(route.successor)])
-    return answer
-
-
-async def _answer(api: Api, route: Route, call: Call) -> Answer:
     try:
         if route.scope == "operator":
             _see_operator(api, call)
-        parameters = call.parameters
-        for name in parameters:
-            parameters[name] = decode_segment(parameters[name])
         if call.query:
-            parameters.update(parse_query(call.query, route.values))
-        return await route.function(api, call)
+            call.parameters = parse_query(call.query, route.values)
+        for parameter, segment in zip(route.segments, call.segments, strict=True):
+            call.parameters[parameter.name] = decode_segment(segment)
+        found = await route.function(api, call)
     except Refusal as refusal:
         # What is refused without an outcome of its own was refused before anything was done.
-        return problem(refusal, outcome="not_applied" if route.changes else None)
+        found = problem(refusal, outcome="not_applied" if route.changes else None)
+    return _with_successor(found, route.successor) if route.successor else found
 
 
 def _see_operator(api: Api, call: Call) -> None:
@@ -66,11 +59,12 @@ def _see_operator(api: Api, call: Call) -> None:
     call.principal = "operator"
 
 
-def _deprecated(successor: str) -> list[tuple[bytes, bytes]]:
+def _with_successor(answer: Answer, path: str) -> Answer:
     """
-    The headers by which programs learn that a path goes (RFC 9745), and what to use instead.
+    An answer that says, for programs, that its path goes (RFC 9745), and which one to use instead.
     """
-    return [
+    added = [
         (b"Deprecation", b"@%d" % _DEPRECATED_SINCE),
-        (b"Link", b'<%s>; rel="successor-version"' % successor.encode()),
+        (b"Link", b'<%s>; rel="successor-version"' % path.encode()),
     ]
+    return msgspec.structs.replace(answer, headers=[*answer.headers, *added])

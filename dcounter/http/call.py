@@ -47,8 +47,8 @@ class Call(Struct):
     :ivar query: what follows the question mark, percent-encoded.
     :ivar peer: the address of the caller.
     :ivar headers: the values of each header; names are spelled as in `Content-Type`.
-    :ivar parameters: those of the path and the query, decoded and checked. Until the route has checked
-        them: those of the path, percent-encoded.
+    :ivar segments: what the path has in the places that the route leaves open, percent-encoded.
+    :ivar parameters: the same by name, and those of the query, decoded and checked.
     :ivar principal: what the request has shown to be allowed.
     """
 
@@ -56,7 +56,8 @@ class Call(Struct):
     query: bytes
     peer: object
     headers: Mapping[bytes, Sequence[bytes]]
-    parameters: dict[str, str]
+    segments: Sequence[str] = ()
+    parameters: dict[str, str] = {}
     principal: Principal = "anyone"
 
     @property

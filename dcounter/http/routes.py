@@ -28,7 +28,7 @@ from dcounter.http.table import Route
 
 _log = Logger()
 
-_OPEN_SEGMENT: Final = re.compile(r"\{(\w+)\}")
+_OPEN_SEGMENT: Final = re.compile(r"\\?\{(\w+)\\?\}")
 _VISIBLE_ASCII: Final = r"[!-.0->@-~]+"
 """
 A segment in its plainest form: neither a slash, nor a question mark, nor anything beyond visible ASCII.
@@ -52,28 +52,18 @@ class PlainPaths:
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._whole: dict[tuple[bytes, bytes], Route] = {}
-        self._open: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
+        self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
         for route in routes:
-            method = route.method.encode()
-            if route.segments:
-                pattern = _OPEN_SEGMENT.sub(rf"(?P<\1>{_VISIBLE_ASCII})", route.path)
-                self._open.setdefault(method, []).append((re.compile(pattern.encode()), route))
-            else:
-                self._whole[method, route.path.encode()] = route
+            path = _OPEN_SEGMENT.sub(f"({_VISIBLE_ASCII})", re.escape(route.path))
+            target = re.compile(rf"{path}(?:\?([!-~]*))?".encode())
+            self._targets.setdefault(route.method.encode(), []).append((target, route))
 
     def find(self, request: Request) -> tuple[Route, Call] | None:
-        path, _, query = request.uri.partition(b"?")
-        if not query.isascii():
-            return None
-        route = self._whole.get((request.method, path))
-        if route is not None:
-            return route, call_of(request, query, {})
-        for pattern, route in self._open.get(request.method, ()):
-            found = pattern.fullmatch(path)
+        for target, route in self._targets.get(request.method, ()):
+            found = target.fullmatch(request.uri)
             if found is not None:
-                segments = {name: value.decode() for name, value in found.groupdict().items()}
-                return route, call_of(request, query, segments)
+                *segments, query = found.groups(b"")
+                return route, call_of(request, query, [segment.decode() for segment in segments])
         return None
 
 
@@ -120,7 +110,8 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
 
 def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes]]:
     async def by_klein(request: IRequest, **segments: str) -> bytes:
-        call = call_of(request, raw_query(request.uri), segments)
+        named = [segments[each.name] for each in route.segments]
+        call = call_of(request, raw_query(request.uri), named)
         return prepare(request, await answer(api, route, call))
 
     return by_klein
@@ -139,12 +130,13 @@ def _internal_error(request: IRequest, failure: Failure) -> bytes:
     return prepare(request, own_up(request, failure))
 
 
-def call_of(request: IRequest, query: bytes, segments: dict[str, str]) -> Call:
+def call_of(request: IRequest, query: bytes, segments: Sequence[str]) -> Call:
     """
     A request as the functions of routes see it.
     """
+    content: BytesIO = request.content
     return Call(
-        cast("BytesIO", request.content).read(),
+        content.read(),
         query,
         request.getClientAddress(),
         # Past `getAllRawHeaders`, which copies them: this costs every request.

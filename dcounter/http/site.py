@@ -7,7 +7,7 @@ The daemon's HTTP server: twisted.web with bounds, which speaks problem+json eve
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.interfaces import (
@@ -44,6 +44,8 @@ from dcounter.http.table import ROUTES
 from dcounter.store import Ack, Consistency, Operator, Store
 
 _log = Logger()
+
+_SECOND: Final = 1_000_000_000
 
 
 def make_site(
@@ -354,7 +356,7 @@ class BoundedSite(Site):
         self.api = api
         self.short_way = short_way
         self._now = now
-        self._date = (-1, b"")
+        self._second, self._date = -1, b""
         self.limits = limits
         self.guard = guard or Guard()
         self.channels: set[BoundedChannel] = set()
@@ -364,10 +366,10 @@ class BoundedSite(Site):
         """
         The time as HTTP writes it; made once for all answers of a second.
         """
-        second = self._now() // 1_000_000_000
-        if second != self._date[0]:
-            self._date = second, datetimeToString(second)
-        return self._date[1]
+        second = self._now() // _SECOND
+        if second != self._second:
+            self._second, self._date = second, datetimeToString(second)
+        return self._date
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         most = self.limits.max_connections + self.limits.spare_connections
