@@ -24,6 +24,7 @@ from dcounter.errors import (
     TooManyItems,
     UnknownNode,
 )
+from dcounter.http import answers
 from dcounter.http.api import cluster, daemon, items
 from dcounter.http.call import Api, Call, Principal
 from dcounter.http.items import ITEMS
@@ -97,7 +98,7 @@ ROUTES: Final = (
         path="/items",
         function=items.store_items,
         summary="Store items.",
-        answer=items.Stored,
+        answer=answers.Stored,
         query=(
             Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
             _AFTER,
@@ -118,7 +119,7 @@ ROUTES: Final = (
         path="/items/{tenant}/count",
         function=items.count_items,
         summary="Count a tenant's items.",
-        answer=items.Counted,
+        answer=answers.Counted,
         segments=(Parameter("tenant", "Percent-encoded UTF-8; `/` is `%2F`."),),
         query=(
             Parameter(
@@ -143,7 +144,7 @@ ROUTES: Final = (
         path="/cluster/restart",
         function=cluster.restart,
         summary="Stop a node and start it again; for the operator, on the daemon's machine.",
-        answer=cluster.Operated,
+        answer=answers.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
@@ -153,7 +154,7 @@ ROUTES: Final = (
         path="/cluster/remove",
         function=cluster.remove,
         summary="Remove a node for good; for the operator, on the daemon's machine.",
-        answer=cluster.Operated,
+        answer=answers.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
@@ -163,7 +164,7 @@ ROUTES: Final = (
         path="/cluster/forget",
         function=cluster.remove,
         summary="The name of `/cluster/remove` in release 0.1.0.",
-        answer=cluster.Operated,
+        answer=answers.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
@@ -174,14 +175,14 @@ ROUTES: Final = (
         path="/healthz",
         function=daemon.healthz,
         summary="Tell that the process lives.",
-        answer=daemon.Alive,
+        answer=answers.Alive,
     ),
     Route(
         method="GET",
         path="/readyz",
         function=daemon.readyz,
         summary="Tell whether callers should be sent here.",
-        answer=daemon.Ready,
+        answer=answers.Ready,
         refusals=(NotReady,),
     ),
     Route(

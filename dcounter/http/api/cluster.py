@@ -3,12 +3,12 @@ Looking at the nodes, and operating on them.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from dcounter.errors import MalformedBody, NotSupported
+from dcounter.http.answers import Operated
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
 from dcounter.store import Operator
@@ -19,15 +19,6 @@ class OneNode(Struct, forbid_unknown_fields=True):
     The body of a request about a node.
     """
 
-    node: int
-
-
-class Operated(Struct, frozen=True):
-    """
-    The answer to a request about a node.
-    """
-
-    status: Literal["OK"]
     node: int
 
 

@@ -2,31 +2,9 @@
 What the daemon says of itself.
 """
 
-from collections.abc import Sequence
-from typing import Literal
-
-from msgspec import Struct
-
+from dcounter.http.answers import Alive, Ready
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, NotReady, ok
-
-
-class Alive(Struct, frozen=True):
-    """
-    The answer of a process that lives.
-    """
-
-    status: Literal["OK"]
-
-
-class Ready(Struct, frozen=True):
-    """
-    The answer of a daemon to which callers may be sent.
-    """
-
-    exact: bool
-    missing: Sequence[int]
-    warnings: Sequence[str]
 
 
 async def healthz(api: Api, call: Call) -> Answer:

@@ -2,39 +2,15 @@
 Storing items and counting them.
 """
 
-from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET
 
+from dcounter.http.answers import Counted, Stored
 from dcounter.http.call import Api, Call
 from dcounter.http.items import parse_items
 from dcounter.http.problems import Answer, ok
 from dcounter.store import Ack, Consistency
-
-
-class Stored(Struct, frozen=True):
-    """
-    The answer to a request to store.
-    """
-
-    status: Literal["OK"]
-    items: int
-    ack: Ack
-    position: str
-    warning: str | UnsetType = UNSET
-
-
-class Counted(Struct, frozen=True):
-    """
-    The answer to a count.
-    """
-
-    counter: int
-    tenant: str
-    position: str
-    complete: bool | UnsetType = UNSET
-    missing: Sequence[int] | UnsetType = UNSET
 
 
 async def store_items(api: Api, call: Call) -> Answer:
