@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from dcounter.errors import HandshakeRefused, LinkLost, MalformedMessage
 from dcounter.limits import Limits
-from dcounter.links.address_book import Address, Directory, Found
+from dcounter.links.address_book import Address, AddressBook, Found
 from dcounter.links.connection import Complaints, Conversation
 from dcounter.links.link import Link
 from dcounter.protocol import codec, messages
@@ -64,14 +64,14 @@ class Talk(Conversation):
         self.heard: list[messages.Message] = []
         self.endings: list[str] = []
 
-    def messageReceived(self, message: messages.Message) -> None:
+    def message_received(self, message: messages.Message) -> None:
         if isinstance(message, messages.Gap):
-            super().messageReceived(message)
+            super().message_received(message)
         self.heard.append(message)
         if isinstance(message, messages.Welcome):
             self.welcomed()
 
-    def connectionEnded(self, reason: str) -> None:
+    def connection_ended(self, reason: str) -> None:
         self.endings.append(reason)
 
 
@@ -354,7 +354,7 @@ class Site:
         self.nameless = False
         self.turned_away: messages.Farewell | None = None
         self.refusals: list[tuple[int, messages.Farewell]] = []
-        self.directory = Directory(
+        self.address_book = AddressBook(
             IDENTITY,
             role=role,
             node=node,
@@ -366,7 +366,7 @@ class Site:
         )
         self.link = Link(
             1,
-            directory=self.directory,
+            address_book=self.address_book,
             user=self,
             jitter=lambda: 0.0,
             refused=lambda *what: self.refusals.append(what),
@@ -420,18 +420,18 @@ class Site:
 
     # LinkUser
 
-    def linkUp(self, link: Link) -> None:
+    def link_up(self, link: Link) -> None:
         assert link.up
         self.happened.append("up")
 
-    def linkDown(self, link: Link) -> None:
+    def link_down(self, link: Link) -> None:
         assert not link.up
         self.happened.append("down")
 
-    def linkWritable(self, link: Link) -> None:
+    def link_writable(self, link: Link) -> None:
         self.happened.append("writable")
 
-    def linkReceived(self, link: Link, message: messages.Message) -> None:
+    def link_received(self, link: Link, message: messages.Message) -> None:
         if isinstance(message, messages.Gap):
             raise MalformedMessage("no gaps here")
         self.received.append(message)
@@ -878,9 +878,9 @@ class TestRefusals:
         assert "refused 11 more connections" in caplog.text
 
 
-class TestDirectory:
+class TestAddressBook:
     def _ask(self, site: Site, node: int, port: int) -> tuple[list[object], Deferred[Found]]:
-        asking = Deferred.fromCoroutine(site.directory.knock(node, port))
+        asking = Deferred.fromCoroutine(site.address_book.probe(node, port))
         found: list[object] = []
         asking.addBoth(found.append)
         return found, asking

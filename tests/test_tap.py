@@ -367,7 +367,7 @@ class TestMakeService:
         _, _, services = built("--node-port", "65500")
         [coordinator] = [service for service in services if isinstance(service, Coordinator)]
         links = coordinator._links.values()  # noqa: SLF001
-        found = {max(a.ports) for link in links for a in link._directory.addresses.values()}  # noqa: SLF001
+        found = {max(a.ports) for link in links for a in link._address_book.addresses.values()}  # noqa: SLF001
         assert found == {65_535}
 
     def test_without_a_reactor_it_takes_twisteds_own(self) -> None:

@@ -36,7 +36,7 @@ from dcounter.errors import (
     PositionLost,
     UnknownNode,
 )
-from dcounter.links.address_book import Directory
+from dcounter.links.address_book import AddressBook
 from dcounter.links.link import Link
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import encode_batch
@@ -77,7 +77,7 @@ class Coordinator(Service):
     """
     Stores items on nodes and counts them there.
 
-    :param directory: how to reach the nodes.
+    :param address_book: how to reach the nodes.
     :param clock: the clock that gives the stamps.
     :param wall: the wall clock.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
@@ -89,7 +89,7 @@ class Coordinator(Service):
         self,
         *,
         cluster: str,
-        directory: Directory,
+        address_book: AddressBook,
         clock: HybridClock,
         wall: SteadyWall,
         seal: TokenSeal,
@@ -99,16 +99,18 @@ class Coordinator(Service):
     ) -> None:
         self._troubles = troubles
         self._cluster = cluster
-        self._limits = directory.limits
-        self._time = directory.clock
+        self._limits = address_book.limits
+        self._time = address_book.clock
         self._clock = clock
         self._wall = wall
         self._seal = seal
         self._started = self._time.seconds()
-        nodes = sorted(directory.addresses)
+        nodes = sorted(address_book.addresses)
         self._membership = membership(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
-        self._links = {node: Link(node, directory=directory, user=self, jitter=jitter) for node in nodes}
+        self._links = {
+            node: Link(node, address_book=address_book, user=self, jitter=jitter) for node in nodes
+        }
         self._turn_end: IDelayedCall | None = None
         self._acks = Acks(self._links, self._membership, limits=self._limits, time=self._time)
         self._reads = Reads[_Counts](self._membership, self._limits)
@@ -513,17 +515,17 @@ class Coordinator(Service):
 
     # Links
 
-    def linkUp(self, link: Link) -> None:
+    def link_up(self, link: Link) -> None:
         self._membership.connected(link.node, self._time.seconds())
 
-    def linkDown(self, link: Link) -> None:
+    def link_down(self, link: Link) -> None:
         self._membership.disconnected(link.node)
         self._dispatch.left(link.node)
 
-    def linkWritable(self, link: Link) -> None:
+    def link_writable(self, link: Link) -> None:
         pass
 
-    def linkReceived(self, link: Link, message: messages.Message) -> None:
+    def link_received(self, link: Link, message: messages.Message) -> None:
         if not isinstance(message, messages.Report) or message.node != link.node:
             raise MalformedMessage(f"{type(message).__name__} was not expected")
         if message.port:

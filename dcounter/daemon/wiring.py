@@ -50,7 +50,7 @@ from dcounter.journal.file import FileJournal, WriterThread
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.links.address_book import Address, Directory
+from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.connection import Complaints
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
@@ -181,8 +181,8 @@ class Wiring:
     def connect(self, host: str, port: int) -> IStreamClientEndpoint:
         return TCP4ClientEndpoint(self.reactor, host, port, timeout=_CONNECT_TIMEOUT)
 
-    def directory(self, role: Role, node: int | None) -> Directory:
-        return Directory(
+    def address_book(self, role: Role, node: int | None) -> AddressBook:
+        return AddressBook(
             self.identity,
             role=role,
             node=node,
@@ -219,7 +219,7 @@ class Wiring:
         return Node(
             node,
             identity=self.identity,
-            directory=self.directory("node", node),
+            address_book=self.address_book("node", node),
             # As many may knock at once as there may be connections.
             listen=lambda port: TCP4ServerEndpoint(
                 self.reactor, port, backlog=self.limits.connections, interface=interface
@@ -241,7 +241,7 @@ class Wiring:
         return Coordinator(
             troubles=troubles,
             cluster=self.identity.cluster,
-            directory=self.directory("coordinator", None),
+            address_book=self.address_book("coordinator", None),
             clock=HybridClock(self.wall),
             wall=self.wall,
             seal=TokenSeal(self.identity.secret, self.identity.cluster),

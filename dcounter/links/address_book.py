@@ -20,7 +20,7 @@ from dcounter.links.connection import NO_ANSWER, Complaints, Conversation
 from dcounter.protocol import messages
 from dcounter.protocol.handshake import Caller, Identity, Role
 
-_KNOCKS = 16
+_PROBES = 16
 """
 Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
 """
@@ -86,8 +86,8 @@ class Call(Conversation):
     :ivar refusal: why the other end, or we, ended the handshake; empty if nobody said it.
     """
 
-    def __init__(self, directory: "Directory", caller: Caller) -> None:
-        super().__init__(directory.limits, directory.clock, directory.complaints)
+    def __init__(self, address_book: "AddressBook", caller: Caller) -> None:
+        super().__init__(address_book.limits, address_book.clock, address_book.complaints)
         self._caller = caller
         self._state: Literal["hello", "proof", "welcome"] = "hello"
         self.refusal = messages.Farewell("")
@@ -99,7 +99,7 @@ class Call(Conversation):
         self._start_timeout(wait, lambda: self.close(NO_ANSWER))
         self.send(self._caller.hello)
 
-    def messageReceived(self, message: messages.Message) -> None:
+    def message_received(self, message: messages.Message) -> None:
         if isinstance(message, messages.Farewell):
             self.refusal = message
             self.close(f"the node says: {message.reason}")
@@ -111,9 +111,9 @@ class Call(Conversation):
             self._state = "welcome"
             self.welcomed()
         elif self._state == "welcome":
-            self.answerReceived(message)
+            self.received(message)
         else:
-            super().messageReceived(message)
+            super().message_received(message)
 
     def refuse(self, error: PeerError) -> None:
         if self._state == "welcome":
@@ -137,21 +137,21 @@ class Call(Conversation):
         """
         return self._caller.found
 
-    def answerReceived(self, message: messages.Message) -> None:
+    def received(self, message: messages.Message) -> None:
         """
         A message after the handshake.
         """
 
 
-class _Knock(Call):
+class _Probe(Call):
     """
     A handshake and nothing else: does the node answer there?
 
     :ivar found: `None` if it does, else why not, as `messages.Farewell` says it.
     """
 
-    def __init__(self, directory: "Directory", caller: Caller) -> None:
-        super().__init__(directory, caller)
+    def __init__(self, address_book: "AddressBook", caller: Caller) -> None:
+        super().__init__(address_book, caller)
         self.found: Deferred[messages.Farewell | None] = Deferred(self._abandon)
         self._wanted = True
 
@@ -160,7 +160,7 @@ class _Knock(Call):
         self._answer(None)
         self.close("only asking who is there")
 
-    def connectionEnded(self, reason: str) -> None:
+    def connection_ended(self, reason: str) -> None:
         self._answer(_LATE if reason == NO_ANSWER else self.refusal)
 
     def _answer(self, found: messages.Farewell | None) -> None:
@@ -207,7 +207,7 @@ def _shown(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text[:_SHOWN])
 
 
-class Directory:
+class AddressBook:
     """
     What a process needs to reach the nodes of its cluster, and to be recognised.
 
@@ -280,7 +280,7 @@ class Directory:
 
         async def look() -> None:
             for each in ports:
-                said = await self._knock(node, each)
+                said = await self._probe(node, each)
                 if said is not None:
                     answers.heard(each, said)
                 elif not found.called:
@@ -288,7 +288,7 @@ class Directory:
                 if found.called:
                     return
 
-        looking = [Deferred.fromCoroutine(look()) for _ in range(_KNOCKS)]
+        looking = [Deferred.fromCoroutine(look()) for _ in range(_PROBES)]
         everybody = gatherResults(looking, consumeErrors=True)
         everybody.addCallbacks(
             lambda _: None if found.called else found.callback(None),
@@ -303,21 +303,21 @@ class Directory:
         everybody.cancel()
         return port_found
 
-    async def knock(self, node: int, port: int) -> Found:
+    async def probe(self, node: int, port: int) -> Found:
         """
         What is on a port where that node listened.
         """
-        said = await self._knock(node, port)
+        said = await self._probe(node, port)
         if said is None:
             return "it"
         return "nothing in time" if said is _LATE else "another"
 
-    async def _knock(self, node: int, port: int) -> messages.Farewell | None:
+    async def _probe(self, node: int, port: int) -> messages.Farewell | None:
         """
         `None` if that node listens on that port, else what was said there.
         """
-        knock = _Knock(self, self.caller(node, port, probe=True))
-        factory = Factory.forProtocol(lambda: knock)
+        probe = _Probe(self, self.caller(node, port, probe=True))
+        factory = Factory.forProtocol(lambda: probe)
         factory.noisy = False
         try:
             await self.endpoint(node, port).connect(factory)
@@ -325,4 +325,4 @@ class Directory:
             return _LATE
         except (ConnectError, DNSLookupError):
             return messages.Farewell("")
-        return await knock.found
+        return await probe.found

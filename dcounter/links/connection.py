@@ -121,11 +121,11 @@ class Conversation(TwistedProtocol):
                 for line in self._splitter.feed(first):
                     if self.ended:
                         return
-                    self.messageReceived(codec.decode(line))
+                    self.message_received(codec.decode(line))
         except PeerError as error:
             self.refuse(error)
 
-    def messageReceived(self, message: messages.Message) -> None:
+    def message_received(self, message: messages.Message) -> None:
         """
         A message arrived.
 
@@ -182,7 +182,7 @@ class Conversation(TwistedProtocol):
         self._end(reason.getErrorMessage())
         self._stop_timeout()
 
-    def connectionEnded(self, reason: str) -> None:
+    def connection_ended(self, reason: str) -> None:
         """
         No more messages will be exchanged; called once.
         """
@@ -190,7 +190,7 @@ class Conversation(TwistedProtocol):
     def _end(self, reason: str) -> None:
         if not self.ended:
             self.ended = True
-            self.connectionEnded(reason)
+            self.connection_ended(reason)
 
     def _start_timeout(self, seconds: float, action: Callable[[], object]) -> None:
         self._stop_timeout()

@@ -21,7 +21,7 @@ from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from dcounter.errors import LinkLost, MalformedMessage
-from dcounter.links.address_book import Answers, Call, Directory
+from dcounter.links.address_book import AddressBook, Answers, Call
 from dcounter.protocol import messages
 from dcounter.protocol.handshake import Caller
 
@@ -51,22 +51,22 @@ class LinkUser(Protocol):
     Whoever a link tells what happens.
     """
 
-    def linkUp(self, link: "Link") -> None:
+    def link_up(self, link: "Link") -> None:
         """
         The node is connected and has proved itself.
         """
 
-    def linkDown(self, link: "Link") -> None:
+    def link_down(self, link: "Link") -> None:
         """
         The connection is gone.
         """
 
-    def linkWritable(self, link: "Link") -> None:
+    def link_writable(self, link: "Link") -> None:
         """
         The connection takes more again.
         """
 
-    def linkReceived(self, link: "Link", message: messages.Message) -> None:
+    def link_received(self, link: "Link", message: messages.Message) -> None:
         """
         A message that answers no request arrived.
 
@@ -75,23 +75,23 @@ class LinkUser(Protocol):
 
 
 class _LinkCall(Call):
-    def __init__(self, directory: "Directory", caller: Caller, link: "Link") -> None:
-        super().__init__(directory, caller)
+    def __init__(self, address_book: "AddressBook", caller: Caller, link: "Link") -> None:
+        super().__init__(address_book, caller)
         self._link = link
 
     def welcomed(self) -> None:
         super().welcomed()
-        self._link.callWelcomed(self)
+        self._link.call_welcomed(self)
 
-    def answerReceived(self, message: messages.Message) -> None:
-        self._link.callReceived(message)
+    def received(self, message: messages.Message) -> None:
+        self._link.call_received(message)
 
-    def connectionEnded(self, reason: str) -> None:
-        self._link.callEnded(self, reason, welcome=self._state == "welcome")
+    def connection_ended(self, reason: str) -> None:
+        self._link.call_ended(self, reason, welcome=self._state == "welcome")
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        self._link.callWritable()
+        self._link.call_writable()
 
 
 @implementer(IStreamClientEndpoint)
@@ -108,18 +108,18 @@ class _NodeEndpoint:
     :ivar doubtful: another one was found there, which is tried seldom.
     """
 
-    def __init__(self, node: int, directory: Directory, jitter: Callable[[], float]) -> None:
+    def __init__(self, node: int, address_book: AddressBook, jitter: Callable[[], float]) -> None:
         self._node = node
-        self._directory = directory
-        self._limits = directory.limits
-        self._clock = directory.clock
+        self._address_book = address_book
+        self._limits = address_book.limits
+        self._clock = address_book.clock
         self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
         self._next_search = float("-inf")
         self._next_doubtful = float("-inf")
         self._searching: Deferred[None] = succeed(None)
         self._searches = 0
         self._told = ""
-        self.port = self.called = directory.addresses[node].port
+        self.port = self.called = address_book.addresses[node].port
         self.doubtful = False
 
     def __repr__(self) -> str:
@@ -138,7 +138,7 @@ class _NodeEndpoint:
             if not self.doubtful or now >= self._next_doubtful:
                 self.called = self.port
                 with contextlib.suppress(ConnectError, DNSLookupError):
-                    return await self._directory.endpoint(self._node, self.called).connect(factory)
+                    return await self._address_book.endpoint(self._node, self.called).connect(factory)
             attempts += 1
             if attempts > 1:
                 await deferLater(self._clock, self._pause(attempts - 2))
@@ -148,7 +148,7 @@ class _NodeEndpoint:
         Look on all ports of the range.
         """
         answers = Answers(self.port)
-        port = await self._directory.locate(self._node, self.port, answers)
+        port = await self._address_book.locate(self._node, self.port, answers)
         self._next_search = self._clock.seconds() + self._limits.search
         if port is not None:
             self.moved(port)
@@ -220,7 +220,7 @@ class Link(ClientService):
         self,
         node: int,
         *,
-        directory: Directory,
+        address_book: AddressBook,
         user: LinkUser,
         jitter: Callable[[], float],
         refused: Callable[[int, messages.Farewell], object] = lambda _, __: None,
@@ -230,8 +230,8 @@ class Link(ClientService):
         self.instance = ""
         self._user = user
         self._refused = refused
-        self._directory = directory
-        self._endpoint = _NodeEndpoint(node, directory, lambda: _FIRST_PAUSE * jitter())
+        self._address_book = address_book
+        self._endpoint = _NodeEndpoint(node, address_book, lambda: _FIRST_PAUSE * jitter())
         self._call: _LinkCall | None = None
         self._answers: dict[int, tuple[type[messages.Message], Deferred[Any]]] = {}
         self._last_request = 0
@@ -240,7 +240,7 @@ class Link(ClientService):
             _LinkFactory(self),
             # After a connection is lost; until there is another one, the endpoint has its own pauses.
             retryPolicy=lambda _: _FIRST_PAUSE * (1 + jitter()),
-            clock=directory.clock,
+            clock=address_book.clock,
         )
 
     @property
@@ -248,14 +248,14 @@ class Link(ClientService):
         """
         Where the node was last known to listen.
         """
-        return f"{self._directory.addresses[self.node].host}:{self._endpoint.port}"
+        return f"{self._address_book.addresses[self.node].host}:{self._endpoint.port}"
 
     @property
     def host(self) -> str:
         """
         The machine where the node is.
         """
-        return self._directory.addresses[self.node].host
+        return self._address_book.addresses[self.node].host
 
     @property
     def paused(self) -> bool:
@@ -319,17 +319,17 @@ class Link(ClientService):
         """
         A conversation for a new connection.
         """
-        directory = self._directory
-        return _LinkCall(directory, directory.caller(self.node, self._endpoint.called), self)
+        address_book = self._address_book
+        return _LinkCall(address_book, address_book.caller(self.node, self._endpoint.called), self)
 
-    def callWelcomed(self, call: _LinkCall) -> None:
+    def call_welcomed(self, call: _LinkCall) -> None:
         self._endpoint.reached()
         self._call = call
         self.up = True
         self.instance = call.instance
-        self._user.linkUp(self)
+        self._user.link_up(self)
 
-    def callReceived(self, message: messages.Message) -> None:
+    def call_received(self, message: messages.Message) -> None:
         if isinstance(message, messages.Stored | messages.Counted | messages.Awaited):
             asked = self._answers.get(message.request)
             if asked is None or not isinstance(message, asked[0]):
@@ -337,12 +337,12 @@ class Link(ClientService):
             del self._answers[message.request]
             asked[1].callback(message)
         else:
-            self._user.linkReceived(self, message)
+            self._user.link_received(self, message)
 
-    def callWritable(self) -> None:
-        self._user.linkWritable(self)
+    def call_writable(self) -> None:
+        self._user.link_writable(self)
 
-    def callEnded(self, call: _LinkCall, reason: str, *, welcome: bool) -> None:
+    def call_ended(self, call: _LinkCall, reason: str, *, welcome: bool) -> None:
         if not welcome:
             self._endpoint.refused(call.refusal)
             if call.proved:
@@ -354,7 +354,7 @@ class Link(ClientService):
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}
-        self._user.linkDown(self)
+        self._user.link_down(self)
         for _, answer in lost.values():
             answer.errback(LinkLost(f"node {self.node} is gone: {reason}"))
 

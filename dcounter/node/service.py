@@ -35,7 +35,7 @@ from dcounter.errors import (
 from dcounter.journal.framing import Entry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
-from dcounter.links.address_book import Directory
+from dcounter.links.address_book import AddressBook
 from dcounter.links.connection import Conversation
 from dcounter.links.link import Link
 from dcounter.links.throttle import Throttle
@@ -126,7 +126,7 @@ class _Accepted(Conversation):
         """
         return str(self.tcp.getPeer().host)
 
-    def messageReceived(self, message: messages.Message) -> None:
+    def message_received(self, message: messages.Message) -> None:
         if self._channel is not None:
             self._node.received(self._channel, message)
         elif isinstance(message, messages.Hello):
@@ -161,7 +161,7 @@ class _Accepted(Conversation):
         super().connectionLost()
         self._node.conversations.discard(self)
 
-    def connectionEnded(self, reason: str) -> None:
+    def connection_ended(self, reason: str) -> None:
         if self._channel is not None:
             self._node.left(self._channel)
 
@@ -194,7 +194,7 @@ class Node(Service):
 
     :param node: its id.
     :param identity: what it shares with the others of its cluster.
-    :param directory: how it reaches its peers, and itself.
+    :param address_book: how it reaches its peers, and itself.
     :param listen: gives the endpoint for a port.
     :param wall: the wall clock, ns since 1970.
     :param nonce: gives a new random text, at least 32 characters.
@@ -212,7 +212,7 @@ class Node(Service):
         node: int,
         *,
         identity: Identity,
-        directory: Directory,
+        address_book: AddressBook,
         listen: Listen,
         journal: Journal,
         limits: Limits,
@@ -232,12 +232,12 @@ class Node(Service):
         self._place = place
         self._remedy = remedy or f"Start once with --rebuild {node} to make it anew from the other nodes"
         self.conversations: set[_Accepted] = set()
-        self.complaints = directory.complaints
+        self.complaints = address_book.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self._identity = identity
-        self._directory = directory
+        self._address_book = address_book
         self._listen = listen
-        self._address = directory.addresses[node]
+        self._address = address_book.addresses[node]
         self._journal = journal
         self._limits = limits
         self._clock = clock
@@ -255,10 +255,12 @@ class Node(Service):
         self._last_channel = 0
         self._streams: dict[int, IDelayedCall] = {}
         self._paced_until: dict[int, float] = {}
-        self.holders = holders((node, directory.instance), patience=limits.suspicion, seconds=clock.seconds)
+        self.holders = holders(
+            (node, address_book.instance), patience=limits.suspicion, seconds=clock.seconds
+        )
         self._rivals = Throttle(1, _RIVALS_INTERVAL, clock.seconds)
         self._links = [
-            Link(peer, directory=directory, user=self, jitter=jitter, refused=self._refused)
+            Link(peer, address_book=address_book, user=self, jitter=jitter, refused=self._refused)
             for peer in identity.members
             if peer != node
         ]
@@ -465,7 +467,7 @@ class Node(Service):
             self._check = None
             return
         before = self._taken_in
-        found = await self._directory.knock(self.node, self.replica.port)
+        found = await self._address_book.probe(self.node, self.replica.port)
         self._check = None
         heard = self._taken_in > before
         self._unheard = 0 if heard or found == "it" else self._unheard + 1
@@ -494,7 +496,7 @@ class Node(Service):
             node=self.node,
             run=self.replica.run,
             nonce=self._nonce(),
-            instance=self._directory.instance,
+            instance=self._address_book.instance,
             forgotten=self.replica.forgotten,
         )
         return _Accepted(self, callee, self._limits, self._clock)
@@ -558,7 +560,7 @@ class Node(Service):
 
     # Links to peers
 
-    def linkUp(self, link: Link) -> None:
+    def link_up(self, link: Link) -> None:
         peer = Peer("node", link.node, link.instance)
         try:
             self._look_for_rival(link.node, link.instance)
@@ -567,15 +569,15 @@ class Node(Service):
         else:
             self._link_channels[link] = self._opened(link, peer, calls=True)
 
-    def linkDown(self, link: Link) -> None:
+    def link_down(self, link: Link) -> None:
         channel = self._link_channels.pop(link, None)
         if channel is not None:
             self._closed(channel)
 
-    def linkReceived(self, link: Link, message: messages.Message) -> None:
+    def link_received(self, link: Link, message: messages.Message) -> None:
         self.received(self._link_channels[link], message)
 
-    def linkWritable(self, link: Link) -> None:
+    def link_writable(self, link: Link) -> None:
         self._stream(self._link_channels[link])
 
     def _look_where_it_listens(self, report: messages.Report) -> None:

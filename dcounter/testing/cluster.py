@@ -20,7 +20,7 @@ from dcounter.journal.file import FileJournal
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
-from dcounter.links.address_book import Address, Directory
+from dcounter.links.address_book import Address, AddressBook
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
@@ -178,7 +178,7 @@ class Cluster:
         return Node(
             node,
             identity=identity,
-            directory=self.directory("node", process, clock, node, identity=identity),
+            address_book=self.address_book("node", process, clock, node, identity=identity),
             listen=partial(self.network.listen, process=process),
             journal=self._journal(node, disk, clock),
             limits=self.limits,
@@ -377,7 +377,7 @@ class Cluster:
         )
         return Coordinator(
             cluster=identity.cluster,
-            directory=self.directory("coordinator", process, clock, identity=identity),
+            address_book=self.address_book("coordinator", process, clock, identity=identity),
             clock=self.parts.clock(wall),
             wall=wall,
             seal=TokenSeal(identity.secret, identity.cluster),
@@ -417,7 +417,7 @@ class Cluster:
         """
         return f"coordinator {place}" if place else "coordinator"
 
-    def directory(
+    def address_book(
         self,
         role: Role,
         process: str,
@@ -425,11 +425,11 @@ class Cluster:
         node: int | None = None,
         *,
         identity: Identity | None = None,
-    ) -> Directory:
+    ) -> AddressBook:
         """
         What a process needs to reach the nodes.
         """
-        return Directory(
+        return AddressBook(
             identity or self.identity,
             role=role,
             node=node,
