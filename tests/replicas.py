@@ -25,6 +25,11 @@ WALL = 1_800_000_000_000_000_000
 
 COORDINATOR = -1
 
+Heard = messages.FromCoordinator | messages.BetweenNodes
+"""
+What a replica hears.
+"""
+
 
 def limits(**changes: float) -> Limits:
     return replace(Limits(), **changes)  # type: ignore[arg-type]
@@ -208,18 +213,21 @@ class World:
         if end is not None and end.other is not None:
             end.other.lines.append(line)
 
-    def say(self, end: End, message: messages.Message) -> None:
+    def say(self, end: End, message: Heard) -> None:
         """
         Let a calling end that is no replica say something, and have it heard at once.
         """
         assert end.other is not None
         self.hear(end.other, message)
 
-    def hear(self, end: End, message: messages.Message) -> None:
+    def hear(self, end: End, message: Heard, line: bytes | None = None) -> None:
         """
         A replica hears a message.
+
+        :param line: as it came, if that is not as we write it.
         """
-        effects = self.replicas[end.at].receive(end.channel, message, self.now)
+        line = codec.encode(message) if line is None else line
+        effects = self.replicas[end.at].receive(end.channel, message, line, self.now)
         self.perform(end.at, effects)
 
     def stream(self, end: End) -> bool:
@@ -238,11 +246,15 @@ class World:
         """
         if not end.lines:
             return False
-        message = codec.decode(end.lines.popleft())
-        if end.at in self.replicas:
-            self.hear(end, message)
-        else:
-            end.received.append(message)
+        line = end.lines.popleft()
+        if end.at not in self.replicas:
+            end.received.append(codec.decode(line))
+            return True
+        heard = (
+            codec.decode_from_coordinator(line) if end.peer.node is None else codec.decode_between_nodes(line)
+        )
+        assert not isinstance(heard, messages.Farewell)
+        self.hear(end, heard, line)
         return True
 
     def sync(self, node: int, lines: int | None = None) -> None:

@@ -427,8 +427,8 @@ class TestVisitors:
     @pytest.mark.parametrize(
         ("messages", "why"),
         [
-            ([messages.Beat(1)], "Beat before the handshake"),
-            ([messages.Proof("x")], "a proof before the hello"),
+            ([messages.Beat(1)], "not a hello: Invalid value 'beat' - at `$.type`"),
+            ([messages.Proof("x")], "not a hello: Invalid value 'proof' - at `$.type`"),
             (
                 [messages.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32, 1, "", "")],
                 "protocol 9 instead of 2",
@@ -452,7 +452,7 @@ class TestVisitors:
         bad.greet(0)
         bad.say(messages.Gap(0))
         cluster.run(0.05)
-        assert bad.farewell() == "Gap from a coordinator"
+        assert bad.farewell() == "not a message of a coordinator: Invalid value 'gap' - at `$.type`"
         assert bad.lost
         assert not good.lost
         good.hang_up()

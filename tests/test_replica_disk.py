@@ -927,7 +927,7 @@ class TestStanding:
     def _hear(self, replica: Replica, kept: list[bytes], peer: int) -> None:
         replica.connected(peer, Peer("node", peer), calls=True, now=0)
         report = msgspec.structs.replace(self._report(), node=peer)
-        effects = replica.receive(peer, report, 0)
+        effects = replica.receive(peer, report, codec.encode(report), 0)
         lines = appended(effects)
         replica.synced(lines)
         kept.extend(line.line for line in lines)
@@ -936,7 +936,7 @@ class TestStanding:
         replica, kept = self._node([])
         self._hear(replica, kept, 1)
         record = messages.Record(0, 7, 1, 5, Raw(b'{"slices":[1],"ids":[1],"tenants":["t"],"bases":[5]}'))
-        replica.receive(1, record, 0)
+        replica.receive(1, record, codec.encode(record), 0)
         again, _ = self._node([*kept, codec.encode(record)])
         assert again.applied.number(0, 7) == 1
         assert again.refuses() == "the node starts empty and has not heard from nodes [1, 2]"
@@ -949,7 +949,7 @@ class TestStanding:
         assert again.refuses() is None
         self._hear(again, kept, 1)
         batch = Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}')
-        [append] = [e for e in again.receive(1, messages.Store(1, batch), 0) if isinstance(e, Append)]
+        [append] = [e for e in self._stored(again, batch) if isinstance(e, Append)]
         opened = codec.decode(append.entry.line)
         assert isinstance(opened, messages.Record)
         assert opened.opening == messages.Opening(opened.run, 7, 3, wiped=True)
@@ -965,14 +965,16 @@ class TestStanding:
 
     def _stored(self, replica: Replica, batch: Raw) -> list[Any]:
         replica.connected(9, Peer("coordinator", None), calls=False, now=0)
-        return list(replica.receive(9, messages.Store(1, batch), 0))
+        request = messages.Store(1, batch)
+        return list(replica.receive(9, request, codec.encode(request), 0))
 
     def test_a_new_cluster_is_not_wiped(self) -> None:
         replica, kept = self._node([])
         for peer in (1, 2):
             replica.connected(peer, Peer("node", peer), calls=True, now=0)
             empty = messages.Report(peer, 8090, 0, 0, Position(), Position(), 0, 0, 0)
-            kept += [e.entry.line for e in replica.receive(peer, empty, 0) if isinstance(e, Append)]
+            effects = replica.receive(peer, empty, codec.encode(empty), 0)
+            kept += [e.entry.line for e in effects if isinstance(e, Append)]
         again, _ = self._node(kept)
         assert again.refuses() is None
         [append] = [

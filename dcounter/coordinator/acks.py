@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from dcounter.coordinator.view import Membership
 from dcounter.errors import LinkLost
 from dcounter.limits import Limits
-from dcounter.links.link import Link
+from dcounter.links.link import NodeLink
 from dcounter.protocol import messages
 from dcounter.protocol.position import NodeId, Position
 from dcounter.store import Ack
@@ -31,7 +31,7 @@ class Acks:
     """
 
     def __init__(
-        self, links: Mapping[NodeId, Link], view: Membership, *, limits: Limits, time: IReactorTime
+        self, links: Mapping[NodeId, NodeLink], view: Membership, *, limits: Limits, time: IReactorTime
     ) -> None:
         self._links = links
         self._view = view
@@ -123,7 +123,7 @@ class Acks:
             make = partial(messages.Await, position=position, wait=int(left * 1000))
             # After this it is asked again: it had no room for us to wait there, or is gone.
             with suppress(LinkLost):
-                answer = await link.ask(make, messages.Awaited)
+                answer = await link.ask(make)
                 if answer.reached:
                     return True
             await deferLater(self._time, min(left, self._limits.heartbeat))

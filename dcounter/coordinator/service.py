@@ -37,7 +37,7 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.links.address_book import AddressBook
-from dcounter.links.link import Link
+from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import encode_batch
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
@@ -109,7 +109,14 @@ class Coordinator(Service):
         self._membership = membership(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
         self._links = {
-            node: Link(node, address_book=address_book, user=self, jitter=jitter) for node in nodes
+            node: NodeLink(
+                node,
+                address_book=address_book,
+                user=self,
+                decode=codec.decode_to_coordinator,
+                jitter=jitter,
+            )
+            for node in nodes
         }
         self._turn_end: IDelayedCall | None = None
         self._acks = Acks(self._links, self._membership, limits=self._limits, time=self._time)
@@ -328,7 +335,7 @@ class Coordinator(Service):
             if link is None:
                 continue
             try:
-                answer = link.ask(lambda number: messages.Forget(number, node), messages.Awaited)
+                answer = link.ask(lambda number: messages.Forget(number, node))
                 await answer.addTimeout(self._limits.request, self._time)
             except (LinkLost, TimeoutError):
                 doubtful += 1
@@ -405,7 +412,7 @@ class Coordinator(Service):
             batch = batch.pack()
         raw = Raw(encode_batch(batch))
         try:
-            answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw), messages.Stored)
+            answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw))
         except LinkLost:
             self._dispatch.lost(flight)
         else:
@@ -453,7 +460,7 @@ class Coordinator(Service):
                 messages.Count, tenants=question.tenants, required=attempt.required, wait=attempt.wait
             )
             try:
-                answer = self._links[attempt.node].ask(make, messages.Counted)
+                answer = self._links[attempt.node].ask(make)
             except LinkLost:
                 continue
             self._reads.sent(question, now)
@@ -515,19 +522,19 @@ class Coordinator(Service):
 
     # Links
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: NodeLink) -> None:
         self._membership.connected(link.node, self._time.seconds())
 
-    def link_down(self, link: Link) -> None:
+    def link_down(self, link: NodeLink) -> None:
         self._membership.disconnected(link.node)
         self._dispatch.left(link.node)
 
-    def link_writable(self, link: Link) -> None:
+    def link_writable(self, link: NodeLink) -> None:
         pass
 
-    def link_received(self, link: Link, message: messages.Message) -> None:
-        if not isinstance(message, messages.Report) or message.node != link.node:
-            raise MalformedMessage(f"{type(message).__name__} was not expected")
+    def link_received(self, link: NodeLink, message: messages.Report, line: bytes) -> None:
+        if message.node != link.node:
+            raise MalformedMessage(f"a report of node {message.node} from node {link.node}")
         if message.port:
             link.moved(message.port)
         lost_runs = self._membership.reported(message, self._time.seconds())

@@ -4,7 +4,7 @@ Where the nodes of a cluster are, and how one is found that has moved to another
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory
 from dcounter.errors import PeerError, WrongNode
 from dcounter.limits import Limits
 from dcounter.links.connection import NO_ANSWER, Complaints, Conversation
-from dcounter.protocol import messages
+from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Caller, Identity, Role
 
 _PROBES = 16
@@ -99,21 +99,33 @@ class Call(Conversation):
         self._start_timeout(wait, lambda: self.close(NO_ANSWER))
         self.send(self._caller.hello)
 
-    def message_received(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Farewell):
-            self.refusal = message
-            self.close(f"the node says: {message.reason}")
-            return
-        if isinstance(message, messages.Challenge) and self._state == "hello":
-            self.send(self._caller.answer(message))
-            self._state = "proof"
-        elif isinstance(message, messages.Welcome) and self._state == "proof":
-            self._state = "welcome"
-            self.welcomed()
-        elif self._state == "welcome":
-            self.received(message)
-        else:
-            super().message_received(message)
+    def line_received(self, line: bytes) -> None:
+        match self._state:
+            case "welcome":
+                self.received(line)
+            case "hello":
+                challenge = codec.decode_challenge(line)
+                if isinstance(challenge, messages.Farewell):
+                    self.left(challenge)
+                    return
+                self.send(self._caller.answer(challenge))
+                self._state = "proof"
+            case "proof":
+                welcome = codec.decode_welcome(line)
+                if isinstance(welcome, messages.Farewell):
+                    self.left(welcome)
+                    return
+                self._state = "welcome"
+                self.welcomed()
+            case _:
+                assert_never(self._state)
+
+    def left(self, farewell: messages.Farewell) -> None:
+        """
+        The node hangs up, and says why.
+        """
+        self.refusal = farewell
+        self.close(f"the node says: {farewell.reason}")
 
     def refuse(self, error: PeerError) -> None:
         if self._state == "welcome":
@@ -137,9 +149,9 @@ class Call(Conversation):
         """
         return self._caller.found
 
-    def received(self, message: messages.Message) -> None:
+    def received(self, line: bytes) -> None:
         """
-        A message after the handshake.
+        A line after the handshake.
         """
 
 

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.errors import HandshakeRefused, MalformedMessage, PeerError
+from dcounter.errors import HandshakeRefused, PeerError
 from dcounter.limits import Limits
 from dcounter.links.throttle import Throttle
 from dcounter.protocol import codec, messages
@@ -81,7 +81,7 @@ class Conversation(TwistedProtocol):
     """
     One connection that speaks the messages of `dcounter.protocol.messages`, one per line.
 
-    Whatever the other end does wrong costs this connection only. Subclasses say what a message means.
+    Whatever the other end does wrong costs this connection only. Subclasses say what a line means.
 
     :param clock: for the time-outs.
     """
@@ -121,17 +121,17 @@ class Conversation(TwistedProtocol):
                 for line in self._splitter.feed(first):
                     if self.ended:
                         return
-                    self.message_received(codec.decode(line))
+                    self.line_received(line)
         except PeerError as error:
             self.refuse(error)
 
-    def message_received(self, message: messages.Message) -> None:
+    def line_received(self, line: bytes) -> None:
         """
-        A message arrived.
+        A line arrived: subclasses decode it as what may come at that moment.
 
-        :raises PeerError: it does not belong here; the connection is closed.
+        :raises PeerError: it may not; the connection is closed.
         """
-        raise MalformedMessage(f"{type(message).__name__} was not expected")
+        raise NotImplementedError
 
     def refuse(self, error: PeerError) -> None:
         """

@@ -4,7 +4,7 @@ A persistent connection to a node: made again when it is lost, also on another p
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -27,7 +27,7 @@ from dcounter.protocol.handshake import Caller
 
 _log = Logger()
 
-_Answer = TypeVar("_Answer", messages.Stored, messages.Counted, messages.Awaited)
+_M = TypeVar("_M")
 _FIRST_PAUSE = 0.05
 _LAST_PAUSE = 0.2
 """
@@ -46,36 +46,37 @@ Why connections end that nobody has to wonder about.
 """
 
 
-class LinkUser(Protocol):
+class LinkUser(Protocol[_M]):
     """
-    Whoever a link tells what happens.
+    What a link tells what happens.
     """
 
-    def link_up(self, link: "Link") -> None:
+    def link_up(self, link: "Link[_M]") -> None:
         """
         The node is connected and has proved itself.
         """
 
-    def link_down(self, link: "Link") -> None:
+    def link_down(self, link: "Link[_M]") -> None:
         """
         The connection is gone.
         """
 
-    def link_writable(self, link: "Link") -> None:
+    def link_writable(self, link: "Link[_M]") -> None:
         """
         The connection takes more again.
         """
 
-    def link_received(self, link: "Link", message: messages.Message) -> None:
+    def link_received(self, link: "Link[_M]", message: _M, line: bytes) -> None:
         """
         A message that answers no request arrived.
 
+        :param line: the same as it came, with what this version does not know of it.
         :raises PeerError: it does not belong here; the connection is closed.
         """
 
 
 class _LinkCall(Call):
-    def __init__(self, address_book: "AddressBook", caller: Caller, link: "Link") -> None:
+    def __init__(self, address_book: "AddressBook", caller: Caller, link: "Link[Any]") -> None:
         super().__init__(address_book, caller)
         self._link = link
 
@@ -83,8 +84,8 @@ class _LinkCall(Call):
         super().welcomed()
         self._link.call_welcomed(self)
 
-    def received(self, message: messages.Message) -> None:
-        self._link.call_received(message)
+    def received(self, line: bytes) -> None:
+        self._link.call_received(self, line)
 
     def connection_ended(self, reason: str) -> None:
         self._link.call_ended(self, reason, welcome=self._state == "welcome")
@@ -206,10 +207,11 @@ class _NodeEndpoint:
         self.doubtful = False
 
 
-class Link(ClientService):
+class Link(ClientService, Generic[_M]):
     """
     A persistent connection to one node, made again when it is lost.
 
+    :param decode: reads what the node says after the handshake.
     :param refused: is told when a member that has proved itself does not let us in, and why.
     :ivar node: the node's id.
     :ivar up: whether the node is connected and has proved itself.
@@ -221,7 +223,8 @@ class Link(ClientService):
         node: int,
         *,
         address_book: AddressBook,
-        user: LinkUser,
+        user: LinkUser[_M],
+        decode: Callable[[bytes], _M | messages.Reply | messages.Farewell],
         jitter: Callable[[], float],
         refused: Callable[[int, messages.Farewell], object] = lambda _, __: None,
     ) -> None:
@@ -229,11 +232,12 @@ class Link(ClientService):
         self.up = False
         self.instance = ""
         self._user = user
+        self._decode = decode
         self._refused = refused
         self._address_book = address_book
         self._endpoint = _NodeEndpoint(node, address_book, lambda: _FIRST_PAUSE * jitter())
         self._call: _LinkCall | None = None
-        self._answers: dict[int, tuple[type[messages.Message], Deferred[Any]]] = {}
+        self._answers: dict[int, tuple[type[messages.Reply], Deferred[Any]]] = {}
         self._last_request = 0
         super().__init__(
             self._endpoint,
@@ -270,21 +274,31 @@ class Link(ClientService):
         """
         self._endpoint.moved(port)
 
-    def ask(self, make: Callable[[int], messages.Message], expected: type[_Answer]) -> Deferred[_Answer]:
+    @overload
+    def ask(self, make: Callable[[int], messages.Store]) -> Deferred[messages.Stored]: ...
+
+    @overload
+    def ask(self, make: Callable[[int], messages.Count]) -> Deferred[messages.Counted]: ...
+
+    @overload
+    def ask(self, make: Callable[[int], messages.Await | messages.Forget]) -> Deferred[messages.Awaited]: ...
+
+    def ask(self, make: Callable[[int], messages.Request]) -> Deferred[Any]:
         """
         Send a request.
 
         :param make: makes the message, given the number by which its answer is known.
-        :param expected: what kind of message the answer is.
-        :returns: the answer; fails with `LinkLost` if the connection ends first.
+        :returns: the answer, of the kind that `messages.REPLIES` says; fails with `LinkLost` if the
+            connection ends first.
         :raises LinkLost: there is no connection.
         """
         if self._call is None:
             raise LinkLost(f"node {self.node} is not connected")
         self._last_request += 1
-        answer: Deferred[_Answer] = Deferred()
-        self._answers[self._last_request] = (expected, answer)
-        self._call.send(make(self._last_request))
+        request = make(self._last_request)
+        answer: Deferred[Any] = Deferred()
+        self._answers[self._last_request] = (messages.REPLIES[type(request)], answer)
+        self._call.send(request)
         return answer
 
     def send_line(self, line: bytes) -> None:
@@ -329,15 +343,18 @@ class Link(ClientService):
         self.instance = call.instance
         self._user.link_up(self)
 
-    def call_received(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Stored | messages.Counted | messages.Awaited):
+    def call_received(self, call: _LinkCall, line: bytes) -> None:
+        message = self._decode(line)
+        if isinstance(message, messages.Reply):
             asked = self._answers.get(message.request)
             if asked is None or not isinstance(message, asked[0]):
                 raise MalformedMessage(f"{type(message).__name__} answers nothing that was asked")
             del self._answers[message.request]
             asked[1].callback(message)
+        elif isinstance(message, messages.Farewell):
+            call.left(message)
         else:
-            self._user.link_received(self, message)
+            self._user.link_received(self, message, line)
 
     def call_writable(self) -> None:
         self._user.link_writable(self)
@@ -362,8 +379,19 @@ class Link(ClientService):
 class _LinkFactory(Factory):
     noisy = False
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link[Any]) -> None:
         self._link = link
 
     def buildProtocol(self, addr: IAddress | None) -> _LinkCall:
         return self._link.call()
+
+
+NodeLink = Link[messages.Report]
+"""
+A coordinator's link to a node.
+"""
+
+PeerLink = Link[messages.BetweenNodes]
+"""
+A node's link to another one.
+"""

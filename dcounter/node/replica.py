@@ -79,16 +79,6 @@ def _understand(decode: Callable[[_Raw], _T], raw: _Raw) -> _T:
         raise NewerJournal(f"this version cannot read a line: {error}") from error
 
 
-_FROM_COORDINATORS = (
-    messages.Store,
-    messages.Count,
-    messages.Await,
-    messages.Forget,
-    messages.Beat,
-    messages.Farewell,
-)
-
-
 class Replica:
     """
     The state of one node.
@@ -221,25 +211,29 @@ class Replica:
             self._broadcast()
         return self._out.take()
 
-    def receive(self, channel: int, message: messages.Message, now: float) -> list[Effect]:
+    def receive(
+        self,
+        channel: int,
+        message: messages.FromCoordinator | messages.BetweenNodes,
+        line: bytes,
+        now: float,
+    ) -> list[Effect]:
         """
         A message arrived.
 
+        :param line: the same as it came: what is handed on keeps what this version does not know of it.
         :raises MalformedMessage: it has no business here; the channel must be closed.
         """
         if channel not in self._channels:
             return []
-        there = self._channels[channel]
-        there.heard = now
-        if there.peer.node is None and not isinstance(message, _FROM_COORDINATORS):
-            raise MalformedMessage(f"{type(message).__name__} from a coordinator")
+        self._channels[channel].heard = now
         match message:
             case messages.Store():
                 self._store(channel, message)
             case messages.Count() | messages.Await():
                 self._ask(channel, message, now)
             case Record():
-                self._follow_record(channel, message)
+                self._follow_record(channel, message, line)
             case Report():
                 self._hear(channel, message)
             case messages.Forget():
@@ -256,19 +250,7 @@ class Replica:
             case messages.Copy():
                 self._give_copy(channel)
             case messages.CopyBegin() | messages.CopyPiece() | messages.CopyEnd():
-                self._copy_in(channel, message)
-            case messages.Farewell():
-                self._out.add(Cut(channel, f"the other end left: {message.reason}"))
-            case (
-                messages.Hello()
-                | messages.Challenge()
-                | messages.Proof()
-                | messages.Welcome()
-                | messages.Stored()
-                | messages.Counted()
-                | messages.Awaited()
-            ):
-                raise MalformedMessage(f"{type(message).__name__} does not belong here")
+                self._copy_in(channel, message, line)
             case _:
                 assert_never(message)
         return self._out.take()
@@ -765,7 +747,7 @@ class Replica:
 
     # Following
 
-    def _follow_record(self, channel: int, record: Record) -> None:
+    def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
         known = self.applied.number(record.node, record.run)
         if record.number <= known:
             return
@@ -775,7 +757,6 @@ class Replica:
         if record.node == self.node and record.run == self.run:
             raise MalformedMessage(f"a batch of this node's open run: {record.number}")
         batch = decode_batch(record.batch)
-        line = codec.encode(record)
         self._apply(record, batch, line)
         self._append(Followed(line, record.node, record.run, record.number))
         self._progress()
@@ -932,22 +913,26 @@ class Replica:
         return self._members.reports[node].run != run and self._members.reports[node].refuses is None
 
     def _copy_in(
-        self, channel: int, message: messages.CopyBegin | messages.CopyPiece | messages.CopyEnd
+        self,
+        channel: int,
+        message: messages.CopyBegin | messages.CopyPiece | messages.CopyEnd,
+        line: bytes,
     ) -> None:
         match message:
             case messages.CopyBegin():
                 self._catch_up.begins(channel, message)
                 self.ledger.reserve(message.entries)
-                self._append(Part(codec.encode(message)))
+                self._append(Part(line))
             case messages.CopyPiece():
                 self._catch_up.brings(channel, message.position)
                 self.ledger.merge_piece(Piece(*message.packed()))
-                self._append(Part(codec.encode(message)))
+                # A journal knows pieces by how their lines begin.
+                self._append(Part(line if codec.is_piece(line) else codec.encode(message)))
             case messages.CopyEnd():
                 taken = self._catch_up.ends(channel)
                 self._copied(taken.begin, message)
                 if taken.kept:
-                    self._append(EndOfCopy(codec.encode(message), covers=taken.begin.position))
+                    self._append(EndOfCopy(line, covers=taken.begin.position))
                 else:
                     self._durability.need_snapshot(self.applied)
                 self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")

@@ -4,7 +4,7 @@ A node as a service: sockets, timers and a journal around a `Replica`.
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, assert_never, cast
+from typing import Literal, Protocol, assert_never, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
@@ -24,7 +24,6 @@ from dcounter.errors import (
     ConfigurationError,
     CorruptJournal,
     DirectoryInUse,
-    HandshakeRefused,
     NewerJournal,
     Outcast,
     PeerError,
@@ -37,15 +36,15 @@ from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
 from dcounter.links.address_book import AddressBook
 from dcounter.links.connection import Conversation
-from dcounter.links.link import Link
+from dcounter.links.link import PeerLink
 from dcounter.links.throttle import Throttle
 from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.startup import Progress, Tell, reason
-from dcounter.protocol import messages
-from dcounter.protocol.handshake import Callee, Identity, Peer
+from dcounter.protocol import codec, messages
+from dcounter.protocol.handshake import Callee, Identity, Peer, Role
 
 _log = Logger()
 
@@ -117,6 +116,7 @@ class _Accepted(Conversation):
         super().__init__(limits, clock, node.complaints)
         self._node = node
         self._callee = callee
+        self._state: Literal["hello", "proof"] | Role = "hello"
         self._channel: int | None = None
 
     @property
@@ -126,22 +126,45 @@ class _Accepted(Conversation):
         """
         return str(self.tcp.getPeer().host)
 
-    def message_received(self, message: messages.Message) -> None:
-        if self._channel is not None:
-            self._node.received(self._channel, message)
-        elif isinstance(message, messages.Hello):
-            self.send(self._callee.greet(message, self.tcp.getHost().port))
-        elif isinstance(message, messages.Farewell):
-            self.close("it left before the handshake")
-        elif isinstance(message, messages.Proof):
-            peer = self._callee.verify(message)
-            self._node.admit(peer)
-            self.welcomed()
-            self.send(messages.Welcome())
-            if peer.role != "probe":
-                self._channel = self._node.accepted(self, peer)
-        else:
-            raise HandshakeRefused(f"{type(message).__name__} before the handshake")
+    def line_received(self, line: bytes) -> None:
+        match self._state:
+            case "hello":
+                hello = codec.decode_hello(line)
+                if isinstance(hello, messages.Farewell):
+                    self.close("it left before the handshake")
+                    return
+                self.send(self._callee.greet(hello, self.tcp.getHost().port))
+                self._state = "proof"
+            case "proof":
+                proof = codec.decode_proof(line)
+                if isinstance(proof, messages.Farewell):
+                    self.close("it left before the handshake")
+                    return
+                self._welcome(self._callee.verify(proof))
+            case "node":
+                self._heard(codec.decode_between_nodes(line), line)
+            case "coordinator":
+                self._heard(codec.decode_from_coordinator(line), line)
+            case "probe":
+                self.close("the probe has what it wanted")
+            case _:
+                assert_never(self._state)
+
+    def _heard(
+        self, message: messages.FromCoordinator | messages.BetweenNodes | messages.Farewell, line: bytes
+    ) -> None:
+        if isinstance(message, messages.Farewell):
+            self.close(f"the other end left: {message.reason}")
+        elif self._channel is not None:
+            self._node.received(self._channel, message, line)
+
+    def _welcome(self, peer: Peer) -> None:
+        self._node.admit(peer)
+        self.welcomed()
+        self.send(messages.Welcome())
+        self._state = peer.role
+        if peer.role != "probe":
+            self._channel = self._node.accepted(self, peer)
 
     def cut(self, reason: str) -> None:
         self.close(reason)
@@ -251,7 +274,7 @@ class Node(Service):
         self._seeking: Deferred[None] = succeed(None)
         self._check: IDelayedCall | None = None
         self._channels: dict[int, _Channel] = {}
-        self._link_channels: dict[Link, int] = {}
+        self._link_channels: dict[PeerLink, int] = {}
         self._last_channel = 0
         self._streams: dict[int, IDelayedCall] = {}
         self._paced_until: dict[int, float] = {}
@@ -260,7 +283,14 @@ class Node(Service):
         )
         self._rivals = Throttle(1, _RIVALS_INTERVAL, clock.seconds)
         self._links = [
-            Link(peer, address_book=address_book, user=self, jitter=jitter, refused=self._refused)
+            PeerLink(
+                peer,
+                address_book=address_book,
+                user=self,
+                decode=codec.decode_between_nodes,
+                jitter=jitter,
+                refused=self._refused,
+            )
             for peer in identity.members
             if peer != node
         ]
@@ -537,13 +567,17 @@ class Node(Service):
         """
         return self._opened(conversation, peer, calls=False)
 
-    def received(self, channel: int, message: messages.Message) -> None:
+    def received(
+        self, channel: int, message: messages.FromCoordinator | messages.BetweenNodes, line: bytes
+    ) -> None:
         """
         A message arrived on a channel.
+
+        :param line: the same as it came.
         """
         if isinstance(message, messages.Report):
             self._look_where_it_listens(message)
-        self._perform(self.replica.receive(channel, message, self._clock.seconds()))
+        self._perform(self.replica.receive(channel, message, line, self._clock.seconds()))
 
     def left(self, channel: int) -> None:
         """
@@ -560,7 +594,7 @@ class Node(Service):
 
     # Links to peers
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         peer = Peer("node", link.node, link.instance)
         try:
             self._look_for_rival(link.node, link.instance)
@@ -569,15 +603,15 @@ class Node(Service):
         else:
             self._link_channels[link] = self._opened(link, peer, calls=True)
 
-    def link_down(self, link: Link) -> None:
+    def link_down(self, link: PeerLink) -> None:
         channel = self._link_channels.pop(link, None)
         if channel is not None:
             self._closed(channel)
 
-    def link_received(self, link: Link, message: messages.Message) -> None:
-        self.received(self._link_channels[link], message)
+    def link_received(self, link: PeerLink, message: messages.BetweenNodes, line: bytes) -> None:
+        self.received(self._link_channels[link], message, line)
 
-    def link_writable(self, link: Link) -> None:
+    def link_writable(self, link: PeerLink) -> None:
         self._stream(self._link_channels[link])
 
     def _look_where_it_listens(self, report: messages.Report) -> None:

@@ -7,7 +7,19 @@ from msgspec import Struct
 
 from dcounter.errors import MalformedMessage
 from dcounter.protocol.batch import decoded
-from dcounter.protocol.messages import JournalLine, Message, Opening
+from dcounter.protocol.messages import (
+    BetweenNodes,
+    ChallengeNext,
+    Farewell,
+    FromCoordinator,
+    HelloFirst,
+    JournalLine,
+    Message,
+    Opening,
+    ProofNext,
+    ToCoordinator,
+    WelcomeLast,
+)
 from dcounter.protocol.position import Stamp
 
 
@@ -24,6 +36,18 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _journal_decoder: msgspec.json.Decoder[JournalLine] = msgspec.json.Decoder(JournalLine)
 _head_decoder = msgspec.json.Decoder(RecordHead)
+# One per moment of a connection; a farewell may come at each.
+_hello: msgspec.json.Decoder[HelloFirst] = msgspec.json.Decoder(HelloFirst)
+_challenge: msgspec.json.Decoder[ChallengeNext] = msgspec.json.Decoder(ChallengeNext)
+_proof: msgspec.json.Decoder[ProofNext] = msgspec.json.Decoder(ProofNext)
+_welcome: msgspec.json.Decoder[WelcomeLast] = msgspec.json.Decoder(WelcomeLast)
+_from_coordinator: msgspec.json.Decoder[FromCoordinator | Farewell] = msgspec.json.Decoder(
+    FromCoordinator | Farewell
+)
+_to_coordinator: msgspec.json.Decoder[ToCoordinator | Farewell] = msgspec.json.Decoder(
+    ToCoordinator | Farewell
+)
+_between_nodes: msgspec.json.Decoder[BetweenNodes | Farewell] = msgspec.json.Decoder(BetweenNodes | Farewell)
 _PIECE = b'{"type":"copy_piece",'
 
 
@@ -36,11 +60,74 @@ def encode(message: Message | JournalLine) -> bytes:
 
 def decode(line: bytes) -> Message:
     """
-    One line as a message.
+    One line as a message, for those that do not know the moment.
 
     :raises MalformedMessage: it is none.
     """
     return decoded(_decoder, line, "a message")
+
+
+def decode_hello(line: bytes) -> HelloFirst:
+    """
+    The first line of a caller.
+
+    :raises MalformedMessage: it is neither that nor a farewell.
+    """
+    return decoded(_hello, line, "a hello")
+
+
+def decode_challenge(line: bytes) -> ChallengeNext:
+    """
+    The first line of the node that was called.
+
+    :raises MalformedMessage: it is neither that nor a farewell.
+    """
+    return decoded(_challenge, line, "a challenge")
+
+
+def decode_proof(line: bytes) -> ProofNext:
+    """
+    The second line of a caller.
+
+    :raises MalformedMessage: it is neither that nor a farewell.
+    """
+    return decoded(_proof, line, "a proof")
+
+
+def decode_welcome(line: bytes) -> WelcomeLast:
+    """
+    The second line of the node that was called.
+
+    :raises MalformedMessage: it is neither that nor a farewell.
+    """
+    return decoded(_welcome, line, "a welcome")
+
+
+def decode_from_coordinator(line: bytes) -> FromCoordinator | Farewell:
+    """
+    What a coordinator says to a node.
+
+    :raises MalformedMessage: it may not say that.
+    """
+    return decoded(_from_coordinator, line, "a message of a coordinator")
+
+
+def decode_to_coordinator(line: bytes) -> ToCoordinator | Farewell:
+    """
+    What a node says to a coordinator.
+
+    :raises MalformedMessage: it may not say that.
+    """
+    return decoded(_to_coordinator, line, "a message to a coordinator")
+
+
+def decode_between_nodes(line: bytes) -> BetweenNodes | Farewell:
+    """
+    What a node says to another one.
+
+    :raises MalformedMessage: it may not say that.
+    """
+    return decoded(_between_nodes, line, "a message between nodes")
 
 
 def decode_kept(line: bytes) -> JournalLine:

@@ -1,8 +1,9 @@
 """
 What nodes and coordinators say to each other: one class per message.
 
-The messages are a closed union; `dcounter.protocol.codec` makes lines of them. Decoding and validating is one
-typed step, and whatever bytes arrive, it either gives a message or raises `MalformedMessage`. A batch is one
+The messages are closed unions, one for each moment of a connection; `dcounter.protocol.codec` makes lines of
+them. Decoding and validating is one typed step, and whatever bytes arrive, it either gives a message that may
+be said then or raises `MalformedMessage`. A batch is one
 raw field: the node that stores it, the followers that copy it and the journal that keeps it all handle the
 same bytes, and nobody encodes it twice.
 `docs/protocol.md` shows an example of each message.
@@ -10,6 +11,7 @@ same bytes, and nobody encodes it twice.
 msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -403,32 +405,56 @@ class Standing(Struct, frozen=True, tag="standing"):
     wiped: bool
 
 
+# Which of them may come when: a decoder takes what fits the moment, so nobody refuses what can never come.
+
+HelloFirst = Hello | Farewell
+ChallengeNext = Challenge | Farewell
+ProofNext = Proof | Farewell
+WelcomeLast = Welcome | Farewell
+"""
+The four steps of a handshake, in their order; either end may leave at each.
+"""
+
+Request = Store | Count | Await | Forget
+"""
+What a coordinator asks a node.
+"""
+
+Reply = Stored | Counted | Awaited
+"""
+What a node answers.
+"""
+
+REPLIES: Mapping[type[Request], type[Reply]] = {
+    Store: Stored,
+    Count: Counted,
+    Await: Awaited,
+    Forget: Awaited,
+}
+"""
+Which kind of message answers which.
+"""
+
+FromCoordinator = Request | Beat
+"""
+What a coordinator says to a node after the handshake, until it leaves.
+"""
+
+ToCoordinator = Reply | Report
+"""
+What a node says to a coordinator after the handshake, until it leaves.
+"""
+
+BetweenNodes = Report | Follow | Unfollow | Record | Gap | Copy | CopyBegin | CopyPiece | CopyEnd
+"""
+What two nodes say to each other after the handshake, whichever of them called, until one leaves.
+"""
+
 Message = (
-    Hello
-    | Challenge
-    | Proof
-    | Welcome
-    | Farewell
-    | Store
-    | Stored
-    | Count
-    | Counted
-    | Await
-    | Awaited
-    | Forget
-    | Beat
-    | Report
-    | Follow
-    | Unfollow
-    | Record
-    | Gap
-    | Copy
-    | CopyBegin
-    | CopyPiece
-    | CopyEnd
+    HelloFirst | ChallengeNext | ProofNext | WelcomeLast | FromCoordinator | ToCoordinator | BetweenNodes
 )
 """
-What goes from one process to another.
+All that goes from one process to another.
 """
 
 JournalLine = Record | Forget | CopyBegin | CopyPiece | CopyEnd | Standing

@@ -22,7 +22,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.asked: list[Deferred[Awaited]] = []
 
-    def ask(self, make: object, kind: object) -> Deferred[Awaited]:
+    def ask(self, make: object) -> Deferred[Awaited]:
         self.asked.append(Deferred())
         return self.asked[-1]
 

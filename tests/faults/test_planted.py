@@ -80,9 +80,9 @@ class CarelessReplica(Replica):
     Accepts a batch although some before it are missing.
     """
 
-    def _follow_record(self, channel: int, record: Record) -> None:
+    def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
         self._skip(record)
-        super()._follow_record(channel, record)
+        super()._follow_record(channel, record, line)
 
     def restore(self, entry: Entry) -> None:
         self._skip(entry)

@@ -1,0 +1,161 @@
+"""
+Messages and batches, drawn at random: one strategy per class.
+"""
+
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from dcounter.ledger.ledger import Ledger
+from dcounter.protocol import codec, messages
+from dcounter.protocol.batch import Batch, encode_batch
+from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.messages import JournalLine, Message, Opening
+from tests import strategies
+
+# With what only journals keep.
+MESSAGES: tuple[type[Any], ...] = get_args(Message | JournalLine)
+
+
+naturals = st.integers(0, MAX_STAMP) | st.sampled_from([0, MAX_STAMP])
+
+
+milliseconds = st.integers(0, 3_600_000)
+
+
+texts = st.text(max_size=20)
+
+
+nonces = st.text(min_size=32, max_size=128)
+
+
+marks = st.text(max_size=128)
+
+
+openings = st.builds(Opening, strategies.stamps, strategies.stamps, naturals, st.booleans())
+
+
+opening_lists = st.dictionaries(strategies.node_ids, st.lists(openings, max_size=2), max_size=2)
+
+
+lost_runs = st.lists(strategies.lost_runs, max_size=2)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    slices = draw(st.lists(st.integers(1, 4), max_size=4))
+    items = sum(slices)
+    ids = draw(st.lists(strategies.item_ids, min_size=items, max_size=items))
+    tenants = draw(st.lists(strategies.owners, min_size=items, max_size=items))
+    if draw(st.booleans()):
+        stamps = draw(st.lists(strategies.stamps, min_size=items, max_size=items))
+        return Batch(slices, ids, tenants, stamps=stamps)
+    bases = [draw(st.integers(0, MAX_STAMP - size + 1)) for size in slices]
+    return Batch(slices, ids, tenants, bases=bases)
+
+
+any_batches = st.one_of(batches(), batches().map(Batch.pack))
+
+
+raws = any_batches.map(lambda batch: Raw(encode_batch(batch)))
+
+
+@st.composite
+def copy_pieces(draw: st.DrawFn) -> messages.CopyPiece:
+    rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
+    ledger = Ledger()
+    ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
+    position = draw(strategies.any_positions)
+    nothing = messages.CopyPiece(b"", b"", b"", [], position)
+    return next((messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
+
+
+requests = naturals
+
+
+stamps = strategies.stamps
+
+
+positions = strategies.any_positions
+
+
+node_ids = strategies.node_ids
+
+
+STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
+    messages.Hello: st.builds(
+        messages.Hello,
+        st.integers(),
+        texts,
+        st.sampled_from(["node", "coordinator", "probe"]),
+        st.none() | node_ids,
+        node_ids,
+        st.lists(node_ids, max_size=4),
+        nonces,
+        st.integers(1, 65_535),
+        marks,
+        marks,
+    ),
+    messages.Challenge: st.builds(messages.Challenge, node_ids, stamps, nonces, marks, texts),
+    messages.Proof: st.builds(messages.Proof, texts),
+    messages.Welcome: st.builds(messages.Welcome),
+    messages.Farewell: st.builds(messages.Farewell, texts, marks),
+    messages.Store: st.builds(messages.Store, requests, raws),
+    messages.Stored: st.builds(
+        messages.Stored,
+        requests,
+        stamps,
+        naturals,
+        stamps,
+        st.dictionaries(naturals, texts, max_size=2),
+    ),
+    messages.Count: st.builds(messages.Count, requests, st.lists(texts, max_size=3), positions, milliseconds),
+    messages.Counted: st.builds(
+        messages.Counted, requests, st.lists(naturals, max_size=3), st.booleans(), positions, stamps
+    ),
+    messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
+    messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),
+    messages.Forget: st.builds(messages.Forget, requests, node_ids),
+    messages.Standing: st.builds(messages.Standing, st.booleans(), st.booleans()),
+    messages.Beat: st.builds(messages.Beat, stamps),
+    messages.Report: st.builds(
+        messages.Report,
+        node_ids,
+        st.integers(0, 65_535),
+        naturals,
+        stamps,
+        positions,
+        positions,
+        stamps,
+        naturals,
+        naturals,
+        opening_lists,
+        lost_runs,
+        st.lists(node_ids, max_size=3),
+        st.none() | texts,
+    ),
+    messages.Follow: st.builds(messages.Follow, node_ids, strategies.any_node_positions),
+    messages.Unfollow: st.builds(messages.Unfollow, node_ids),
+    messages.Record: st.builds(
+        messages.Record,
+        node_ids,
+        stamps,
+        strategies.numbers,
+        stamps,
+        raws,
+        st.none() | openings,
+    ),
+    messages.Gap: st.builds(messages.Gap, node_ids),
+    messages.Copy: st.builds(messages.Copy),
+    messages.CopyBegin: st.builds(messages.CopyBegin, positions, opening_lists, lost_runs),
+    messages.CopyPiece: copy_pieces(),
+    messages.CopyEnd: st.builds(messages.CopyEnd, positions, stamps),
+}
+
+
+any_message = st.one_of([STRATEGIES[kind] for kind in get_args(Message)])
+
+
+def decode_line(kind: type[Any], line: bytes) -> Message | JournalLine:
+    return codec.decode_kept(line) if kind is messages.Standing else codec.decode(line)
