@@ -4,19 +4,16 @@ Reads what nodes keep on their disks while they do not run.
 It takes what a node would take if it started, and changes nothing: `dcounter.daemon.rebuild` decides by it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from errno import EROFS
 from os import strerror
-from typing import Any, NoReturn, cast
-
-from twisted.internet.task import Clock
+from typing import Any, NoReturn
 
 from dcounter.daemon.rebuild import Kept
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import AppendFile, Disk
-from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.recovery import Recovery
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
@@ -75,29 +72,6 @@ def _refuse(name: str) -> NoReturn:
     raise OSError(EROFS, strerror(EROFS), name)
 
 
-class _Reading(FileJournal):
-    """
-    A journal that is only read, and says nothing about an end that was not written whole.
-
-    :ivar doubted: whether the disk may not keep what was read.
-    """
-
-    _torn = ""
-
-    @property
-    def doubted(self) -> bool:
-        return self._doubted
-
-    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
-        for entry, end in super()._scan(name):
-            if self._torn:
-                raise CorruptJournal(f"{self._torn}: the end is damaged, but {name} follows")
-            if entry is None:
-                self._torn = name
-            else:
-                yield entry, end
-
-
 class _Weightless(Ledger):
     """
     A ledger that nothing is put into.
@@ -144,7 +118,7 @@ def read_all(
     :param owner: whose journal that of a node has to be.
     """
     states = {node: _State(node, members, wall=lambda: 0, limits=replace(limits, log=0)) for node in disks}
-    found = {node: _read(disk, owner(node), limits, states[node]) for node, disk in disks.items()}
+    found = {node: _read(disk, owner(node), states[node]) for node, disk in disks.items()}
     known = join_all(state.applied for state in states.values())
     return dict.fromkeys(members, Kept()) | {
         node: replace(
@@ -157,24 +131,15 @@ def read_all(
     }
 
 
-def _read(disk: Disk, owner: str, limits: Limits, state: _State) -> Kept:
+def _read(disk: Disk, owner: str, state: _State) -> Kept:
     """
     What condition a journal is in; how much of it can be read is in the state.
     """
-    # Nothing is appended: a thread and time are not needed.
-    journal = _Reading(
-        ProvingDisk(disk),
-        is_piece=is_piece,
-        in_thread=cast(Any, None),
-        clock=Clock(),
-        segment=limits.segment,
-        most=limits.snapshot,
-        owner=owner,
-    )
+    recovery = Recovery(ProvingDisk(disk), is_piece=is_piece, owner=owner)
     try:
-        for entry in journal.recover():
+        for entry in recovery.read():
             state.restore(entry)
-        for entry in journal.load():
+        for entry in recovery.load():
             # To see that all of it is as it was written, and that this version can read it.
             state.load(entry)
     except NewerJournal as error:
@@ -183,4 +148,4 @@ def _read(disk: Disk, owner: str, limits: Limits, state: _State) -> Kept:
         return Kept("damaged", why=str(error))
     except (ConfigurationError, OSError) as error:
         return Kept("unreadable", why=str(error))
-    return Kept("doubtful" if journal.doubted else "whole")
+    return Kept("doubtful" if recovery.kept.doubted else "whole")

@@ -46,9 +46,10 @@ from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError
 from dcounter.http.auth import OperatorToken
 from dcounter.journal.disk import RealDisk
-from dcounter.journal.file import FileJournal, WriterThread
+from dcounter.journal.file import FileJournal
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
+from dcounter.journal.thread import WriterThread
 from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.connection import Complaints

@@ -6,56 +6,35 @@ number of the batch it holds (zeros for other lines), then the line exactly as i
 snapshot is a file of the same form that holds a copy of the ledger; once it is complete, the segments before
 it are removed.
 
-Group commit: all lines that arrive while one sync runs share the next write and the next sync, which happen
-in the writer's thread, never in the reactor's.
+Group commit: all lines that arrive while one sync runs share the next write and the next sync.
+
+This is the reactor's side: it queues lines, decides when the writer's thread works, and tells the user what
+became of them. What is on the disk belongs to `Recovery` until all has been read, and to `Segments`, in the
+writer's thread, from then on.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
-from errno import EIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.journal.disk import AppendFile, Disk
-from dcounter.journal.framing import Entry, frame, scan, unframe, unframe_all, unframe_begin
+from dcounter.journal.disk import Disk
+from dcounter.journal.framing import Entry
 from dcounter.journal.interface import JournalUser
+from dcounter.journal.recovery import Kept, Recovery
+from dcounter.journal.segments import Finished, Segments
+from dcounter.journal.thread import InThread
 
 _log = Logger()
 _T = TypeVar("_T")
 
-_SEGMENT = ".journal"
-_SNAPSHOT = ".snapshot"
-_UNFINISHED = ".unfinished"
-_OURS = re.compile(r"[0-9]{12}\.(journal|snapshot|unfinished)")
-_OWNER = "owner"
-_TRIAL = f"{0:012d}{_UNFINISHED}"
-
 _NOT_REMOVED = "files that are used no more stay there: {why}"
-
-_PART = 2**20
-"""
-Bytes that are read at a time.
-"""
-
-_BEGIN = 200
-"""
-Bytes of a line that show what it is.
-"""
-
-_SYNC = 2**20
-"""
-Bytes of a snapshot that are synced at a time: lines that somebody waits for are written in between.
-"""
 
 _PIECE_PAUSE = 0.001
 """
@@ -85,50 +64,73 @@ Time (s) after a snapshot that failed until another one is due.
 """
 
 
-class InThread(Protocol):
+@dataclass(frozen=True, slots=True)
+class _Idle:
     """
-    Does work in the writer's thread, one piece after the other.
-    """
-
-    def __call__(self, work: Callable[[], _T]) -> Deferred[_T]: ...
-
-    def stop(self) -> None:
-        """
-        End the thread.
-        """
-
-
-class WriterThread:
-    """
-    A thread that does nothing but write one node's journal.
+    Nothing is to be written.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
-        self._reactor = reactor
-        self._pool = ThreadPool(1, 1, name)
 
-    def __call__(self, work: Callable[[], _T]) -> Deferred[_T]:
-        if not self._pool.started:
-            self._pool.start()
-        return deferToThreadPool(self._reactor, self._pool, work)
+@dataclass(frozen=True, slots=True)
+class _Scheduled:
+    """
+    What is in the queue will be written by and by.
 
-    def stop(self) -> None:
-        if self._pool.started:
-            self._pool.stop()
+    :ivar awaited: whether that is as soon as possible, because of a line that somebody waits for.
+    """
+
+    call: IDelayedCall
+    awaited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Committing:
+    """
+    The writer's thread makes lines durable.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """
+    The disk takes nothing.
+
+    :ivar retry: the next attempt to use it again; `None` if there will be none.
+    """
+
+    why: str
+    retry: IDelayedCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mending:
+    """
+    The writer's thread tries to use a disk again that failed.
+    """
+
+    why: str
+
+
+_State = _Idle | _Scheduled | _Committing | _Broken | _Mending
+"""
+What a journal is doing with its queue:
+
+Idle -> Scheduled, when a line comes; Scheduled -> Committing; Committing -> Idle, Scheduled, Committing (with
+what has come meanwhile) or Broken; Broken -> Mending, after a while; Mending -> Idle or Broken.
+"""
 
 
 class FileJournal:
     """
     A journal on a disk.
 
-    A file is written to as long as all that was written to it is durable. After a failed write or sync it
-    is cut to where that was so, and a new one is begun.
-
     :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
     :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
     :param segment: size (bytes) from which a new segment is begun.
     :param pace: shortest time (s) between two commits that nobody waits for.
     :param most: size (bytes) of all segments from which a snapshot is due, unless half of the last is more.
+    :param recovery: what reads the directory.
+    :param segments: what writes to it, in the writer's thread.
     """
 
     def __init__(
@@ -142,251 +144,72 @@ class FileJournal:
         most: int,
         owner: str | None = None,
         pace: float = 0.0,
+        recovery: Callable[..., Recovery] = Recovery,
+        segments: Callable[..., Segments] = Segments,
     ) -> None:
         self._disk = disk
-        self._is_piece = is_piece
+        self._recovery = recovery(disk, is_piece=is_piece, owner=owner)
+        self._make_segments = partial(segments, full=segment)
         self._in_thread = in_thread
         self._clock = clock
-        self._segment = segment
         self._most = most
-        self._owner = owner
         self._pace = pace
         self._paced_until = float("-inf")
         self._queue: list[Entry] = []
         # Whether somebody waits for any of it.
         self._awaited = False
-        self._turn_end: IDelayedCall | None = None
-        self._turn_end_awaited = False
-        self._committing = False
-        self._mend_call: IDelayedCall | None = None
-        self._mending = False
-        self._broken: str | None = None
+        self._state: _State = _Idle()
         self._failures = 0
-        self._snapshotting = False
-        self._snapshot = ""
+        # Of the writer's thread, see `_work`.
+        self._segments: Segments | None = None
+        # Whether a segment may be open there.
+        self._open = False
+        # What it told last of the bytes that there are.
+        self._size = 0
         self._snapshot_size = 0
-        self._recovered: list[tuple[str, int]] = []
+        self._snapshotting = False
         self._no_snapshot_before = float("-inf")
-        self._idle: list[Deferred[None]] = []
         self._closed = False
-        # Of the writer's thread:
-        self._file: AppendFile | None = None
-        self._name = ""
-        self._last = 0
-        self._sizes: dict[str, int] = {}
-        self._total = 0
-        # The segment that may hold more than what is durable; the one that may hold less than what was read.
-        self._doubtful: str | None = None
-        self._unproved: str | None = None
-        self._doubted = False
-        # Segments that were found empty, and are not removed yet.
-        self._empty: list[str] = []
-        self._last_write = 0
+        self._idle: list[Deferred[None]] = []
 
     # Recovering
 
     def recover(self) -> Iterator[Entry]:
-        self._disk.open()
-        everything = self._disk.list()
-        names = [name for name in everything if _OURS.fullmatch(name)]
-        snapshots = [name for name in names if name.endswith(_SNAPSHOT)]
-        segments = [name for name in names if name.endswith(_SEGMENT)]
-        first = snapshots[-1].removesuffix(_SNAPSHOT) if snapshots else ""
-        used = {*snapshots[-1:], *(name for name in segments if name >= first)}
-        self._last = max((int(name.partition(".")[0]) for name in names), default=0)
-        try:
-            self._recognize(everything)
-        except ConfigurationError:
-            self._disk.close()
-            raise
-        self._tidy(name for name in names if name not in used)
-        if first:
-            yield from self._recover_snapshot(first + _SNAPSHOT)
-        torn = last = ""
-        for name in sorted(used.intersection(segments)):
-            size = end = 0
-            for entry, end in self._scan(name):
-                if entry is None:
-                    torn = name
-                    continue
-                if torn:
-                    raise CorruptJournal(f"{torn}: the end is damaged, but {name} follows")
-                size = end
-                if not self._is_piece(entry.line):
-                    yield entry
-            if torn == name:
-                _log.warn(
-                    "{name}: the last {bytes} bytes were not written whole: cut", name=name, bytes=end - size
-                )
-            if end:
-                last = name
-                self._sizes[name] = size
-            else:
-                self._empty.append(name)
-        self._recovered = list(self._sizes.items())
-        self._total = sum(self._sizes.values())
-        try:
-            self._remove_empty()
-            if last:
-                self._put(last, self._read(last, 0, self._sizes[last]))
-            elif first:
-                self._disk.sync()
-        except OSError as error:
-            self._broken = str(error)
-            self._unproved = last or None
-            self._doubted = bool(last or first) and not self._prove_in_place(last)
+        yield from self._recovery.read()
+        self._recovered(self._recovery.kept)
 
-    def _prove_in_place(self, name: str) -> bool:
-        """
-        Whether a disk that takes nothing new still keeps what was read.
-
-        :param name: the last segment, if one holds anything.
-        """
-        try:
-            if name:
-                self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
-            # The segment may be a copy that took the name a moment ago; and there may be a snapshot.
-            self._disk.sync()
-        except OSError:
-            return False
-        return True
-
-    def _remove_empty(self) -> None:
-        """
-        Remove the segments that were found empty.
-
-        An earlier process may have cut one, but not durably: before anything is written behind it, what it
-        held must not come back any more.
-        """
-        while self._empty:
-            self._disk.remove(self._empty[-1])
-            self._empty.pop()
-
-    def _tidy(self, names: Iterable[str]) -> None:
-        """
-        Remove what was left unfinished, and what a snapshot covers.
-        """
-        try:
-            # First of all the snapshot: its name may not be durable yet.
-            self._disk.sync()
-            for name in names:
-                self._disk.remove(name)
-        except OSError as error:
-            _log.warn(_NOT_REMOVED, why=str(error))
-
-    def _recognize(self, names: Collection[str]) -> None:
-        """
-        See that the journal is its owner's; a new one becomes that.
-        """
-        if self._owner is None:
-            return
-        if _OWNER in names:
-            owner = self._read(_OWNER).decode(errors="replace").strip()
-            if owner != self._owner:
-                raise ConfigurationError(f"the journal is that of {owner}, not that of {self._owner}")
-            self._owner = None
-            return
-        # An empty segment is older than a name that was lost with the power: nothing was written yet.
-        if any(name.endswith((_SEGMENT, _SNAPSHOT)) and self._read(name) for name in names):
-            raise ConfigurationError(f"the journal does not say whose it is: the file {_OWNER!r} is gone")
-        try:
-            self._sign()
-        except OSError as error:
-            self._broken = str(error)
-
-    def _sign(self) -> None:
-        """
-        Say whose journal it is, if that is not said yet.
-        """
-        if self._owner is not None:
-            self._put(_OWNER, f"{self._owner}\n".encode())
-            self._owner = None
-
-    def _put(self, name: str, data: bytes) -> None:
-        """
-        Make a file of these bytes, durably, in place of the one that is there.
-
-        For the last segment of an earlier process this is more than to sync it: a sync that failed then
-        may have left bytes that can be read, count as written, and are not on the disk.
-        """
-        self._try_disk(data)
-        self._disk.rename(_TRIAL, name)
-        self._disk.sync()
-
-    def _recover_snapshot(self, name: str) -> Iterator[Entry]:
-        """
-        All of a snapshot but the pieces of the ledger: of these, only where they end is looked at.
-        """
-        place = 0
-        while begin := self._read(name, place, _BEGIN):
-            found = unframe_begin(begin)
-            if found is None:
-                raise CorruptJournal(f"{name}: damaged at byte {place}")
-            held, size = found
-            if self._is_piece(held):
-                whole = self._read(name, place + size, 1) == b"\n"
-            else:
-                line = self._read(name, place, size + 1)
-                entry = unframe(line[:-1])
-                whole = entry is not None and line.endswith(b"\n")
-                if entry is not None and whole:
-                    yield entry
-            if not whole:
-                raise CorruptJournal(f"{name}: damaged at byte {place}")
-            place += size + 1
-        if not place:
-            raise CorruptJournal(f"{name}: damaged at byte 0")
-        self._snapshot = name
-        self._snapshot_size = place
+    def _recovered(self, kept: Kept) -> None:
+        if kept.not_removed is not None:
+            _log.warn(_NOT_REMOVED, why=kept.not_removed)
+        for torn in kept.torn:
+            _log.warn(
+                "{name}: the last {bytes} bytes were not written whole: cut", name=torn.name, bytes=torn.size
+            )
+        self._segments = self._make_segments(self._disk, kept)
+        self._size, self._snapshot_size = kept.size, kept.snapshot_size
+        if kept.failure is not None:
+            self._state = _Broken(kept.failure)
 
     def load(self) -> Iterator[Entry]:
-        if self._snapshot:
-            yield from self._load(self._snapshot, self._snapshot_size)
-        for name, size in self._recovered:
-            yield from self._load(name, size)
-
-    def _load(self, name: str, size: int) -> Iterator[Entry]:
-        place = 0
-        for entry, end in unframe_all(self._parts(name, size)):
-            if entry is None:
-                raise CorruptJournal(f"{name}: damaged at byte {place}")
-            if entry.number or self._is_piece(entry.line):
-                yield entry
-            place = end
-
-    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
-        try:
-            yield from scan(self._parts(name))
-        except CorruptJournal as error:
-            raise CorruptJournal(f"{name}: {error}") from error
-
-    def _parts(self, name: str, size: int | None = None) -> Iterator[bytes]:
-        """
-        A file, part by part.
-        """
-        start = 0
-        while part := self._read(name, start, _PART if size is None else min(_PART, size - start)):
-            start += len(part)
-            yield part
-
-    def _read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        try:
-            return self._disk.read(name, start, size)
-        except OSError as error:
-            if error.errno != EIO:
-                raise
-            raise CorruptJournal(f"{name} cannot be read: {error}") from error
-
-    # Appending
+        return self._recovery.load()
 
     def open(self, user: JournalUser) -> None:
         self._user = user
-        if self._broken is not None:
-            _log.error("the disk failed: {why}", why=self._broken)
-            if self._doubted:
+        if isinstance(self._state, _Broken):
+            _log.error("the disk failed: {why}", why=self._state.why)
+            if self._recovery.kept.doubted:
                 user.journalDoubted()
-            user.journalFailed([], self._broken)
-            self._mend_later()
+            user.journalFailed([], self._state.why)
+            self._break(self._state.why)
+
+    def _work(self, work: Callable[[Segments], _T]) -> Deferred[_T]:
+        """
+        Let the writer's thread do something with the segments: nothing else here touches them.
+        """
+        assert self._segments is not None, "a journal is written to when all of it has been read"
+        return self._in_thread(partial(work, self._segments))
+
+    # Appending
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
         self._queue.append(entry)
@@ -399,30 +222,33 @@ class FileJournal:
             self._commit_soon()
 
     def _commit_soon(self) -> None:
-        if not self._queue or self._committing or self._broken is not None:
-            return
-        if self._turn_end is None:
-            left = 0.0 if self._awaited else self._paced_until - self._clock.seconds()
-            self._turn_end = self._clock.callLater(max(0.0, left), self._commit)
-            self._turn_end_awaited = self._awaited
-        elif self._awaited and not self._turn_end_awaited:
-            self._turn_end.reset(0)
-            self._turn_end_awaited = True
+        match self._state:
+            case _Idle() if self._queue:
+                left = 0.0 if self._awaited else self._paced_until - self._clock.seconds()
+                call = self._clock.callLater(max(0.0, left), self._commit)
+                self._state = _Scheduled(call, self._awaited)
+            case _Scheduled(call, awaited=False) if self._awaited:
+                call.reset(0)
+                self._state = _Scheduled(call, awaited=True)
+            case _:
+                # It is scheduled already, or comes after what the thread does now.
+                pass
 
     def _commit(self) -> None:
-        self._turn_end = None
         entries, self._queue, self._awaited = self._queue, [], False
         self._paced_until = self._clock.seconds() + self._pace
-        self._committing = True
-        done = self._in_thread(partial(self._write, entries))
+        self._state = _Committing()
+        self._open = True
+        done = self._work(lambda segments: segments.write(entries))
         done.addCallbacks(self._committed, self._failed, callbackArgs=(entries,), errbackArgs=(entries,))
         done.addErrback(_stuck)
 
-    def _committed(self, _: None, entries: Sequence[Entry]) -> None:
+    def _committed(self, size: int, entries: Sequence[Entry]) -> None:
+        self._size = size
         try:
             self._user.journalSynced(entries)
         finally:
-            self._committing = False
+            self._state = _Idle()
             if self._queue and self._awaited:
                 self._commit()
             elif self._queue:
@@ -434,138 +260,50 @@ class FileJournal:
         failed = [*entries, *self._queue]
         self._queue = []
         self._failures += 1
-        self._broken = _reason(why)
-        _log.error("the disk failed: {why}", why=self._broken)
-        self._mend_later()
+        reason = _reason(why)
+        _log.error("the disk failed: {why}", why=reason)
+        self._break(reason)
         try:
-            self._user.journalFailed(failed, self._broken)
+            self._user.journalFailed(failed, reason)
         finally:
-            self._committing = False
             self._tell_idle()
-
-    def _write(self, entries: Sequence[Entry]) -> None:
-        """
-        In the writer's thread: make entries durable.
-        """
-        data = b"".join(map(frame, entries))
-        self._last_write = len(data)
-        if self._file is None or self._sizes[self._name] >= self._segment:
-            self._begin_segment()
-        assert self._file is not None
-        self._doubtful = self._name
-        try:
-            self._file.write(data)
-            self._file.sync()
-        except OSError:
-            self._hide_doubtful()
-            raise
-        self._doubtful = None
-        self._sizes[self._name] += len(data)
-        self._total += len(data)
-
-    def _hide_doubtful(self) -> None:
-        """
-        Cut what a failed write left, though not durably perhaps.
-
-        If this process dies, the next one must not count and hand on what the disk may not have: a loss of
-        power would take it then.
-        """
-        assert self._doubtful is not None
-        with suppress(OSError):
-            self._disk.truncate(self._doubtful, self._sizes[self._doubtful])
-
-    def _begin_segment(self) -> None:
-        if self._doubtful is not None or self._unproved is not None:
-            # What a failed write left must not stand before anything new.
-            raise OSError(EIO, "the last segment is not mended")
-        self._end_segment()
-        self._last += 1
-        name = f"{self._last:012d}{_SEGMENT}"
-        file = self._disk.create(name)
-        try:
-            self._disk.sync()
-        except OSError:
-            _close(file)
-            raise
-        self._file, self._name = file, name
-        self._sizes[name] = 0
-
-    def _end_segment(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            _close(file)
 
     # After a failure
 
-    def _mend_later(self) -> None:
-        if not self._closed:
-            self._mend_call = self._clock.callLater(_MEND_PAUSE, self._mend)
+    def _break(self, why: str) -> None:
+        """
+        Write nothing before another attempt to use the disk succeeds.
+        """
+        retry = None if self._closed else self._clock.callLater(_MEND_PAUSE, self._mend, why)
+        self._state = _Broken(why, retry)
 
-    def _mend(self) -> None:
-        self._mend_call = None
-        self._mending = True
-        done = self._in_thread(self._begin_anew)
-        done.addCallbacks(self._mended, self._still_broken)
+    def _mend(self, why: str) -> None:
+        self._state = _Mending(why)
+        self._open = True
+        done = self._work(lambda segments: segments.mend())
+        done.addCallbacks(self._mended, self._still_broken, errbackArgs=(why,))
         done.addErrback(_stuck)
 
     def _mended(self, _: None) -> None:
-        self._broken = None
+        self._state = _Idle()
         _log.info("the disk works again")
         try:
             self._user.journalMended()
         finally:
-            self._mending = False
             self._commit_soon()
             self._tell_idle()
 
-    def _still_broken(self, why: Failure) -> None:
-        _reason(why)
-        self._mend_later()
-        self._mending = False
+    def _still_broken(self, failure: Failure, why: str) -> None:
+        _reason(failure)
+        self._open = False
+        self._break(why)
         self._tell_idle()
-
-    def _begin_anew(self) -> None:
-        """
-        In the writer's thread: cut what may or may not have been written, and use a new segment.
-        """
-        self._end_segment()
-        if self._doubtful is not None:
-            size = self._sizes[self._doubtful]
-            self._disk.truncate(self._doubtful, size)
-            if not size:
-                self._disk.remove(self._doubtful)
-            self._doubtful = None
-        self._remove_empty()
-        if self._unproved is not None:
-            self._put(self._unproved, self._disk.read(self._unproved)[: self._sizes[self._unproved]])
-            self._unproved = None
-        self._sign()
-        # Whether the disk takes what it did not take last time.
-        self._try_disk(bytes(self._last_write))
-        self._disk.remove(_TRIAL)
-        self._begin_segment()
-
-    def _try_disk(self, data: bytes) -> None:
-        """
-        Write a file that is not used yet.
-        """
-        self._disk.remove(_TRIAL)
-        file = self._disk.create(_TRIAL)
-        try:
-            file.write(data)
-            file.sync()
-        except OSError:
-            # A full disk is not to be full of this.
-            _close(file)
-            self._disk.remove(_TRIAL)
-            raise
-        _close(file)
 
     # Snapshots
 
     @property
     def due(self) -> bool:
-        return self._snapshot_possible() and self._total > self._enough
+        return self._snapshot_possible() and self._size > self._enough
 
     @property
     def _enough(self) -> int:
@@ -578,7 +316,8 @@ class FileJournal:
 
     def _snapshot_possible(self) -> bool:
         paused = self._clock.seconds() < self._no_snapshot_before
-        return not (self._snapshotting or paused or self._closed or self._broken is not None)
+        broken = isinstance(self._state, _Broken | _Mending)
+        return not (self._snapshotting or paused or self._closed or broken)
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
         if not self._snapshot_possible():
@@ -603,22 +342,42 @@ class FileJournal:
             # After a failure, lines may have been given up that this snapshot does not hold.
             return self._closed or self._failures != failures
 
-        name = f"{await self._in_thread(self._split_segments):012d}"
-        file = await self._in_thread(partial(self._create_unfinished, name))
-        old: list[str] = []
+        self._open = True
+        number = await self._work(lambda segments: segments.split())
+        await self._work(lambda segments: segments.begin_snapshot(number))
+        obsolete: Sequence[str] = ()
         try:
-            size = await self._write_snapshot(file, lines, ready, in_vain)
+            await self._write_snapshot(lines, ready, in_vain)
             if not in_vain():
-                old = await self._in_thread(partial(self._finish_snapshot, name))
-                self._snapshot_size = size
+                obsolete = self._finished(await self._work(lambda segments: segments.finish_snapshot()))
         except Exception:
             # Not "finally": a coroutine that is thrown away must not begin to wait. _snapshot_over, or
             # whoever asked for the snapshot, logs it.
-            await self._in_thread(partial(self._drop_unfinished, name, file))
+            await self._work(lambda segments: segments.end_snapshot())
             raise
-        await self._in_thread(partial(self._drop_unfinished, name, file))
-        await self._remove_in_parts(old)
+        await self._work(lambda segments: segments.end_snapshot())
+        await self._remove_in_parts(obsolete)
         return not in_vain()
+
+    async def _write_snapshot(
+        self, lines: Iterator[bytes], ready: Callable[[], bool], in_vain: Callable[[], bool]
+    ) -> None:
+        """
+        Write all pieces, and wait until they may be relied on, unless it is in vain.
+        """
+        for line in lines:
+            if in_vain():
+                return
+            self._size = await self._work(partial(_write_line, line=line))
+            if self._size < 1.5 * self._enough:
+                await deferLater(self._clock, _PIECE_PAUSE)
+        await self._work(lambda segments: segments.sync_snapshot())
+        while not (ready() or in_vain()):
+            await deferLater(self._clock, _READY_PAUSE)
+
+    def _finished(self, snapshot: Finished) -> Sequence[str]:
+        self._size, self._snapshot_size = snapshot.size, snapshot.snapshot_size
+        return snapshot.obsolete
 
     async def _remove_in_parts(self, names: Iterable[str]) -> None:
         """
@@ -626,91 +385,28 @@ class FileJournal:
         """
         try:
             for name in names:
-                while not (
-                    self._closed or await self._in_thread(partial(self._disk.shorten, name, _REMOVED))
-                ):
+                while not (self._closed or await self._work(partial(_shorten, name=name))):
                     pass
         except OSError as error:
             _log.warn(_NOT_REMOVED, why=str(error))
-
-    async def _write_snapshot(
-        self,
-        file: AppendFile,
-        lines: Iterator[bytes],
-        ready: Callable[[], bool],
-        in_vain: Callable[[], bool],
-    ) -> int:
-        """
-        Write all pieces, and wait until they may be relied on, unless it is in vain.
-        """
-        size = synced = 0
-        for line in lines:
-            if in_vain():
-                return size
-            data = frame(Entry(line))
-            size += len(data)
-            sync = size - synced >= _SYNC
-            synced = size if sync else synced
-            await self._in_thread(partial(_write_line, file, data, sync=sync))
-            if self._total < 1.5 * self._enough:
-                await deferLater(self._clock, _PIECE_PAUSE)
-        await self._in_thread(file.sync)
-        while not (ready() or in_vain()):
-            await deferLater(self._clock, _READY_PAUSE)
-        return size
-
-    def _split_segments(self) -> int:
-        """
-        In the writer's thread: begin a segment that a snapshot taken from now on does not cover.
-        """
-        if self._file is None or self._sizes[self._name]:
-            self._begin_segment()
-        return self._last
-
-    def _create_unfinished(self, name: str) -> AppendFile:
-        self._disk.remove(name + _UNFINISHED)
-        return self._disk.create(name + _UNFINISHED)
-
-    def _finish_snapshot(self, name: str) -> list[str]:
-        """
-        In the writer's thread: give the snapshot its name.
-
-        :returns: the files that are used no more.
-        """
-        self._disk.rename(name + _UNFINISHED, name + _SNAPSHOT)
-        self._disk.sync()
-        old = [each for each in self._disk.list() if _OURS.fullmatch(each) and each < name]
-        for each in old:
-            self._sizes.pop(each, None)
-        self._total = sum(self._sizes.values())
-        return old
-
-    def _drop_unfinished(self, name: str, file: AppendFile) -> None:
-        """
-        In the writer's thread: a snapshot is over; if it was not finished, it must not fill the disk.
-        """
-        _close(file)
-        try:
-            self._disk.remove(name + _UNFINISHED)
-        except OSError as error:
-            _log.warn("an unfinished snapshot stays there: {why}", why=str(error))
 
     # Closing
 
     def close(self) -> Deferred[None]:
         self._closed = True
-        if self._mend_call is not None:
-            self._mend_call.cancel()
-            self._mend_call = None
+        if isinstance(self._state, _Broken) and self._state.retry is not None:
+            self._state.retry.cancel()
+            self._state = replace(self._state, retry=None)
         return Deferred.fromCoroutine(self._finish())
 
     async def _finish(self) -> None:
-        while self._committing or self._turn_end is not None or self._mending or self._snapshotting:
+        while self._snapshotting or not isinstance(self._state, _Idle | _Broken):
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)
             await idle
-        if self._file is not None:
-            await self._in_thread(self._end_segment)
+        if self._open:
+            await self._work(lambda segments: segments.end())
+            self._open = False
         self._in_thread.stop()
         self._disk.close()
 
@@ -720,20 +416,12 @@ class FileJournal:
             each.callback(None)
 
 
-def _write_line(file: AppendFile, data: bytes, *, sync: bool) -> None:
-    file.write(data)
-    if sync:
-        file.sync()
+def _write_line(segments: Segments, *, line: bytes) -> int:
+    return segments.write_snapshot(line)
 
 
-def _close(file: AppendFile) -> None:
-    """
-    Close a file that needs nothing more from the disk: all of it is synced, or does not count.
-    """
-    try:
-        file.close()
-    except OSError as error:
-        _log.warn("a file was not closed: {why}", why=str(error))
+def _shorten(segments: Segments, *, name: str) -> bool:
+    return segments.shorten(name, _REMOVED)
 
 
 def _reason(why: Failure) -> str:

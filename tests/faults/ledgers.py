@@ -4,12 +4,9 @@ What nodes keep on disk, read when they have stopped.
 
 import time
 from pathlib import Path
-from typing import Any, cast
-
-from twisted.internet.task import Clock
 
 from dcounter.journal.disk import Disk, RealDisk
-from dcounter.journal.file import FileJournal
+from dcounter.journal.recovery import Recovery
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.replica import Replica
@@ -32,19 +29,11 @@ def ledger_on(disk: Disk, node: int, nodes: int) -> Ledger:
     The ledger that a node would have if it started now on a disk.
     """
     limits = Limits()
-    # Nothing is written: a thread and time are not needed.
-    journal = FileJournal(
-        disk,
-        is_piece=codec.is_piece,
-        in_thread=cast(Any, None),
-        clock=Clock(),
-        segment=limits.segment,
-        most=limits.snapshot,
-    )
+    recovery = Recovery(disk, is_piece=codec.is_piece)
     replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
-    for entry in journal.recover():
+    for entry in recovery.read():
         replica.restore(entry)
-    for entry in journal.load():
+    for entry in recovery.load():
         replica.load(entry)
     return replica.ledger
 

@@ -5,7 +5,8 @@ A fault is a part of the cluster that is swapped for one that is wrong; nothing 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from dcounter.coordinator.view import Membership
 from dcounter.daemon.rebuild import Kept, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry
+from dcounter.journal.interface import JournalUser
+from dcounter.journal.recovery import Recovery
+from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
 from dcounter.node.durability import Own, Pending
 from dcounter.node.effects import Effect
@@ -33,21 +37,39 @@ _log = Logger()
 _SEEDS = 200
 
 
+@dataclass
+class _Deaf:
+    """
+    Does not hear that lines are durable.
+    """
+
+    user: JournalUser
+
+    def journalSynced(self, entries: Sequence[Entry]) -> None:
+        pass
+
+    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+        self.user.journalFailed(entries, reason)
+
+    def journalDoubted(self) -> None:
+        self.user.journalDoubted()
+
+    def journalMended(self) -> None:
+        self.user.journalMended()
+
+
 class EagerJournal(FileJournal):
     """
     Says that lines are durable when it has taken them.
     """
 
+    def open(self, user: JournalUser) -> None:
+        self._eager = user
+        super().open(_Deaf(user))
+
     def append(self, entry: Entry, *, waits: bool = True) -> None:
         super().append(entry, waits=waits)
-        self._clock.callLater(0, self._user.journalSynced, [entry])
-
-    def _committed(self, _: None, entries: Sequence[Entry]) -> None:
-        self._committing = False
-        if self._queue:
-            self._commit()
-        else:
-            self._tell_idle()
+        self._clock.callLater(0, self._eager.journalSynced, [entry])
 
 
 class EagerReplica(Replica):
@@ -104,24 +126,26 @@ class EndLabelReplica(Replica):
         super()._copied(messages.CopyBegin(end.position, begin.openings, begin.lost), end)
 
 
-class UnhiddenJournal(FileJournal):
+class UnhiddenExcess(Segments):
     """
-    Leaves what a failed sync refused to whoever reads the file next.
+    Leaves what a failed sync refused to the process that reads the file next.
     """
 
-    def _hide_doubtful(self) -> None:
+    def _hide_excess(self, name: str) -> None:
         pass
 
 
-class HastyJournal(FileJournal):
+class HastySegments(Segments):
     """
     Removes segments that were begun while a snapshot was taken.
     """
 
-    def _finish_snapshot(self, name: str) -> list[str]:
-        super()._finish_snapshot(name)
-        self._tidy([each for each in self._disk.list() if each.endswith(".journal") and each != self._name])
-        return []
+    def finish_snapshot(self) -> Finished:
+        finished = super().finish_snapshot()
+        for name in self._disk.list():
+            if name.endswith(".journal") and name != self._name:
+                self._disk.remove(name)
+        return replace(finished, obsolete=())
 
 
 class TiesToTheFirst(Ledger):
@@ -198,14 +222,13 @@ class CredulousWall(SteadyWall):
         return self._wall()
 
 
-class UncutTail(FileJournal):
+class UncutTail(Recovery):
     """
     Leaves the end of the last segment as it is.
     """
 
-    def _put(self, name: str, data: bytes) -> None:
-        if name == "owner":
-            super()._put(name, data)
+    def _renew(self, name: str) -> None:
+        pass
 
 
 class ExpiringReplica(Replica):
@@ -299,10 +322,14 @@ FAULTS: Mapping[str, Fault] = {
     "tie-break dropped": Fault(Parts(replica=TieReplica), {"slow": 3}),
     "clock not advanced at the start": Fault(Parts(clock=BehindClock), {"kill_coordinator": 8, "jump": 10}),
     "log cut too early": Fault(
-        Parts(journal=HastyJournal), {"kill": 5, "slow_disk": 5}, limits={"segment": 100, "snapshot": 300}
+        Parts(journal=partial(FileJournal, segments=HastySegments)),
+        {"kill": 5, "slow_disk": 5},
+        limits={"segment": 100, "snapshot": 300},
     ),
     "refused lines left in place": Fault(
-        Parts(journal=UnhiddenJournal), {"start_badly": 15, "part": 4, "kill": 2, "count": 40}, (1, 2, 3)
+        Parts(journal=partial(FileJournal, segments=UnhiddenExcess)),
+        {"start_badly": 15, "part": 4, "kill": 2, "count": 40},
+        (1, 2, 3),
     ),
     "tombstones expired by age": Fault(
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
@@ -315,7 +342,9 @@ FAULTS: Mapping[str, Fault] = {
     "two processes of one node let in": Fault(
         Parts(holders=BlindHolders), {"copy_directory": 10}, events=100, daemon=False
     ),
-    "torn tail left in place": Fault(Parts(journal=UncutTail), {**_OFF, "kill": 10}),
+    "torn tail left in place": Fault(
+        Parts(journal=partial(FileJournal, recovery=UncutTail)), {**_OFF, "kill": 10}
+    ),
 }
 
 

@@ -16,10 +16,11 @@ from twisted.internet.task import Clock
 
 from dcounter.errors import ConfigurationError, CorruptJournal
 from dcounter.journal.disk import Disk, RealDisk
-from dcounter.journal.file import FileJournal, WriterThread
+from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry, frame, scan
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
+from dcounter.journal.thread import WriterThread
 from dcounter.protocol import codec
 from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
 

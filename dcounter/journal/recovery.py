@@ -1,0 +1,317 @@
+"""
+Reading back what a journal has kept.
+
+It is read twice: `read` gives what a node needs to take part again, and passes over the pieces of the ledger;
+`load` gives these, and the batches once more, while the node is already at work.
+
+What holds:
+
+- An incomplete record at the very end is a torn tail: the process died while it wrote, and nothing was
+  acknowledged. Anything invalid that valid lines follow, in the same segment or a later one, is corruption.
+- Before anything that was read counts as durable, the last segment is written anew: its last sync may have
+  failed. The other segments were complete before the one behind them was begun.
+- What no longer counts is gone before anything new is written behind it: torn tails, and segments that hold
+  nothing.
+- A disk that takes nothing new does not stop the recovery. What could not be done is listed in `Kept`, for
+  the time when the disk works again.
+
+`read` ends before the writer's thread begins; `load` only reads, and only what was there at the start.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from errno import EIO
+
+from dcounter.errors import ConfigurationError, CorruptJournal
+from dcounter.journal.disk import Disk
+from dcounter.journal.files import OWNER, holds_lines, put, remove_all, sign, take_inventory
+from dcounter.journal.framing import Entry, scan, unframe, unframe_all, unframe_begin
+
+_PART = 2**20
+"""
+Bytes that are read at a time.
+"""
+
+_BEGIN = 200
+"""
+Bytes of a line that show what it is.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """
+    The end of a segment that was not written whole, and counts for nothing.
+
+    :ivar size: its bytes.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """
+    What there is when all has been read.
+
+    :ivar last: the highest number that a file was given so far.
+    :ivar snapshot_size: bytes of the snapshot; 0 if there is none.
+    :ivar segments: the segments behind it that hold anything, and their sizes (bytes) without torn tails.
+    :ivar torn: ends that were not written whole.
+    :ivar not_removed: why files that nothing needs any more are still there; `None` if they are not.
+    :ivar failure: why the disk takes nothing new; `None` if it does. Then some of this is yet to be done:
+    :ivar unsigned: the owner that the journal does not name yet.
+    :ivar empty: segments without a valid line, to be removed.
+    :ivar unproved: the segment that is to be written anew.
+    :ivar doubted: whether what was read may not be on the disk at all.
+    """
+
+    last: int
+    snapshot_size: int
+    segments: tuple[tuple[str, int], ...]
+    torn: tuple[TornTail, ...] = ()
+    not_removed: str | None = None
+    failure: str | None = None
+    unsigned: str | None = None
+    empty: tuple[str, ...] = ()
+    unproved: str | None = None
+    doubted: bool = False
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes of all segments.
+        """
+        return sum(size for _, size in self.segments)
+
+
+class Recovery:
+    """
+    One reading of what a journal has kept.
+
+    :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
+    :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
+    :ivar kept: what there is; only when `read` has come to its end.
+    """
+
+    kept: Kept
+
+    def __init__(self, disk: Disk, *, is_piece: Callable[[bytes], bool], owner: str | None = None) -> None:
+        self._disk = disk
+        self._is_piece = is_piece
+        self._unsigned = owner
+        self._snapshot: str | None = None
+        self._snapshot_size = 0
+        self._sizes: dict[str, int] = {}
+        self._torn: list[TornTail] = []
+        self._empty: list[str] = []
+        self._not_removed: str | None = None
+        self._failure: str | None = None
+        self._unproved: str | None = None
+        self._doubted = False
+
+    def read(self) -> Iterator[Entry]:
+        """
+        All that was kept but for pieces of the ledger, oldest first; then make sure that the disk keeps it.
+
+        :raises CorruptJournal: something in the middle is damaged.
+        :raises ConfigurationError: another process uses the journal, or it is not this owner's.
+        """
+        self._disk.open()
+        names = self._disk.list()
+        try:
+            self._recognize(names)
+        except ConfigurationError:
+            self._disk.close()
+            raise
+        found = take_inventory(names)
+        self._snapshot = found.snapshot
+        self._remove_obsolete(found.obsolete)
+        if found.snapshot is not None:
+            yield from self._read_snapshot(found.snapshot)
+        for name in found.segments:
+            yield from self._read_segment(name)
+        self._secure()
+        self.kept = Kept(
+            last=found.last,
+            snapshot_size=self._snapshot_size,
+            segments=tuple(self._sizes.items()),
+            torn=tuple(self._torn),
+            not_removed=self._not_removed,
+            failure=self._failure,
+            unsigned=self._unsigned,
+            empty=tuple(self._empty),
+            unproved=self._unproved,
+            doubted=self._doubted,
+        )
+
+    def load(self) -> Iterator[Entry]:
+        """
+        What the ledger is made of: the pieces that `read` passed over, and the batches once more.
+
+        :raises CorruptJournal: something is damaged.
+        """
+        if self._snapshot is not None:
+            yield from self._load(self._snapshot, self._snapshot_size)
+        for name, size in self.kept.segments:
+            yield from self._load(name, size)
+
+    # Whose it is
+
+    def _recognize(self, names: Collection[str]) -> None:
+        """
+        See that the journal is its owner's; a new one becomes that.
+        """
+        if self._unsigned is None:
+            return
+        if OWNER in names:
+            owner = self._read(OWNER).decode(errors="replace").strip()
+            if owner != self._unsigned:
+                raise ConfigurationError(f"the journal is that of {owner}, not that of {self._unsigned}")
+            self._unsigned = None
+            return
+        # An empty segment is older than a name that was lost with the power: nothing was written yet.
+        if any(holds_lines(name) and self._read(name) for name in names):
+            raise ConfigurationError(f"the journal does not say whose it is: the file {OWNER!r} is gone")
+        try:
+            sign(self._disk, self._unsigned)
+            self._unsigned = None
+        except OSError as error:
+            self._failure = str(error)
+
+    # What it holds
+
+    def _remove_obsolete(self, names: Collection[str]) -> None:
+        """
+        Remove what was left unfinished, and what a snapshot covers.
+        """
+        try:
+            # First of all the snapshot: its name may not be durable yet.
+            self._disk.sync()
+            for name in names:
+                self._disk.remove(name)
+        except OSError as error:
+            self._not_removed = str(error)
+
+    def _read_snapshot(self, name: str) -> Iterator[Entry]:
+        """
+        All of a snapshot but the pieces of the ledger: of these, only where they end is looked at.
+        """
+        place = 0
+        while begin := self._read(name, place, _BEGIN):
+            found = unframe_begin(begin)
+            if found is None:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            held, size = found
+            if self._is_piece(held):
+                whole = self._read(name, place + size, 1) == b"\n"
+            else:
+                line = self._read(name, place, size + 1)
+                entry = unframe(line[:-1])
+                whole = entry is not None and line.endswith(b"\n")
+                if entry is not None and whole:
+                    yield entry
+            if not whole:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            place += size + 1
+        if not place:
+            raise CorruptJournal(f"{name}: damaged at byte 0")
+        self._snapshot_size = place
+
+    def _read_segment(self, name: str) -> Iterator[Entry]:
+        """
+        All of a segment but the pieces of the ledger.
+        """
+        size = end = 0
+        torn = False
+        for entry, end in self._scan(name):
+            if entry is None:
+                torn = True
+                continue
+            if self._torn:
+                raise CorruptJournal(f"{self._torn[-1].name}: the end is damaged, but {name} follows")
+            size = end
+            if not self._is_piece(entry.line):
+                yield entry
+        if torn:
+            self._torn.append(TornTail(name, end - size))
+        if end:
+            self._sizes[name] = size
+        else:
+            self._empty.append(name)
+
+    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
+        try:
+            yield from scan(self._parts(name))
+        except CorruptJournal as error:
+            raise CorruptJournal(f"{name}: {error}") from error
+
+    def _load(self, name: str, size: int) -> Iterator[Entry]:
+        place = 0
+        for entry, end in unframe_all(self._parts(name, size)):
+            if entry is None:
+                raise CorruptJournal(f"{name}: damaged at byte {place}")
+            if entry.number or self._is_piece(entry.line):
+                yield entry
+            place = end
+
+    # Whether the disk keeps it
+
+    def _secure(self) -> None:
+        """
+        Make durable what was read, and that nothing else is.
+        """
+        last = next(reversed(self._sizes), None)
+        try:
+            # An earlier process may have cut them, but not durably: what they held must not come back.
+            remove_all(self._disk, self._empty)
+            if last is not None:
+                self._renew(last)
+            elif self._snapshot is not None:
+                self._disk.sync()
+        except OSError as error:
+            self._failure = str(error)
+            self._unproved = last
+            something = last is not None or self._snapshot is not None
+            self._doubted = something and not self._prove_in_place(last)
+
+    def _renew(self, name: str) -> None:
+        """
+        Write the last segment anew, without a torn tail.
+        """
+        put(self._disk, name, self._read(name, 0, self._sizes[name]))
+
+    def _prove_in_place(self, name: str | None) -> bool:
+        """
+        Whether a disk that takes nothing new still keeps what was read.
+
+        :param name: the last segment, if one holds anything.
+        """
+        try:
+            if name is not None:
+                self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
+            # The segment may be a copy that took the name a moment ago; and there may be a snapshot.
+            self._disk.sync()
+        except OSError:
+            return False
+        return True
+
+    # Files
+
+    def _parts(self, name: str, size: int | None = None) -> Iterator[bytes]:
+        """
+        A file, part by part.
+        """
+        start = 0
+        while part := self._read(name, start, _PART if size is None else min(_PART, size - start)):
+            start += len(part)
+            yield part
+
+    def _read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        try:
+            return self._disk.read(name, start, size)
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            raise CorruptJournal(f"{name} cannot be read: {error}") from error
