@@ -3,7 +3,6 @@ What callers of the HTTP API are answered, over a store in memory.
 """
 
 import gzip
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -33,11 +32,11 @@ from dcounter.errors import (
 )
 from dcounter.http import problems
 from dcounter.http.auth import OperatorToken
-from dcounter.http.call import Api, Call
+from dcounter.http.call import Call
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document, refusals
 from dcounter.http.routes import PlainPaths, ShortWay, make_resource
-from dcounter.http.site import BoundedSite
+from dcounter.http.site import BoundedSite, make_api
 from dcounter.http.table import ROUTES, Route
 from dcounter.store import (
     Ack,
@@ -147,15 +146,7 @@ class Caller:
         consistency: Consistency = "exact",
         way: ShortWay = SHORT,
     ) -> None:
-        api = Api(
-            store=store,
-            limits=limits or HttpLimits(),
-            operator=operator,
-            token=token,
-            ack=ack,
-            consistency=consistency,
-            document=json.dumps(document(ROUTES)).encode(),
-        )
+        api = make_api(store, limits=limits, operator=operator, token=token, ack=ack, consistency=consistency)
         self.peer: object = LOCAL
         self._site = BoundedSite(
             api, make_resource(api, ROUTES), short_way=way, reactor=Clock(), now=lambda: NOW

@@ -26,7 +26,7 @@ from zope.interface import directlyProvides
 from dcounter.errors import NotApplied
 from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
-from dcounter.http.site import make_site
+from dcounter.http.site import make_api, make_site
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -138,15 +138,13 @@ class World:
         self.clock = Clock()
         self.store = SlowStore()
         self.nodes = Nodes()
-        self.site = make_site(
+        api = make_api(
             self.store,
-            reactor=self.clock,
-            now=lambda: 0,
             limits=HttpLimits(**limits),
             operator=self.nodes,
             token=OperatorToken("/token", b"0123456789abcdef"),
-            names=names,
         )
+        self.site = make_site(api, reactor=self.clock, now=lambda: 0, names=names)
         self.site.doStart()
         self._connections: list[Connection] = []
 
@@ -787,7 +785,9 @@ class Listening:
     def __init__(self, reactor: Any, **limits: Any) -> None:
         self._reactor = reactor
         self.store = SlowStore()
-        self.site = make_site(self.store, reactor=reactor, now=lambda: 0, limits=HttpLimits(**limits))
+        self.site = make_site(
+            make_api(self.store, limits=HttpLimits(**limits)), reactor=reactor, now=lambda: 0
+        )
         self._port: Any = None
         self._pool: Any = HTTPConnectionPool(reactor, persistent=False)
 

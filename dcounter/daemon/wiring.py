@@ -279,7 +279,7 @@ class Descriptors(Service):
 def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     # Importing klein installs a reactor: not before this one was chosen.
     from dcounter.http.limits import HttpLimits
-    from dcounter.http.site import make_site
+    from dcounter.http.site import make_api, make_site
 
     twistd = twistd_options(options)
     _refuse_chroot(options)
@@ -340,17 +340,15 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         supervisor.setServiceParent(daemon)
     coordinator = wiring.coordinator(tuple if supervisor is None else supervisor.troubles)
     coordinator.setServiceParent(daemon)
-    site = make_site(
+    api = make_api(
         coordinator,
-        reactor=reactor,
-        now=time.time_ns,
         limits=http_limits,
         operator=Operations(coordinator, supervisor),
         token=token,
-        names=options["host"],
         ack=options["ack"],
         consistency=options["consistency"],
     )
+    site = make_site(api, reactor=reactor, now=time.time_ns, names=options["host"])
     backlog = http_limits.max_connections + http_limits.spare_connections
     http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
     http.endpoint = Announced(

@@ -48,38 +48,43 @@ _log = Logger()
 _SECOND: Final = 1_000_000_000
 
 
-def make_site(
+def make_api(
     store: Store,
     *,
-    reactor: IReactorTime,
-    now: Callable[[], int],
     limits: HttpLimits | None = None,
     operator: Operator | None = None,
     token: OperatorToken | None = None,
     ack: Ack = "node",
     consistency: Consistency = "exact",
-    names: Iterable[str] = (),
-) -> "BoundedSite":
+) -> Api:
     """
-    Build the HTTP side of a daemon: a factory to listen with.
+    What the routes of the table answer from.
 
-    :param now: the wall clock, ns since 1970.
     :param operator: `None` if there are no nodes to operate on.
     :param token: what an operator must show; `None` if no request is an operator's.
     :param ack: which nodes must have written the items before the answer, if the request does not say.
     :param consistency: what a count may answer, if the request does not say.
-    :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
     """
-    limits = limits or HttpLimits()
-    api = Api(
+    return Api(
         store=store,
         operator=operator,
-        limits=limits,
+        limits=limits or HttpLimits(),
         token=token,
         ack=ack,
         consistency=consistency,
         document=msgspec.json.encode(document(ROUTES)),
     )
+
+
+def make_site(
+    api: Api, *, reactor: IReactorTime, now: Callable[[], int], names: Iterable[str] = ()
+) -> "BoundedSite":
+    """
+    Build the HTTP side of a daemon: a factory to listen with.
+
+    :param now: the wall clock, ns since 1970.
+    :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
+    """
     return BoundedSite(
         api,
         make_resource(api, ROUTES),

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-import treq
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
@@ -26,8 +24,9 @@ from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IResponse
+
+import dcounter.client
+from dcounter.client import Answer
 
 TWISTD = Path(sys.executable).with_name("twistd")
 
@@ -149,54 +148,24 @@ def occupy(port: int) -> socket.socket:
     return there
 
 
-@dataclass(slots=True)
-class Answer:
-    """
-    What HTTP answered.
-    """
-
-    status: int
-    content: Json
-
-    def ok(self) -> Json:
-        """
-        The content of a success.
-        """
-        assert self.status == 200, f"{self.status}: {self.content}"
-        return self.content
-
-
 class Client:
     """
-    A caller of the daemon's HTTP, with a pool of connections of its own.
+    A caller of the daemon's HTTP, with connections of its own.
 
     :param token: the file with the operator's token.
     """
 
     def __init__(self, port: int, token: Path | None = None) -> None:
         self._token = token
-        self._base = f"http://127.0.0.1:{port}"
-        self._pool = HTTPConnectionPool(_reactor(), persistent=True)
-        self._pool.maxPersistentPerHost = 32
-        # A request is sent once: who sends it again is the test's business.
-        self._pool.retryAutomatically = False
-        self._http = HTTPClient(Agent(_reactor(), pool=self._pool))
-
-    async def close(self) -> None:
-        await self._pool.closeCachedConnections()
-
-    async def ask(self, method: str, path: str, **how: Any) -> Answer:
-        # No answer takes so long: what is never answered must fail the test, not stop it.
-        response = cast(
-            IResponse, await self._http.request(method, self._base + path, timeout=DEADLINE, **how)
-        )
-        return Answer(response.code, await treq.json_content(response))
+        self._client = dcounter.client.Client(f"http://127.0.0.1:{port}", _reactor(), timeout=DEADLINE)
+        self.close = self._client.close
+        self.ask = self._client.ask
 
     async def post(self, items: Json, **parameters: str) -> Answer:
         """
         `POST /items`, once.
         """
-        return await self.ask("POST", "/items", json=items, params=parameters)
+        return await self.ask("POST", "/items", json=items, parameters=parameters)
 
     async def store(self, items: Json, **parameters: str) -> Json:
         """
@@ -211,7 +180,7 @@ class Client:
         """
         `GET /items/{tenant}/count`, once.
         """
-        return await self.ask("GET", f"/items/{tenant}/count", params=parameters)
+        return await self.ask("GET", f"/items/{tenant}/count", parameters=parameters)
 
     async def count_now(self, tenant: str) -> int:
         """

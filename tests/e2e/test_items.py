@@ -264,7 +264,7 @@ async def test_s09_a_bad_item_and_nothing_of_the_request_is_stored(
 )
 @pytest_twisted.ensureDeferred
 async def test_s09_a_bad_body_is_refused(body: bytes, client: Client) -> None:
-    answer = await client.ask("POST", "/items", data=body)
+    answer = await client.ask("POST", "/items", body=body)
     assert answer.status == 400
     assert answer.content["outcome"] == "not_applied"
     assert answer.content["message"]

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from dcounter.client import Answer
 from dcounter.ledger.ledger import Ledger
-from tests.faults.processes import Answer, Caller, NoAnswer, wait_until
+from tests.faults.processes import Caller, NoAnswer, wait_until
 
 _WRITERS = 6
 

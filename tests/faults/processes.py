@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlencode
 
+from dcounter.client import Answer, count_path, target
 from tests.e2e.harness import Ports
 from tests.faults.recording import recorded
 
@@ -63,33 +63,11 @@ class NoAnswer(Exception):
         self.sent = sent
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """
-    What HTTP answered.
-    """
-
-    status: int
-    content: Json
-
-    def ok(self) -> Json:
-        """
-        The content of a success.
-        """
-        assert self.status == 200, f"{self.status}: {self.content}"
-        return self.content
-
-    @property
-    def code(self) -> str | None:
-        """
-        The word for what went wrong.
-        """
-        return None if self.status == 200 else self.content["code"]
-
-
 class Caller:
     """
     One connection to a daemon's HTTP, made again when it is gone; for one thread at a time.
+
+    It is no `dcounter.client.Client`: writers are threads, and there is no reactor in a thread.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = 15.0) -> None:
@@ -99,11 +77,11 @@ class Caller:
     def close(self) -> None:
         self._connection.close()
 
-    def forget(self, node: int, data: Path) -> Answer:
+    def remove(self, node: int, data: Path) -> Answer:
         """
-        `POST /cluster/forget` with the operator's token of a data directory.
+        `POST /cluster/remove` with the operator's token of a data directory.
         """
-        return self._operate("forget", node, data)
+        return self._operate("remove", node, data)
 
     def restart(self, node: int, data: Path) -> Answer:
         """
@@ -127,7 +105,6 @@ class Caller:
         connection = self._connection
         sent = False
         body = None if content is None else json.dumps(content, separators=(",", ":")).encode()
-        url = f"{path}?{urlencode(parameters)}" if parameters else path
         try:
             if connection.sock is None:
                 connection.connect()
@@ -135,15 +112,15 @@ class Caller:
             headers = {"Content-Type": "application/json"}
             if self._authorization is not None:
                 headers["Authorization"] = self._authorization
-            connection.request(method, url, body, headers)
+            connection.request(method, target(path, parameters), body, headers)
             response = connection.getresponse()
-            return Answer(response.status, json.loads(response.read()))
+            return Answer(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise NoAnswer(error, sent=sent) from error
 
     def count(self, tenant: str, **parameters: str) -> Answer:
-        return self.ask("GET", f"/items/{quote(tenant, safe='')}/count", **parameters)
+        return self.ask("GET", count_path(tenant), **parameters)
 
     def exact_count(self, tenant: str, *, within: float = DEADLINE) -> int:
         """

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dcounter.client import Answer
 from tests.e2e.harness import Ports
 from tests.faults.ledgers import read_ledgers
-from tests.faults.processes import Answer, Caller, Daemon, NoAnswer, Process, dcounter, wait_until
+from tests.faults.processes import Caller, Daemon, NoAnswer, Process, dcounter, wait_until
 
 VICTIM = 1
 
@@ -195,9 +196,9 @@ def test_the_only_node_is_not_made_anew_from_nothing(tmp_path: Path) -> None:
 def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
     _damage(daemon)
     caller = _start_without_it(daemon)
-    up = caller.forget(0, daemon.data)
+    up = caller.remove(0, daemon.data)
     assert (up.status, up.code) == (409, "node_is_up")
-    assert caller.forget(VICTIM, daemon.data).status == 200
+    assert caller.remove(VICTIM, daemon.data).status == 200
     assert caller.exact_count("t") == 400
     _store(caller, *range(400, 420), ack="all")
     assert caller.exact_count("t") == 420
