@@ -198,8 +198,8 @@ class FileJournal:
         if isinstance(self._state, _Broken):
             _log.error("the disk failed: {why}", why=self._state.why)
             if self._recovery.kept.doubted:
-                user.journalDoubted()
-            user.journalFailed([], self._state.why)
+                user.journal_doubted()
+            user.journal_failed([], self._state.why)
             self._break(self._state.why)
 
     def _work(self, work: Callable[[Segments], _T]) -> Deferred[_T]:
@@ -246,7 +246,7 @@ class FileJournal:
     def _committed(self, size: int, entries: Sequence[Entry]) -> None:
         self._size = size
         try:
-            self._user.journalSynced(entries)
+            self._user.journal_synced(entries)
         finally:
             self._state = _Idle()
             if self._queue and self._awaited:
@@ -264,7 +264,7 @@ class FileJournal:
         _log.error("the disk failed: {why}", why=reason)
         self._break(reason)
         try:
-            self._user.journalFailed(failed, reason)
+            self._user.journal_failed(failed, reason)
         finally:
             self._tell_idle()
 
@@ -288,7 +288,7 @@ class FileJournal:
         self._state = _Idle()
         _log.info("the disk works again")
         try:
-            self._user.journalMended()
+            self._user.journal_mended()
         finally:
             self._commit_soon()
             self._tell_idle()

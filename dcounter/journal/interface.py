@@ -15,28 +15,28 @@ class JournalUser(Protocol):
     Whoever a journal tells what became of its lines.
     """
 
-    def journalSynced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[Entry]) -> None:
         """
         Lines are durable.
 
         :param entries: the very objects that were appended, the oldest of those that were not durable.
         """
 
-    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
         """
-        Lines are not durable, and none will be until `journalMended`.
+        Lines are not durable, and none will be until `journal_mended`.
 
         :param entries: all that were appended and were not durable; none from within `open`.
         """
 
-    def journalDoubted(self) -> None:
+    def journal_doubted(self) -> None:
         """
-        What `recover` gave may not be durable, and only `journalMended` and a snapshot make it so.
+        What `recover` gave may not be durable, and only `journal_mended` and a snapshot make it so.
 
-        From within `open`, before `journalFailed`.
+        From within `open`, before `journal_failed`.
         """
 
-    def journalMended(self) -> None:
+    def journal_mended(self) -> None:
         """
         The journal takes lines again.
         """

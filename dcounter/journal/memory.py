@@ -54,4 +54,4 @@ class MemoryJournal:
     def _sync(self) -> None:
         self._flush = None
         entries, self._entries = self._entries, []
-        self._user.journalSynced(entries)
+        self._user.journal_synced(entries)

@@ -662,16 +662,16 @@ class Node(Service):
 
     # The journal
 
-    def journalSynced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[Entry]) -> None:
         self._perform(self.replica.synced(_ours(entries)))
 
-    def journalDoubted(self) -> None:
+    def journal_doubted(self) -> None:
         self._perform(self.replica.doubted())
 
-    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
         self._perform(self.replica.failed(_ours(entries), reason))
 
-    def journalMended(self) -> None:
+    def journal_mended(self) -> None:
         self._perform(self.replica.mended())
 
     def _take_snapshot(self) -> None:

@@ -45,17 +45,17 @@ class _Deaf:
 
     user: JournalUser
 
-    def journalSynced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[Entry]) -> None:
         pass
 
-    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
-        self.user.journalFailed(entries, reason)
+    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+        self.user.journal_failed(entries, reason)
 
-    def journalDoubted(self) -> None:
-        self.user.journalDoubted()
+    def journal_doubted(self) -> None:
+        self.user.journal_doubted()
 
-    def journalMended(self) -> None:
-        self.user.journalMended()
+    def journal_mended(self) -> None:
+        self.user.journal_mended()
 
 
 class EagerJournal(FileJournal):
@@ -69,7 +69,7 @@ class EagerJournal(FileJournal):
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
         super().append(entry, waits=waits)
-        self._clock.callLater(0, self._eager.journalSynced, [entry])
+        self._clock.callLater(0, self._eager.journal_synced, [entry])
 
 
 class EagerReplica(Replica):

@@ -92,7 +92,7 @@ class Life:
 
     # JournalUser
 
-    def journalSynced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             line = self.under_way.pop(0)
             assert entry.line == line
@@ -100,10 +100,10 @@ class Life:
                 self.applied.append(line)
             self.truth.acknowledged.add(line)
 
-    def journalDoubted(self) -> None:
+    def journal_doubted(self) -> None:
         self.needed = True
 
-    def journalFailed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
         self.broken = True
         assert [entry.line for entry in entries] == self.under_way
         for line in self.under_way:
@@ -113,7 +113,7 @@ class Life:
                 self._keep(line)
         self.under_way.clear()
 
-    def journalMended(self) -> None:
+    def journal_mended(self) -> None:
         self.broken = False
         self.truth.refused |= self.failed_own
         self.failed_own.clear()

@@ -1,0 +1,170 @@
+"""
+What the tests of journals share: a user that remembers what it is told, and a journal on a simulated disk.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import strerror
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from dcounter.journal.file import FileJournal
+from dcounter.journal.framing import Entry, scan
+from dcounter.journal.interface import Journal
+from dcounter.protocol import codec
+from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
+
+
+def line_of(line: bytes) -> Entry:
+    return Entry(line, 1, 2, 3)
+
+
+@dataclass
+class User:
+    """
+    Uses a journal, and remembers.
+
+    :ivar told: what it was told, in order.
+    :ivar whenever: what it does when it is told something.
+    """
+
+    journal: Journal
+    told: list[object] = field(default_factory=list)
+    whenever: Callable[[], None] = lambda: None
+    lines: int = 0
+
+    def journal_synced(self, entries: Sequence[Entry]) -> None:
+        self.told.append(len(entries))
+        self.whenever()
+
+    def journal_doubted(self) -> None:
+        self.told.append("doubted")
+
+    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+        self.told.append((len(entries), reason))
+        self.whenever()
+
+    def journal_mended(self) -> None:
+        self.told.append("mended")
+        self.whenever()
+
+    def append(self, *lines: bytes) -> None:
+        for line in lines:
+            self.journal.append(line_of(line))
+
+
+def results(deferred: Deferred[bool] | Deferred[None]) -> list[object]:
+    found: list[object] = []
+    deferred.addCallback(found.append)
+    return found
+
+
+class CountingDisk(SimulatedDisk):
+    """
+    Remembers what was written and when it was synced.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    @contextmanager
+    def doing(self, operation: DiskOperation) -> Iterator[None]:
+        self.calls.append(operation)
+        with super().doing(operation):
+            yield
+
+
+class Shell:
+    """
+    A journal on a simulated disk.
+    """
+
+    def __init__(
+        self,
+        disk: SimulatedDisk | None = None,
+        *,
+        segment: int = 1_000,
+        most: int = 10_000,
+        pace: float = 0.0,
+    ) -> None:
+        self.disk = disk or CountingDisk()
+        self.clock = Clock()
+        self.thread = SimulatedWriter(self.clock, lambda: 0.25)
+        self.journal = FileJournal(
+            self.disk,
+            is_piece=codec.is_piece,
+            in_thread=self.thread,
+            clock=self.clock,
+            segment=segment,
+            most=most,
+            pace=pace,
+        )
+        self.user = User(self.journal)
+        self.told = self.user.told
+        self.recovered: list[bytes] = []
+
+    def start(self) -> "Shell":
+        self.recovered = [entry.line for entry in self.journal.recover()]
+        self.journal.open(self.user)
+        if isinstance(self.disk, CountingDisk):
+            self.disk.calls.clear()
+        return self
+
+    def append(self, *lines: bytes) -> None:
+        self.user.append(*lines)
+
+    def commit(self, *lines: bytes) -> None:
+        self.append(*lines)
+        self.run(0.5)
+
+    def run(self, seconds: float) -> None:
+        until = self.clock.seconds() + seconds
+        while self.clock.seconds() < until:
+            calls = [call.getTime() for call in self.clock.getDelayedCalls()]
+            self.clock.advance(max(0.0, min([*calls, until]) - self.clock.seconds()))
+
+    def again(self) -> "Shell":
+        """
+        The process died; another one starts.
+        """
+        self.disk.kill()
+        return Shell(self.disk).start()
+
+    def take(self, lines: Iterable[bytes], *, ready: Callable[[], bool] = lambda: True) -> list[object]:
+        return results(self.journal.snapshot(iter(lines), ready))
+
+    def due(self) -> bool:
+        return self.journal.due
+
+    @property
+    def files(self) -> dict[str, list[bytes]]:
+        return {
+            name.lstrip("0"): [entry.line for entry, _ in scan([self.disk.read(name)]) if entry]
+            for name in self.disk.list()
+        }
+
+    @property
+    def calls(self) -> list[str]:
+        assert isinstance(self.disk, CountingDisk)
+        return self.disk.calls
+
+
+def owned_journal(disk: SimulatedDisk, owner: str) -> tuple[FileJournal, User]:
+    clock = Clock()
+    journal = FileJournal(
+        disk,
+        is_piece=codec.is_piece,
+        in_thread=SimulatedWriter(clock),
+        clock=clock,
+        segment=100,
+        most=100,
+        owner=owner,
+    )
+    return journal, User(journal)
+
+
+def reason_of(number: int) -> str:
+    return f"[Errno {number}] {strerror(number)}"
