@@ -127,7 +127,7 @@ class Segments:
         """
         data = b"".join(map(frame, entries))
         self._last_write = len(data)
-        if self._file is None or self._sizes[self._name] >= self._full:
+        if self._file is None or self._doubt is not None or self._sizes[self._name] >= self._full:
             self._begin()
         assert self._file is not None
         self._doubt = Excess(self._name)

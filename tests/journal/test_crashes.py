@@ -11,8 +11,10 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from errno import EIO
+from functools import partial
 from itertools import count
 from random import Random
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -20,9 +22,11 @@ from twisted.internet.task import Clock
 
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry
+from dcounter.journal.segments import Segments
 from dcounter.protocol import codec
-from dcounter.testing import PowerLoss, SimulatedDisk, SimulatedWriter
+from dcounter.testing import PowerLoss, SimulatedDisk
 from dcounter.testing.disk import FAILING
+from tests.support.journals import Guarded, WatchedWriter
 
 OWNER = "node 1 of cluster c"
 BEGIN, END = b"begin", b"end"
@@ -54,15 +58,22 @@ class Life:
     A process that uses the disk, until one of them dies.
     """
 
-    def __init__(self, disk: SimulatedDisk, truth: Truth, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        disk: SimulatedDisk,
+        truth: Truth,
+        random: Random | None = None,
+        journal: Callable[..., FileJournal] = FileJournal,
+    ) -> None:
         self.disk = disk
         self.truth = truth
         self.clock = Clock()
         chance = (lambda: random.choice((0.0, 0.001, 0.2))) if random else (lambda: 0.001)
-        self.journal = FileJournal(
+        self.thread = WatchedWriter(self.clock, chance, chance)
+        self.journal = journal(
             disk,
             is_piece=codec.is_piece,
-            in_thread=SimulatedWriter(self.clock, chance, chance),
+            in_thread=self.thread,
             clock=self.clock,
             segment=100,
             most=300,
@@ -242,6 +253,49 @@ def test_a_story_without_disaster() -> None:
     assert truth.acknowledged
     assert truth.acknowledged | truth.refused == set(truth.appended)
     Life(disk, truth).start()
+
+
+# One thread
+
+
+class Peeking(FileJournal):
+    """
+    Looks at what the writer's thread works on.
+    """
+
+    @property
+    def due(self) -> bool:
+        assert self._segments is not None
+        return super().due and self._segments._size > 0  # noqa: SLF001
+
+
+def _touched(journal: Callable[..., FileJournal]) -> tuple[set[str], int]:
+    """
+    What of the segments a story touches outside of the writer's thread, and how many snapshots it takes.
+    """
+    touched: set[str] = set()
+    threads: list[WatchedWriter] = []
+
+    def guarded(*args: Any, **kw: Any) -> Segments:
+        return Guarded(*args, **kw, inside=lambda: threads[0].inside, touched=touched)
+
+    life = Life(SimulatedDisk(), Truth(), journal=partial(journal, segments=guarded))
+    threads.append(life.thread)
+    life.start()
+    with suppress(AssertionError):
+        _story(life)
+    return touched, life.snapshots
+
+
+def test_only_the_writers_thread_touches_the_segments() -> None:
+    assert _touched(FileJournal) == (set(), 4)
+
+
+def test_another_one_that_does_is_noticed() -> None:
+    assert _touched(Peeking)[0] == {"_size"}
+
+
+# Disasters
 
 
 def _points() -> int:

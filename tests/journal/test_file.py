@@ -1,8 +1,10 @@
 from collections.abc import Callable
 from errno import EIO, ENOSPC
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import cast
+from threading import current_thread
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -16,7 +18,7 @@ from dcounter.journal.framing import Entry, frame
 from dcounter.journal.thread import WriterThread
 from dcounter.protocol import codec
 from dcounter.testing import DiskOperation
-from tests.support.journals import Shell, User, line_of, reason_of, results
+from tests.support.journals import Guarded, Shell, User, line_of, reason_of, results
 
 
 def test_a_line_is_kept_as_it_came(shell: Shell) -> None:
@@ -358,7 +360,7 @@ def test_what_was_never_opened_can_be_closed(shell: Shell) -> None:
 # With a real disk and a real thread
 
 
-def _real(disk: Disk, most: int = 10_000) -> tuple[FileJournal, User]:
+def _real(disk: Disk, **parts: Any) -> tuple[FileJournal, User]:
     from twisted.internet import reactor
 
     thread = WriterThread(cast(IReactorFromThreads, reactor), "journal of a test")
@@ -368,15 +370,19 @@ def _real(disk: Disk, most: int = 10_000) -> tuple[FileJournal, User]:
         in_thread=thread,
         clock=cast(IReactorTime, reactor),
         segment=300,
-        most=most,
+        most=10_000,
         owner="node 1",
+        **parts,
     )
     return journal, User(journal)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_real_thread_writes_a_real_disk(tmp_path: Path) -> None:
-    journal, user = _real(RealDisk(str(tmp_path / "node-1")))
+    touched: set[str] = set()
+    reactors = current_thread()
+    segments = partial(Guarded, inside=lambda: current_thread() is not reactors, touched=touched)
+    journal, user = _real(RealDisk(str(tmp_path / "node-1")), segments=segments)
     assert list(journal.recover()) == []
     done: Deferred[None] = Deferred()
 
@@ -397,6 +403,7 @@ async def test_a_real_thread_writes_a_real_disk(tmp_path: Path) -> None:
     assert await journal.snapshot(iter([b"all"]), lambda: True)
     user.append(b"last")
     await journal.close()
+    assert touched == set()
 
     other, _ = _real(RealDisk(str(tmp_path / "node-1")))
     assert [entry.line for entry in other.recover()] == [b"all", b"last"]

@@ -2,10 +2,12 @@
 What the tests of journals share: a user that remembers what it is told, and a journal on a simulated disk.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from os import strerror
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -13,8 +15,11 @@ from twisted.internet.task import Clock
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import Entry, scan
 from dcounter.journal.interface import Journal
+from dcounter.journal.segments import Segments
 from dcounter.protocol import codec
 from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
+
+_T = TypeVar("_T")
 
 
 def line_of(line: bytes) -> Entry:
@@ -59,6 +64,54 @@ def results(deferred: Deferred[bool] | Deferred[None]) -> list[object]:
     found: list[object] = []
     deferred.addCallback(found.append)
     return found
+
+
+class WatchedWriter(SimulatedWriter):
+    """
+    Knows whether its thread is at work.
+    """
+
+    inside = False
+
+    def __call__(self, work: Callable[[], _T]) -> Deferred[_T]:
+        return super().__call__(partial(self._watch, work))
+
+    def _watch(self, work: Callable[[], _T]) -> _T:
+        self.inside = True
+        try:
+            return work()
+        finally:
+            self.inside = False
+
+
+class Guarded(Segments):
+    """
+    Fails when any of its methods or attributes is touched outside of the writer's thread.
+
+    :param inside: whether the writer's thread asks.
+    :param touched: takes the names of what was touched by others.
+    """
+
+    def __init__(self, *args: Any, inside: Callable[[], bool], touched: set[str], **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.__dict__["guard"] = (inside, touched)
+
+    def __getattribute__(self, name: str) -> Any:
+        _check_thread(object.__getattribute__(self, "__dict__"), name)
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _check_thread(object.__getattribute__(self, "__dict__"), name)
+        super().__setattr__(name, value)
+
+
+def _check_thread(attributes: Mapping[str, Any], name: str) -> None:
+    # It is made by the reactor, and handed over then.
+    if "guard" in attributes:
+        inside, touched = attributes["guard"]
+        if not inside():
+            touched.add(name)
+            raise AssertionError(f"{name} was touched outside of the writer's thread")
 
 
 class CountingDisk(SimulatedDisk):
