@@ -181,7 +181,8 @@ class FileJournal:
     def _recovered(self, kept: Kept) -> None:
         if kept.not_removed is not None:
             _log.warn(_NOT_REMOVED, why=kept.not_removed)
-        for torn in kept.torn:
+        if kept.torn is not None:
+            torn = kept.torn
             _log.warn(
                 "{name}: the last {bytes} bytes were not written whole: cut", name=torn.name, bytes=torn.size
             )

@@ -7,7 +7,7 @@ It is read twice: `read` gives what a node needs to take part again, and passes 
 What holds:
 
 - An incomplete record at the very end is a torn tail: the process died while it wrote, and nothing was
-  acknowledged. Anything invalid that valid lines follow, in the same segment or a later one, is corruption.
+  acknowledged. Anything invalid that valid lines follow, or a later segment that is not empty, is corruption.
 - Before anything that was read counts as durable, the last segment is written anew: its last sync may have
   failed. The other segments were complete before the one behind them was begun.
 - What no longer counts is gone before anything new is written behind it: torn tails, and segments that hold
@@ -58,7 +58,7 @@ class Kept:
     :ivar last: the highest number that a file was given so far.
     :ivar snapshot_size: bytes of the snapshot; 0 if there is none.
     :ivar segments: the segments behind it that hold anything, and their sizes (bytes) without torn tails.
-    :ivar torn: ends that were not written whole.
+    :ivar torn: the end that was not written whole; `None` if there is none.
     :ivar not_removed: why files that nothing needs any more are still there; `None` if they are not.
     :ivar failure: why the disk takes nothing new; `None` if it does. Then some of this is yet to be done:
     :ivar unsigned: the owner that the journal does not name yet.
@@ -70,7 +70,7 @@ class Kept:
     last: int
     snapshot_size: int
     segments: tuple[tuple[str, int], ...]
-    torn: tuple[TornTail, ...] = ()
+    torn: TornTail | None = None
     not_removed: str | None = None
     failure: str | None = None
     unsigned: str | None = None
@@ -104,7 +104,7 @@ class Recovery:
         self._snapshot: str | None = None
         self._snapshot_size = 0
         self._sizes: dict[str, int] = {}
-        self._torn: list[TornTail] = []
+        self._torn: TornTail | None = None
         self._empty: list[str] = []
         self._not_removed: str | None = None
         self._failure: str | None = None
@@ -137,7 +137,7 @@ class Recovery:
             last=found.last,
             snapshot_size=self._snapshot_size,
             segments=tuple(self._sizes.items()),
-            torn=tuple(self._torn),
+            torn=self._torn,
             not_removed=self._not_removed,
             failure=self._failure,
             unsigned=self._unsigned,
@@ -226,16 +226,17 @@ class Recovery:
         size = end = 0
         torn = False
         for entry, end in self._scan(name):
+            if self._torn is not None:
+                # Whatever it is: only the last tail is truncated, and a new segment will follow.
+                raise CorruptJournal(f"{self._torn.name}: the end is damaged, but {name} follows")
             if entry is None:
                 torn = True
                 continue
-            if self._torn:
-                raise CorruptJournal(f"{self._torn[-1].name}: the end is damaged, but {name} follows")
             size = end
             if not self._is_piece(entry.line):
                 yield entry
         if torn:
-            self._torn.append(TornTail(name, end - size))
+            self._torn = TornTail(name, end - size)
         if end:
             self._sizes[name] = size
         else:

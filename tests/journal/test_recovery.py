@@ -88,21 +88,21 @@ def _kept(last: int, *segments: tuple[str, int], **more: Any) -> Kept:
         pytest.param(
             {_S1: _file(b"a", b"b")[:-3]},
             [b"a"],
-            _kept(1, (_S1, _A), torn=(TornTail(_S1, _A - 3),)),
+            _kept(1, (_S1, _A), torn=TornTail(_S1, _A - 3)),
             {_S1: _file(b"a")},
             id="torn tail",
         ),
         pytest.param(
             {_S1: _file(b"a"), _S2: b"garbage\nmore"},
             [b"a"],
-            _kept(2, (_S1, _A), (_S2, 0), torn=(TornTail(_S2, 12),)),
+            _kept(2, (_S1, _A), (_S2, 0), torn=TornTail(_S2, 12)),
             {_S1: _file(b"a"), _S2: b""},
             id="nothing but a torn tail",
         ),
         pytest.param(
             {_S1: _file(b"a")[:-3], _S2: b"", _S3: b""},
             [],
-            _kept(3, (_S1, 0), torn=(TornTail(_S1, _A - 3),)),
+            _kept(3, (_S1, 0), torn=TornTail(_S1, _A - 3)),
             {_S1: b""},
             id="empty segments behind a torn tail",
         ),
@@ -127,6 +127,7 @@ def test_what_counts(
     [
         ({_S1: b"x" + _file(b"a", b"b")}, f"{_S1}: damaged at byte 0, and valid lines follow"),
         ({_S1: _file(b"a")[:-1], _S2: _file(b"b")}, f"{_S1}: the end is damaged, but {_S2} follows"),
+        ({_S1: _file(b"a")[:-1], _S2: b"garbage"}, f"{_S1}: the end is damaged, but {_S2} follows"),
         ({_SNAP2: b""}, f"{_SNAP2}: damaged at byte 0"),
         ({_SNAP2: _file(b"A", b"B")[:-1]}, f"{_SNAP2}: damaged at byte {_A}"),
         ({_SNAP2: _file(b"A") + b"x"}, f"{_SNAP2}: damaged at byte {_A}"),
@@ -159,7 +160,7 @@ def test_a_last_segment_cut_anywhere_loses_only_what_is_behind_the_cut(
     assert read.lines == expected
     # The next process finds the same, and nothing to truncate.
     again = _read(read.files)
-    assert (again.lines, again.kept.torn) == (expected, ())
+    assert (again.lines, again.kept.torn) == (expected, None)
 
 
 # What the ledger is made of
