@@ -431,7 +431,7 @@ class TestVisitors:
             ([messages.Proof("x")], "not a hello: Invalid value 'proof' - at `$.type`"),
             (
                 [messages.Hello(9, "c", "coordinator", None, 0, [0], "n" * 32, 1, "", "")],
-                "protocol 9 instead of 2",
+                "no common protocol: the caller speaks 9, the node 2; update the one with the lower numbers",
             ),
         ],
     )

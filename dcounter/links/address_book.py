@@ -18,7 +18,7 @@ from dcounter.errors import PeerError, WrongNode
 from dcounter.limits import Limits
 from dcounter.links.connection import NO_ANSWER, Complaints, Conversation
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import Caller, Identity, Role
+from dcounter.protocol.handshake import ABILITIES, Caller, Identity, Peer, Role
 
 _PROBES = 16
 """
@@ -143,11 +143,11 @@ class Call(Conversation):
         return self._state != "hello"
 
     @property
-    def instance(self) -> str:
+    def peer(self) -> Peer | None:
         """
-        The process that answered.
+        What answered, once it has proved itself.
         """
-        return self._caller.found
+        return self._caller.peer
 
     def received(self, line: bytes) -> None:
         """
@@ -228,6 +228,7 @@ class AddressBook:
     :param nonce: gives a new random text, at least 32 characters.
     :param addresses: node id -> where that node is.
     :param instance: random text of this process, if it is a node.
+    :param abilities: what this process speaks.
     :param complaints: what the operator is told about refused connections, for all of this process.
     """
 
@@ -243,11 +244,13 @@ class AddressBook:
         limits: Limits,
         clock: IReactorTime,
         instance: str = "",
+        abilities: messages.Abilities = ABILITIES,
         complaints: Complaints | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
         self.instance = instance
+        self.abilities = abilities
         self.complaints = complaints or Complaints(clock.seconds)
         self.addresses = addresses
         self._identity = identity
@@ -277,6 +280,7 @@ class AddressBook:
             port=port,
             nonce=self._nonce(),
             instance=self.instance,
+            abilities=self.abilities,
         )
 
     async def locate(self, node: int, port: int, answers: Answers) -> int | None:

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from dcounter.errors import LinkLost, MalformedMessage
 from dcounter.links.address_book import AddressBook, Answers, Call
 from dcounter.protocol import messages
-from dcounter.protocol.handshake import Caller
+from dcounter.protocol.handshake import Caller, Peer
 
 _log = Logger()
 
@@ -215,7 +215,7 @@ class Link(ClientService, Generic[_M]):
     :param refused: is told when a member that has proved itself does not let us in, and why.
     :ivar node: the node's id.
     :ivar up: whether the node is connected and has proved itself.
-    :ivar instance: the process that is connected, or was last.
+    :ivar peer: the process that is connected, or was last, and what the connection with it uses.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Link(ClientService, Generic[_M]):
     ) -> None:
         self.node = node
         self.up = False
-        self.instance = ""
+        self.peer = Peer("node", node)
         self._user = user
         self._decode = decode
         self._refused = refused
@@ -340,7 +340,8 @@ class Link(ClientService, Generic[_M]):
         self._endpoint.reached()
         self._call = call
         self.up = True
-        self.instance = call.instance
+        assert call.peer is not None
+        self.peer = call.peer
         self._user.link_up(self)
 
     def call_received(self, call: _LinkCall, line: bytes) -> None:

@@ -528,6 +528,7 @@ class Node(Service):
             nonce=self._nonce(),
             instance=self._address_book.instance,
             forgotten=self.replica.forgotten,
+            abilities=self._address_book.abilities,
         )
         return _Accepted(self, callee, self._limits, self._clock)
 
@@ -595,13 +596,12 @@ class Node(Service):
     # Links to peers
 
     def link_up(self, link: PeerLink) -> None:
-        peer = Peer("node", link.node, link.instance)
         try:
-            self._look_for_rival(link.node, link.instance)
+            self._look_for_rival(link.node, link.peer.instance)
         except SecondHolder as error:
             link.mistake(str(error))
         else:
-            self._link_channels[link] = self._opened(link, peer, calls=True)
+            self._link_channels[link] = self._opened(link, link.peer, calls=True)
 
     def link_down(self, link: PeerLink) -> None:
         channel = self._link_channels.pop(link, None)

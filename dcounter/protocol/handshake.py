@@ -1,22 +1,42 @@
 """
-How two ends of a connection find out that they belong together, before anything else is said.
+How two ends of a connection find out that they belong together and what they speak, before all else.
 
 Both prove that they have the cluster's secret without showing it: each gives a random nonce, each answers
 with a code (HMAC-SHA256) over both nonces and all that was claimed. The codes of the two directions differ
 by a label, so that none can be sent back to its maker. The port that was called is among the claims: a
 process that took a node's old port can't relay the handshake to where the node listens now.
+
+Each end says which versions of the protocol it speaks and which features it has (`messages.Abilities`); the
+connection uses the highest version and the features that both have. Release 0.1.0 says no such thing: towards
+it, the codes are over the claims that it knows, and the connection uses its version and no features.
+
+Nothing between two ends that negotiate can make them take each other for that release. Either marks its
+nonce (`NEGOTIATES`), and codes of every version cover both nonces. Abilities cannot be changed, for the codes
+cover them; they cannot be removed, for a marked nonce without them is refused; and the mark cannot be
+removed, for then the codes of the two ends differ, whichever kind they are.
 """
 
 import hmac
 import json
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
 from dcounter.errors import HandshakeRefused, Removed, WrongNode
-from dcounter.protocol.messages import PROTOCOL, Challenge, Hello, Proof
+from dcounter.protocol.messages import LOWEST_PROTOCOL, PROTOCOL, Abilities, Challenge, Hello, Proof
 
 Role = Literal["node", "coordinator", "probe"]
+
+NEGOTIATES = "negotiates-"
+"""
+How the nonce of an end begins that says what it speaks.
+"""
+
+ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL)
+"""
+What this version of dcounter speaks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +59,19 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """
-    Who turned out to be at the other end.
+    What turned out to be at the other end.
 
     :ivar node: its node id; `None` for a coordinator.
     :ivar instance: the process that holds the node id; empty for all but nodes.
+    :ivar protocol: the version of the protocol that the connection uses.
+    :ivar features: what both ends can do beyond that.
     """
 
     role: Role
     node: int | None
     instance: str = ""
+    protocol: int = PROTOCOL
+    features: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +84,40 @@ class _Claims:
     run: int
     nonce: str
     instance: str
+    abilities: Abilities | None
 
 
 def _code(label: str, identity: Identity, hello: Hello, its: _Claims) -> str:
-    claims = [label, PROTOCOL, identity.cluster, list(identity.members)]
+    claims = [label, hello.protocol, identity.cluster, list(identity.members)]
     claims += [hello.role, hello.node, hello.to, hello.nonce, hello.port, identity.boot, hello.instance]
     claims += [its.node, its.run, its.nonce, its.instance]
+    if hello.abilities is not None and its.abilities is not None:
+        for each in (hello.abilities, its.abilities):
+            claims += [each.lowest, each.highest, each.features]
     return hmac.digest(identity.secret, json.dumps(claims).encode(), "sha256").hex()
+
+
+def _common(caller: Abilities | None, node: Abilities | None, protocol: int) -> tuple[int, AbstractSet[str]]:
+    """
+    The version and the features that a connection uses.
+
+    :param protocol: what an end speaks that does not say it.
+    :raises HandshakeRefused: the two ends have no version in common.
+    """
+    caller = caller or Abilities(protocol, protocol)
+    node = node or Abilities(protocol, protocol)
+    highest = min(caller.highest, node.highest)
+    if highest < max(caller.lowest, node.lowest):
+        raise HandshakeRefused(
+            f"no common protocol: the caller speaks {caller}, the node {node}; "
+            "update the one with the lower numbers"
+        )
+    return highest, frozenset(caller.features).intersection(node.features)
+
+
+def _see_abilities_are_there(nonce: str, abilities: Abilities | None) -> None:
+    if nonce.startswith(NEGOTIATES) != (abilities is not None):
+        raise HandshakeRefused("the handshake was changed on its way: it does not say what the sender speaks")
 
 
 class Caller:
@@ -79,7 +130,8 @@ class Caller:
     :param port: the port that it called.
     :param nonce: random text, at least 32 characters.
     :param instance: random text of this process, if it is a node.
-    :ivar found: the process that answered, once it has proved itself.
+    :param abilities: what it speaks.
+    :ivar peer: what answered, once it has proved itself.
     """
 
     def __init__(
@@ -92,20 +144,22 @@ class Caller:
         port: int,
         nonce: str,
         instance: str = "",
+        abilities: Abilities = ABILITIES,
     ) -> None:
-        self.found = ""
+        self.peer: Peer | None = None
         self._identity = identity
         self.hello = Hello(
-            PROTOCOL,
+            abilities.lowest,
             identity.cluster,
             role,
             node,
             to,
             list(identity.members),
-            nonce,
+            NEGOTIATES + nonce,
             port,
             identity.boot,
             instance if role == "node" else "",
+            abilities,
         )
 
     def answer(self, challenge: Challenge) -> Proof:
@@ -116,13 +170,15 @@ class Caller:
         """
         if challenge.node != self.hello.to:
             raise HandshakeRefused(f"node {challenge.node} answered for node {self.hello.to}")
-        its = _Claims(challenge.node, challenge.run, challenge.nonce, challenge.instance)
+        _see_abilities_are_there(challenge.nonce, challenge.abilities)
+        its = _Claims(challenge.node, challenge.run, challenge.nonce, challenge.instance, challenge.abilities)
         expected = _code("node", self._identity, self.hello, its)
         if not hmac.compare_digest(expected.encode(), challenge.proof.encode()):
             raise HandshakeRefused(
                 "the node does not have this cluster's secret, or the handshake was changed on its way"
             )
-        self.found = challenge.instance
+        protocol, features = _common(self.hello.abilities, challenge.abilities, self.hello.protocol)
+        self.peer = Peer("node", challenge.node, challenge.instance, protocol, features)
         return Proof(_code("caller", self._identity, self.hello, its))
 
 
@@ -134,6 +190,7 @@ class Callee:
     :param nonce: random text, at least 32 characters.
     :param instance: random text of this process.
     :param forgotten: members that were removed.
+    :param abilities: what it speaks.
     """
 
     def __init__(
@@ -145,11 +202,14 @@ class Callee:
         nonce: str,
         instance: str = "",
         forgotten: Collection[int] = (),
+        abilities: Abilities = ABILITIES,
     ) -> None:
         self._forgotten = forgotten
         self._identity = identity
-        self._own = _Claims(node, run, nonce, instance)
+        self._abilities = abilities
+        self._own = _Claims(node, run, NEGOTIATES + nonce, instance, abilities)
         self._hello: Hello | None = None
+        self._uses: tuple[int, AbstractSet[str]] = (0, frozenset())
 
     def greet(self, hello: Hello, port: int) -> Challenge:
         """
@@ -159,8 +219,8 @@ class Callee:
         :raises HandshakeRefused: it does not belong here.
         """
         mine, own = self._identity, self._own
-        if hello.protocol != PROTOCOL:
-            raise HandshakeRefused(f"protocol {hello.protocol} instead of {PROTOCOL}")
+        _see_abilities_are_there(hello.nonce, hello.abilities)
+        self._uses = _common(hello.abilities, self._abilities, hello.protocol)
         if hello.cluster != mine.cluster:
             raise HandshakeRefused("another cluster, or another secret")
         if hello.to != own.node:
@@ -181,7 +241,7 @@ class Callee:
             )
         self._hello = hello
         proof = _code("node", mine, hello, own)
-        return Challenge(own.node, own.run, own.nonce, own.instance, proof)
+        return Challenge(own.node, own.run, own.nonce, own.instance, proof, own.abilities)
 
     def verify(self, proof: Proof) -> Peer:
         """
@@ -198,4 +258,4 @@ class Callee:
             raise HandshakeRefused("the caller does not have this cluster's secret")
         if hello.role == "node" and hello.node in self._forgotten:
             raise Removed(f"node {hello.node} was removed from the cluster")
-        return Peer(hello.role, hello.node, hello.instance)
+        return Peer(hello.role, hello.node, hello.instance, *self._uses)

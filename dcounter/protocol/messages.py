@@ -21,17 +21,22 @@ from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_co
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
+LOWEST_PROTOCOL = 2
 PROTOCOL = 2
 """
-The version of the messages; nodes and coordinators of another version are refused.
-"""
+The lowest and the highest version of the messages that this version of dcounter speaks.
 
+Version 2 is that of release 0.1.0.
+"""
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+ProtocolVersion = Annotated[int, Meta(ge=1, le=65_535)]
+# A thousand members and these fit the longest line of a stranger.
+Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
 
 
 class Opening(Struct, frozen=True):
@@ -50,13 +55,35 @@ class Opening(Struct, frozen=True):
     wiped: bool = False
 
 
+class Abilities(Struct, frozen=True):
+    """
+    What one end of a connection can speak.
+
+    :ivar lowest: the lowest version of the protocol.
+    :ivar highest: the highest one.
+    :ivar features: names of what it can do beyond that; what the other end does not know means nothing to it.
+    """
+
+    lowest: ProtocolVersion
+    highest: ProtocolVersion
+    features: Features = []
+
+    def __post_init__(self) -> None:
+        if self.lowest > self.highest:
+            raise ValueError("the lowest protocol is above the highest")
+
+    def __str__(self) -> str:
+        return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
+
+
 # Handshake: Hello ->, <- Challenge, Proof ->, <- Welcome. Either side may say Farewell and hang up.
 
 
-class Hello(Struct, frozen=True, tag="hello"):
+class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """
     The first line of the caller.
 
+    :ivar protocol: the lowest version that it speaks: release 0.1.0 lets in nothing but its own.
     :ivar role: what connected: a follower, a coordinator, or a node that looks whether its own port works.
     :ivar node: the id of the node that connected; `None` for a coordinator.
     :ivar to: the id of the node it wants to talk to.
@@ -66,6 +93,7 @@ class Hello(Struct, frozen=True, tag="hello"):
     :ivar port: the port that it called.
     :ivar boot: the start of the daemon that it belongs to; empty if it runs by itself.
     :ivar instance: the process that holds the node id; empty if the role is not `node`.
+    :ivar abilities: what the caller speaks; `None` of release 0.1.0, which speaks `protocol` only.
     """
 
     protocol: int
@@ -78,13 +106,15 @@ class Hello(Struct, frozen=True, tag="hello"):
     port: Port
     boot: Mark
     instance: Mark
+    abilities: Abilities | None = None
 
 
-class Challenge(Struct, frozen=True, tag="challenge"):
+class Challenge(Struct, frozen=True, tag="challenge", omit_defaults=True):
     """
-    The node's answer to `Hello`: who it is, and its own proof that it has the secret.
+    The node's answer to `Hello`: which one it is, and its own proof that it has the secret.
 
     :ivar instance: the process that holds the node id.
+    :ivar abilities: what the node speaks; `None` of release 0.1.0.
     """
 
     node: NodeId
@@ -92,6 +122,7 @@ class Challenge(Struct, frozen=True, tag="challenge"):
     nonce: Nonce
     instance: Mark
     proof: str
+    abilities: Abilities | None = None
 
 
 class Proof(Struct, frozen=True, tag="proof"):

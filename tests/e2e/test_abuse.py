@@ -219,7 +219,7 @@ async def test_another_protocol_is_refused(watch: Watch) -> None:
     )
     connection = await Raw.connect(watch.node_ports[0])
     connection.write(codec.encode(hello) + b"\n")
-    await cut_off(connection, b"protocol 3 instead of 2")
+    await cut_off(connection, b"the caller speaks 3, the node 2")
 
 
 @pytest.mark.parametrize("mirror", [False, True], ids=["a made-up proof", "the node's own proof"])

@@ -71,6 +71,12 @@ def copy_pieces(draw: st.DrawFn) -> messages.CopyPiece:
     return next((messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
 
 
+abilities = st.builds(
+    lambda lowest, more, features: messages.Abilities(lowest, lowest + more, features),
+    st.integers(1, 30_000),
+    st.integers(0, 30_000),
+    st.lists(st.text(min_size=1, max_size=32), max_size=3),
+)
 requests = naturals
 
 
@@ -96,8 +102,11 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         st.integers(1, 65_535),
         marks,
         marks,
+        st.none() | abilities,
     ),
-    messages.Challenge: st.builds(messages.Challenge, node_ids, stamps, nonces, marks, texts),
+    messages.Challenge: st.builds(
+        messages.Challenge, node_ids, stamps, nonces, marks, texts, st.none() | abilities
+    ),
     messages.Proof: st.builds(messages.Proof, texts),
     messages.Welcome: st.builds(messages.Welcome),
     messages.Farewell: st.builds(messages.Farewell, texts, marks),

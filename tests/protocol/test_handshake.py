@@ -1,13 +1,17 @@
-from collections.abc import Callable, Collection
+import hmac
+import json
+from collections.abc import Collection
+from typing import Annotated
 
 import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dcounter.errors import HandshakeRefused, Removed
-from dcounter.protocol.handshake import Callee, Caller, Identity, Peer, Role
-from dcounter.protocol.messages import PROTOCOL, Challenge, Hello, Proof
+from dcounter.errors import HandshakeRefused, MalformedMessage, Removed
+from dcounter.protocol import codec
+from dcounter.protocol.handshake import ABILITIES, NEGOTIATES, Callee, Caller, Identity, Peer, Role
+from dcounter.protocol.messages import Abilities, Challenge, Hello, Proof
 from tests import strategies
 
 IDENTITY = Identity("cluster", b"secret", range(3))
@@ -26,17 +30,36 @@ def _caller(
     node: int | None = 1,
     to: int = 0,
     port: int = PORT,
+    abilities: Abilities = ABILITIES,
 ) -> Caller:
     return Caller(
-        identity, role=role, node=node, to=to, port=port, nonce=CALLER_NONCE, instance="one process"
+        identity,
+        role=role,
+        node=node,
+        to=to,
+        port=port,
+        nonce=CALLER_NONCE,
+        instance="one process",
+        abilities=abilities,
     )
 
 
 def _callee(
-    identity: Identity = IDENTITY, *, node: int = 0, run: int = RUN, forgotten: Collection[int] = ()
+    identity: Identity = IDENTITY,
+    *,
+    node: int = 0,
+    run: int = RUN,
+    forgotten: Collection[int] = (),
+    abilities: Abilities = ABILITIES,
 ) -> Callee:
     return Callee(
-        identity, node=node, run=run, nonce=CALLEE_NONCE, instance="another process", forgotten=forgotten
+        identity,
+        node=node,
+        run=run,
+        nonce=CALLEE_NONCE,
+        instance="another process",
+        forgotten=forgotten,
+        abilities=abilities,
     )
 
 
@@ -51,8 +74,9 @@ class TestSuccess:
         peer = callee.verify(caller.answer(challenge))
 
         assert peer == Peer(role, node, "one process" if role == "node" else "")
-        assert caller.found == "another process"
-        assert (challenge.node, challenge.run, challenge.nonce) == (0, RUN, CALLEE_NONCE)
+        assert caller.peer == Peer("node", 0, "another process")
+        assert (challenge.node, challenge.run) == (0, RUN)
+        assert challenge.nonce.endswith(CALLEE_NONCE)
 
     def test_a_node_may_have_no_open_run(self) -> None:
         caller, callee = _caller(), _callee(run=0)
@@ -74,6 +98,16 @@ class TestSuccess:
         )
 
 
+def _code(label: str, hello: Hello, challenge: Challenge, *spoken: object) -> str:
+    """
+    A code as docs/protocol.md has it; release 0.1.0 knows nothing of what is spoken.
+    """
+    claims = [label, hello.protocol, IDENTITY.cluster, [0, 1, 2], hello.role, hello.node, hello.to]
+    claims += [hello.nonce, hello.port, IDENTITY.boot, hello.instance]
+    claims += [challenge.node, challenge.run, challenge.nonce, challenge.instance, *spoken]
+    return hmac.digest(IDENTITY.secret, json.dumps(claims).encode(), "sha256").hex()
+
+
 def _hello(**changes: object) -> Hello:
     return msgspec.structs.replace(_caller().hello, **changes)
 
@@ -82,7 +116,6 @@ class TestGreet:
     @pytest.mark.parametrize(
         ("hello", "why"),
         [
-            (_hello(protocol=PROTOCOL + 1), f"protocol {PROTOCOL + 1} instead of {PROTOCOL}"),
             (_hello(cluster="other"), "another cluster"),
             (_hello(to=2), "this is node 0, not node 2"),
             (_hello(members=[0, 1]), r"members \[0, 1\] instead of \[0, 1, 2\]"),
@@ -124,7 +157,7 @@ class TestProofs:
         challenge = callee.greet(stranger.hello, PORT)
         node = _callee(Identity("cluster", b"guess", range(3)))
         proof = stranger.answer(node.greet(stranger.hello, PORT))
-        assert challenge.nonce == CALLEE_NONCE
+        assert challenge.nonce.endswith(CALLEE_NONCE)
         with pytest.raises(HandshakeRefused, match="the caller does not have"):
             callee.verify(proof)
 
@@ -139,7 +172,7 @@ class TestProofs:
             callee.verify(Proof(challenge.proof))
         proof = caller.answer(challenge)
         with pytest.raises(HandshakeRefused, match="the node does not have"):
-            caller.answer(Challenge(0, RUN, CALLEE_NONCE, "another process", proof.proof))
+            caller.answer(msgspec.structs.replace(challenge, proof=proof.proof))
 
     def test_a_proof_of_another_conversation_is_worth_nothing(self) -> None:
         caller, callee = _caller(), _callee()
@@ -159,7 +192,13 @@ class TestProofs:
             caller.answer(msgspec.structs.replace(challenge, proof=proof))
 
 
-Change = Callable[[Challenge], Challenge]
+nonces = st.text("0123456789abcdef", min_size=32, max_size=128)
+some_abilities = st.builds(
+    lambda lowest, more, features: Abilities(lowest, lowest + more, features),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.lists(st.text(min_size=1, max_size=5), max_size=2),
+)
 
 
 class TestEveryClaimIsProved:
@@ -170,6 +209,8 @@ class TestEveryClaimIsProved:
             st.builds(lambda value: {"node": value}, strategies.node_ids),
             st.builds(lambda value: {"instance": value}, st.text()),
             st.builds(lambda value: {"proof": value}, st.text()),
+            st.builds(lambda value: {"abilities": value}, st.none() | some_abilities),
+            st.builds(lambda abilities, nonce: {"abilities": abilities, "nonce": nonce}, st.none(), nonces),
         )
     )
     def test_a_changed_challenge_is_refused(self, changes: dict[str, object]) -> None:
@@ -195,6 +236,8 @@ class TestEveryClaimIsProved:
             st.builds(lambda value: {"port": value}, st.integers(1, 65_535)),
             st.builds(lambda value: {"boot": value}, st.text()),
             st.builds(lambda value: {"instance": value}, st.text()),
+            st.builds(lambda value: {"abilities": value}, st.none() | some_abilities),
+            st.builds(lambda abilities, nonce: {"abilities": abilities, "nonce": nonce}, st.none(), nonces),
         )
     )
     def test_a_hello_changed_on_its_way_is_refused(self, changes: dict[str, object]) -> None:
@@ -271,3 +314,134 @@ class TestRemoved:
     def test_others_come_in(self) -> None:
         caller, callee = _caller(node=2), _callee(forgotten={1})
         assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 2
+
+
+class TestNegotiation:
+    @pytest.mark.parametrize(
+        ("caller", "callee", "protocol", "features"),
+        [
+            (Abilities(2, 2), Abilities(2, 2), 2, set()),
+            (Abilities(2, 4), Abilities(2, 3), 3, set()),
+            (Abilities(2, 3), Abilities(3, 5), 3, set()),
+            (Abilities(1, 9, ["a", "b"]), Abilities(2, 2, ["b", "c"]), 2, {"b"}),
+            (Abilities(2, 2, ["a"]), Abilities(2, 2), 2, set()),
+        ],
+    )
+    def test_the_highest_version_and_the_features_of_both(
+        self, caller: Abilities, callee: Abilities, protocol: int, features: set[str]
+    ) -> None:
+        one, other = _caller(abilities=caller), _callee(abilities=callee)
+        peer = other.verify(one.answer(other.greet(one.hello, PORT)))
+        assert peer == Peer("node", 1, "one process", protocol, features)
+        assert one.peer == Peer("node", 0, "another process", protocol, features)
+
+    @pytest.mark.parametrize(
+        ("caller", "callee", "why"),
+        [
+            (
+                Abilities(2, 2),
+                Abilities(3, 4),
+                "no common protocol: the caller speaks 2, the node 3 to 4; update",
+            ),
+            (
+                Abilities(3, 4),
+                Abilities(1, 2),
+                "no common protocol: the caller speaks 3 to 4, the node 1 to 2; up",
+            ),
+        ],
+    )
+    def test_without_a_common_version_the_refusal_names_both(
+        self, caller: Abilities, callee: Abilities, why: str
+    ) -> None:
+        one, other = _caller(abilities=caller), _callee(abilities=callee)
+        with pytest.raises(HandshakeRefused, match=why):
+            other.greet(one.hello, PORT)
+        # A node that let it in all the same is refused by the caller.
+        nonce = NEGOTIATES + CALLEE_NONCE
+        challenge = Challenge(0, RUN, nonce, "another process", "", callee)
+        spoken = [each for end in (caller, callee) for each in (end.lowest, end.highest, end.features)]
+        proof = _code("node", one.hello, challenge, *spoken)
+        with pytest.raises(HandshakeRefused, match=why):
+            one.answer(msgspec.structs.replace(challenge, proof=proof))
+
+    def test_abilities_have_an_order(self) -> None:
+        line = codec.encode(_caller().hello).replace(b'"lowest":2', b'"lowest":3')
+        with pytest.raises(MalformedMessage, match="the lowest protocol is above the highest"):
+            codec.decode_hello(line)
+
+
+# Release 0.1.0, in short: it knows one version, says nothing of abilities, and ignores them.
+
+OLD_HELLO = Hello(2, "cluster", "node", 1, 0, [0, 1, 2], "a" * 32, PORT, "", "one process")
+
+
+def _old_answer(hello: Hello) -> Challenge:
+    assert hello.protocol == 2
+    challenge = Challenge(0, RUN, "b" * 32, "another process", "")
+    return msgspec.structs.replace(challenge, proof=_code("node", hello, challenge))
+
+
+class TestRelease010:
+    def test_calls(self) -> None:
+        callee = _callee(abilities=Abilities(2, 9, ["a"]))
+        challenge = callee.greet(OLD_HELLO, PORT)
+        assert challenge.proof == _code("node", OLD_HELLO, challenge)
+        peer = callee.verify(Proof(_code("caller", OLD_HELLO, challenge)))
+        assert peer == Peer("node", 1, "one process", 2, frozenset())
+
+    def test_is_called(self) -> None:
+        caller = _caller(abilities=Abilities(2, 9, ["a"]))
+        challenge = _old_answer(caller.hello)
+        assert caller.answer(challenge) == Proof(_code("caller", caller.hello, challenge))
+        assert caller.peer == Peer("node", 0, "another process", 2, frozenset())
+
+    def test_what_it_ignores_it_can_read(self) -> None:
+        class OldHello(msgspec.Struct, tag="hello"):
+            protocol: int
+            nonce: Annotated[str, msgspec.Meta(min_length=32, max_length=128)]
+
+        line = codec.encode(_caller().hello)
+        assert msgspec.json.decode(line, type=OldHello).protocol == 2
+
+    def test_is_refused_by_one_that_speaks_its_version_no_longer(self) -> None:
+        with pytest.raises(HandshakeRefused, match="the caller speaks 2, the node 3 to 4"):
+            _callee(abilities=Abilities(3, 4)).greet(OLD_HELLO, PORT)
+
+
+class TestNobodyIsTakenForRelease010:
+    """
+    Something between two ends that negotiate removes what they say of it, in every way there is.
+    """
+
+    REMOVED = "was changed on its way: it does not say what the sender speaks"
+
+    def _stripped(self, message: Hello | Challenge, *, mark: bool) -> dict[str, object]:
+        nonce = message.nonce.removeprefix(NEGOTIATES) if mark else message.nonce
+        return {"abilities": None, "nonce": nonce}
+
+    def test_the_abilities_of_the_caller(self) -> None:
+        caller, callee = _caller(), _callee()
+        hello = msgspec.structs.replace(caller.hello, **self._stripped(caller.hello, mark=False))
+        with pytest.raises(HandshakeRefused, match=self.REMOVED):
+            callee.greet(hello, PORT)
+
+    def test_the_abilities_of_the_node(self) -> None:
+        caller, callee = _caller(), _callee()
+        challenge = callee.greet(caller.hello, PORT)
+        changed = msgspec.structs.replace(challenge, **self._stripped(challenge, mark=False))
+        with pytest.raises(HandshakeRefused, match=self.REMOVED):
+            caller.answer(changed)
+
+    @pytest.mark.parametrize("both", [False, True])
+    def test_with_their_marks(self, *, both: bool) -> None:
+        caller, callee = _caller(), _callee()
+        hello = msgspec.structs.replace(caller.hello, **self._stripped(caller.hello, mark=True))
+        challenge = callee.greet(hello, PORT)
+        if both:
+            challenge = msgspec.structs.replace(challenge, **self._stripped(challenge, mark=True))
+        with pytest.raises(HandshakeRefused, match="or the handshake was changed on its way"):
+            caller.answer(challenge)
+
+    def test_the_mark_is_no_accident_of_a_nonce(self) -> None:
+        # Release 0.1.0 makes its nonces of hexadecimal digits.
+        assert not set(NEGOTIATES) <= set("0123456789abcdef")

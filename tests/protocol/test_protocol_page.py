@@ -13,7 +13,7 @@ import pytest
 
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
-from dcounter.protocol.handshake import Callee, Caller, Identity
+from dcounter.protocol.handshake import ABILITIES, NEGOTIATES, Callee, Caller, Identity
 from dcounter.protocol.messages import Opening
 from dcounter.protocol.position import LostRun, NodePosition, Position
 from tests.protocol.drawn import MESSAGES, decode_line
@@ -21,7 +21,7 @@ from tests.protocol.drawn import MESSAGES, decode_line
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
-VALUES: tuple[type[Any], ...] = (Batch, NodePosition, Position, Opening, LostRun)
+VALUES: tuple[type[Any], ...] = (Batch, NodePosition, Position, Opening, LostRun, messages.Abilities)
 
 
 SECTIONS: dict[str, str] = dict(
@@ -85,13 +85,13 @@ class TestPage:
             node=hello.node,
             to=hello.to,
             port=hello.port,
-            nonce=hello.nonce,
+            nonce=hello.nonce.removeprefix(NEGOTIATES),
         )
         callee = Callee(
             identity,
             node=challenge.node,
             run=challenge.run,
-            nonce=challenge.nonce,
+            nonce=challenge.nonce.removeprefix(NEGOTIATES),
             instance=challenge.instance,
         )
         assert caller.hello == hello
@@ -111,6 +111,9 @@ class TestPage:
 
         text = PAGE.read_text("utf-8")
         limits = Limits()
+        assert f"begins with `{NEGOTIATES}`" in text
+        versions = re.findall(r"^\| (\d+) \| \d+\.\d+\.\d+ \| .*\|$", text, re.MULTILINE)
+        assert [int(each) for each in versions] == list(range(ABILITIES.lowest, ABILITIES.highest + 1))
         assert f"{limits.line // 2**20} MiB ({limits.line:,} bytes" in text
         assert f"{HANDSHAKE_LINE // 1024} KiB\n  ({HANDSHAKE_LINE:,} bytes)" in text
         assert f"{limits.handshake:g} s after the connection" in text
