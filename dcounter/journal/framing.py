@@ -1,12 +1,24 @@
 """
 The lines of a journal: a batch's line as it went over the wire, with a checksum before it.
+
+A file of a later format than 1 begins with a line that gives its format: the lowest one whose readers make of
+the file what was meant. A file of format 1 begins with a record at once, as all files of release 0.1.0 do:
+what is written in this format, that release can read as well.
 """
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dcounter.errors import CorruptJournal
+
+FORMAT = 1
+"""
+The format that this version of dcounter writes, and the highest that it reads.
+"""
+
+_HEADER = re.compile(rb'\{"type":"journal","format":([1-9][0-9]{0,8})\}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,24 @@ def unframe(line: bytes) -> Entry | None:
     except ValueError:
         # The checksum of nothing is 0: "00000000" is such a line.
         return None
+
+
+def header(file_format: int) -> bytes:
+    """
+    What a file of a format begins with.
+    """
+    if file_format == 1:
+        return b""
+    # Release 0.1.0 takes it for a message that it does not know, and says so: a newer version wrote it.
+    return frame(Entry(b'{"type":"journal","format":%d}' % file_format))
+
+
+def format_of(line: bytes) -> int | None:
+    """
+    The format that a line gives, without its checksum; `None` if it is no header.
+    """
+    found = _HEADER.fullmatch(line)
+    return None if found is None else int(found[1])
 
 
 def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:

@@ -51,6 +51,7 @@ class Journal(Protocol):
         """
         All that was kept but for pieces of the ledger, oldest first; called once, before `open`.
 
+        :raises NewerJournal: a newer version of dcounter wrote it, and this one cannot read it.
         :raises CorruptJournal: something in the middle is damaged.
         :raises ConfigurationError: it is used by another process, or not ours.
         """

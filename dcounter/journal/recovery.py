@@ -12,6 +12,7 @@ What holds:
   failed. The other segments were complete before the one behind them was begun.
 - What no longer counts is gone before anything new is written behind it: torn tails, and segments that hold
   nothing.
+- Nothing is changed before the format of every file is known to be one that this version reads.
 - A disk that takes nothing new does not stop the recovery. What could not be done is listed in `Kept`, for
   the time when the disk works again.
 
@@ -22,10 +23,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from errno import EIO
 
-from dcounter.errors import ConfigurationError, CorruptJournal
+from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import Disk
-from dcounter.journal.files import OWNER, holds_lines, put, remove_all, sign, take_inventory
-from dcounter.journal.framing import Entry, scan, unframe, unframe_all, unframe_begin
+from dcounter.journal.files import OWNER, Inventory, holds_lines, put, remove_all, sign, take_inventory
+from dcounter.journal.framing import FORMAT, Entry, format_of, scan, unframe, unframe_all, unframe_begin
 
 _PART = 2**20
 """
@@ -92,15 +93,24 @@ class Recovery:
 
     :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
     :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
+    :param highest: the highest format that is read.
     :ivar kept: what there is; only when `read` has come to its end.
     """
 
     kept: Kept
 
-    def __init__(self, disk: Disk, *, is_piece: Callable[[bytes], bool], owner: str | None = None) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        is_piece: Callable[[bytes], bool],
+        owner: str | None = None,
+        highest: int = FORMAT,
+    ) -> None:
         self._disk = disk
         self._is_piece = is_piece
         self._unsigned = owner
+        self._highest = highest
         self._snapshot: str | None = None
         self._snapshot_size = 0
         self._sizes: dict[str, int] = {}
@@ -115,17 +125,19 @@ class Recovery:
         """
         All that was kept but for pieces of the ledger, oldest first; then make sure that the disk keeps it.
 
+        :raises NewerJournal: a file has a format that this version does not read; nothing was changed.
         :raises CorruptJournal: something in the middle is damaged.
         :raises ConfigurationError: another process uses the journal, or it is not this owner's.
         """
         self._disk.open()
         names = self._disk.list()
+        found = take_inventory(names)
         try:
+            self._check_formats(found)
             self._recognize(names)
-        except ConfigurationError:
+        except (ConfigurationError, NewerJournal):
             self._disk.close()
             raise
-        found = take_inventory(names)
         self._snapshot = found.snapshot
         self._remove_obsolete(found.obsolete)
         if found.snapshot is not None:
@@ -182,6 +194,19 @@ class Recovery:
 
     # What it holds
 
+    def _check_formats(self, found: Inventory) -> None:
+        """
+        See that this version can read all that counts.
+        """
+        for name in (*([found.snapshot] if found.snapshot else []), *found.segments):
+            line, _, _ = self._read(name, 0, _BEGIN).partition(b"\n")
+            first = unframe(line)
+            file_format = None if first is None else format_of(first.line)
+            if file_format is not None and file_format > self._highest:
+                raise NewerJournal(
+                    f"{name} has format {file_format}, and this version reads {self._highest} at most"
+                )
+
     def _remove_obsolete(self, names: Collection[str]) -> None:
         """
         Remove what was left unfinished, and what a snapshot covers.
@@ -210,7 +235,7 @@ class Recovery:
                 line = self._read(name, place, size + 1)
                 entry = unframe(line[:-1])
                 whole = entry is not None and line.endswith(b"\n")
-                if entry is not None and whole:
+                if entry is not None and whole and not format_of(entry.line):
                     yield entry
             if not whole:
                 raise CorruptJournal(f"{name}: damaged at byte {place}")
@@ -233,7 +258,7 @@ class Recovery:
                 torn = True
                 continue
             size = end
-            if not self._is_piece(entry.line):
+            if entry.number or not (self._is_piece(entry.line) or format_of(entry.line)):
                 yield entry
         if torn:
             self._torn = TornTail(name, end - size)

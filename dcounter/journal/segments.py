@@ -33,7 +33,7 @@ from dcounter.journal.files import (
     try_disk,
     unfinished_name,
 )
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import FORMAT, Entry, frame, header
 from dcounter.journal.recovery import Kept
 
 _log = Logger()
@@ -101,10 +101,12 @@ class Segments:
 
     :param kept: what was there at the start.
     :param full: size (bytes) from which a new segment is begun.
+    :param file_format: the format of new files.
     """
 
-    def __init__(self, disk: Disk, kept: Kept, *, full: int) -> None:
+    def __init__(self, disk: Disk, kept: Kept, *, full: int, file_format: int = FORMAT) -> None:
         self._disk = disk
+        self._header = header(file_format)
         self._full = full
         self._last = kept.last
         self._sizes = dict(kept.segments)
@@ -130,6 +132,8 @@ class Segments:
         if self._file is None or self._doubt is not None or self._sizes[self._name] >= self._full:
             self._begin()
         assert self._file is not None
+        if not self._sizes[self._name]:
+            data = self._header + data
         self._doubt = Excess(self._name)
         try:
             self._file.write(data)
@@ -236,6 +240,8 @@ class Segments:
         """
         snapshot = self._unfinished
         data = frame(Entry(line))
+        if not snapshot.size:
+            data = self._header + data
         snapshot.file.write(data)
         snapshot.size += len(data)
         if snapshot.size - snapshot.synced >= _SYNC:
