@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from twisted.python.failure import Failure
 
-from dcounter.testing.world import Setting, play
+from dcounter.testing.play import play
+from dcounter.testing.setting import Setting
 
 _MEMORY = Setting(disks=False, kills=False)
 SETTINGS = {

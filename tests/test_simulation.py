@@ -14,7 +14,9 @@ from dcounter.errors import NotApplied, OutcomeUnknown
 from dcounter.store import Items
 from dcounter.testing import Cluster
 from dcounter.testing.__main__ import main
-from dcounter.testing.world import Setting, play, shrink
+from dcounter.testing.play import play
+from dcounter.testing.setting import Setting
+from dcounter.testing.shrink import shrink
 from tests.faults.test_planted import FAULTS
 
 ITEMS = Items([1, 2, 3, 4, 5], ["a", "b", "a", "a", "c"], None)
@@ -164,3 +166,8 @@ def test_what_fails_is_told(
     assert main(["--seed", "0", "--shrink"]) == 1
     assert "PROBLEM" in capsys.readouterr().out
     expected_failures()
+
+
+def test_a_setting_names_only_events_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no such events: \['kil'\]"):
+        play(0, Setting(frequencies={"kil": 3}))

@@ -17,7 +17,9 @@ from typing import TypeVar
 
 from twisted.logger import globalLogBeginner
 
-from dcounter.testing.world import Setting, play, shrink
+from dcounter.testing.play import play
+from dcounter.testing.setting import Setting
+from dcounter.testing.shrink import shrink
 
 _T = TypeVar("_T")
 

@@ -135,7 +135,7 @@ class History:
     :ivar log: the story.
     :ivar exact: exact counts that were answered.
     :ivar last_stop: when (s) a node was gone last.
-    :ivar given_up: nodes that are gone for good.
+    :ivar removed: nodes that are gone for good.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
@@ -150,7 +150,7 @@ class History:
         self.answers: Counter[str] = Counter()
         self.exact = 0
         self.last_stop = -1.0
-        self.given_up: set[int] = set()
+        self.removed: set[int] = set()
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
@@ -164,7 +164,7 @@ class History:
         """
         Nodes that are there, or come back.
         """
-        return [node for node in self.cluster.identity.members if node not in self.given_up]
+        return [node for node in self.cluster.identity.members if node not in self.removed]
 
     def note(self, text: str) -> None:
         """
@@ -263,7 +263,7 @@ class History:
             self.problem("a request is not answered")
             self.under_way[answer] = self.under_way[answer][0], float("inf")
 
-    def give_up(self, answer: Deferred[Any]) -> None:
+    def hang_up(self, answer: Deferred[Any]) -> None:
         """
         A caller leaves without an answer.
         """

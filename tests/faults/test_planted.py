@@ -30,7 +30,9 @@ from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
 from dcounter.testing import Parts
-from dcounter.testing.world import FREQUENCIES, Setting, play
+from dcounter.testing.events.table import EVENTS
+from dcounter.testing.play import play
+from dcounter.testing.setting import Setting
 
 _log = Logger()
 
@@ -274,7 +276,7 @@ class Fault:
     daemon: bool | None = None
 
     def setting(self) -> Setting:
-        frequencies = {**dict.fromkeys(FREQUENCIES, 0), "store": 30, "count": 20, **self.often}
+        frequencies = {**dict.fromkeys(EVENTS, 0), "store": 30, "count": 20, **self.often}
         return Setting(
             events=self.events,
             frequencies=frequencies,
