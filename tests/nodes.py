@@ -17,7 +17,7 @@ def make_node(cluster: Cluster, node: int, **changes: Any) -> Node:
     clock = ProcessClock(cluster.clock)
     given: dict[str, Any] = {
         "identity": cluster.identity,
-        "address_book": cluster.address_book("node", process, clock, node),
+        "address_book": cluster.processes.address_book("node", cluster.identity, process, clock, node),
         "listen": lambda port: cluster.network.listen(port, process),
         "journal": MemoryJournal(clock),
         "limits": cluster.limits,

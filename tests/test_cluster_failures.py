@@ -170,7 +170,7 @@ class TestRestart:
     def test_opens_a_later_run_although_the_clock_stepped_back(self, model: Model) -> None:
         runs: list[int] = []
         for back in (0, 3600, 7200):
-            model.cluster.skew = -back * SECOND
+            model.cluster.wall.skew = -back * SECOND
             model.store(11)
             runs.append(model.cluster.nodes[2].replica.run)
             model.cluster.stop_node(2)
@@ -515,7 +515,7 @@ class TestClock:
     @pytest.mark.parametrize("steps", [[-3600, 3600], [3600, -3600], [-1, 2, -3, 4, -86_400, 0]])
     def test_that_jumps_moves_no_count(self, model: Model, steps: list[int]) -> None:
         for step in steps:
-            model.cluster.skew += step * SECOND
+            model.cluster.wall.skew += step * SECOND
             model.store(11)
             model.check()
             model.cluster.stop_node(1)
@@ -525,10 +525,10 @@ class TestClock:
         model.settle()
 
     def test_that_jumps_is_no_reason_to_go_back_for_a_new_coordinator(self, model: Model) -> None:
-        model.cluster.skew += 3600 * SECOND
+        model.cluster.wall.skew += 3600 * SECOND
         model.store(11)
         model.cluster.result(model.cluster.coordinator.stopService())
-        model.cluster.skew -= 3600 * SECOND
+        model.cluster.wall.skew -= 3600 * SECOND
         model.cluster.coordinator = model.cluster.start_coordinator()
         model.store(11)
         model.check()

@@ -159,7 +159,7 @@ class TestStamps:
 
     def test_go_on_when_the_wall_clock_steps_back(self, world: World) -> None:
         world.store([1], "old")
-        world.cluster.skew -= 3600 * SECOND
+        world.cluster.wall.skew -= 3600 * SECOND
         receipt = world.store([1], "new")
         assert (world.count("old"), world.count("new")) == (0, 1)
         # The tokens are from this very clock: it takes them.
@@ -172,12 +172,12 @@ class TestStamps:
 
     @pytest.mark.parametrize("jump", [10 * 365 * 86_400, -10 * 365 * 86_400, 3600, -3600])
     def test_are_none_of_a_clock_that_jumps_for_a_moment(self, world: World, jump: int) -> None:
-        world.cluster.skew += jump * SECOND
+        world.cluster.wall.skew += jump * SECOND
         world.store([1], "unrelated")
         [warning] = world.coordinator.readiness().warnings
         assert "the wall clock of this machine jumped" in warning
         world.cluster.run(20)
-        world.cluster.skew -= jump * SECOND
+        world.cluster.wall.skew -= jump * SECOND
         world.store([2], "unstamped")
         assert world.coordinator.readiness().warnings == []
         world.cluster.run(1)
@@ -188,10 +188,10 @@ class TestStamps:
 
     def test_from_the_future_are_spoken_of(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         year = 365 * 86_400 * SECOND
-        world.cluster.skew += year
+        world.cluster.wall.skew += year
         world.cluster.run(31)
         world.store([1], "future")
-        world.cluster.skew -= year
+        world.cluster.wall.skew -= year
         # The clock was wrong for longer than can be told from being set right.
         world.cluster.run(31)
         receipt = world.store([1], "right", stamps=[world.cluster.wall()])
@@ -688,7 +688,7 @@ class TestTokens:
     def test_of_a_clock_far_ahead_are_not_believed(self, world: World) -> None:
         for node in range(4):
             world.cluster.part("coordinator", f"node {node}")
-        world.cluster.skews["coordinator 1"] = 3600 * SECOND
+        world.cluster.wall.skews["coordinator 1"] = 3600 * SECOND
         other = world.cluster.start_coordinator()
         token = world.cluster.result(world.storing([1], by=other)).position
         world.refused(InvalidPosition, world.storing([2], after=token))

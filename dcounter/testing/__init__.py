@@ -6,9 +6,10 @@ is left to chance comes from one seed, so that a failing test can be repeated.
 """
 
 from dcounter.testing.clock import ProcessClock
-from dcounter.testing.cluster import Cluster, Parts
+from dcounter.testing.cluster import Cluster
 from dcounter.testing.disk import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import MemoryPort, MemoryTransport, Network
+from dcounter.testing.parts import Parts
 
 __all__ = [
     "Cluster",

@@ -211,7 +211,7 @@ class History:
             after = max(after, self._inherited[write.coordinator].latest())
         if columns.stamps is None and columns.base <= after:
             self.problem(f"write {write.place} has the stamp {columns.base}, which is not after {after}")
-        if write.latest() > self.cluster.epoch + YEAR:
+        if write.latest() > self.cluster.wall.epoch + YEAR:
             self.problem(f"write {write.place} has a stamp of a clock that was off for a moment")
 
     def gone(self, coordinator: Coordinator) -> None:

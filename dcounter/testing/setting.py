@@ -9,8 +9,8 @@ from typing import Any
 
 from dcounter.limits import Limits
 from dcounter.protocol.clock import CLOCK_PATIENCE
-from dcounter.testing.cluster import Parts
 from dcounter.testing.network import Network
+from dcounter.testing.parts import Parts
 
 SECOND = 1_000_000_000
 """

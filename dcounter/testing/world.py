@@ -34,7 +34,7 @@ class World:
             daemon=scene.daemon,
             parts=setting.parts,
         )
-        self.cluster.clock_patience = scene.clock_patience
+        self.cluster.wall.patience = scene.clock_patience
         self.cluster.on_power_lost = self._power_lost
         self.cluster.network.shred = scene.shred
         self.cluster.network.slowest = scene.slowest

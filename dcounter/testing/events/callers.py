@@ -35,7 +35,7 @@ def store(world: World) -> None:
     coordinator = random.choice(world.history.running())
     stamps = None
     if random.random() < 0.25:
-        latest = world.cluster.walls[world.process_of(coordinator)]() + CLOCK_TOLERANCE
+        latest = world.cluster.wall.believed[world.process_of(coordinator)]() + CLOCK_TOLERANCE
         world.fixed_stamps.append(latest - random.randrange(20 * SECOND))
         # Old ones again: ties.
         same = [stamp for stamp in world.fixed_stamps[-3:] if stamp <= latest]

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import Refusal
 from dcounter.store import Items
-from dcounter.testing.cluster import Copy
+from dcounter.testing.copies import Copy
 from dcounter.testing.events.callers import count, store
 from dcounter.testing.events.network import cut
 from dcounter.testing.world import World

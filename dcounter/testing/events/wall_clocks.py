@@ -13,11 +13,11 @@ def jump(world: World) -> None:
     """
     jump = world.random.choice([-3600, -15, -1, 1, 5, 3600])
     if world.random.random() < 0.5:
-        world.cluster.skew += jump * SECOND
+        world.cluster.wall.skew += jump * SECOND
         world.history.note(f"all wall clocks jump by {jump} s")
     else:
         process = world.random.choice(world.processes())
-        skews = world.cluster.skews
+        skews = world.cluster.wall.skews
         skews[process] = skews.get(process, 0) + jump * SECOND
         world.history.note(f"the wall clock of {process} jumps by {jump} s")
 
@@ -30,7 +30,7 @@ def jump_briefly(world: World) -> None:
     jump = world.random.choice([-10, 10]) * YEAR
     seconds = world.random.choice([0.01, 0.1, 0.4])
     world.history.note(f"the wall clock of {process} is {jump} ns off for {seconds}")
-    skews = world.cluster.skews
+    skews = world.cluster.wall.skews
     skews[process] = skews.get(process, 0) + jump
 
     def undo() -> None:
@@ -44,5 +44,5 @@ def drift(world: World) -> None:
     From now on the wall clock of a process goes too fast or too slow.
     """
     process = world.random.choice(world.processes())
-    world.cluster.drifts[process] = world.random.choice([-0.1, -1e-3, 1e-3, 0.1])
+    world.cluster.wall.drifts[process] = world.random.choice([-0.1, -1e-3, 1e-3, 0.1])
     world.history.note(f"the wall clock of {process} drifts")

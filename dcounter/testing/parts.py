@@ -1,0 +1,31 @@
+"""
+What a cluster is made of.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from dcounter.coordinator.view import Membership
+from dcounter.daemon.rebuild import Kept, Objections, objections
+from dcounter.journal.file import FileJournal
+from dcounter.node.holders import Holders
+from dcounter.node.replica import Replica
+from dcounter.protocol.clock import HybridClock, SteadyWall
+
+
+@dataclass(frozen=True)
+class Parts:
+    """
+    What a cluster is made of; a test of the tests swaps one for another that has a fault.
+
+    :ivar copies_boot: whether a copy of a daemon's data directory is another start of the daemon.
+    """
+
+    replica: Callable[..., Replica] = Replica
+    journal: Callable[..., FileJournal] = FileJournal
+    membership: Callable[..., Membership] = Membership
+    clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
+    wall: Callable[..., SteadyWall] = SteadyWall
+    holders: Callable[..., Holders] = Holders
+    copies_boot: bool = True
+    objections: Callable[[Mapping[int, Kept], Collection[int]], Objections] = objections
