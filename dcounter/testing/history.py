@@ -3,7 +3,6 @@ What the callers of a cluster asked and were told, and whether it can all be tru
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,6 +22,7 @@ from dcounter.errors import (
 from dcounter.ledger.ledger import Ledger
 from dcounter.store import Ack, Consistency, Count, Items, Receipt
 from dcounter.testing.cluster import Cluster
+from dcounter.testing.requests import NO_ROW, Asked, Known, Row, Write, bounds
 
 GROWING = "growing"
 """
@@ -38,89 +38,6 @@ _SLACK = 1.0
 """
 Time (s) beyond its deadline within which a request is answered all the same.
 """
-
-Row = tuple[int, str]
-"""
-A stamp and a tenant: the larger one wins.
-"""
-
-_NO_ROW: Row = (0, "")
-
-
-@dataclass(eq=False)
-class Write:
-    """
-    One request to store, and what became of it.
-
-    :ivar rows: ID -> the row that this request gives it; `None` until it got its stamps.
-    :ivar all_rows: also those that others of the same request beat; a count may see them meanwhile.
-    :ivar acked: when (s) it was answered as stored.
-    :ivar void: it was answered that nothing of it is stored.
-    :ivar at_risk: IDs whose row may have been only at nodes that died and forgot everything.
-    :ivar later_than: stamps that it must be beyond if it gets its own.
-    """
-
-    place: int
-    coordinator: Coordinator
-    items: Items
-    ack: Ack
-    asked: float
-    later_than: int = 0
-    rows: dict[int, Row] | None = None
-    all_rows: list[tuple[int, Row]] = field(default_factory=list)
-    acked: float | None = None
-    void: bool = False
-    at_risk: set[int] = field(default_factory=set)
-
-    def kept(self, *, all_of_it: bool) -> dict[int, Row]:
-        """
-        The rows that must be there, with or without those at risk.
-        """
-        rows = self.rows or {}
-        return rows if all_of_it else {item: row for item, row in rows.items() if item not in self.at_risk}
-
-    def latest(self) -> int:
-        """
-        The largest stamp it has.
-        """
-        return max((stamp for _, (stamp, _) in self.all_rows), default=0)
-
-
-@dataclass(eq=False)
-class Known:
-    """
-    What an exact count has to include.
-
-    :ivar writes: requests that were acknowledged.
-    :ivar floor: how many items the growing tenant was known to have.
-    """
-
-    writes: list[Write] = field(default_factory=list)
-    floor: int = 0
-
-    def join(self, other: "Known") -> "Known":
-        """
-        Both.
-        """
-        return Known(list(dict.fromkeys([*self.writes, *other.writes])), max(self.floor, other.floor))
-
-    def latest(self) -> int:
-        """
-        The largest stamp among the writes.
-        """
-        return max((write.latest() for write in self.writes), default=0)
-
-
-@dataclass(eq=False)
-class Asked:
-    """
-    One count under way.
-    """
-
-    coordinator: Coordinator
-    tenant: str
-    consistency: Consistency
-    must: Known
 
 
 class History:
@@ -194,7 +111,7 @@ class History:
             for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
                 row = (stamp, tenant or "")
                 write.all_rows.append((item, row))
-                rows[item] = max(rows.get(item, _NO_ROW), row)
+                rows[item] = max(rows.get(item, NO_ROW), row)
             write.rows = rows
             self._check_stamps(write, columns)
             return columns
@@ -356,7 +273,7 @@ class History:
         told_lost = bool(asked.coordinator.status().lost)
         if told_lost and not self.lossy:
             self.problem("a coordinator takes a run for lost")
-        least, most = self.bounds(asked.tenant, asked.must.writes, told_lost=told_lost)
+        least, most = bounds(self.writes, asked.tenant, asked.must.writes, told_lost=told_lost)
         if not least <= count.counter <= most:
             self.problem(f"{asked.tenant!r} counts {count.counter}, not between {least} and {most}")
         floor = 0
@@ -388,23 +305,6 @@ class History:
 
     # What must hold
 
-    def bounds(self, tenant: str, must: list[Write], *, told_lost: bool) -> tuple[int, int]:
-        """
-        The least and the most items a tenant may own, given what has to be included.
-        """
-        floor: dict[int, Row] = {}
-        for write in must:
-            for item, row in write.kept(all_of_it=not told_lost).items():
-                floor[item] = max(floor.get(item, _NO_ROW), row)
-        owners: dict[int, set[str]] = {item: {row[1]} for item, row in floor.items()}
-        for write in self.writes:
-            if not write.void:
-                for item, row in write.all_rows:
-                    if row >= floor.get(item, _NO_ROW):
-                        owners.setdefault(item, {""}).add(row[1])
-        least = sum(each == {tenant} for each in owners.values())
-        return least, sum(tenant in each for each in owners.values())
-
     def holders(self, write: Write) -> list[int]:
         """
         Live nodes that have all of a write, or something newer.
@@ -417,7 +317,7 @@ class History:
         """
         Whether a live node has a row, or a newer one.
         """
-        return _row(self.cluster.nodes[node].replica.ledger, item) >= row
+        return row_of(self.cluster.nodes[node].replica.ledger, item) >= row
 
     def risk(self, *, allowed: bool) -> None:
         """
@@ -431,69 +331,10 @@ class History:
                     if write.acked is not None and not allowed:
                         self.problem(f"a node took ID {item} of write {write.place} along")
 
-    def equal(self) -> bool:
-        """
-        Whether all nodes have the same, durably.
-        """
-        nodes = self.cluster.nodes
-        if nodes.keys() != set(self.members):
-            return False
-        replicas = [each.replica for each in nodes.values()]
-        first = replicas[0]
-        return all(
-            not each.loading
-            and each.applied.covers(first.applied)
-            and first.applied.covers(each.applied)
-            and each.durable.covers(each.applied)
-            and each.ledger.digest() == first.ledger.digest()
-            for each in replicas
-        )
 
-    def check_ledger(self) -> None:
-        """
-        Whether what nodes hold at rest is what was stored.
-        """
-        ledger = next(iter(self.cluster.nodes.values())).replica.ledger
-        tried: dict[int, set[Row]] = {}
-        for write in self.writes:
-            for item, row in (write.rows or {}).items():
-                have = _row(ledger, item)
-                if write.acked is not None and item not in write.at_risk and have < row:
-                    self.problem(
-                        f"write {write.place} was acknowledged, but of ID {item} {have} is there, not {row}"
-                    )
-            for item, row in write.all_rows:
-                if not write.void:
-                    tried.setdefault(item, set()).add(row)
-        owned: Counter[str | None] = Counter()
-        for piece in ledger.pieces(1_000):
-            for item, stamp, tenant in piece.entries():
-                owned[tenant] += 1
-                if (stamp, tenant or "") not in tried.get(item, set()):
-                    self.problem(f"nobody stored ID {item} for {tenant!r} at {stamp}")
-        if dict(ledger.tenants()) != {tenant: number for tenant, number in owned.items() if tenant}:
-            self.problem(f"a recount gives {owned}")
-
-    def check_counts(self, coordinator: Coordinator) -> None:
-        """
-        Whether a coordinator counts what nodes hold at rest, and knows who was given up.
-        """
-        shown = [node.id for node in coordinator.status().nodes]
-        if shown != self.members:
-            self.problem(f"at rest a coordinator takes nodes {shown} for members, not {self.members}")
-        ledger = next(iter(self.cluster.nodes.values())).replica.ledger
-        for tenant in sorted(
-            {tenant for write in self.writes for tenant in write.items.tenants if tenant} | {GROWING}
-        ):
-            try:
-                count = self.cluster.result(coordinator.count(tenant, consistency="exact"))
-            except Refusal as error:
-                self.problem(f"at rest a count is refused: {error!r}")
-            else:
-                if count.counter != ledger.count(tenant):
-                    self.problem(f"{tenant!r} counts {count.counter} instead of {ledger.count(tenant)}")
-
-
-def _row(ledger: Ledger, item: int) -> Row:
+def row_of(ledger: Ledger, item: int) -> Row:
+    """
+    The row that a node has for an ID.
+    """
     entry = ledger.get(item)
-    return _NO_ROW if entry is None else (entry.stamp, entry.tenant or "")
+    return NO_ROW if entry is None else (entry.stamp, entry.tenant or "")

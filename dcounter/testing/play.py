@@ -12,6 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from dcounter.testing.at_rest import check_counts, check_ledger, equal
 from dcounter.testing.disk import PowerLoss
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.history import History
@@ -127,7 +128,7 @@ def _settle(world: World) -> bool:
     """
     cluster, history = world.cluster, world.history
     until, at_last = world.now + _PATIENCE, world.now + 10 * _PATIENCE
-    while history.under_way or not history.equal():
+    while history.under_way or not equal(history):
         if any(service.replica.loading for service in cluster.nodes.values()):
             # Line by line, and a log of few bytes makes many copies: that may take longer.
             until = min(world.now + _PATIENCE, at_last)
@@ -141,11 +142,11 @@ def _settle(world: World) -> bool:
             return False
         cluster.run(0.25)
     cluster.run(3)
-    if not history.equal():
+    if not equal(history):
         history.problem("the nodes were equal, and then not any more")
-    history.check_ledger()
+    check_ledger(history)
     for coordinator in history.running():
-        history.check_counts(coordinator)
+        check_counts(history, coordinator)
     return True
 
 

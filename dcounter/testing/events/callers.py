@@ -7,7 +7,8 @@ from typing import cast
 from dcounter.coordinator.service import Coordinator
 from dcounter.protocol.clock import CLOCK_TOLERANCE
 from dcounter.store import Ack, Consistency, Items
-from dcounter.testing.history import GROWING, Known
+from dcounter.testing.history import GROWING
+from dcounter.testing.requests import Known
 from dcounter.testing.setting import SECOND
 from dcounter.testing.world import World
 

@@ -1,0 +1,77 @@
+"""
+What must hold when nothing fails any more and all requests are answered.
+"""
+
+from collections import Counter
+
+from dcounter.coordinator.service import Coordinator
+from dcounter.errors import (
+    Refusal,
+)
+from dcounter.testing.history import GROWING, History, row_of
+from dcounter.testing.requests import Row
+
+
+def equal(history: History) -> bool:
+    """
+    Whether all nodes have the same, durably.
+    """
+    nodes = history.cluster.nodes
+    if nodes.keys() != set(history.members):
+        return False
+    replicas = [each.replica for each in nodes.values()]
+    first = replicas[0]
+    return all(
+        not each.loading
+        and each.applied.covers(first.applied)
+        and first.applied.covers(each.applied)
+        and each.durable.covers(each.applied)
+        and each.ledger.digest() == first.ledger.digest()
+        for each in replicas
+    )
+
+
+def check_ledger(history: History) -> None:
+    """
+    Whether what nodes hold at rest is what was stored.
+    """
+    ledger = next(iter(history.cluster.nodes.values())).replica.ledger
+    tried: dict[int, set[Row]] = {}
+    for write in history.writes:
+        for item, row in (write.rows or {}).items():
+            have = row_of(ledger, item)
+            if write.acked is not None and item not in write.at_risk and have < row:
+                history.problem(
+                    f"write {write.place} was acknowledged, but of ID {item} {have} is there, not {row}"
+                )
+        for item, row in write.all_rows:
+            if not write.void:
+                tried.setdefault(item, set()).add(row)
+    owned: Counter[str | None] = Counter()
+    for piece in ledger.pieces(1_000):
+        for item, stamp, tenant in piece.entries():
+            owned[tenant] += 1
+            if (stamp, tenant or "") not in tried.get(item, set()):
+                history.problem(f"nobody stored ID {item} for {tenant!r} at {stamp}")
+    if dict(ledger.tenants()) != {tenant: number for tenant, number in owned.items() if tenant}:
+        history.problem(f"a recount gives {owned}")
+
+
+def check_counts(history: History, coordinator: Coordinator) -> None:
+    """
+    Whether a coordinator counts what nodes hold at rest, and knows who was given up.
+    """
+    shown = [node.id for node in coordinator.status().nodes]
+    if shown != history.members:
+        history.problem(f"at rest a coordinator takes nodes {shown} for members, not {history.members}")
+    ledger = next(iter(history.cluster.nodes.values())).replica.ledger
+    for tenant in sorted(
+        {tenant for write in history.writes for tenant in write.items.tenants if tenant} | {GROWING}
+    ):
+        try:
+            count = history.cluster.result(coordinator.count(tenant, consistency="exact"))
+        except Refusal as error:
+            history.problem(f"at rest a count is refused: {error!r}")
+        else:
+            if count.counter != ledger.count(tenant):
+                history.problem(f"{tenant!r} counts {count.counter} instead of {ledger.count(tenant)}")

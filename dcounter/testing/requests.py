@@ -1,0 +1,116 @@
+"""
+What callers asked for, and between which bounds a count may lie.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dcounter.coordinator.service import Coordinator
+from dcounter.store import Ack, Consistency, Items
+
+Row = tuple[int, str]
+"""
+A stamp and a tenant: the larger one wins.
+"""
+
+NO_ROW: Row = (0, "")
+
+
+@dataclass(eq=False)
+class Write:
+    """
+    One request to store, and what became of it.
+
+    :ivar rows: ID -> the row that this request gives it; `None` until it got its stamps.
+    :ivar all_rows: also those that others of the same request beat; a count may see them meanwhile.
+    :ivar acked: when (s) it was answered as stored.
+    :ivar void: it was answered that nothing of it is stored.
+    :ivar at_risk: IDs whose row may have been only at nodes that died and forgot everything.
+    :ivar later_than: stamps that it must be beyond if it gets its own.
+    """
+
+    place: int
+    coordinator: Coordinator
+    items: Items
+    ack: Ack
+    asked: float
+    later_than: int = 0
+    rows: dict[int, Row] | None = None
+    all_rows: list[tuple[int, Row]] = field(default_factory=list)
+    acked: float | None = None
+    void: bool = False
+    at_risk: set[int] = field(default_factory=set)
+
+    def kept(self, *, all_of_it: bool) -> dict[int, Row]:
+        """
+        The rows that must be there, with or without those at risk.
+        """
+        rows = self.rows or {}
+        return rows if all_of_it else {item: row for item, row in rows.items() if item not in self.at_risk}
+
+    def latest(self) -> int:
+        """
+        The largest stamp it has.
+        """
+        return max((stamp for _, (stamp, _) in self.all_rows), default=0)
+
+
+@dataclass(eq=False)
+class Known:
+    """
+    What an exact count has to include.
+
+    :ivar writes: requests that were acknowledged.
+    :ivar floor: how many items the growing tenant was known to have.
+    """
+
+    writes: list[Write] = field(default_factory=list)
+    floor: int = 0
+
+    def join(self, other: "Known") -> "Known":
+        """
+        Both.
+        """
+        return Known(list(dict.fromkeys([*self.writes, *other.writes])), max(self.floor, other.floor))
+
+    def latest(self) -> int:
+        """
+        The largest stamp among the writes.
+        """
+        return max((write.latest() for write in self.writes), default=0)
+
+
+@dataclass(eq=False)
+class Asked:
+    """
+    One count under way.
+    """
+
+    coordinator: Coordinator
+    tenant: str
+    consistency: Consistency
+    must: Known
+
+
+def bounds(
+    writes: Iterable[Write], tenant: str, must: Iterable[Write], *, told_lost: bool
+) -> tuple[int, int]:
+    """
+    The least and the most items a tenant may own, given what has to be included.
+
+    :param writes: all that was ever asked for.
+    :param must: those that a count has to include.
+    :param told_lost: it may lack what was at risk.
+    """
+    floor: dict[int, Row] = {}
+    for write in must:
+        for item, row in write.kept(all_of_it=not told_lost).items():
+            floor[item] = max(floor.get(item, NO_ROW), row)
+    owners: dict[int, set[str]] = {item: {row[1]} for item, row in floor.items()}
+    for write in writes:
+        if not write.void:
+            for item, row in write.all_rows:
+                if row >= floor.get(item, NO_ROW):
+                    owners.setdefault(item, {""}).add(row[1])
+    least = sum(each == {tenant} for each in owners.values())
+    return least, sum(tenant in each for each in owners.values())
