@@ -3,13 +3,16 @@ A whole cluster in one test: nodes and coordinators on a network in memory and a
 
 The nodes, links and coordinators are those of production; only what is passed in differs. Everything that
 is left to chance comes from one seed, so that a failing test can be repeated.
+
+What this module exports is public, and so is the command line of `python -m dcounter.testing`, which plays
+simulated worlds from seeds. All other modules of this package, `Parts` and arguments named `parts` are for
+our own tests and may change at any time.
 """
 
 from dcounter.testing.clock import ProcessClock
 from dcounter.testing.cluster import Cluster
 from dcounter.testing.disk import DiskOperation, PowerLoss, SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import MemoryPort, MemoryTransport, Network
-from dcounter.testing.parts import Parts
 
 __all__ = [
     "Cluster",
@@ -17,7 +20,6 @@ __all__ = [
     "MemoryPort",
     "MemoryTransport",
     "Network",
-    "Parts",
     "PowerLoss",
     "ProcessClock",
     "SimulatedDisk",

@@ -29,8 +29,8 @@ from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
-from dcounter.testing import Parts
 from dcounter.testing.events.table import EVENTS
+from dcounter.testing.parts import Parts
 from dcounter.testing.play import play
 from dcounter.testing.setting import Setting
 

@@ -5,7 +5,6 @@ The network in memory behaves as a network does, where tests of clusters do not 
 from random import Random
 from typing import Any, cast
 
-import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
@@ -14,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from dcounter.testing import Cluster, MemoryTransport, Network, ProcessClock, SimulatedDisk
+from dcounter.testing import MemoryTransport, Network, ProcessClock
 
 
 class Ear(Protocol):
@@ -133,24 +132,6 @@ def test_it_looks_like_tcp() -> None:
     assert list(line.network.ports) == [9000]
 
 
-def test_a_frozen_process_does_nothing_until_it_thaws() -> None:
-    clock = Clock()
-    process = ProcessClock(clock)
-    happened: list[str] = []
-    process.callLater(1, happened.append, "a")
-    given_up = process.callLater(1, happened.append, "b")
-    process.callLater(9, happened.append, "c")
-    process.freeze()
-    clock.advance(5)
-    assert happened == []
-    given_up.cancel()
-    process.thaw()
-    clock.advance(0)
-    assert happened == ["a"]
-    clock.advance(4)
-    assert happened == ["a", "c"]
-
-
 def test_an_attempt_to_connect_dies_with_its_process() -> None:
     clock = Clock()
     process = ProcessClock(clock)
@@ -164,54 +145,3 @@ def test_an_attempt_to_connect_dies_with_its_process() -> None:
     clock.advance(10)
     # Only that of the process that lives has failed.
     assert [type(cast(Failure, end).value) for end in ends] == [TimeoutError]
-
-
-def test_the_dead_are_not_told_that_a_connection_is_gone() -> None:
-    cluster = Cluster(2).start()
-    told: list[str] = []
-
-    def listen_in(end: MemoryTransport) -> None:
-        assert end.protocol is not None
-        lost = end.protocol.connectionLost
-
-        def tell(why: Failure) -> None:
-            told.append(end.process)
-            lost(why)
-
-        vars(end.protocol)["connectionLost"] = tell
-
-    for end in cluster.network.joining("node 0"):
-        listen_in(end)
-    for end in list(cluster.network.joining("node 0")):
-        end.cut()
-    cluster.kill_node(0)
-    cluster.run(1)
-    assert set(told) == {"node 1", "coordinator"}
-    cluster.stop()
-
-
-def test_where_nothing_is_scheduled_nothing_is_waited_for() -> None:
-    with pytest.raises(AssertionError, match="nothing will ever happen"):
-        Cluster(1).wait_for(lambda: False)
-
-
-def test_what_does_not_happen_in_time_is_a_failed_test() -> None:
-    cluster = Cluster(1).start()
-    with pytest.raises(AssertionError, match="did not happen within 2 s"):
-        cluster.wait_for(lambda: False, 2)
-    cluster.stop()
-
-
-def test_a_rename_that_survives_a_loss_of_power_names_no_other_file() -> None:
-    for seed in range(50):
-        disk = SimulatedDisk()
-        disk.open()
-        disk.create("new").write(b"given up")
-        disk.remove("new")
-        file = disk.create("new")
-        file.write(b"whole")
-        file.sync()
-        disk.rename("new", "old")
-        disk.lose_power(Random(seed))
-        disk.open()
-        assert "old" not in disk.list() or disk.read("old") == b"whole"

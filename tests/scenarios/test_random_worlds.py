@@ -4,6 +4,8 @@ Whole clusters under random histories: what was answered must hold, whatever bro
 A failure names its seed. To repeat it, or to run more of them, see `python -m dcounter.testing --help`.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -48,6 +50,10 @@ def test_random_histories(kind: str, seeds: range, expected_failures: Callable[.
     expected_failures()
 
 
-def test_a_seed_repeats_its_history(expected_failures: Callable[..., list[Failure]]) -> None:
-    assert play(3).log == play(3).log
-    expected_failures()
+@pytest.mark.parametrize("more", [["--seeds", "0:100"], ["--seeds", "0:40", "--memory"]])
+def test_whatever_happens_what_callers_are_told_is_true(more: list[str]) -> None:
+    # Not from here: a fork would take this process's reactor along.
+    command = [sys.executable, "-m", "dcounter.testing", "--jobs", "2", *more]
+    played = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert f"{more[1].removeprefix('0:')} seeds, 0 failed []; " in played.stdout
