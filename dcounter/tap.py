@@ -19,7 +19,7 @@ from twisted.application.service import IService
 from dcounter.daemon.children import report_progress
 from dcounter.daemon.options import NodeOptions, Options
 from dcounter.errors import ConfigurationError
-from dcounter.node.startup import CANNOT_START, Progress
+from dcounter.node.progress import CANNOT_START, Progress
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:

@@ -75,7 +75,7 @@ PURE_MODULES = [
     "dcounter.node.members",
     "dcounter.node.replica",
     "dcounter.node.runs",
-    "dcounter.node.startup",
+    "dcounter.node.progress",
     "dcounter.node.waits",
 ]
 # It builds whole clusters for tests: it may import what it likes, nobody but tests imports it.

@@ -8,11 +8,11 @@ from dcounter.daemon.supervisor import InlineSupervisor
 from dcounter.errors import CorruptJournal, NodeIsBusy, UnknownNode
 from dcounter.journal.framing import Entry
 from dcounter.journal.memory import MemoryJournal
+from dcounter.node.progress import Progress, Tell
 from dcounter.node.service import Node
-from dcounter.node.startup import Progress, Tell
 from dcounter.store import Items
 from dcounter.testing import Cluster, ProcessClock
-from tests.nodes import make_node
+from tests.support.nodes import make_node
 
 
 class Damaged(MemoryJournal):

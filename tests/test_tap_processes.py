@@ -30,8 +30,8 @@ from dcounter.daemon.wiring import Daemon, Tenure
 from dcounter.errors import ConfigurationError, NotSupported
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal
+from dcounter.node.progress import CANNOT_START, Progress
 from dcounter.node.service import Node
-from dcounter.node.startup import CANNOT_START, Progress
 from dcounter.protocol.position import Position
 from dcounter.tap import makeService
 

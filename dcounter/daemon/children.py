@@ -13,7 +13,7 @@ from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
 from dcounter.daemon.supervisor import STATUS
 from dcounter.errors import ConfigurationError
 from dcounter.links.address_book import Address
-from dcounter.node.startup import Progress
+from dcounter.node.progress import Progress
 from dcounter.protocol.handshake import Identity
 
 BOOT_VARIABLE = "DCOUNTER_BOOT"

@@ -19,8 +19,8 @@ from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 from twisted.python.failure import Failure
 
 from dcounter.errors import NodeIsBusy, UnknownNode
+from dcounter.node.progress import Progress, Tell
 from dcounter.node.service import Node
-from dcounter.node.startup import Progress, Tell
 
 _log = Logger()
 

@@ -53,9 +53,9 @@ from dcounter.journal.thread import WriterThread
 from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.connection import Complaints
+from dcounter.node.progress import CANNOT_START, Progress, Tell
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
-from dcounter.node.startup import CANNOT_START, Progress, Tell
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.codec import is_piece
 from dcounter.protocol.handshake import Identity, Role

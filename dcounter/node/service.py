@@ -41,8 +41,8 @@ from dcounter.links.throttle import Throttle
 from dcounter.node.durability import Pending
 from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
 from dcounter.node.holders import Holders
+from dcounter.node.progress import Progress, Tell, reason
 from dcounter.node.replica import Replica
-from dcounter.node.startup import Progress, Tell, reason
 from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Callee, Identity, Peer, Role
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from dcounter.journal.framing import Entry, frame
-from dcounter.node.startup import CANNOT_START
+from dcounter.node.progress import CANNOT_START
 from tests.faults.processes import Caller, Daemon, NoAnswer, Process, dcounter, wait_until
 
 VICTIM = 3

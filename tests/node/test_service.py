@@ -18,8 +18,8 @@ from dcounter.journal.framing import Entry
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.connection import Conversation
+from dcounter.node.progress import Progress
 from dcounter.node.service import Node
-from dcounter.node.startup import Progress
 from dcounter.protocol import codec, messages
 from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Caller, Role
@@ -27,8 +27,8 @@ from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodePosition, Position
 from dcounter.store import Items
 from dcounter.testing import Cluster, MemoryTransport, ProcessClock
-from tests.nodes import make_node
-from tests.replicas import store
+from tests.support.nodes import make_node
+from tests.support.replicas import store
 
 Failures = Callable[..., list[Failure]]
 

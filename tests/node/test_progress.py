@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
-from dcounter.node.startup import Progress, reason
+from dcounter.node.progress import Progress, reason
 
 _REMEDY = "Set it aside."
 

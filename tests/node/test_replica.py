@@ -23,7 +23,7 @@ from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Opening, Record, Report
 from dcounter.protocol.position import LostRun, NodePosition, Position
-from tests.replicas import WALL, End, Heard, World, appended, limits, ready, store
+from tests.support.replicas import WALL, End, Heard, World, appended, limits, ready, store
 
 
 def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[messages.Message]:

@@ -1,5 +1,5 @@
 """
-How the start of a node goes, told by the node to what runs it.
+Progress of the start of a node, told by the node to what runs it.
 
 A node in the same process tells it by a call, one in a child process by lines on a pipe.
 """

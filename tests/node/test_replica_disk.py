@@ -21,8 +21,8 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report, Stored
 from dcounter.protocol.position import NodePosition, Position
-from tests.replicas import End, World, appended, limits, restore
-from tests.replicas import entry as kept
+from tests.support.replicas import End, World, appended, limits, restore
+from tests.support.replicas import entry as kept
 
 FULL = "No space left on device"
 
