@@ -47,7 +47,7 @@ class _Run:
         return freed
 
 
-class Log:
+class Backlog:
     """
     Lines of batches by node, run and number, without holes.
 

@@ -113,7 +113,7 @@ class Durability:
         self._kept: list[Pending] = []
         self._kept_bytes = 0
         # What is journalled behind lines that were given up for a snapshot.
-        self._beyond = _NOWHERE
+        self._synced_past_gap = _NOWHERE
         self._asked = float("-inf")
         self._begin = _NOWHERE
         self._end: Position | None = None
@@ -174,7 +174,7 @@ class Durability:
     def _journalled(self, node: int, run: int, number: int) -> None:
         if number > self.durable.number(node, run) + 1:
             # What is before it was given up for a snapshot, and is not durable before that is kept.
-            self._beyond = self._beyond.advance(node, run, number)
+            self._synced_past_gap = self._synced_past_gap.advance(node, run, number)
         else:
             self.durable = self.durable.advance(node, run, number)
 
@@ -284,5 +284,5 @@ class Durability:
         self.durable = self.durable.join(self._begin)
         if self.needs is not None and self._begin.covers(self.needs):
             self.needs = None
-            self.durable = self.durable.join(self._beyond)
-            self._beyond = _NOWHERE
+            self.durable = self.durable.join(self._synced_past_gap)
+            self._synced_past_gap = _NOWHERE

@@ -35,14 +35,14 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
-class Hurry:
+class FlushJournal:
     """
     Somebody waits, after all, for lines that were appended.
     """
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class StreamReady:
     """
     There is something to stream: call `stream` whenever the channel takes more, until it gives nothing.
     """
@@ -51,7 +51,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CloseChannel:
     """
     Close a channel.
     """
@@ -61,7 +61,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class LogMessage:
     """
     Tell the operator.
     """
@@ -78,7 +78,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
+class StopFollowing:
     """
     Stop looking for a node: it was given up.
     """
@@ -86,7 +86,7 @@ class Abandon:
     node: int
 
 
-Effect = Send | Append | Hurry | Offer | Cut | Notice | Snapshot | Abandon
+Effect = Send | Append | FlushJournal | StreamReady | CloseChannel | LogMessage | Snapshot | StopFollowing
 
 
 class Outbox:
@@ -120,7 +120,7 @@ class Outbox:
         """
         Tell the operator.
         """
-        self.add(Notice(level, text))
+        self.add(LogMessage(level, text))
 
     def take(self) -> list[Effect]:
         """

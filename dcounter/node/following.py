@@ -14,8 +14,8 @@ What holds, after each call:
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from dcounter.node.backlog import Log
-from dcounter.node.effects import Offer, Outbox
+from dcounter.node.backlog import Backlog
+from dcounter.node.effects import Outbox, StreamReady
 from dcounter.protocol import codec, messages
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import NodeId, Position
@@ -61,14 +61,14 @@ class Following:
     Who follows whom at one node.
 
     :param node: its id.
-    :param log: the newest batches of all logs.
+    :param backlog: the newest batches of all logs.
     :param most: bytes that are streamed at once.
     """
 
-    def __init__(self, node: int, out: Outbox, log: Log, most: int) -> None:
+    def __init__(self, node: int, out: Outbox, backlog: Backlog, most: int) -> None:
         self._node = node
         self._out = out
-        self._log = log
+        self._backlog = backlog
         self._most = most
         self._channels: dict[int, _Channel] = {}
         # Node -> the channel by which its log comes although its own node is not at the other end.
@@ -111,7 +111,7 @@ class Following:
             return
         sent = {run: MAX_STAMP for run in mine.runs if run < message.position.folded}
         self._channels[channel].sends[message.node] = {**message.position.runs, **sent}
-        self._out.add(Offer(channel))
+        self._out.add(StreamReady(channel))
 
     def stop(self, channel: int, node: NodeId) -> None:
         """
@@ -125,7 +125,7 @@ class Following:
         """
         for channel, there in self._channels.items():
             if there.sends:
-                self._out.add(Offer(channel))
+                self._out.add(StreamReady(channel))
 
     def next_lines(self, channel: int, announced: Position) -> list[bytes]:
         """
@@ -139,7 +139,7 @@ class Following:
             for run, number in mine.runs.items():
                 if sent.get(run, 0) >= number:
                     continue
-                lines = self._log.read(node, run, sent.get(run, 0), self._most)
+                lines = self._backlog.read(node, run, sent.get(run, 0), self._most)
                 if not lines:
                     # It was cut, or a copy left it short.
                     del there.sends[node]

@@ -20,10 +20,10 @@ from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
-from dcounter.node.backlog import Log
+from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp
 from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
-from dcounter.node.effects import Abandon, Cut, Effect, Hurry, Offer, Outbox
+from dcounter.node.effects import CloseChannel, Effect, FlushJournal, Outbox, StopFollowing, StreamReady
 from dcounter.node.following import Following, View
 from dcounter.node.members import Members
 from dcounter.node.runs import Runs
@@ -114,11 +114,11 @@ class Replica:
         self._members = Members(node, members)
         self._wall = wall
         self._limits = limits
-        self._log = Log(limits.log)
+        self._backlog = Backlog(limits.log)
         self._channels: dict[int, _Channel] = {}
         self._runs = Runs(limits.unfolded_runs)
         self._waits = Waits(limits.waits)
-        self._following = Following(node, self._out, self._log, limits.stream)
+        self._following = Following(node, self._out, self._backlog, limits.stream)
         self._last_beat = float("-inf")
         self._last_tick = float("inf")
         self._last_number = 0
@@ -235,7 +235,7 @@ class Replica:
             case Record():
                 self._follow_record(channel, message, line)
             case Report():
-                self._hear(channel, message)
+                self._on_report(channel, message)
             case messages.Forget():
                 self._forget({message.node}, channel, message.request)
             case messages.Beat():
@@ -294,7 +294,7 @@ class Replica:
         Whether all that is in doubt is kept by now.
         """
         if self._in_doubt:
-            kept = self._members.known(self._stated())
+            kept = self._members.known(self._announced())
             self._in_doubt = self._durability.failure is not None and not kept.covers(self.applied)
             if not self._in_doubt:
                 self._complete_now()
@@ -487,7 +487,7 @@ class Replica:
             if piece is not None:
                 return [codec.encode(piece)]
             there.copy = None
-        return self._following.next_lines(channel, self._stated())
+        return self._following.next_lines(channel, self._announced())
 
     def tick(self, now: float) -> list[Effect]:
         """
@@ -501,9 +501,9 @@ class Replica:
             there.heard += slept
             limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
             if now - there.heard > limit:
-                self._out.add(Cut(channel, f"silent for {now - there.heard:.1f} s"))
+                self._out.add(CloseChannel(channel, f"silent for {now - there.heard:.1f} s"))
             elif outcast:
-                self._out.add(Cut(channel, "the other nodes refuse this process"))
+                self._out.add(CloseChannel(channel, "the other nodes refuse this process"))
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
             self._broadcast()
@@ -585,7 +585,7 @@ class Replica:
             port=self.port,
             pid=self._pid,
             run=self.run,
-            applied=self._stated(),
+            applied=self._announced(),
             durable=self._vouched_for(),
             stamp=self.stamp,
             items=len(self.ledger),
@@ -600,7 +600,7 @@ class Replica:
             passing=self._draining or self._members.awaited,
         )
 
-    def _stated(self) -> Position:
+    def _announced(self) -> Position:
         """
         What this node tells others that it has.
         """
@@ -691,7 +691,7 @@ class Replica:
     ) -> None:
         self.stamp = max(self.stamp, stamp)
         self.applied = self.applied.advance(node, run, number)
-        self._log.append(node, run, number, line)
+        self._backlog.append(node, run, number, line)
         if opening is not None:
             self._runs.learn(node, opening)
 
@@ -712,7 +712,7 @@ class Replica:
         else:
             self._waits.add(channel, question, now + question.wait / 1000)
             if isinstance(question, messages.Await):
-                self._out.add(Hurry())
+                self._out.add(FlushJournal())
 
     def _can_answer(self, question: Question) -> bool:
         if isinstance(question, messages.Await):
@@ -734,7 +734,7 @@ class Replica:
         else:
             counts = [self.ledger.count(tenant) for tenant in question.tenants]
             self._out.send(
-                channel, messages.Counted(question.request, counts, able, self._stated(), self.stamp)
+                channel, messages.Counted(question.request, counts, able, self._announced(), self.stamp)
             )
 
     def _progress(self) -> None:
@@ -772,7 +772,7 @@ class Replica:
 
     # What peers say of themselves
 
-    def _hear(self, channel: int, report: Report) -> None:
+    def _on_report(self, channel: int, report: Report) -> None:
         there = self._channels[channel]
         if there.peer.node != report.node:
             raise MalformedMessage(f"a report of node {report.node} from {there.peer}")
@@ -820,10 +820,10 @@ class Replica:
             self._out.say("warn", f"node {node} was given up: it is a member no longer")
             self._members.forget(node)
             self._following.without(node)
-            self._out.add(Abandon(node))
+            self._out.add(StopFollowing(node))
             for number, there in self._channels.items():
                 if there.peer.node == node:
-                    self._out.add(Cut(number, "this node was given up"))
+                    self._out.add(CloseChannel(number, "this node was given up"))
             line = codec.encode(messages.Forget(request, node))
             self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
@@ -851,13 +851,13 @@ class Replica:
             self._fold_to(node, opening)
         for node, run, number in self.durable.entries():
             held = min(position.number(node, run) for position in everywhere)
-            self._log.cut(node, run, min(held, number))
+            self._backlog.cut(node, run, min(held, number))
 
     def _fold_to(self, node: int, opening: Opening) -> None:
         self._runs.note_losses(node, opening, self.applied)
         self.applied = self.applied.fold(node, opening.run)
         self._durability.fold(node, opening.run)
-        self._log.fold(node, opening.run)
+        self._backlog.fold(node, opening.run)
 
     def _adopt_folds(self, heard: Position) -> None:
         """
@@ -880,17 +880,17 @@ class Replica:
         there.wants_copy = self.loading or self._in_doubt
         if not there.wants_copy:
             there.copy = self._copy_out()
-            self._out.add(Offer(channel))
+            self._out.add(StreamReady(channel))
 
     def _copy_out(self) -> Iterator[messages.Message]:
         yield messages.CopyBegin(
             self.applied, self._runs.live(self.applied), self._runs.lost, self.ledger.rows
         )
         for piece in self.ledger.pieces(self._limits.piece, self._limits.slice):
-            yield messages.CopyPiece.of(piece.columns(), self._within())
-        yield messages.CopyEnd(self._within(), self.stamp)
+            yield messages.CopyPiece.of(piece.columns(), self._upper_bound())
+        yield messages.CopyEnd(self._upper_bound(), self.stamp)
 
-    def _within(self) -> Position:
+    def _upper_bound(self) -> Position:
         """
         A position that covers whatever is in the ledger.
         """

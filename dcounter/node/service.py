@@ -39,7 +39,17 @@ from dcounter.links.connection import Conversation
 from dcounter.links.link import PeerLink
 from dcounter.links.throttle import Throttle
 from dcounter.node.durability import Pending
-from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
+from dcounter.node.effects import (
+    Append,
+    CloseChannel,
+    Effect,
+    FlushJournal,
+    LogMessage,
+    Send,
+    Snapshot,
+    StopFollowing,
+    StreamReady,
+)
 from dcounter.node.holders import Holders
 from dcounter.node.progress import Progress, Tell, reason
 from dcounter.node.replica import Replica
@@ -685,20 +695,20 @@ class Node(Service):
                 case Send():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].send_line(effect.line)
-                case Hurry():
+                case FlushJournal():
                     self._journal.hurry()
                 case Append():
                     self._journal.append(effect.entry, waits=effect.waits)
-                case Abandon():
+                case StopFollowing():
                     self._abandon(effect.node)
                 case Snapshot():
                     self._take_snapshot()
-                case Offer():
+                case StreamReady():
                     self._stream_soon(effect.channel)
-                case Cut():
+                case CloseChannel():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].cut(effect.reason)
-                case Notice():
+                case LogMessage():
                     level = LogLevel.levelWithName(effect.level)
                     _log.emit(level, "node {node}: {text}", node=self.node, text=effect.text)
                 case _:

@@ -4,7 +4,7 @@ import pytest
 
 from dcounter.errors import MalformedMessage
 from dcounter.node.catch_up import NO_COPY, Asked, CatchUp, Idle, Interrupted, State, Taking, Wanted
-from dcounter.node.effects import Effect, Notice, Outbox, Send
+from dcounter.node.effects import Effect, LogMessage, Outbox, Send
 from dcounter.protocol import messages
 from dcounter.protocol.position import Position
 
@@ -16,7 +16,7 @@ def has(number: int, node: int = 1) -> Position:
 OLD = messages.CopyBegin(has(3), {}, [])
 NEW = messages.CopyBegin(has(9), {}, [])
 ASK = Send(1, b'{"type":"copy"}')
-BROKE_OFF = Notice("warn", "a copy of the ledger broke off; another one will be taken")
+BROKE_OFF = LogMessage("warn", "a copy of the ledger broke off; another one will be taken")
 
 
 def in_state(state: State) -> tuple[CatchUp, Outbox]:
@@ -154,7 +154,7 @@ def test_what_no_member_has_for_a_while_is_given_up() -> None:
         catch_up.give_up_lost(now, known, closed)
         assert out.take() == []
     catch_up.give_up_lost(2.1, known, closed)
-    assert out.take() == [Notice("error", "a copy held items of node 1 that no member has any more")]
+    assert out.take() == [LogMessage("error", "a copy held items of node 1 that no member has any more")]
     assert known.covers(catch_up.must_reach)
 
 

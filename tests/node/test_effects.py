@@ -1,18 +1,18 @@
-from dcounter.node.effects import Cut, Notice, Outbox, Send
+from dcounter.node.effects import CloseChannel, LogMessage, Outbox, Send
 from dcounter.protocol import messages
 
 
 def test_effects_are_taken_once_and_in_their_order() -> None:
     out = Outbox()
     out.send(7, messages.Welcome())
-    out.add(Cut(7, "over"))
+    out.add(CloseChannel(7, "over"))
     out.say("warn", "look at this")
     out.broadcast([1, 2], messages.Beat(5))
 
     assert out.take() == [
         Send(7, b'{"type":"welcome"}'),
-        Cut(7, "over"),
-        Notice("warn", "look at this"),
+        CloseChannel(7, "over"),
+        LogMessage("warn", "look at this"),
         Send(1, b'{"type":"beat","stamp":5}'),
         Send(2, b'{"type":"beat","stamp":5}'),
     ]

@@ -2,8 +2,8 @@ from collections.abc import Collection
 
 import pytest
 
-from dcounter.node.backlog import Log
-from dcounter.node.effects import Effect, Offer, Outbox, Send
+from dcounter.node.backlog import Backlog
+from dcounter.node.effects import Effect, Outbox, Send, StreamReady
 from dcounter.node.following import Following, View
 from dcounter.protocol import codec, messages
 from dcounter.protocol.position import NodePosition, Position
@@ -29,8 +29,8 @@ class World:
 
     def __init__(self) -> None:
         self.out = Outbox()
-        self.log = Log(10_000)
-        self.all = Following(0, self.out, self.log, 100)
+        self.backlog = Backlog(10_000)
+        self.all = Following(0, self.out, self.backlog, 100)
         self.applied = NOWHERE
         self.reports: dict[int, messages.Report] = {}
         for channel, node in [(1, 1), (2, 2), (9, None)]:
@@ -132,7 +132,7 @@ class TestGetting:
 class TestHandingOn:
     def _log(self, world: World, *numbers: int) -> None:
         for number in numbers:
-            world.log.append(0, 5, number, b"line %d" % number)
+            world.backlog.append(0, 5, number, b"line %d" % number)
             world.applied = world.applied.advance(0, 5, number)
 
     def test_lines_are_given_once_and_in_order(self) -> None:
@@ -140,12 +140,12 @@ class TestHandingOn:
         self._log(world, 1, 2)
         assert world.all.next_lines(1, world.applied) == []
         world.all.start(1, messages.Follow(0, NodePosition()), world.applied)
-        assert world.out.take() == [Offer(1)]
+        assert world.out.take() == [StreamReady(1)]
         assert world.all.next_lines(1, world.applied) == [b"line 1", b"line 2"]
         assert world.all.next_lines(1, world.applied) == []
         self._log(world, 3)
         world.all.offer()
-        assert world.out.take() == [Offer(1)]
+        assert world.out.take() == [StreamReady(1)]
         assert world.all.next_lines(1, world.applied) == [b"line 3"]
 
     def test_only_what_is_announced_is_given(self) -> None:
@@ -168,7 +168,7 @@ class TestHandingOn:
         world = World()
         self._log(world, 1, 2)
         if cut:
-            world.log.cut(0, 5, 1)
+            world.backlog.cut(0, 5, 1)
             world.all.start(1, messages.Follow(0, NodePosition()), world.applied)
             world.out.take()
             assert world.all.next_lines(1, world.applied) == [codec.encode(messages.Gap(0))]

@@ -15,7 +15,7 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
 from dcounter.node.durability import Followed, Pending
-from dcounter.node.effects import Append, Cut, Effect, Hurry, Offer, Send
+from dcounter.node.effects import Append, CloseChannel, Effect, FlushJournal, Send, StreamReady
 from dcounter.node.replica import Replica
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, encode_batch
@@ -124,8 +124,8 @@ class TestStoring:
         world.sync(0)
 
         effects = world.trace[0][before:]
-        assert [type(effect) for effect in effects][:2] == [Send, Offer]
-        assert all(isinstance(effect, Offer) for effect in effects[1:])
+        assert [type(effect) for effect in effects][:2] == [Send, StreamReady]
+        assert all(isinstance(effect, StreamReady) for effect in effects[1:])
         [answer] = _sent(effects)
         assert answer == messages.Stored(1, replica.run, 1, 1_001)
         assert replica.ledger.count("t") == 2
@@ -790,7 +790,7 @@ class TestCounting:
         awaited = world.replicas[0].applied.advance(0, world.replicas[0].run, 2)
         world.say(caller, messages.Await(1, awaited, 60_000))
         world.turn()
-        assert Hurry() in world.trace[1]
+        assert FlushJournal() in world.trace[1]
         # What comes while somebody waits is waited for.
         for item in (2, 3):
             world.store(teller, item)
@@ -833,7 +833,7 @@ class TestTime:
             world.tick()
         assert end.channel not in world.ends
         assert other.channel not in world.ends
-        cut = [effect for effect in world.trace[0] if isinstance(effect, Cut)]
+        cut = [effect for effect in world.trace[0] if isinstance(effect, CloseChannel)]
         assert cut[0].reason.startswith("silent for 1.")
 
     def test_a_coordinator_may_be_silent_for_longer(self) -> None:

@@ -15,7 +15,7 @@ from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import Entry
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
-from dcounter.node.effects import Abandon, Append, Effect, Offer, Send, Snapshot
+from dcounter.node.effects import Append, Effect, Send, Snapshot, StopFollowing, StreamReady
 from dcounter.node.replica import Replica
 from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Peer
@@ -47,7 +47,9 @@ class DiskWorld(World):
         self.settle()
 
     def perform(self, node: int, effects: Collection[Effect]) -> None:
-        super().perform(node, [effect for effect in effects if not isinstance(effect, Snapshot | Abandon)])
+        super().perform(
+            node, [effect for effect in effects if not isinstance(effect, Snapshot | StopFollowing)]
+        )
         self.wanted += [node for effect in effects if isinstance(effect, Snapshot)]
         assert node not in self.told or not any(isinstance(effect, Append) for effect in effects)
         promised = self.promised.setdefault(node, {})
@@ -832,7 +834,7 @@ class TestLoading:
             replica.load(kept(line))
         effects = replica.loaded()
         assert follower.other is not None
-        assert Offer(follower.other.channel) in effects
+        assert StreamReady(follower.other.channel) in effects
         [begin] = replica.stream(follower.other.channel)
         [piece] = replica.stream(follower.other.channel)
         assert isinstance(codec.decode(begin), messages.CopyBegin)

@@ -14,7 +14,17 @@ from msgspec import Raw
 from dcounter.journal.framing import Entry
 from dcounter.limits import Limits
 from dcounter.node.durability import Pending
-from dcounter.node.effects import Abandon, Append, Cut, Effect, Hurry, Notice, Offer, Send, Snapshot
+from dcounter.node.effects import (
+    Append,
+    CloseChannel,
+    Effect,
+    FlushJournal,
+    LogMessage,
+    Send,
+    Snapshot,
+    StopFollowing,
+    StreamReady,
+)
 from dcounter.node.replica import Replica
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, encode_batch
@@ -196,15 +206,15 @@ class World:
                     self.put(channel, line)
                 case Append(entry, _):
                     self.unsynced[node].append(cast("Pending", entry))
-                case Offer(channel):
+                case StreamReady(channel):
                     if channel in self.ends:
                         self.ends[channel].offered = True
-                case Cut(channel):
+                case CloseChannel(channel):
                     if channel in self.ends:
                         self.break_off(self.ends[channel])
-                case Notice(level, text):
+                case LogMessage(level, text):
                     self.notices[node].append((level, text))
-                case Snapshot() | Abandon() | Hurry():
+                case Snapshot() | StopFollowing() | FlushJournal():
                     # Who cares finds them in the trace.
                     pass
 
