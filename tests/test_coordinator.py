@@ -108,7 +108,7 @@ class World:
         )
 
     def taken(self) -> list[int]:
-        return [node.replica.items_taken for _, node in sorted(self.cluster.nodes.items())]
+        return [node.replica.report().items_taken for _, node in sorted(self.cluster.nodes.items())]
 
     def freeze_all(self) -> None:
         for node in self.cluster.nodes:

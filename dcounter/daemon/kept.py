@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from errno import EROFS
 from os import strerror
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from dcounter.daemon.rebuild import Kept
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
@@ -17,7 +17,15 @@ from dcounter.journal.recovery import Recovery
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Piece
 from dcounter.limits import Limits
-from dcounter.node.replica import Replica
+from dcounter.node.backlog import Backlog
+from dcounter.node.catch_up import CatchUp
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Durability
+from dcounter.node.effects import Outbox
+from dcounter.node.folding import Folding
+from dcounter.node.members import Members
+from dcounter.node.restoring import Restoring
+from dcounter.node.runs import Runs
 from dcounter.protocol.codec import is_piece
 from dcounter.protocol.position import Position, join_all
 
@@ -87,25 +95,35 @@ class _Weightless(Ledger):
         pass
 
 
-class _State(Replica):
+class _State:
     """
     What a node would know at its start.
+
+    :ivar contents: what it would have.
+    :ivar members: which members it knows.
+    :ivar restoring: takes its journal in.
     """
 
-    def __init__(self, *args: Any, **kw: Any) -> None:
-        super().__init__(*args, **kw)
-        self.ledger = _Weightless()
+    def __init__(self, node: int, members: Collection[int], limits: Limits) -> None:
+        out = Outbox()
+        durability = Durability(node, out, 0)
+        self.contents = Contents(Backlog(0), Runs(limits.unfolded_runs), 0)
+        self.contents.ledger = _Weightless()
+        self.members = Members(node, members)
+        self._catch_up = CatchUp(out, limits.suspicion)
+        self.restoring = Restoring(node, self.contents, durability, self.members, self._catch_up)
+        self._folding = Folding(self.contents, durability, self.members)
 
     @property
     def complete(self) -> bool:
-        return not (self._members.awaited or self._catch_up.wanted)
+        return not (self.members.awaited or self._catch_up.wanted)
 
     def adopt(self, known: Position) -> Position:
         """
         What it has, put as others put it who know that runs are complete.
         """
-        self._adopt_folds(known)
-        return self.applied
+        self._folding.adopt(known)
+        return self.contents.applied
 
 
 def read_all(
@@ -117,14 +135,14 @@ def read_all(
     :param disks: of nodes that do not run, already open.
     :param owner: whose journal that of a node has to be.
     """
-    states = {node: _State(node, members, wall=lambda: 0, limits=replace(limits, log=0)) for node in disks}
+    states = {node: _State(node, members, limits) for node in disks}
     found = {node: _read(disk, owner(node), states[node]) for node, disk in disks.items()}
-    known = join_all(state.applied for state in states.values())
+    known = join_all(state.contents.applied for state in states.values())
     return dict.fromkeys(members, Kept()) | {
         node: replace(
             found[node],
             position=state.adopt(known),
-            forgotten=frozenset(state.forgotten),
+            forgotten=frozenset(state.members.removed),
             complete=state.complete,
         )
         for node, state in states.items()
@@ -138,10 +156,10 @@ def _read(disk: Disk, owner: str, state: _State) -> Kept:
     recovery = Recovery(ProvingDisk(disk), is_piece=is_piece, owner=owner)
     try:
         for entry in recovery.read():
-            state.restore(entry)
+            state.restoring.restore(entry)
         for entry in recovery.load():
             # To see that all of it is as it was written, and that this version can read it.
-            state.load(entry)
+            state.restoring.load(entry)
     except NewerJournal as error:
         return Kept("newer", why=str(error))
     except CorruptJournal as error:

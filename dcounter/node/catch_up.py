@@ -22,10 +22,13 @@ What holds, after each call:
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from dcounter.errors import MalformedMessage
+from dcounter.node.contents import Contents
+from dcounter.node.durability import EndOfCopy, Part
 from dcounter.node.effects import Outbox
-from dcounter.protocol import messages
+from dcounter.protocol import codec, messages
 from dcounter.protocol.position import NodeId, Position
 
 NO_COPY = messages.CopyBegin(Position(), {}, [])
@@ -82,6 +85,8 @@ class Taking:
     kept: bool = True
 
 
+CopyMessage = messages.CopyBegin | messages.CopyPiece | messages.CopyEnd
+
 State = Idle | Wanted | Interrupted | Asked | Taking
 
 
@@ -124,10 +129,14 @@ class CatchUp:
         if isinstance(self.state, Idle):
             self.state = Wanted()
 
-    def ask(self, channel: int) -> None:
+    def ask(self, channel: int, *, able: bool) -> None:
         """
-        A peer is there that can give a copy: ask it, if one is needed and not under way.
+        A peer has more than this node: ask it for a copy, if one is needed and not under way.
+
+        :param able: whether the peer can give one.
         """
+        if not able:
+            return
         match self.state:
             case Wanted():
                 self.state = Asked(channel, None)
@@ -161,6 +170,35 @@ class CatchUp:
                 return True
             case Idle() | Asked() | Taking():
                 return False
+
+    def take(
+        self, channel: int, message: CopyMessage, line: bytes, contents: Contents
+    ) -> Part | EndOfCopy | None:
+        """
+        A part of a copy came: it goes into what this node has.
+
+        :param line: the same as it came.
+        :returns: the line for the journal; `None` at the end of a copy that only a snapshot can make durable,
+            since lines of it were given up.
+        :raises MalformedMessage: it was not asked for, or does not belong there.
+        """
+        match message:
+            case messages.CopyBegin():
+                self.begins(channel, message)
+                contents.ledger.reserve(message.entries)
+                return Part(line)
+            case messages.CopyPiece():
+                self.brings(channel, message.position)
+                contents.merge_piece(message.packed())
+                # A journal knows pieces by how their lines begin.
+                return Part(line if codec.is_piece(line) else codec.encode(message))
+            case messages.CopyEnd():
+                taken = self.ends(channel)
+                self.reach(message.position)
+                contents.copied(taken.begin, message)
+                return EndOfCopy(line, covers=taken.begin.position) if taken.kept else None
+            case _:
+                assert_never(message)
 
     def begins(self, channel: int, message: messages.CopyBegin) -> None:
         """

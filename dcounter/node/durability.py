@@ -8,22 +8,24 @@ in the same way, in its `log_unstable`.)
 
 What holds, after each call:
 
-- `durable` covers nothing that a loss of power could take away;
+- `durable` covers nothing that a loss of power could take away, and while this node is in doubt, it announces
+  nothing of its own that one could;
 - of what was given up for a snapshot, or came behind it, nothing becomes durable before a snapshot that holds
   all of it is kept;
 - a line that was given up is never appended: the end of a copy must not stand in the journal as if all of the
   copy did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from dcounter.journal.framing import Entry
 from dcounter.node.effects import Append, Outbox, Snapshot
+from dcounter.protocol import codec
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.messages import Record
-from dcounter.protocol.position import Position
+from dcounter.protocol.position import NodePosition, Position
 
 _SNAPSHOT_PAUSE = 1.0
 """
@@ -48,6 +50,14 @@ class Own(Entry):
     batch: Batch
     channel: int
     request: int
+
+    @classmethod
+    def of(cls, record: Record, batch: Batch, channel: int, request: int) -> "Own":
+        """
+        The line of a record.
+        """
+        line, numbers = codec.encode(record), (record.node, record.run, record.number)
+        return cls(line, *numbers, record=record, batch=batch, channel=channel, request=request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +108,14 @@ class Durability:
     :param most: bytes of lines that are kept while the disk fails.
     :ivar durable: what stands in the journal without a hole, and is certain to be on the disk.
     :ivar failure: why the disk takes nothing at present; `None` if it does.
+    :ivar in_doubt: whether the ledger may hold batches of this node that only its machine's memory has.
     :ivar needs: what only a snapshot can make durable; `None` if there is nothing of that kind.
     """
 
     def __init__(self, node: int, out: Outbox, most: int) -> None:
         self.durable = _NOWHERE
         self.failure: str | None = None
+        self.in_doubt = False
         self.needs: Position | None = None
         self._node = node
         self._out = out
@@ -224,18 +236,47 @@ class Durability:
         """
         self.durable = applied
 
-    def doubted(self, applied: Position) -> None:
-        """
-        What was read from the journal may not be durable before a snapshot is.
-        """
-        self.durable = _NOWHERE
-        self.needs = applied
-
     def fold(self, node: int, run: int) -> None:
         """
         All runs of a node before this one are everywhere.
         """
         self.durable = self.durable.fold(node, run)
+
+    # Doubt
+
+    def doubted(self, applied: Position) -> None:
+        """
+        What was read from the journal may not be on the disk: a sync may have failed in an earlier life.
+
+        A loss of power would take it then, and with it, of our own batches, what no other node has. What
+        others sent us stood in their journals before.
+        """
+        self.durable = _NOWHERE
+        self.needs = applied
+        self.in_doubt = bool(applied.of(self._node).runs)
+
+    def settle_doubt(self, known: Callable[[Position], Position], applied: Position) -> bool:
+        """
+        See whether all that is in doubt is kept by now: by the disk, or by other nodes.
+
+        :param known: joins what other nodes are known to have to a position.
+        :returns: whether the doubt is over since this call.
+        """
+        if not self.in_doubt:
+            return False
+        if self.failure is not None and not known(self.announced(applied)).covers(applied):
+            return False
+        self.in_doubt = False
+        return True
+
+    def announced(self, applied: Position) -> Position:
+        """
+        What this node tells others that it has: all that is applied, but for what is in doubt.
+        """
+        if not self.in_doubt:
+            return applied
+        certain = NodePosition(applied.of(self._node).folded)
+        return Position({**applied.nodes, self._node: certain})
 
     # Snapshots
 

@@ -3,7 +3,7 @@ Who belongs to the cluster, as one node knows it, what each member said last, an
 
 What holds, after each call:
 
-- the members that were given up only become more, and none of them is a peer, has a report or is a rival;
+- the set of removed members only grows, and none of them is a peer, has a report or is a rival;
 - a node that found its journal empty waits until every peer has reported: only all of them together can tell
   whether the cluster is new or the journal was lost;
 - what a node found out about that stands in its journal, or else it would take what its peers gave back for
@@ -16,6 +16,8 @@ from dcounter.protocol import messages
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodeId, Position, join_all
 
+_NOWHERE = Position()
+
 
 class Members:
     """
@@ -24,19 +26,20 @@ class Members:
     :param node: its id.
     :param members: ids of all nodes.
     :ivar peers: the other members.
-    :ivar forgotten: members that were given up.
+    :ivar removed: former members, removed from the cluster for good.
     :ivar rivals: peers that do not let this node in, since another process holds its id.
-    :ivar given_up: whether this node itself was given up.
+    :ivar self_removed: whether this node itself was removed.
     :ivar reports: what each peer said last.
     :ivar awaited: whether it is not known yet what the empty journal means.
     :ivar wiped: whether the node had a journal before, and has not opened a run since.
     """
 
     def __init__(self, node: NodeId, members: Collection[NodeId]) -> None:
+        self._node = node
         self.peers = set(members) - {node}
-        self.forgotten: set[NodeId] = set()
+        self.removed: set[NodeId] = set()
         self.rivals: set[NodeId] = set()
-        self.given_up = False
+        self.self_removed = False
         self.reports: dict[NodeId, Report] = {}
         self.awaited = bool(self.peers)
         self.wiped = False
@@ -81,22 +84,77 @@ class Members:
         """
         return all(mine.covers(each.applied) for each in self.reports.values())
 
+    def on_report(self, report: Report) -> None:
+        """
+        A peer said how it is.
+        """
+        self.reports[report.node] = report
+
+    def is_closed(self, node: NodeId, run: int, *, own_run: int) -> bool:
+        """
+        Whether a node, which has heard from all members since it started, adds nothing to a run any more.
+
+        :param own_run: the run that is open here.
+        """
+        if node in self.removed:
+            return True
+        if node == self._node:
+            return own_run != run and not self.awaited
+        return self.reports[node].run != run and self.reports[node].refuses is None
+
     # Who belongs
 
-    def new_of(self, nodes: Collection[NodeId]) -> list[NodeId]:
+    def not_removed(self, nodes: Collection[NodeId]) -> list[NodeId]:
         """
-        Those of some members that are not known to have been given up.
+        Those of some nodes other than this one that are not known to have been removed.
         """
-        return sorted({*nodes} - self.forgotten)
+        return sorted({*nodes} - self.removed - {self._node})
 
-    def forget(self, node: NodeId) -> None:
+    def remove(self, node: NodeId) -> None:
         """
-        A member was given up.
+        A member was removed from the cluster.
         """
-        self.forgotten.add(node)
+        self.removed.add(node)
         self.peers.discard(node)
         self.rivals.discard(node)
         self.reports.pop(node, None)
+
+    def remove_self(self) -> bool:
+        """
+        This node was removed from the cluster; whether that is news.
+        """
+        news = not self.self_removed
+        self.self_removed = True
+        return news
+
+    # Which process is this node
+
+    def refused_by(self, peer: NodeId) -> bool:
+        """
+        A peer does not let this process in, since another one holds its node id; whether that is news.
+        """
+        news = peer in self.peers and peer not in self.rivals
+        if news:
+            self.rivals.add(peer)
+        return news
+
+    def let_in_by(self, peer: NodeId) -> bool:
+        """
+        A peer lets this process in; whether that is news.
+        """
+        news = peer in self.rivals
+        self.rivals.discard(peer)
+        return news
+
+    def vouched_for(self, mine: Position) -> Position:
+        """
+        What of our own others may take for durable.
+
+        While two processes hold this node's id, it is not certain which of their journals will stay.
+
+        :param mine: what is durable here.
+        """
+        return _NOWHERE if self.rivals else mine
 
     # What an empty journal means
 
@@ -136,3 +194,11 @@ class Members:
         self.awaited = False
         self.wiped = self.wiped or any(each.applied.nodes for each in self.reports.values())
         return True
+
+    def opened_run(self) -> bool:
+        """
+        A run of this node is durable, and says whether the journal was lost; whether it was.
+        """
+        was = self.wiped
+        self.wiped = False
+        return was

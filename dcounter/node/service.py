@@ -328,7 +328,7 @@ class Node(Service):
         self._perform(self.replica.begin())
         self._begin_to_listen(self._address.port)
         for link in self._links:
-            if link.node not in self.replica.forgotten:
+            if link.node not in self.replica.members.removed:
                 link.startService()
         self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
             lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
@@ -360,7 +360,7 @@ class Node(Service):
         entries, entry = await self._open_journal()
         pause = self._clock.seconds() + self._limits.load
         while entry is not None:
-            self.replica.restore(entry)
+            self.replica.restoring.restore(entry)
             if self._clock.seconds() > pause:
                 await deferLater(self._clock, 0)
                 pause = self._clock.seconds() + self._limits.load
@@ -372,7 +372,7 @@ class Node(Service):
         """
         pause = self._clock.seconds() + self._limits.load
         for entry in entries:
-            self.replica.load(entry)
+            self.replica.restoring.load(entry)
             if self._clock.seconds() >= pause:
                 return False
         self._perform(self.replica.loaded())
@@ -481,7 +481,7 @@ class Node(Service):
         A listening port is gone; if nobody asked for that, listen on the next one.
         """
         if listener is self._listener and self._listening is not None and self.running:
-            lost = self.replica.port
+            lost = self.replica.status.port
             self._listening = None
             _log.warn("node {node} lost its listener on port {port}", node=self.node, port=lost)
             self._begin_to_listen(lost + 1)
@@ -507,7 +507,7 @@ class Node(Service):
             self._check = None
             return
         before = self._taken_in
-        found = await self._address_book.probe(self.node, self.replica.port)
+        found = await self._address_book.probe(self.node, self.replica.status.port)
         self._check = None
         heard = self._taken_in > before
         self._unheard = 0 if heard or found == "it" else self._unheard + 1
@@ -537,7 +537,7 @@ class Node(Service):
             run=self.replica.run,
             nonce=self._nonce(),
             instance=self._address_book.instance,
-            forgotten=self.replica.forgotten,
+            forgotten=self.replica.members.removed,
             abilities=self._address_book.abilities,
         )
         return _Accepted(self, callee, self._limits, self._clock)
@@ -559,7 +559,7 @@ class Node(Service):
         if host is None:
             return
         text = f"node {node} is connected already, as another process at {host}"
-        said = self.replica.said_last(node)
+        said = self.replica.members.reports.get(node)
         if said is not None:
             text += f" (process {said.pid}, port {said.port})"
         if self._rivals.passes():
@@ -636,7 +636,7 @@ class Node(Service):
         if said.code == SecondHolder.code:
             self._perform(self.replica.rivalled(peer, said.reason))
         elif said.code == Removed.code:
-            self._perform(self.replica.removed(peer))
+            self._perform(self.replica.removed_says(peer))
 
     def _abandon(self, node: int) -> None:
         for link in self._links:
@@ -685,7 +685,7 @@ class Node(Service):
         self._perform(self.replica.mended())
 
     def _take_snapshot(self) -> None:
-        taking = self._journal.snapshot(self.replica.snapshot(), self.replica.snapshot_ready)
+        taking = self._journal.snapshot(self.replica.copies.snapshot(), self.replica.copies.snapshot_ready)
         taking.addCallback(lambda kept: self._perform(self.replica.snapshot_kept()) if kept else None)
         taking.addErrback(lambda why: _log.failure("node {node}: no snapshot", why, node=self.node))
 

@@ -32,9 +32,9 @@ def ledger_on(disk: Disk, node: int, nodes: int) -> Ledger:
     recovery = Recovery(disk, is_piece=codec.is_piece)
     replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
     for entry in recovery.read():
-        replica.restore(entry)
+        replica.restoring.restore(entry)
     for entry in recovery.load():
-        replica.load(entry)
+        replica.restoring.load(entry)
     return replica.ledger
 
 

@@ -21,10 +21,12 @@ from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
-from dcounter.node.durability import Own, Pending
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Durability, Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
+from dcounter.node.restoring import Restoring
 from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
@@ -82,7 +84,7 @@ class EagerReplica(Replica):
     def _append(self, line: Pending) -> None:
         super()._append(line)
         if isinstance(line, Own):
-            self._apply(line.record, line.batch, line.line)
+            self.contents.apply(line.record, line.batch, line.line)
             self._progress()
 
 
@@ -91,12 +93,31 @@ class ContinuingReplica(Replica):
     Goes on in its last run after a start and after a failure of its disk.
     """
 
-    def _store(self, channel: int, message: messages.Store) -> None:
+    def receive(self, channel: int, message: Any, line: bytes, now: float) -> list[Effect]:
         mine = self.applied.of(self.node).runs
-        if self.run == 0 and mine:
-            self.run = max(mine)
-            self._last_number = mine[self.run]
-        super()._store(channel, message)
+        if isinstance(message, messages.Store) and self._own.run == 0 and mine:
+            self._own.resume(max(mine), mine[max(mine)])
+        return super().receive(channel, message, line, now)
+
+
+def skip(record: Record | Entry, node: int, contents: Contents, durability: Durability) -> None:
+    """
+    Take all batches before one for applied and durable.
+    """
+    if record.number > 1 and record.node != node:
+        before = (record.node, record.run, record.number - 1)
+        contents.applied = contents.applied.advance(*before)
+        durability.restored(durability.durable.advance(*before))
+
+
+class CarelessRestoring(Restoring):
+    """
+    Accepts a batch although some before it are missing.
+    """
+
+    def restore(self, entry: Entry) -> None:
+        skip(entry, self._node, self._contents, self._durability)
+        super().restore(entry)
 
 
 class CarelessReplica(Replica):
@@ -104,28 +125,24 @@ class CarelessReplica(Replica):
     Accepts a batch although some before it are missing.
     """
 
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.restoring = CarelessRestoring(
+            self.node, self.contents, self._durability, self.members, self.catch_up
+        )
+
     def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
-        self._skip(record)
+        skip(record, self.node, self.contents, self._durability)
         super()._follow_record(channel, record, line)
 
-    def restore(self, entry: Entry) -> None:
-        self._skip(entry)
-        super().restore(entry)
 
-    def _skip(self, record: Record | Entry) -> None:
-        if record.number > 1 and record.node != self.node:
-            self.applied = self.applied.advance(record.node, record.run, record.number - 1)
-            durable = self.durable.advance(record.node, record.run, record.number - 1)
-            self._durability.restored(durable)
-
-
-class EndLabelReplica(Replica):
+class EndLabelContents(Contents):
     """
-    Labels a copy of its ledger with the position of its end.
+    Takes what a copy holds for what its end says.
     """
 
-    def _copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
-        super()._copied(messages.CopyBegin(end.position, begin.openings, begin.lost), end)
+    def copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
+        super().copied(messages.CopyBegin(end.position, begin.openings, begin.lost), end)
 
 
 class UnhiddenExcess(Segments):
@@ -162,7 +179,7 @@ class TiesToTheFirst(Ledger):
 class TieReplica(Replica):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
-        self.ledger = TiesToTheFirst()
+        self.contents.ledger = TiesToTheFirst()
 
 
 class NothingRequired(Membership):
@@ -243,9 +260,9 @@ class ExpiringReplica(Replica):
         kept = Ledger()
         for piece in self.ledger.pieces(1_000):
             for item, stamp, tenant in piece.entries():
-                if tenant is not None or stamp > self.stamp - 1_000_000_000:
+                if tenant is not None or stamp > self.contents.stamp - 1_000_000_000:
                     kept.merge([item], [stamp], [tenant])
-        self.ledger = kept
+        self.contents.ledger = kept
         return effects
 
 
@@ -304,7 +321,7 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=CarelessReplica), {"store": 60, "mend_badly": 5}, limits={"log": 300, "piece": 1}
     ),
     "snapshot labelled with its end position": Fault(
-        Parts(replica=EndLabelReplica),
+        Parts(replica=partial(Replica, contents=EndLabelContents)),
         {"store": 60, "wipe": 6, "kill": 8, "slow": 5},
         limits={"log": 300, "piece": 1, "stream": 400},
         events=120,

@@ -28,11 +28,12 @@ def in_state(state: State) -> tuple[CatchUp, Outbox]:
 
 def gap(one: CatchUp) -> None:
     one.want()
-    one.ask(1)
+    one.ask(1, able=True)
 
 
 def gap_of_one_that_loads(one: CatchUp) -> None:
     one.want()
+    one.ask(1, able=False)
 
 
 def begin(one: CatchUp) -> None:
@@ -122,7 +123,7 @@ def test_a_copy_of_which_lines_are_given_up_is_not_kept() -> None:
     catch_up.begins(1, NEW)
     assert catch_up.ends(1) == Taking(1, NEW)
     catch_up.want()
-    catch_up.ask(1)
+    catch_up.ask(1, able=True)
     catch_up.begins(1, NEW)
     catch_up.given_up()
     assert catch_up.ends(1) == Taking(1, NEW, kept=False)

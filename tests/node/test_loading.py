@@ -171,7 +171,7 @@ def test_damage_that_is_found_late_ends_the_node_and_loses_nothing(caplog: pytes
     cluster.run(0.4)
     assert node.replica.loading
     _store(cluster, 50, 51, 52, 53)
-    assert node.replica.items_taken == 2
+    assert node.replica.report().items_taken == 2
     cluster.run(10)
     assert not cluster.network.ports.keys() & {8090}
     assert node.replica.loading

@@ -69,11 +69,11 @@ def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> No
 
 def test_one_that_was_given_up_is_no_member_any_more() -> None:
     members = three(report(1, 4), report(2, 9))
-    members.rivals.add(2)
-    assert members.new_of([2, 1]) == [1, 2]
-    members.forget(2)
+    assert members.refused_by(2)
+    assert members.not_removed([2, 1]) == [1, 2]
+    members.remove(2)
     assert (members.peers, members.rivals, set(members.reports)) == ({1}, set(), {1})
-    assert members.new_of([2, 1]) == [1]
+    assert members.not_removed([2, 1]) == [1]
     assert members.all_heard
     assert members.known(Position()) == has(4)
 

@@ -129,7 +129,7 @@ class TestStoring:
         [answer] = _sent(effects)
         assert answer == messages.Stored(1, replica.run, 1, 1_001)
         assert replica.ledger.count("t") == 2
-        assert replica.items_taken == 2
+        assert replica.report().items_taken == 2
         assert replica.applied == replica.durable == _at((0, replica.run, 1))
 
     def test_followers_get_the_line_that_was_journalled(self) -> None:
@@ -843,7 +843,7 @@ class TestTime:
             world.tick()
         assert caller.channel in world.ends
         world.say(caller, messages.Beat(77))
-        assert world.replicas[0].stamp == 77
+        assert world.replicas[0].report().stamp == 77
         for _ in range(149):
             world.tick()
         assert caller.channel in world.ends
@@ -1041,12 +1041,12 @@ class TestCopies:
             world.deliver(near)
         # All of the copy is there, its beginning is applied, its end is not covered.
         assert world.replicas[1].applied == before
-        assert counted(before) == messages.Counted(1, [1], False, before, world.replicas[1].stamp)
+        assert counted(before) == messages.Counted(1, [1], False, before, world.replicas[1].report().stamp)
         # The record that is missing makes it whole.
         assert late == []
         world.settle()
         after = world.replicas[0].applied
-        assert counted(after) == messages.Counted(1, [1], True, after, world.replicas[1].stamp)
+        assert counted(after) == messages.Counted(1, [1], True, after, world.replicas[1].report().stamp)
 
     def test_the_durable_position_jumps_when_all_of_it_is_synced(self) -> None:
         world, _ = self._apart()

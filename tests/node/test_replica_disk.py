@@ -87,12 +87,16 @@ class DiskWorld(World):
         replica = self.replicas[node]
         covered = len(self.journals[node])
         lines = []
-        for line in replica.snapshot():
+        for line in replica.copies.snapshot():
             lines.append(line)
             if between:
                 between -= 1
                 self.turn()
-        if self.replicas.get(node) is not replica or node in self.broken or not replica.snapshot_ready():
+        if (
+            self.replicas.get(node) is not replica
+            or node in self.broken
+            or not replica.copies.snapshot_ready()
+        ):
             return False
         self.journals[node] = lines + self.journals[node][covered:]
         self.perform(node, replica.snapshot_kept())
@@ -156,7 +160,7 @@ def test_a_node_that_starts_again_is_as_it_was(world: DiskWorld) -> None:
         assert restored.ledger.digest() == replica.ledger.digest()
         assert restored.ledger.count("u2") == 1
         assert restored.applied == restored.durable == replica.applied
-        assert restored.stamp == replica.stamp
+        assert restored.report().stamp == replica.report().stamp
         assert restored.report().openings == replica.report().openings
         assert restored.refuses() is None
         assert restored.run == 0
@@ -216,7 +220,7 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
 )
 def test_a_line_that_this_version_does_not_know_is_no_damage(world: DiskWorld, line: bytes, why: str) -> None:
     with pytest.raises(NewerJournal, match=why):
-        world.replicas[0].restore(Entry(line))
+        world.replicas[0].restoring.restore(Entry(line))
 
 
 def test_a_hole_in_our_own_run_is_corruption(world: DiskWorld) -> None:
@@ -390,7 +394,7 @@ def test_a_flood_while_the_disk_fails_is_bounded_and_ends_in_a_snapshot() -> Non
     world.store(world.coordinator(1), 2_000)
     world.settle()
     assert replica.durable == durable
-    assert replica.snapshot_ready()
+    assert replica.copies.snapshot_ready()
 
     assert world.snapshot(0)
     assert replica.durable == replica.applied
@@ -404,7 +408,7 @@ def test_lines_that_come_while_that_snapshot_is_taken_are_durable_with_it() -> N
     world = _flooded()
     world.mend(0)
     replica = world.replicas[0]
-    lines = replica.snapshot()
+    lines = replica.copies.snapshot()
     covered = len(world.journals[0])
     taken = [next(lines)]
     world.store(world.coordinator(1), 3_000)
@@ -421,14 +425,14 @@ def test_what_comes_while_that_snapshot_is_taken_is_not_durable_with_it() -> Non
     world.mend(0)
     replica = world.replicas[0]
     world.settle()
-    lines = replica.snapshot()
+    lines = replica.copies.snapshot()
     covered = len(world.journals[0])
     taken = [next(lines)]
     begin = replica.applied
     world.store(world.coordinator(1), 3_000)
     world.settle(but=[0])
     taken += lines
-    assert replica.snapshot_ready()
+    assert replica.copies.snapshot_ready()
     world.journals[0] = taken + world.journals[0][covered:]
     world.perform(0, replica.snapshot_kept())
     assert replica.applied != begin
@@ -443,7 +447,7 @@ def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> N
     world.store(caller, 0)
     world.settle()
     replica = world.replicas[0]
-    lines = list(replica.snapshot())
+    lines = list(replica.copies.snapshot())
     begin = replica.applied
     world.broken.add(0)
     for item in range(1, 10):
@@ -539,7 +543,7 @@ def test_a_snapshot_and_the_log_behind_it_give_the_same_node(world: DiskWorld) -
     assert restored.ledger.digest() == replica.ledger.digest()
     assert restored.applied == restored.durable == replica.applied
     assert restored.report().openings == replica.report().openings
-    assert restored.stamp == replica.stamp
+    assert restored.report().stamp == replica.report().stamp
 
 
 def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: DiskWorld) -> None:
@@ -547,23 +551,23 @@ def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: DiskWorld) 
     caller = world.coordinator(1)
     world.store(caller, 1)
     world.settle()
-    lines = replica.snapshot()
+    lines = replica.copies.snapshot()
     next(lines)
-    assert not replica.snapshot_ready()
+    assert not replica.copies.snapshot_ready()
     # Another node's batch, applied and in the copy, but not in the journal yet.
     world.store(caller, 2)
     world.settle(but=[0])
     assert len(list(lines)) == 2
-    assert not replica.snapshot_ready()
+    assert not replica.copies.snapshot_ready()
     world.sync(0)
-    assert replica.snapshot_ready()
+    assert replica.copies.snapshot_ready()
 
 
 def test_a_snapshot_that_never_ended_is_not_ready(world: DiskWorld) -> None:
-    assert len(list(world.replicas[0].snapshot())) == 2
-    assert world.replicas[0].snapshot_ready()
-    next(world.replicas[0].snapshot())
-    assert not world.replicas[0].snapshot_ready()
+    assert len(list(world.replicas[0].copies.snapshot())) == 2
+    assert world.replicas[0].copies.snapshot_ready()
+    next(world.replicas[0].copies.snapshot())
+    assert not world.replicas[0].copies.snapshot_ready()
 
 
 def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
@@ -572,7 +576,7 @@ def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
     world.settle()
     assert world.snapshot(0)
     restored = _restored(world, 0)
-    assert restored.forgotten == {2}
+    assert restored.members.removed == {2}
     assert restored.report().forgotten == [2]
 
 
@@ -604,11 +608,11 @@ def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int
     world.sync(0, max(0, place - waiting))
     replica = world.replicas[0]
     covered = len(world.journals[0])
-    lines = list(replica.snapshot())
+    lines = list(replica.copies.snapshot())
     for message in copy[place:]:
         world.hear(link, message)
     world.sync(0)
-    assert replica.snapshot_ready()
+    assert replica.copies.snapshot_ready()
     world.journals[0] = lines + world.journals[0][covered:]
     world.perform(0, replica.snapshot_kept())
 
@@ -653,9 +657,9 @@ def test_a_copy_that_broke_off_and_came_another_way_leaves_nothing_behind() -> N
     # Only its beginning was journalled; all that it would have brought is here already.
     world.journals[0].append(codec.encode(messages.CopyBegin(Position(), {}, [])))
     replica = world.restart(0)
-    assert messages.CopyBegin in _types(replica.snapshot())
+    assert messages.CopyBegin in _types(replica.copies.snapshot())
     world.settle()
-    assert messages.CopyBegin not in _types(replica.snapshot())
+    assert messages.CopyBegin not in _types(replica.copies.snapshot())
     assert world.snapshot(0)
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
@@ -781,13 +785,13 @@ class TestLoading:
         world.journals[node] = journal
         for line in journal:
             if not codec.is_piece(line):
-                replica.restore(kept(line))
+                replica.restoring.restore(kept(line))
         world.connect_all()
         return replica, [line for line in journal if codec.is_piece(line) or kept(line).number]
 
     def _load(self, world: DiskWorld, replica: Replica, lines: Sequence[bytes]) -> None:
         for line in lines:
-            replica.load(kept(line))
+            replica.restoring.load(kept(line))
         world.perform(replica.node, replica.loaded())
         world.settle()
 
@@ -807,7 +811,11 @@ class TestLoading:
         assert replica.loading
         assert replica.report().loading
         assert (replica.applied, replica.durable) == (before.applied, before.applied)
-        assert (replica.stamp, len(replica.ledger), replica.refuses()) == (before.stamp, 0, None)
+        assert (replica.report().stamp, len(replica.ledger), replica.refuses()) == (
+            before.report().stamp,
+            0,
+            None,
+        )
 
         asker = world.coordinator(0)
         world.say(asker, messages.Count(1, ["t"]))
@@ -817,7 +825,7 @@ class TestLoading:
         world.store(world.coordinator(0), 2, 9, tenant="u", base=100)
         world.settle()
         assert self._told(asker) == [([0], False)]
-        assert messages.Awaited(3, True, before.durable, before.stamp) in asker.received
+        assert messages.Awaited(3, True, before.durable, before.report().stamp) in asker.received
         self._load(world, replica, rest[::-1])
         assert self._told(asker) == [([0], False), ([3], True)]
         assert not replica.report().loading
@@ -831,7 +839,7 @@ class TestLoading:
         world.say(follower, messages.Copy())
         world.settle()
         for line in rest:
-            replica.load(kept(line))
+            replica.restoring.load(kept(line))
         effects = replica.loaded()
         assert follower.other is not None
         assert StreamReady(follower.other.channel) in effects
@@ -881,7 +889,7 @@ class TestLoading:
         replica, rest = self._loading(world, 1)
         assert len(rest) == 2
         for line in rest:
-            replica.load(kept(line))
+            replica.restoring.load(kept(line))
         assert [replica.ledger.get(item) is None for item in (1, 2, 3)] == [False, True, True]
         self._load(world, replica, [])
         assert len(world.digests()) == 1
@@ -903,11 +911,11 @@ class TestLoading:
         self, world: DiskWorld, line: bytes
     ) -> None:
         with pytest.raises(NewerJournal, match="this version"):
-            world.replicas[0].load(Entry(line))
+            world.replicas[0].restoring.load(Entry(line))
 
     def test_a_record_without_a_stamp_is_no_damage(self, world: DiskWorld) -> None:
         with pytest.raises(NewerJournal, match="this version cannot read a line: not a record"):
-            world.replicas[0].restore(Entry(b'{"type":"record"}', 1, 7, 1))
+            world.replicas[0].restoring.restore(Entry(b'{"type":"record"}', 1, 7, 1))
 
 
 class TestStanding:

@@ -223,14 +223,14 @@ class TestListening:
     def test_on_its_port(self) -> None:
         cluster, node = alone()
         assert list(cluster.network.ports) == [8090]
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         stopped(cluster)
 
     def test_on_the_next_free_port(self) -> None:
         cluster = Cluster(1)
         cluster.network.taken = {8090, 8091, 8093}
         node = started(cluster)
-        assert node.replica.port == 8092
+        assert node.replica.report().port == 8092
         assert list(cluster.network.ports) == [8092]
         stopped(cluster)
 
@@ -238,7 +238,7 @@ class TestListening:
         cluster = Cluster(3)
         cluster.network.taken = set(range(8092, 8090 + 100)) | {8090}
         node = started(cluster, 2)
-        assert node.replica.port == 8091
+        assert node.replica.report().port == 8091
         stopped(cluster)
 
     def test_without_any_free_port_it_waits_for_one(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,10 +246,10 @@ class TestListening:
         cluster.network.taken = set(range(8090, 8090 + 100))
         node = started(cluster)
         assert "node 0 waits: it cannot listen on any port from 8090 to 8189: " in caplog.text
-        assert node.replica.port == 0
+        assert node.replica.report().port == 0
         cluster.network.taken.remove(8100)
         cluster.run(1.1)
-        assert node.replica.port == 8100
+        assert node.replica.report().port == 8100
         stopped(cluster)
 
     def test_one_that_waits_for_a_port_can_be_stopped(self) -> None:
@@ -265,7 +265,7 @@ class TestListening:
         cluster.network.ports[8090].lose()
         cluster.run(0.05)
         # 8091 is node 1's.
-        assert cluster.nodes[0].replica.port == 8092
+        assert cluster.nodes[0].replica.report().port == 8092
         assert sorted(cluster.network.ports) == [8091, 8092]
         # Coordinators and peers were told over the connections that remained.
         assert [report.port for report in visitor.reports()][-1] == 8092
@@ -286,11 +286,11 @@ class TestListening:
         cluster = Cluster(1)
         cluster.network.taken = set(range(8090, 8189))
         node = started(cluster)
-        assert node.replica.port == 8189
+        assert node.replica.report().port == 8189
         cluster.network.taken = set()
         cluster.network.ports[8189].lose()
         cluster.run(0.05)
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         stopped(cluster)
 
     def test_with_no_other_port_it_cannot_listen_and_says_so(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -302,7 +302,7 @@ class TestListening:
         cluster.run(0.05)
         assert "node 0 waits: it cannot listen on any port from 8090 to 8189: " in caplog.text
         assert [report.port for report in visitor.reports()][-1] == 0
-        assert node.replica.port == 0
+        assert node.replica.report().port == 0
         visitor.hang_up()
         stopped(cluster)
 
@@ -312,10 +312,10 @@ class TestListening:
         visitor.greet(0)
         del cluster.network.ports[8090]
         cluster.run(1)
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         visitor.hang_up()
         cluster.run(0.2)
-        assert node.replica.port == 8091
+        assert node.replica.report().port == 8091
         assert list(cluster.network.ports) == [8091]
         stopped(cluster)
 
@@ -328,7 +328,7 @@ class TestListening:
         first.hang_up()
         second.hang_up()
         cluster.run(1)
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         assert node.conversations == set()
         stopped(cluster)
 
@@ -340,7 +340,7 @@ class TestListening:
         cluster.network.slow["node 0", "node 0"] = 0.6
         visitor.hang_up()
         cluster.run(20)
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         cluster.network.slow.clear()
         cluster.run(5)
         assert node.conversations == set()
@@ -356,9 +356,9 @@ class TestListening:
         network.ports[8090] = network.ports.pop(8999)
         visitor.hang_up()
         cluster.run(2)
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         cluster.run(2)
-        assert node.replica.port == 8091
+        assert node.replica.report().port == 8091
         network.ports.pop(8090).lose()
         stopped(cluster)
 
@@ -372,7 +372,7 @@ class TestListening:
         third = visit(cluster, 8090)
         cluster.run(1)
         assert len(node.conversations) == 2
-        assert node.replica.port == 8090
+        assert node.replica.report().port == 8090
         for visitor in (second, third):
             visitor.hang_up()
         stopped(cluster)

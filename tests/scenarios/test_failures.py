@@ -419,7 +419,7 @@ class TestListener:
         for end in model.cluster.network.joining("node 0"):
             if end.connected:
                 end.cut()
-        model.cluster.wait_for(lambda: model.cluster.nodes[0].replica.port == 8094)
+        model.cluster.wait_for(lambda: model.cluster.nodes[0].replica.report().port == 8094)
         model.settle()
         model.cluster.wait_for(lambda: model.up(0))
 

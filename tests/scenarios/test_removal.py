@@ -49,7 +49,7 @@ def test_it_is_a_member_no_longer(bereft: Cluster) -> None:
 
 def test_every_node_knows_and_lets_it_in_no_more(bereft: Cluster) -> None:
     forget(bereft, 3)
-    assert [node.replica.forgotten for node in bereft.nodes.values()] == [{3}] * 3
+    assert [node.replica.members.removed for node in bereft.nodes.values()] == [{3}] * 3
     returned = bereft.start_node(3)
     bereft.run(3)
     assert returned.replica.applied.nodes == {}
@@ -61,9 +61,9 @@ def test_one_that_was_away_is_told_when_it_is_back(bereft: Cluster) -> None:
     bereft.freeze("node 2")
     bereft.run(1.5)
     bereft.result(bereft.coordinator.forget(3))
-    assert bereft.nodes[2].replica.forgotten == set()
+    assert bereft.nodes[2].replica.members.removed == set()
     bereft.thaw("node 2")
-    bereft.wait_for(lambda: bereft.nodes[2].replica.forgotten == {3})
+    bereft.wait_for(lambda: bereft.nodes[2].replica.members.removed == {3})
     bereft.stop()
 
 
@@ -137,10 +137,10 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     cluster.heal("coordinator", "node 0")
     cluster.start_node(1)
     cluster.wait_for(lambda: cluster.coordinator.readiness().ready)
-    assert [node.replica.forgotten for node in cluster.nodes.values()] == [set(), set()]
+    assert [node.replica.members.removed for node in cluster.nodes.values()] == [set(), set()]
     cluster.result(cluster.coordinator.forget(2))
     cluster.run(1.0)
-    assert [node.replica.forgotten for node in cluster.nodes.values()] == [{2}, {2}]
+    assert [node.replica.members.removed for node in cluster.nodes.values()] == [{2}, {2}]
     with pytest.raises(UnknownNode):
         cluster.result(cluster.coordinator.forget(2))
     cluster.stop()
@@ -169,12 +169,12 @@ def test_a_disk_that_fails_keeps_nobody_waiting(told_before: bool) -> None:
     began = cluster.clock.seconds()
     cluster.result(cluster.coordinator.forget(2))
     assert cluster.clock.seconds() < began + 1
-    assert [cluster.nodes[node].replica.forgotten for node in (0, 1)] == [{2}, {2}]
+    assert [cluster.nodes[node].replica.members.removed for node in (0, 1)] == [{2}, {2}]
     disk.errors.clear()
     # A failed disk is tried again every second.
     cluster.run(3)
     cluster.kill_node(0)
-    assert cluster.start_node(0).replica.forgotten == {2}
+    assert cluster.start_node(0).replica.members.removed == {2}
     cluster.stop()
 
 

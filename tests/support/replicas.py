@@ -62,10 +62,10 @@ def restore(replica: Replica, lines: Sequence[bytes]) -> list[Effect]:
     entries = [entry(line) for line in lines]
     for each in entries:
         if not codec.is_piece(each.line):
-            replica.restore(each)
+            replica.restoring.restore(each)
     for each in entries:
         if each.number or codec.is_piece(each.line):
-            replica.load(each)
+            replica.restoring.load(each)
     return replica.loaded()
 
 

@@ -1,0 +1,124 @@
+"""
+Answers to the questions of coordinators: counts, and whether something is durable here.
+
+What holds, after each call:
+
+- each question is answered exactly once, or is one of those that wait, unless its channel is gone;
+- an answer is called exact only if the ledger is what the position says, and that covers what is required.
+"""
+
+from dcounter.node.catch_up import CatchUp
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Durability
+from dcounter.node.effects import FlushJournal, Outbox
+from dcounter.node.members import Members
+from dcounter.node.waits import Question, Waits
+from dcounter.protocol import messages
+from dcounter.protocol.position import Position
+
+
+def wanted(question: Question) -> Position:
+    """
+    The position that a question requires.
+    """
+    return question.required if isinstance(question, messages.Count) else question.position
+
+
+class Answers:
+    """
+    What one node answers to coordinators.
+
+    :param most: how many questions may wait.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        contents: Contents,
+        durability: Durability,
+        members: Members,
+        catch_up: CatchUp,
+        most: int,
+    ) -> None:
+        self._out = out
+        self._contents = contents
+        self._durability = durability
+        self._members = members
+        self._catch_up = catch_up
+        self._waits = Waits(most)
+
+    @property
+    def exact(self) -> bool:
+        """
+        Whether the ledger is what the position says.
+        """
+        mine = self._contents
+        unfinished = mine.loading or self._durability.in_doubt
+        return not unfinished and mine.applied.covers(self._catch_up.must_reach)
+
+    @property
+    def for_durability(self) -> bool:
+        """
+        Whether a question waits for the disk.
+        """
+        return self._waits.for_durability
+
+    def ask(self, channel: int, question: Question, now: float) -> None:
+        """
+        Answer a question, now or when it can be.
+        """
+        able = self._can_answer(question)
+        if question.wait == 0 or self._waits.full or able:
+            self._answer(channel, question, able=able)
+        else:
+            self._waits.add(channel, question, now + question.wait / 1000)
+            if isinstance(question, messages.Await):
+                self._out.add(FlushJournal())
+
+    def answer_ready(self) -> None:
+        """
+        Something was applied or became durable: waits may be over.
+        """
+        for each in self._waits.take_ready(self._can_answer):
+            self._answer(each.channel, each.question, able=True)
+
+    def answer_expired(self, now: float) -> None:
+        """
+        Time has passed: some wait no longer.
+        """
+        for each in self._waits.take_expired(now):
+            self._answer(each.channel, each.question, able=self._can_answer(each.question))
+
+    def disconnected(self, channel: int) -> None:
+        """
+        A connection is gone, and its questions with it.
+        """
+        self._waits.drop(channel)
+
+    def awaited(self, channel: int, request: int, *, reached: bool) -> None:
+        """
+        Answer that something is durable here, or is not.
+        """
+        position = self._members.vouched_for(self._durability.durable)
+        self._out.send(channel, messages.Awaited(request, reached, position, self._contents.stamp))
+
+    def _can_answer(self, question: Question) -> bool:
+        if isinstance(question, messages.Await):
+            return self._covers(self._members.vouched_for(self._durability.durable), question.position)
+        return self.exact and self._covers(self._contents.applied, question.required)
+
+    def _covers(self, mine: Position, required: Position) -> bool:
+        """
+        Whether we have all that is required; what was lost before its runs were folded, no node has.
+        """
+        return mine.covers(required) and not self._contents.runs.names_lost(required)
+
+    def _answer(self, channel: int, question: Question, *, able: bool) -> None:
+        if isinstance(question, messages.Await):
+            self.awaited(channel, question.request, reached=able)
+            return
+        counts = [self._contents.ledger.count(tenant) for tenant in question.tenants]
+        position = self._durability.announced(self._contents.applied)
+        self._out.send(
+            channel, messages.Counted(question.request, counts, able, position, self._contents.stamp)
+        )

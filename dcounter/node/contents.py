@@ -1,0 +1,99 @@
+"""
+What one node has in memory: the ledger, and the position that says what is in it.
+
+What holds, after each call:
+
+- unless `loading` is set, the ledger holds the entries of all that `applied` covers, and parts of what is
+  beyond it only if a copy was begun;
+- `applied` has no holes: of each run it names the highest number up to which everything was merged;
+- the backlog has no line that is not applied.
+"""
+
+from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Piece
+from dcounter.node.backlog import Backlog
+from dcounter.node.runs import Runs
+from dcounter.protocol import messages
+from dcounter.protocol.batch import Batch, Packed
+from dcounter.protocol.messages import Opening, Record
+from dcounter.protocol.position import Position
+
+
+class Contents:
+    """
+    What one node has in memory.
+
+    :param seed: random bits for the ledger's hash table.
+    :ivar applied: what the ledger holds.
+    :ivar stamp: the largest stamp that was heard of.
+    :ivar loading: whether the ledger lacks some of what is applied, until all of the journal is loaded.
+    """
+
+    def __init__(self, backlog: Backlog, runs: Runs, seed: int) -> None:
+        self.ledger = Ledger(seed)
+        self.applied = Position()
+        self.stamp = 0
+        self.loading = False
+        self.backlog = backlog
+        self.runs = runs
+
+    def observe(self, stamp: int) -> None:
+        """
+        A stamp was heard of.
+        """
+        self.stamp = max(self.stamp, stamp)
+
+    def apply(self, record: Record, batch: Batch, line: bytes) -> None:
+        """
+        The next batch of a run goes into the ledger.
+
+        :param batch: what the record holds.
+        :param line: the record as it is journalled and handed on.
+        """
+        self.merge(batch)
+        stamp = max(record.stamp, batch.largest_stamp())
+        self.advance(record.node, record.run, record.number, stamp, record.opening, line)
+
+    def merge(self, batch: Batch) -> None:
+        """
+        Merge a batch whose place in its run is accounted for elsewhere.
+        """
+        packed = batch.packed()
+        if packed is None:
+            self.ledger.merge(*batch.columns())
+        else:
+            self.merge_piece(packed)
+
+    def merge_piece(self, packed: Packed) -> None:
+        """
+        Merge packed columns.
+        """
+        self.ledger.merge_piece(Piece(*packed))
+
+    def advance(
+        self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes
+    ) -> None:
+        """
+        The ledger has the next batch of a run, or will have it when it is loaded.
+        """
+        self.observe(stamp)
+        self.applied = self.applied.advance(node, run, number)
+        self.backlog.append(node, run, number, line)
+        if opening is not None:
+            self.runs.learn(node, opening)
+
+    def copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
+        """
+        The ledger has all pieces of a copy.
+        """
+        self.observe(end.stamp)
+        self.applied = self.applied.join(begin.position)
+        self.runs.learn_all(begin.openings.items(), begin.lost)
+
+    def fold(self, node: int, opening: Opening) -> None:
+        """
+        All runs of a node before an opening are complete here.
+        """
+        self.runs.note_losses(node, opening, self.applied)
+        self.applied = self.applied.fold(node, opening.run)
+        self.backlog.fold(node, opening.run)

@@ -1,0 +1,132 @@
+"""
+Copies of the ledger that a node gives: to followers that are too far behind, and to its own journal.
+
+A copy is made piece by piece while the node goes on, so it names two positions: what was there when it began,
+which is in it for certain, and at its end what may be in it, since late pieces hold later entries.
+
+What holds, after each call:
+
+- a copy is begun only when the ledger is what the position says; who asks before waits until it is;
+- a channel gets one copy at a time: who asks again gets a new one, from its beginning.
+"""
+
+from collections.abc import Iterator
+
+from dcounter.limits import Limits
+from dcounter.node.catch_up import CatchUp
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Durability
+from dcounter.node.effects import Outbox, StreamReady
+from dcounter.node.members import Members
+from dcounter.protocol import codec, messages
+from dcounter.protocol.position import Position
+
+
+class Copies:
+    """
+    The copies that one node gives.
+    """
+
+    def __init__(
+        self,
+        out: Outbox,
+        contents: Contents,
+        durability: Durability,
+        members: Members,
+        catch_up: CatchUp,
+        limits: Limits,
+    ) -> None:
+        self._out = out
+        self._contents = contents
+        self._durability = durability
+        self._members = members
+        self._catch_up = catch_up
+        self._limits = limits
+        self._under_way: dict[int, Iterator[messages.Message]] = {}
+        self._waiting: set[int] = set()
+
+    # To followers
+
+    def ask(self, channel: int) -> None:
+        """
+        A follower wants a copy.
+        """
+        if self._contents.loading or self._durability.in_doubt:
+            self._waiting.add(channel)
+            return
+        self._waiting.discard(channel)
+        self._under_way[channel] = self._copy()
+        self._out.add(StreamReady(channel))
+
+    def give_waiting(self) -> None:
+        """
+        The ledger may be by now what the position says: those who wait for that get their copies.
+        """
+        for channel in sorted(self._waiting):
+            self.ask(channel)
+
+    def next_line(self, channel: int) -> bytes | None:
+        """
+        The next line of a channel's copy; `None` if there is none.
+        """
+        copy = self._under_way.get(channel)
+        if copy is None:
+            return None
+        message = next(copy, None)
+        if message is None:
+            del self._under_way[channel]
+            return None
+        return codec.encode(message)
+
+    def disconnected(self, channel: int) -> None:
+        """
+        A connection is gone.
+        """
+        self._under_way.pop(channel, None)
+        self._waiting.discard(channel)
+
+    # To the journal
+
+    def snapshot(self) -> Iterator[bytes]:
+        """
+        The lines of a snapshot, made one after the other while the node goes on.
+        """
+        self._durability.snapshot_begins()
+        unfinished = self._catch_up.unfinished
+        removed = sorted(self._members.removed)
+        standing = self._members.standing()
+        if standing is not None:
+            yield codec.encode(standing)
+        for message in self._copy():
+            if isinstance(message, messages.CopyBegin):
+                self._durability.snapshot_reaches(message.position)
+            elif isinstance(message, messages.CopyEnd):
+                self._durability.snapshot_ends(message.position)
+            yield codec.encode(message)
+        for node in removed:
+            yield codec.encode(messages.Forget(0, node))
+        if unfinished is not None:
+            # The rest of that copy, and its end, are in the log behind this snapshot.
+            yield codec.encode(unfinished)
+
+    def snapshot_ready(self) -> bool:
+        """
+        Whether the log that is journalled reaches to the end of the snapshot that was made last.
+        """
+        return self._durability.snapshot_ready()
+
+    # Both
+
+    def _copy(self) -> Iterator[messages.CopyBegin | messages.CopyPiece | messages.CopyEnd]:
+        mine = self._contents
+        yield messages.CopyBegin(mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.rows)
+        for piece in mine.ledger.pieces(self._limits.piece, self._limits.slice):
+            yield messages.CopyPiece.of(piece.columns(), self._upper_bound())
+        yield messages.CopyEnd(self._upper_bound(), mine.stamp)
+
+    def _upper_bound(self) -> Position:
+        """
+        A position that covers whatever is in the ledger.
+        """
+        # What a copy brought to this node may be beyond what is applied here.
+        return self._contents.applied.join(self._catch_up.must_reach)

@@ -1,0 +1,110 @@
+"""
+What a node says of itself to all others: whether it takes writes, what it has, and whether it may stop.
+"""
+
+from collections.abc import Collection
+
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Durability
+from dcounter.node.members import Members
+from dcounter.node.own_run import OwnRun
+from dcounter.protocol.messages import Report
+from dcounter.protocol.position import NodeId, Position
+
+
+class Status:
+    """
+    How one node is.
+
+    :param node: its id.
+    :param pid: the id of its process.
+    :param unfolded_runs: runs of its own that may be unfolded while it takes writes.
+    :ivar port: where it listens; 0 if it does not.
+    :ivar items_taken: how many items it stored for coordinators.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        pid: int,
+        contents: Contents,
+        durability: Durability,
+        members: Members,
+        own: OwnRun,
+        unfolded_runs: int,
+    ) -> None:
+        self.port = 0
+        self.items_taken = 0
+        self._node = node
+        self._pid = pid
+        self._contents = contents
+        self._durability = durability
+        self._members = members
+        self._own = own
+        self._unfolded_runs = unfolded_runs
+        # What was durable when the node began to drain; `None` before.
+        self._before_drain: Position | None = None
+
+    def refuses(self) -> str | None:
+        """
+        Why the node takes no writes at present; `None` if it takes them.
+        """
+        if self._before_drain is not None:
+            return "the node is stopping"
+        if self._members.self_removed:
+            return "the others have given this node up"
+        if self._members.rivals:
+            return f"another process holds the id of this node at nodes {sorted(self._members.rivals)}"
+        if self._durability.failure is not None:
+            return f"the disk failed: {self._durability.failure}"
+        if self._members.awaited:
+            return f"the node starts empty and has not heard from nodes {self._members.silent}"
+        if len(self._contents.applied.of(self._node).runs) > self._unfolded_runs:
+            return f"more than {self._unfolded_runs} runs are not on every node yet"
+        return None
+
+    def report(self) -> Report:
+        """
+        How the node is, for all others.
+        """
+        mine = self._contents
+        return Report(
+            node=self._node,
+            port=self.port,
+            pid=self._pid,
+            run=self._own.run,
+            applied=self._durability.announced(mine.applied),
+            durable=self._members.vouched_for(self._durability.durable),
+            stamp=mine.stamp,
+            items=len(mine.ledger),
+            items_taken=self.items_taken,
+            openings=mine.runs.live(mine.applied),
+            lost=mine.runs.lost,
+            forgotten=sorted(self._members.removed),
+            refuses=self.refuses(),
+            loading=mine.loading,
+            in_doubt=self._durability.in_doubt,
+            # Then another process takes its place, or the other members report.
+            passing=self._before_drain is not None or self._members.awaited,
+        )
+
+    def drain(self) -> None:
+        """
+        The node takes no more writes: it is about to stop.
+        """
+        self._before_drain = self._durability.durable
+
+    def drained(self, followers: Collection[Report | None]) -> bool:
+        """
+        Whether every connected follower has all that this node took.
+
+        What comes from other nodes while it drains is theirs to hand on: under load it never ends.
+
+        :param followers: what each of them said last; `None` if it said nothing yet.
+        """
+        wanted = self._durability.durable
+        if self._before_drain is not None:
+            wanted = self._before_drain.join(Position({self._node: wanted.of(self._node)}))
+        return not self._durability.own_under_way and all(
+            each is not None and each.durable.covers(wanted) for each in followers
+        )

@@ -1,0 +1,88 @@
+"""
+Batches that coordinators store at this node: each is refused at once, or journalled, applied and answered.
+
+What holds, after each call:
+
+- a batch is answered once: as stored when it is durable and applied, or as refused;
+- nothing of a refused batch is in the ledger.
+"""
+
+from dcounter.node.channels import Channels
+from dcounter.node.contents import Contents
+from dcounter.node.durability import Own
+from dcounter.node.effects import Outbox
+from dcounter.node.members import Members
+from dcounter.node.own_run import OwnRun
+from dcounter.node.status import Status
+from dcounter.protocol import messages
+from dcounter.protocol.batch import Batch, decode_batch
+from dcounter.protocol.messages import Record
+from dcounter.protocol.position import NodeId
+
+
+class Storing:
+    """
+    Stores what coordinators send to one node.
+
+    :param node: its id.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        out: Outbox,
+        contents: Contents,
+        members: Members,
+        own: OwnRun,
+        status: Status,
+        channels: Channels,
+    ) -> None:
+        self._node = node
+        self._out = out
+        self._contents = contents
+        self._members = members
+        self._own = own
+        self._status = status
+        self._channels = channels
+
+    def take(self, channel: int, message: messages.Store) -> Own | None:
+        """
+        A coordinator stores a batch.
+
+        :returns: what has to be journalled; `None` if the node takes no writes.
+        """
+        batch = decode_batch(message.batch)
+        reason = self._status.refuses()
+        if reason is not None:
+            self._refuse(channel, message.request, batch, reason, doubtful=False)
+            return None
+        opening = None
+        if self._own.run == 0:
+            known = self._members.known(self._contents.applied).of(self._node)
+            latest = self._contents.runs.latest(self._node)
+            opening = self._own.open(known, latest, wiped=self._members.wiped)
+        run, number = self._own.run, self._own.next_number()
+        record = Record(self._node, run, number, batch.largest_stamp(), message.batch, opening)
+        return Own.of(record, batch, channel, message.request)
+
+    def stored(self, own: Own) -> None:
+        """
+        A batch is durable.
+        """
+        self._contents.apply(own.record, own.batch, own.line)
+        self._status.items_taken += own.batch.items
+        if own.channel in self._channels:
+            stamp = self._contents.stamp
+            self._out.send(own.channel, messages.Stored(own.request, own.run, own.number, stamp))
+
+    def failed(self, own: Own, reason: str) -> None:
+        """
+        A batch is not durable, and perhaps on the disk all the same.
+        """
+        if own.channel in self._channels:
+            self._refuse(own.channel, own.request, own.batch, reason, doubtful=True)
+
+    def _refuse(self, channel: int, request: int, batch: Batch, reason: str, *, doubtful: bool) -> None:
+        slices = dict.fromkeys(range(len(batch.slices)), reason)
+        stamp = self._contents.stamp
+        self._out.send(channel, messages.Stored(request, 0, 0, stamp, slices, doubtful=doubtful))
