@@ -2,21 +2,14 @@
 A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, assert_never, cast
+from typing import assert_never, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IListeningPort,
     IReactorTime,
-    IStreamServerEndpoint,
 )
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
@@ -26,18 +19,16 @@ from dcounter.errors import (
     DirectoryInUse,
     NewerJournal,
     Outcast,
-    PeerError,
     Removed,
     SecondHolder,
-    WrongNode,
 )
 from dcounter.journal.framing import Entry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
 from dcounter.links.address_book import AddressBook
-from dcounter.links.connection import Conversation
 from dcounter.links.link import PeerLink
 from dcounter.links.throttle import Throttle
+from dcounter.node.accepted import Accepted
 from dcounter.node.durability import Pending
 from dcounter.node.effects import (
     Append,
@@ -51,28 +42,14 @@ from dcounter.node.effects import (
     StreamReady,
 )
 from dcounter.node.holders import Holders
+from dcounter.node.listener import Listen, Listener
 from dcounter.node.progress import Progress, Tell, reason
 from dcounter.node.replica import Replica
+from dcounter.node.streams import Channel, Streams
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import Callee, Identity, Peer, Role
+from dcounter.protocol.handshake import Callee, Identity, Peer
 
 _log = Logger()
-
-_CHECK_DELAY = 0.05
-"""
-Time (s) after a lost connection until the node looks whether its own port still answers.
-"""
-
-_UNHEARD = 3
-"""
-So many times in a row a connection to its own port must stay unanswered, and unheard of, before the node
-takes the port for lost.
-"""
-
-_DEAF_PAUSE = 1.0
-"""
-Time (s) after which a node that found no free port looks again.
-"""
 
 _LOCK_PATIENCE = 10.0
 _LOCK_PAUSE = 0.05
@@ -85,140 +62,10 @@ _RIVALS_INTERVAL = 10.0
 Shortest time (s) between two complaints of two processes that hold one node id.
 """
 
-_UNUSABLE = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
-"""
-Why no other port is worth a try, or, if it is so for all of them, no later one.
-"""
-
 _LASTING = (CorruptJournal, NewerJournal, ConfigurationError, OSError)
 """
 Why a node cannot start before somebody has done something about it.
 """
-
-Listen = Callable[[int], IStreamServerEndpoint]
-"""
-Gives the endpoint to listen on a port.
-"""
-
-
-class _Channel(Protocol):
-    """
-    What the node needs of a connection, whoever made it.
-    """
-
-    @property
-    def paused(self) -> bool: ...
-
-    @property
-    def host(self) -> str: ...
-
-    def send_line(self, line: bytes) -> None: ...
-
-    def cut(self, reason: str) -> None: ...
-
-
-class _Accepted(Conversation):
-    """
-    A conversation that somebody else began.
-    """
-
-    def __init__(self, node: "Node", callee: Callee, limits: Limits, clock: IReactorTime) -> None:
-        super().__init__(limits, clock, node.complaints)
-        self._node = node
-        self._callee = callee
-        self._state: Literal["hello", "proof"] | Role = "hello"
-        self._channel: int | None = None
-
-    @property
-    def host(self) -> str:
-        """
-        The caller's machine.
-        """
-        return str(self.tcp.getPeer().host)
-
-    def line_received(self, line: bytes) -> None:
-        match self._state:
-            case "hello":
-                hello = codec.decode_hello(line)
-                if isinstance(hello, messages.Farewell):
-                    self.close("it left before the handshake")
-                    return
-                self.send(self._callee.greet(hello, self.tcp.getHost().port))
-                self._state = "proof"
-            case "proof":
-                proof = codec.decode_proof(line)
-                if isinstance(proof, messages.Farewell):
-                    self.close("it left before the handshake")
-                    return
-                self._welcome(self._callee.verify(proof))
-            case "node":
-                self._heard(codec.decode_between_nodes(line), line)
-            case "coordinator":
-                self._heard(codec.decode_from_coordinator(line), line)
-            case "probe":
-                self.close("the probe has what it wanted")
-            case _:
-                assert_never(self._state)
-
-    def _heard(
-        self, message: messages.FromCoordinator | messages.BetweenNodes | messages.Farewell, line: bytes
-    ) -> None:
-        if isinstance(message, messages.Farewell):
-            self.close(f"the other end left: {message.reason}")
-        elif self._channel is not None:
-            self._node.received(self._channel, message, line)
-
-    def _welcome(self, peer: Peer) -> None:
-        self._node.admit(peer)
-        self.welcomed()
-        self.send(messages.Welcome())
-        self._state = peer.role
-        if peer.role != "probe":
-            self._channel = self._node.accepted(self, peer)
-
-    def cut(self, reason: str) -> None:
-        self.close(reason)
-
-    def refuse(self, error: PeerError) -> None:
-        if isinstance(error, WrongNode | SecondHolder | Outcast):
-            # The first is no fault, and the others were told already.
-            self._close_for(error)
-        else:
-            super().refuse(error)
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self._node.conversations.add(self)
-
-    def connectionLost(self, reason: object = None) -> None:
-        super().connectionLost()
-        self._node.conversations.discard(self)
-
-    def connection_ended(self, reason: str) -> None:
-        if self._channel is not None:
-            self._node.left(self._channel)
-
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        if self._channel is not None:
-            self._node.writable(self._channel)
-
-
-class _Listener(Factory):
-    """
-    What one listening port of the node serves; it tells when the port is lost.
-    """
-
-    noisy = False
-
-    def __init__(self, node: "Node") -> None:
-        self._node = node
-
-    def buildProtocol(self, addr: IAddress | None) -> _Accepted | None:
-        return self._node.conversation()
-
-    def stopFactory(self) -> None:
-        self._node.listenerLost(self)
 
 
 class Node(Service):
@@ -264,30 +111,28 @@ class Node(Service):
         self._tell = tell or self._log_progress
         self._place = place
         self._remedy = remedy or f"Start once with --rebuild {node} to make it anew from the other nodes"
-        self.conversations: set[_Accepted] = set()
+        self.conversations: set[Accepted] = set()
         self.complaints = address_book.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self._identity = identity
         self._address_book = address_book
-        self._listen = listen
-        self._address = address_book.addresses[node]
         self._journal = journal
         self._limits = limits
         self._clock = clock
         self._nonce = nonce
-        self._listener: _Listener | None = None
-        self._listening: IListeningPort | None = None
-        self._listened = False
-        self._taken_in = 0
-        self._unheard = 0
+        self._listener = Listener(
+            node,
+            address_book.addresses[node],
+            listen,
+            lambda port: address_book.probe(node, port),
+            user=self,
+            clock=clock,
+        )
         self._starting: Deferred[None] = succeed(None)
-        self._seeking: Deferred[None] = succeed(None)
-        self._check: IDelayedCall | None = None
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, Channel] = {}
         self._link_channels: dict[PeerLink, int] = {}
         self._last_channel = 0
-        self._streams: dict[int, IDelayedCall] = {}
-        self._paced_until: dict[int, float] = {}
+        self._streams = Streams(self._channels, self.replica.stream, limits.stream_pace, clock)
         self.holders = holders(
             (node, address_book.instance), patience=limits.suspicion, seconds=clock.seconds
         )
@@ -326,7 +171,7 @@ class Node(Service):
             return
         self._journal.open(self)
         self._perform(self.replica.begin())
-        self._begin_to_listen(self._address.port)
+        self._listener.start()
         for link in self._links:
             if link.node not in self.replica.members.removed:
                 link.startService()
@@ -404,20 +249,15 @@ class Node(Service):
         await self._shut_down()
 
     async def _shut_down(self) -> None:
-        self._seeking.cancel()
+        self._listener.settle()
         self._perform(self.replica.drain())
         until = self._clock.seconds() + self._limits.drain
         while not self.replica.drained() and self._clock.seconds() < until:
             await deferLater(self._clock, self._limits.heartbeat / 4)
         if self._ticking.running:
             self._ticking.stop()
-        if self._check is not None and self._check.active():
-            self._check.cancel()
         self.complaints.settle(at_once=True)
-        self._listener = None
-        if self._listening is not None:
-            await maybeDeferred(self._listening.stopListening)
-            self._listening = None
+        await self._listener.stop()
         # In an order that the same events repeat.
         for conversation in sorted(self.conversations, key=lambda each: each.tcp.getPeer().port):
             conversation.close("the node is stopping")
@@ -426,111 +266,26 @@ class Node(Service):
             await deferLater(self._clock, self._limits.heartbeat / 4)
         await self._journal.close()
 
-    # Listening
+    # What the listener asks for
 
-    async def _listen_from(self, first: int) -> None:
-        """
-        Listen on the first free port of the range, from `first` on; as soon as there is one.
-        """
-        told = ""
-        while (refused := await self._listen_once(first)) is not None:
-            self._listener = None
-            self._perform(self.replica.listening(0))
-            ports = self._address.ports
-            why = f"it cannot listen on any port from {ports[0]} to {ports[-1]}: {refused}"
-            lasting = getattr(refused.socketError, "errno", None) in _UNUSABLE
-            if why != told:
-                told = why
-                self._tell(Progress("cannot start" if lasting and not self._listened else "waits", why))
-            await deferLater(self._clock, _DEAF_PAUSE)
-        self._listened = True
-        self._tell(Progress("up"))
+    @property
+    def full(self) -> bool:
+        return len(self.conversations) >= self._limits.connections
 
-    async def _listen_once(self, first: int) -> CannotListenError | None:
-        """
-        Listen on the first free port.
+    def listening(self, port: int) -> None:
+        self._perform(self.replica.listening(port))
 
-        :returns: why there is none; `None` if it listens.
-        """
-        taken: list[int] = []
-        refused: CannotListenError | None = None
-        for port in self._address.ports_from(first):
-            listener = self._listener = _Listener(self)
-            try:
-                self._listening = await self._listen(port).listen(listener)
-            except CannotListenError as error:
-                if getattr(error.socketError, "errno", None) not in _UNUSABLE:
-                    taken.append(port)
-                    refused = error
-                elif refused is None:
-                    refused = error
-                continue
-            passed = f" ({_ranges(taken)} taken)" if taken else ""
-            _log.info("node {node} listens on port {port}{passed}", node=self.node, port=port, passed=passed)
-            self._perform(self.replica.listening(port))
-            return None
-        return refused
-
-    def _begin_to_listen(self, first: int) -> None:
-        self._seeking = Deferred.fromCoroutine(self._listen_from(first))
-        self._seeking.addErrback(lambda why: why.trap(CancelledError))
-        self._seeking.addErrback(lambda why: _log.failure("node {node} cannot listen", why, node=self.node))
-
-    def listenerLost(self, listener: _Listener) -> None:
-        """
-        A listening port is gone; if nobody asked for that, listen on the next one.
-        """
-        if listener is self._listener and self._listening is not None and self.running:
-            lost = self.replica.status.port
-            self._listening = None
-            _log.warn("node {node} lost its listener on port {port}", node=self.node, port=lost)
-            self._begin_to_listen(lost + 1)
-
-    def _check_soon(self) -> None:
-        if self._check is None and self.running:
-            self._check = self._clock.callLater(_CHECK_DELAY, self._start_check)
-
-    def _start_check(self) -> None:
-        checking = Deferred.fromCoroutine(self._check_listener())
-        checking.addErrback(lambda why: _log.failure("node {node} cannot check itself", why, node=self.node))
-
-    async def _check_listener(self) -> None:
-        """
-        Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
-
-        On a busy machine our own answer may be late; then it is asked again. It is not ours any more if
-        another one answers, or if connections get there of which we never hear.
-        """
-        listening = self._listening
-        # A full node would turn away itself.
-        if listening is None or len(self.conversations) >= self._limits.connections:
-            self._check = None
-            return
-        before = self._taken_in
-        found = await self._address_book.probe(self.node, self.replica.status.port)
-        self._check = None
-        heard = self._taken_in > before
-        self._unheard = 0 if heard or found == "it" else self._unheard + 1
-        if found == "it" or listening is not self._listening or not self.running:
-            return
-        if heard or (found == "nothing in time" and self._unheard < _UNHEARD):
-            self._check_soon()
-        else:
-            self._unheard = 0
-            # Its end calls listenerLost.
-            await maybeDeferred(listening.stopListening)
+    def progress(self, progress: Progress) -> None:
+        self._tell(progress)
 
     # Conversations that others began
 
-    def conversation(self) -> _Accepted | None:
+    def conversation(self) -> Accepted:
         """
-        A conversation for a new connection; `None` if there are too many.
+        A conversation for a new connection.
 
         A node that drains takes them, too: a follower may have to come back for what it lacks.
         """
-        self._taken_in += 1
-        if len(self.conversations) >= self._limits.connections or self._listener is None:
-            return None
         callee = Callee(
             self._identity,
             node=self.node,
@@ -540,7 +295,7 @@ class Node(Service):
             forgotten=self.replica.members.removed,
             abilities=self._address_book.abilities,
         )
-        return _Accepted(self, callee, self._limits, self._clock)
+        return Accepted(self, callee, self._limits, self._clock)
 
     def admit(self, peer: Peer) -> None:
         """
@@ -572,7 +327,7 @@ class Node(Service):
             )
         raise SecondHolder(f"{text}: two processes must not use copies of one journal")
 
-    def accepted(self, conversation: _Accepted, peer: Peer) -> int:
+    def accepted(self, conversation: Accepted, peer: Peer) -> int:
         """
         A conversation passed its handshake.
         """
@@ -595,13 +350,13 @@ class Node(Service):
         A conversation that somebody else began is over.
         """
         self._closed(channel)
-        self._check_soon()
+        self._listener.check_soon()
 
     def writable(self, channel: int) -> None:
         """
         A channel takes more.
         """
-        self._stream(channel)
+        self._streams.now(channel)
 
     # Links to peers
 
@@ -622,7 +377,7 @@ class Node(Service):
         self.received(self._link_channels[link], message, line)
 
     def link_writable(self, link: PeerLink) -> None:
-        self._stream(self._link_channels[link])
+        self._streams.now(self._link_channels[link])
 
     def _look_where_it_listens(self, report: messages.Report) -> None:
         for link in self._links:
@@ -646,7 +401,7 @@ class Node(Service):
 
     # The replica and its effects
 
-    def _opened(self, channel: _Channel, peer: Peer, *, calls: bool) -> int:
+    def _opened(self, channel: Channel, peer: Peer, *, calls: bool) -> int:
         self._last_channel += 1
         number = self._last_channel
         self._channels[number] = channel
@@ -658,10 +413,7 @@ class Node(Service):
     def _closed(self, channel: int) -> None:
         del self._channels[channel]
         self.holders.left(channel)
-        self._paced_until.pop(channel, None)
-        late = self._streams.pop(channel, None)
-        if late is not None and late.active():
-            late.cancel()
+        self._streams.closed(channel)
         self._perform(self.replica.disconnected(channel))
 
     def _tick(self) -> None:
@@ -704,7 +456,7 @@ class Node(Service):
                 case Snapshot():
                     self._take_snapshot()
                 case StreamReady():
-                    self._stream_soon(effect.channel)
+                    self._streams.soon(effect.channel)
                 case CloseChannel():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].cut(effect.reason)
@@ -713,44 +465,6 @@ class Node(Service):
                     _log.emit(level, "node {node}: {text}", node=self.node, text=effect.text)
                 case _:
                     assert_never(effect)
-
-    def _stream_soon(self, channel: int) -> None:
-        """
-        Stream at once, unless that was done a moment ago: then what comes meanwhile goes along.
-        """
-        if channel in self._streams:
-            return
-        left = self._paced_until.get(channel, 0.0) - self._clock.seconds()
-        if left <= 0:
-            self._stream(channel)
-        else:
-            self._streams[channel] = self._clock.callLater(left, self._stream_late, channel)
-
-    def _stream_late(self, channel: int) -> None:
-        del self._streams[channel]
-        self._stream(channel)
-
-    def _stream(self, channel: int) -> None:
-        """
-        Write what the replica has for a channel, as long as the channel takes more.
-        """
-        there = self._channels.get(channel)
-        self._paced_until[channel] = self._clock.seconds() + self._limits.stream_pace
-        while there is not None and not there.paused:
-            lines = self.replica.stream(channel)
-            if not lines:
-                return
-            for line in lines:
-                there.send_line(line)
-
-
-def _ranges(ports: Sequence[int]) -> str:
-    """
-    How ports are named in a message.
-    """
-    if len(ports) == 1:
-        return f"{ports[0]} is"
-    return f"{len(ports)} ports from {ports[0]} on are"
 
 
 def _ours(entries: Sequence[Entry]) -> Sequence[Pending]:
