@@ -109,7 +109,7 @@ class _State:
         durability = Durability(node, out, 0)
         self.contents = Contents(Backlog(0), Runs(limits.unfolded_runs), 0)
         self.contents.ledger = _Weightless()
-        self.members = Members(node, members)
+        self.members = Members(node, members, out)
         self._catch_up = CatchUp(out, limits.suspicion)
         self.restoring = Restoring(node, self.contents, durability, self.members, self._catch_up)
         self._folding = Folding(self.contents, durability, self.members)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from dcounter.errors import Outcast, PeerError, SecondHolder, WrongNode
 from dcounter.limits import Limits
 from dcounter.links.connection import Complaints, Conversation
+from dcounter.node.channels import ToNode
 from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Callee, Peer, Role
 
@@ -39,9 +40,7 @@ class Host(Protocol):
         A conversation passed its handshake; the number of its channel.
         """
 
-    def received(
-        self, channel: int, message: messages.FromCoordinator | messages.BetweenNodes, line: bytes
-    ) -> None:
+    def received(self, channel: int, message: ToNode, line: bytes) -> None:
         """
         A message arrived on a channel.
 
@@ -104,9 +103,7 @@ class Accepted(Conversation):
             case _:
                 assert_never(self._state)
 
-    def _heard(
-        self, message: messages.FromCoordinator | messages.BetweenNodes | messages.Farewell, line: bytes
-    ) -> None:
+    def _heard(self, message: ToNode | messages.Farewell, line: bytes) -> None:
         if isinstance(message, messages.Farewell):
             self.close(f"the other end left: {message.reason}")
         elif self._channel is not None:

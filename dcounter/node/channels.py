@@ -14,9 +14,15 @@ from dataclasses import dataclass
 from dcounter.errors import MalformedMessage
 from dcounter.limits import Limits
 from dcounter.node.effects import CloseChannel, Outbox
+from dcounter.protocol import messages
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodeId
+
+ToNode = messages.FromCoordinator | messages.BetweenNodes
+"""
+What is said to a node after the handshake.
+"""
 
 
 @dataclass(slots=True)

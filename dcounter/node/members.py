@@ -12,6 +12,7 @@ What holds, after each call:
 
 from collections.abc import Collection
 
+from dcounter.node.effects import Outbox
 from dcounter.protocol import messages
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodeId, Position, join_all
@@ -34,8 +35,9 @@ class Members:
     :ivar wiped: whether the node had a journal before, and has not opened a run since.
     """
 
-    def __init__(self, node: NodeId, members: Collection[NodeId]) -> None:
+    def __init__(self, node: NodeId, members: Collection[NodeId], out: Outbox) -> None:
         self._node = node
+        self._out = out
         self.peers = set(members) - {node}
         self.removed: set[NodeId] = set()
         self.rivals: set[NodeId] = set()
@@ -119,32 +121,39 @@ class Members:
         self.rivals.discard(node)
         self.reports.pop(node, None)
 
-    def remove_self(self) -> bool:
+    def remove_self(self, text: str) -> bool:
         """
         This node was removed from the cluster; whether that is news.
+
+        :param text: the news, for the operator.
         """
-        news = not self.self_removed
+        if self.self_removed:
+            return False
         self.self_removed = True
-        return news
+        self._out.say("error", text)
+        return True
 
     # Which process is this node
 
-    def refused_by(self, peer: NodeId) -> bool:
+    def refused_by(self, peer: NodeId, reason: str) -> bool:
         """
         A peer does not let this process in, since another one holds its node id; whether that is news.
         """
-        news = peer in self.peers and peer not in self.rivals
-        if news:
-            self.rivals.add(peer)
-        return news
+        if peer not in self.peers or peer in self.rivals:
+            return False
+        self.rivals.add(peer)
+        self._out.say("error", f"node {peer} refuses this process: {reason}. This process takes no writes")
+        return True
 
     def let_in_by(self, peer: NodeId) -> bool:
         """
         A peer lets this process in; whether that is news.
         """
-        news = peer in self.rivals
+        if peer not in self.rivals:
+            return False
         self.rivals.discard(peer)
-        return news
+        self._out.say("info", f"node {peer} lets this process in again")
+        return True
 
     def vouched_for(self, mine: Position) -> Position:
         """

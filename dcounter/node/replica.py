@@ -20,10 +20,10 @@ from dcounter.limits import Limits
 from dcounter.node.answers import Answers, wanted
 from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp, CopyMessage
-from dcounter.node.channels import Channels
+from dcounter.node.channels import Channels, ToNode
 from dcounter.node.contents import Contents
 from dcounter.node.copies import Copies
-from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
+from dcounter.node.durability import Durability, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Effect, Outbox, StopFollowing
 from dcounter.node.folding import Folding
 from dcounter.node.following import Following, View
@@ -75,7 +75,7 @@ class Replica:
         self._out = out = Outbox()
         backlog = Backlog(limits.log)
         self.contents = contents(backlog, Runs(limits.unfolded_runs), seed)
-        self.members = Members(node, members)
+        self.members = Members(node, members, out)
         self._own = OwnRun(node, out, wall, seed)
         self._durability = Durability(node, out, limits.log)
         self.catch_up = CatchUp(out, limits.suspicion)
@@ -151,7 +151,6 @@ class Replica:
         self._channels.connected(channel, peer, calls=calls, now=now)
         self._following.connected(channel, peer.node, calls=calls)
         if calls and peer.node is not None and self.members.let_in_by(peer.node):
-            self._out.say("info", f"node {peer.node} lets this process in again")
             self._progress()
         self._out.send(channel, self.report())
         return self._out.take()
@@ -168,14 +167,11 @@ class Replica:
         self._choose_relays()
         return self._out.take()
 
-    def rivalled(self, peer: int, reason: str) -> list[Effect]:
+    def refused_by(self, peer: int, reason: str) -> list[Effect]:
         """
         A peer does not let this node in, since another process holds its id: until it does, take no writes.
         """
-        if self.members.refused_by(peer):
-            self._out.say(
-                "error", f"node {peer} refuses this process: {reason}. This process takes no writes"
-            )
+        if self.members.refused_by(peer, reason):
             self._broadcast()
         return self._out.take()
 
@@ -185,24 +181,16 @@ class Replica:
         """
         return bool(self.members.rivals) and not self._channels.any_calls
 
-    def removed_says(self, peer: int) -> list[Effect]:
+    def removed_by(self, peer: int) -> list[Effect]:
         """
         A peer does not let this node in, since it was removed from the cluster.
         """
-        if self.members.remove_self():
-            self._out.say(
-                "error", f"this node was removed from the cluster, node {peer} says: stop it for good"
-            )
+        text = f"this node was removed from the cluster, node {peer} says: stop it for good"
+        if self.members.remove_self(text):
             self._broadcast()
         return self._out.take()
 
-    def receive(
-        self,
-        channel: int,
-        message: messages.FromCoordinator | messages.BetweenNodes,
-        line: bytes,
-        now: float,
-    ) -> list[Effect]:
+    def receive(self, channel: int, message: ToNode, line: bytes, now: float) -> list[Effect]:
         """
         A message arrived.
 
@@ -277,17 +265,12 @@ class Replica:
         Lines are durable: the oldest of those that were appended.
         """
         for line in lines:
-            match line:
-                case Own():
-                    self._storing.stored(line)
-                    if self.members.opened_run():
-                        self._keep_standing()
-                case Removal() if line.request:
-                    self._answers.awaited(line.channel, line.request, reached=True)
-                case Followed() | Removal() | Part() | EndOfCopy():
-                    pass
-                case _:
-                    assert_never(line)
+            if isinstance(line, Own):
+                self._storing.stored(line)
+                if self.members.opened_run():
+                    self._keep_standing()
+            elif isinstance(line, Removal) and line.request:
+                self._answers.awaited(line.channel, line.request, reached=True)
             self._durability.synced(line)
         self._progress()
         return self._out.take()
@@ -300,15 +283,10 @@ class Replica:
         What others have journalled is counted all the same, and journalled later.
         """
         for line in lines:
-            match line:
-                case Own():
-                    self._storing.failed(line, f"the disk failed: {reason}")
-                case Removal() if line.request:
-                    self._answers.awaited(line.channel, line.request, reached=False)
-                case Followed() | Removal() | Part() | EndOfCopy():
-                    pass
-                case _:
-                    assert_never(line)
+            if isinstance(line, Own):
+                self._storing.failed(line, f"the disk failed: {reason}")
+            elif isinstance(line, Removal) and line.request:
+                self._answers.awaited(line.channel, line.request, reached=False)
         if self._durability.failed(lines, reason, self.applied):
             self.catch_up.given_up()
         self._own.close()
@@ -486,8 +464,7 @@ class Replica:
         if request and not (new and works):
             # Nothing waits for a disk that fails: it is known here, told to all, and written down later.
             self._answers.awaited(channel, request, reached=works)
-        if self.node in nodes and self.members.remove_self():
-            self._out.say("error", "the others have given this node up")
+        if self.node in nodes and self.members.remove_self("the others have given this node up"):
             self._broadcast()
 
     # Copies of a ledger

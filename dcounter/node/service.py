@@ -29,6 +29,7 @@ from dcounter.links.address_book import AddressBook
 from dcounter.links.link import PeerLink
 from dcounter.links.throttle import Throttle
 from dcounter.node.accepted import Accepted
+from dcounter.node.channels import ToNode
 from dcounter.node.durability import Pending
 from dcounter.node.effects import (
     Append,
@@ -333,9 +334,7 @@ class Node(Service):
         """
         return self._opened(conversation, peer, calls=False)
 
-    def received(
-        self, channel: int, message: messages.FromCoordinator | messages.BetweenNodes, line: bytes
-    ) -> None:
+    def received(self, channel: int, message: ToNode, line: bytes) -> None:
         """
         A message arrived on a channel.
 
@@ -389,9 +388,9 @@ class Node(Service):
         A member, which has proved that it is one, does not let this node in.
         """
         if said.code == SecondHolder.code:
-            self._perform(self.replica.rivalled(peer, said.reason))
+            self._perform(self.replica.refused_by(peer, said.reason))
         elif said.code == Removed.code:
-            self._perform(self.replica.removed_says(peer))
+            self._perform(self.replica.removed_by(peer))
 
     def _abandon(self, node: int) -> None:
         for link in self._links:

@@ -148,7 +148,7 @@ class TestSecondHolder:
         assert second.replica.members.rivals == {0, 2}
         second.replica._remove({2})  # noqa: SLF001
         assert second.replica.members.rivals == {0}
-        assert second.replica.rivalled(2, "again") is not None
+        assert second.replica.refused_by(2, "again") is not None
         assert second.replica.members.rivals == {0}
         cluster.stop()
 

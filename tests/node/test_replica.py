@@ -768,7 +768,7 @@ class TestCounting:
         replica = world.replicas[1]
         position = replica.durable
         assert replica.report().durable == position != Position()
-        replica.rivalled(0, "another process is node 1")
+        replica.refused_by(0, "another process is node 1")
         assert replica.report().durable == Position()
         assert replica.report().applied == position
         world.say(caller, messages.Await(1, position, 60_000))
