@@ -28,7 +28,7 @@ class MiscountingLedger(Ledger):
 class MiscountingReplica(Replica):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
-        self.ledger = MiscountingLedger()
+        self.contents.ledger = MiscountingLedger()
 
 
 def _history(parts: Parts | None = None) -> History:

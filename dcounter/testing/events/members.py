@@ -29,7 +29,7 @@ def _remove(world: World, node: int) -> None:
     Tell a coordinator, again and again, until all who are there know.
     """
     live = world.cluster.nodes.values()
-    if live and all(node in each.replica.forgotten for each in live):
+    if live and all(node in each.replica.members.removed for each in live):
         return
     coordinator = world.random.choice(world.history.running())
     world.history.note(f"forget node {node}, at {world.process_of(coordinator)}")
