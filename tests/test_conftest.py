@@ -233,7 +233,7 @@ def test_profile():
     assert settings.get_current_profile_name() == "ci"
     assert settings().deadline is None
     assert settings().print_blob
-    assert not settings().derandomize
+    assert settings().derandomize
 """
     )
 
