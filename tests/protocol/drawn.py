@@ -12,7 +12,7 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import JournalLine, Message, Opening
-from tests import strategies
+from tests.support import strategies
 
 # With what only journals keep.
 MESSAGES: tuple[type[Any], ...] = get_args(Message | JournalLine)

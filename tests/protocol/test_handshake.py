@@ -12,7 +12,7 @@ from dcounter.errors import HandshakeRefused, MalformedMessage, Removed
 from dcounter.protocol import codec
 from dcounter.protocol.handshake import ABILITIES, NEGOTIATES, Callee, Caller, Identity, Peer, Role
 from dcounter.protocol.messages import Abilities, Challenge, Hello, Proof
-from tests import strategies
+from tests.support import strategies
 
 IDENTITY = Identity("cluster", b"secret", range(3))
 CALLER_NONCE = "a" * 32

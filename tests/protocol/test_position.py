@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
 from dcounter.protocol.token import TokenSeal
-from tests import strategies
+from tests.support import strategies
 
 # Few nodes, runs and numbers: positions that have nothing to do with each other prove nothing.
 _NODES = range(3)

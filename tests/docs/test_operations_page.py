@@ -13,7 +13,7 @@ import pytest
 import dcounter
 
 _SOURCE = Path(dcounter.__file__).parent
-_PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 _HOLE = "\0"
 """

@@ -36,7 +36,7 @@ from dcounter.store import (
     Readiness,
     Receipt,
 )
-from tests.callers import LOCAL, Reply, Wire, replies
+from tests.support.callers import LOCAL, Reply, Wire, replies
 
 
 class SlowStore:

@@ -49,7 +49,7 @@ from dcounter.store import (
     Readiness,
     Receipt,
 )
-from tests.callers import LOCAL, Reply, Wire, replies
+from tests.support.callers import LOCAL, Reply, Wire, replies
 
 NOW = 1_700_000_000 * 10**9
 READY = Readiness(ready=True, exact=True, missing=[])

@@ -150,7 +150,9 @@ class TestProcesses:
         [(command, environment)] = reactor.spawned
         secret = environment["DCOUNTER_SECRET"]
         assert len(bytes.fromhex(secret)) >= 16
-        assert environment["DCOUNTER_BOOT"] == only(daemon, Coordinator)._links[0]._directory._identity.boot  # noqa: SLF001
+        assert (
+            environment["DCOUNTER_BOOT"] == only(daemon, Coordinator)._links[0]._address_book._identity.boot
+        )  # noqa: SLF001
         assert not any(secret in word for word in command)
 
     def test_in_memory_means_the_nodes_too(self) -> None:
@@ -242,7 +244,7 @@ class TestStarts:
             begun_and_ended(daemon, reactor)
             daemons.append(daemon)
         coordinators = [only(daemon, Coordinator) for daemon in daemons]
-        boots = {each._links[0]._directory._identity.boot for each in coordinators}  # noqa: SLF001
+        boots = {each._links[0]._address_book._identity.boot for each in coordinators}  # noqa: SLF001
         assert len(boots) == 2
         assert {len(boot) for boot in boots} == {32}
         one, other = (each._seal for each in coordinators)  # noqa: SLF001
@@ -252,7 +254,7 @@ class TestStarts:
         service, _ = built(*f"node --id 0 --in-memory --secret-file {secret}".split())
         joined, _ = built("--join", "tcp:a:1", "--secret-file", secret)
         assert only(service, Node)._identity.boot == ""  # noqa: SLF001
-        assert only(joined, Coordinator)._links[0]._directory._identity.boot == ""  # noqa: SLF001
+        assert only(joined, Coordinator)._links[0]._address_book._identity.boot == ""  # noqa: SLF001
 
     def test_each_process_of_a_node_is_another_one(self, secret: str) -> None:
         nodes = [

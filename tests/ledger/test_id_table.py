@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.ledger.id_table import Index
-from tests import strategies
+from tests.support import strategies
 
 
 def _array(ids: list[int]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

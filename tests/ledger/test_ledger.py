@@ -14,7 +14,7 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Position
-from tests import strategies
+from tests.support import strategies
 
 
 class Row(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dcounter.limits import ITEM_BYTES, LONGEST_TENANT, Limits
 
-DOCS = Path(__file__).parent.parent / "docs" / "limits.md"
+DOCS = Path(__file__).parents[2] / "docs" / "limits.md"
 DEFAULTS = dataclasses.asdict(Limits())
 _ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<default>[0-9.]+) \((?P<unit>[^)]*)\) \| (?P<reason>.+) \|$")
 
