@@ -2,13 +2,21 @@
 A story is decided by its seed and its setting, and by nothing else.
 """
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dcounter.node.replica import Replica
+from dcounter.protocol.messages import Record
+from dcounter.testing.parts import Parts
 from dcounter.testing.play import play
 from dcounter.testing.setting import Setting
+
+_log = Logger()
 
 
 def test_a_seed_repeats_its_story_whatever_was_played_before(
@@ -23,3 +31,43 @@ def test_a_seed_repeats_its_story_whatever_was_played_before(
 def test_a_setting_names_only_events_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"no such events: \['kil'\]"):
         play(0, Setting(frequencies={"kil": 3}))
+
+
+def _fails_to_start(*_: object, **__: object) -> Replica:
+    raise RuntimeError("no node starts")
+
+
+class LoudReplica(Replica):
+    """
+    Logs a failure.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        _log.failure("as planned", Failure(ZeroDivisionError()))
+
+
+class DeafReplica(Replica):
+    """
+    Takes nothing from others.
+    """
+
+    def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("replica", "problem"),
+    [
+        (_fails_to_start, r"the world ended: [^$]*no node starts"),
+        (LoudReplica, r"logged: [^$]*ZeroDivisionError"),
+        (DeafReplica, r"the nodes do not become equal, or requests are never answered"),
+    ],
+)
+def test_whatever_goes_wrong_is_a_problem(
+    replica: Callable[..., Replica], problem: str, expected_failures: Callable[..., list[Failure]]
+) -> None:
+    setting = Setting(disks=False, kills=False, events=5, nodes=(2,), parts=Parts(replica=replica))
+    problems = play(0, setting).problems
+    assert any(re.search(problem, each) for each in problems), problems
+    expected_failures()
