@@ -4,9 +4,9 @@ A whole cluster in one test: nodes and coordinators on a network in memory and a
 The nodes, links and coordinators are those of production; only what is passed in differs. Everything that
 is left to chance comes from one seed, so that a failing test can be repeated.
 
-What this module exports is public, and so is the command line of `python -m dcounter.testing`, which plays
-simulated worlds from seeds. All other modules of this package, `Parts` and arguments named `parts` are for
-our own tests and may change at any time.
+What this module exports is public, and so are `dcounter.testing.http` (the HTTP API without a cluster) and
+the command line of `python -m dcounter.testing`, which plays simulated worlds from seeds. Everything else in
+this package, and the argument `parts` of `Cluster`, is for our own tests and may change at any time.
 """
 
 from dcounter.testing.clock import ProcessClock

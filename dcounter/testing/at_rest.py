@@ -1,5 +1,5 @@
 """
-What must hold when nothing fails any more and all requests are answered.
+What must hold when nothing fails and all requests are answered.
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ def check_ledger(history: History) -> None:
 
 def check_counts(history: History, coordinator: Coordinator) -> None:
     """
-    Whether a coordinator counts what nodes hold at rest, and knows who was given up.
+    Whether a coordinator counts what nodes hold at rest, and knows which members were removed.
     """
     shown = [node.id for node in coordinator.status().nodes]
     if shown != history.members:

@@ -77,7 +77,7 @@ class ProcessClock:
 
     def freeze(self) -> None:
         """
-        The process does nothing any more, for a while.
+        The process does nothing until it thaws.
         """
         self._stopped = [(call, call.getTime()) for call in self.getDelayedCalls()]
         for call, _ in self._stopped:
@@ -85,7 +85,7 @@ class ProcessClock:
 
     def thaw(self) -> None:
         """
-        The process goes on: what it had scheduled meanwhile happens at once.
+        The process goes on: what was due meanwhile happens at once.
         """
         stopped, self._stopped = self._stopped, []
         for call, when in stopped:

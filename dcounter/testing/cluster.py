@@ -34,9 +34,9 @@ class Cluster:
     :param daemon: whether the nodes are those of one daemon; otherwise each runs by itself.
     :ivar copies: copies of the data directory that are in use.
     :ivar seconds: node -> a second process of it, which waits for the disk.
-    :ivar processes: what makes, freezes and ends its processes.
+    :ivar processes: makes, freezes and kills its processes.
     :ivar wall: the wall clocks of all processes.
-    :ivar lags: node -> what a piece of work of its disk takes (s) besides the usual.
+    :ivar lags: node -> additional time (s) for each piece of work of its disk.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Cluster:
         """
         Start another process of a node, on the same disk.
 
-        It waits until the first one is gone, and is the node then.
+        It waits until the first one has ended, and then takes its place.
         """
         clock = ProcessClock(self.clock)
         service = self._make_node(node, clock)
@@ -103,7 +103,7 @@ class Cluster:
 
     def kill_second(self, node: int) -> None:
         """
-        Let the process die that waits for a node's disk, if there is one.
+        Kill the process that waits for a node's disk, if there is one.
         """
         if node in self.seconds:
             _, clock = self.seconds.pop(node)
@@ -111,7 +111,7 @@ class Cluster:
 
     def _succeed(self, node: int) -> None:
         """
-        The first process of a node is gone: the second one has the disk next, whoever starts later.
+        The first process of a node has ended: the second one gets the disk, before any that start later.
         """
         if node in self.seconds:
             self.nodes[node], clock = self.seconds.pop(node)
@@ -119,21 +119,21 @@ class Cluster:
 
     def stop_node(self, node: int) -> None:
         """
-        Stop a node in order: it hands over what it has first.
+        Stop a node cleanly: it first hands over what it has.
         """
         self.result(self.nodes[node].stopService())
         self.stopped(node)
 
     def stopped(self, node: int) -> None:
         """
-        A node has stopped in order.
+        Note that a node has stopped cleanly.
         """
         del self.nodes[node]
         self._succeed(node)
 
     def kill_node(self, node: int) -> None:
         """
-        Let a node die: its connections break, and it does nothing any more; what it wrote is there.
+        Kill a node: its connections break; what it wrote is still there.
         """
         del self.nodes[node]
         self.processes.die(f"node {node}")
@@ -143,7 +143,7 @@ class Cluster:
 
     def lose_power(self, node: int) -> None:
         """
-        Let a node's machine go off: it dies, and its disk keeps for certain only what was synced.
+        Switch a node's machine off: only what was synced is certain to be on its disk.
         """
         self.kill_second(node)
         self.kill_node(node)
@@ -151,7 +151,7 @@ class Cluster:
 
     def wipe(self, node: int) -> None:
         """
-        Let a node die together with its disk; it gets an empty one.
+        Kill a node and replace its disk by an empty one.
         """
         self.kill_second(node)
         self.kill_node(node)
@@ -159,9 +159,9 @@ class Cluster:
 
     def rebuild(self, chosen: Collection[int]) -> Objections:
         """
-        Have the disks of nodes wiped, if what is on all disks permits it; no node runs.
+        Wipe the disks of nodes, if what all disks hold permits it. No node may be running.
 
-        :returns: what speaks against it; then nothing was done.
+        :returns: the objections; if there are any, nothing was wiped.
         """
         for disk in self.disks.values():
             disk.open()
@@ -176,9 +176,9 @@ class Cluster:
 
     def lose_tail(self, node: int) -> int:
         """
-        Let the disk of a node that is off have lied about the end of its newest segment.
+        Cut the newest segment of a node that is off, as if its disk had lied about a sync.
 
-        :returns: how many bytes are gone.
+        :returns: how many bytes were cut.
         """
         disk = self.disks[node]
         sizes = disk.sizes()
@@ -196,7 +196,7 @@ class Cluster:
 
     def kill_coordinator(self, coordinator: Coordinator) -> None:
         """
-        Let a coordinator die: nobody who waits for it is ever answered.
+        Kill a coordinator: the requests that it had are never answered.
         """
         place = self.coordinators.index(coordinator)
         self._dead.add(place)
@@ -218,7 +218,7 @@ class Cluster:
         """
         Break all connections between two processes, and let neither reach the other.
 
-        Those who try find out at once; between processes that are in `Network.silent` they do not.
+        Attempts to connect fail at once; between processes in `Network.silent` they time out.
         """
         self.network.parted.add(frozenset((one, other)))
         for end in self.network.joining(one, other):
@@ -233,9 +233,9 @@ class Cluster:
 
     def lose_listener(self, node: int, *, cut: bool = False) -> None:
         """
-        A node's port is shut down from outside.
+        Shut down a node's port from outside.
 
-        :param cut: break all its connections as well, so that it can tell nobody where it listens next.
+        :param cut: break all its connections as well: it cannot announce its next port.
         """
         process = f"node {node}"
         for listening in [each for each in self.network.ports.values() if each.process == process]:

@@ -43,13 +43,13 @@ class Copy:
     @property
     def in_use(self) -> bool:
         """
-        Whether its processes are there.
+        Whether its processes are running.
         """
         return bool(self._names)
 
     def kill(self) -> None:
         """
-        End all its processes.
+        Kill all its processes.
         """
         while self._names:
             self._processes.die(self._names.pop())

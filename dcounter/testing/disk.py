@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 class PowerLoss(Exception):
     """
-    The machine is off: whoever was about to use the disk does nothing any more.
+    The machine is off: the process that was using the disk is dead.
     """
 
 
@@ -150,14 +150,14 @@ class SimulatedDisk:
 
     def kill(self) -> None:
         """
-        The process that uses the disk dies; the machine goes on.
+        Kill the process that uses the disk; the machine stays on.
         """
         self.life += 1
         self._used = False
 
     def lose_power(self, random: Random) -> None:
         """
-        The machine goes off, and on again.
+        Switch the machine off and on again.
 
         What was synced is there. Of what was written since, some of the beginning may be, its end perhaps
         garbled; of the names that were given and taken away since, each may be as before or as after.
@@ -188,7 +188,7 @@ class SimulatedDisk:
 
     def wipe(self) -> None:
         """
-        Somebody puts an empty disk in its place.
+        Replace it by an empty disk.
         """
         self._names.clear()
         self._durable_names.clear()
@@ -207,13 +207,13 @@ class SimulatedDisk:
 
     def sizes(self) -> dict[str, int]:
         """
-        What the files hold (bytes).
+        The size of each file in bytes.
         """
         return {name: len(inode.data) for name, inode in self._names.items()}
 
     def lose_end(self, name: str, size: int) -> None:
         """
-        Only the first `size` bytes of a file are there, although more was synced: the disk lied.
+        Keep only the first `size` bytes of a file, although more was synced: the disk lied.
         """
         inode = self._names[name]
         del inode.data[size:]
@@ -306,7 +306,7 @@ class SimulatedDisk:
             self._durable_names = dict(self._names)
             self._changes.clear()
 
-    # What the parts of it share
+    # For its files
 
     def room(self) -> int | None:
         """
@@ -318,7 +318,7 @@ class SimulatedDisk:
 
     def fail(self, operation: DiskOperation) -> None:
         """
-        Fail, if this operation is to.
+        Raise the error that this operation has to fail with, if any.
         """
         if operation in self.errors:
             number = self.errors[operation]
@@ -327,7 +327,7 @@ class SimulatedDisk:
     @contextmanager
     def doing(self, operation: DiskOperation) -> Iterator[None]:
         """
-        Around the change that an operation makes: the power may fail before it and after it.
+        Make a change, before and after which the power may fail.
         """
         if self.read_only and operation in _CHANGING:
             raise OSError(EROFS, strerror(EROFS))
@@ -367,7 +367,7 @@ class SimulatedWriter:
     """
     A writer's thread on a simulated clock.
 
-    As with a real one, the next piece of work may be done before it is heard what became of the last.
+    As with a real one, the next piece of work may be done before the result of the last one is heard.
 
     :param seconds: how long a piece of work takes; it is done at the end of that time.
     :param delay: how long it takes until the result is heard.
@@ -406,7 +406,7 @@ class SimulatedWriter:
         try:
             result: _T | Failure = work()
         except PowerLoss:
-            # Nobody is there any more who could hear it, and nothing else is done.
+            # The process is dead: it hears no result, and does nothing else.
             return
         except Exception:  # noqa: BLE001 - handed on, as from a real thread
             result = Failure()

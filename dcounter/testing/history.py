@@ -44,15 +44,15 @@ class History:
     """
     All that the callers of one cluster asked and were told.
 
-    :param lossy: nodes forget what they have when they die, and some do.
+    :param lossy: nodes have no disks, and some die.
     :ivar known: coordinator -> what its exact counts have to include.
     :ivar tokens: positions that were given out, and what a count after each has to include.
     :ivar under_way: requests that are not answered yet, and when (s) they have to be.
     :ivar problems: what cannot be true.
     :ivar log: the story.
     :ivar exact: exact counts that were answered.
-    :ivar last_stop: when (s) a node was gone last.
-    :ivar removed: nodes that are gone for good.
+    :ivar last_stop: when (s) a node last stopped or died.
+    :ivar removed: members that were removed.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
@@ -79,19 +79,19 @@ class History:
     @property
     def members(self) -> list[int]:
         """
-        Nodes that are there, or come back.
+        Nodes that are up or will come back.
         """
         return [node for node in self.cluster.identity.members if node not in self.removed]
 
     def note(self, text: str) -> None:
         """
-        Add to the story.
+        Add a line to the story.
         """
         self.log.append(f"{self.now:8.3f} {text}")
 
     def problem(self, text: str) -> None:
         """
-        Something cannot be true.
+        Record something that cannot be true.
         """
         self.note(f"PROBLEM {text}")
         self.problems.append(f"at {self.now:.3f} s: {text}")
@@ -133,23 +133,23 @@ class History:
 
     def gone(self, coordinator: Coordinator) -> None:
         """
-        A coordinator died: nobody who waits for it is answered.
+        Note that a coordinator was killed: the requests that it had are never answered.
         """
         del self.known[coordinator]
         self.under_way = {
-            answer: (whose, until)
-            for answer, (whose, until) in self.under_way.items()
-            if whose != coordinator
+            answer: (asked, until)
+            for answer, (asked, until) in self.under_way.items()
+            if asked != coordinator
         }
 
     def frozen(self, coordinator: Coordinator, seconds: float) -> None:
         """
-        A coordinator does nothing for a while: whoever waits for it, or asks it meanwhile, waits longer.
+        Note that a coordinator is frozen: requests that it has, or gets meanwhile, wait longer.
         """
         self._sleeps[coordinator] = self.now + seconds
-        for answer, (whose, until) in self.under_way.items():
-            if whose is coordinator:
-                self.under_way[answer] = whose, until + seconds
+        for answer, (asked, until) in self.under_way.items():
+            if asked is coordinator:
+                self.under_way[answer] = asked, until + seconds
 
     def running(self) -> list[Coordinator]:
         """
@@ -164,7 +164,7 @@ class History:
         self.under_way[answer] = coordinator, self.now + asleep + limit + _SLACK
 
         def ended(result: object) -> object:
-            # Who waited for a coordinator that died may still give up.
+            # A caller may hang up on a coordinator that was killed.
             if self.now > self.under_way.pop(answer, (coordinator, self.now))[1]:
                 self.problem(f"a request was answered later than it may: {what}")
             return result
@@ -173,7 +173,7 @@ class History:
 
     def overdue(self) -> None:
         """
-        Look for requests that should have been answered.
+        Report requests that should have been answered by now.
         """
         late = [answer for answer, (_, until) in self.under_way.items() if self.now > until]
         for answer in late:
@@ -299,7 +299,7 @@ class History:
 
     def failed(self, why: Failure) -> None:
         """
-        An answer that nobody may get.
+        An error that no caller may get.
         """
         self.problem(f"an answer that is no refusal: {why.getTraceback()}")
 
@@ -321,7 +321,7 @@ class History:
 
     def risk(self, *, allowed: bool) -> None:
         """
-        A node that forgets is gone: mark what nobody else has.
+        Mark what no live node has, after one without a disk has died.
         """
         for write in self.writes:
             for item, row in (write.rows or {}).items():

@@ -36,7 +36,7 @@ from zope.interface import implementer
 
 _CONNECT_TIMEOUT = 2.0
 """
-Time (s) after which an attempt to connect to somebody who cannot be heard fails.
+Time (s) after which an attempt to connect fails, if the other process is silent.
 """
 
 _BUFFER = 64 * 1024
@@ -50,7 +50,7 @@ class MemoryTransport:
     """
     One end of a connection in memory.
 
-    :ivar process: who holds this end.
+    :ivar process: the process that has this end.
     :ivar delivered: bytes that have arrived at the other end.
     """
 
@@ -117,7 +117,7 @@ class MemoryTransport:
 
     def release(self) -> None:
         """
-        Let what was held back go on, if nothing holds it any more.
+        Deliver what was held back, if nothing holds it now.
         """
         if self._held and not self._network.holds(self.process, self._peer_process()):
             held, self._held = self._held, 0
@@ -195,9 +195,9 @@ class MemoryTransport:
 @implementer(IListeningPort)
 class MemoryPort:
     """
-    A port on which somebody listens.
+    A port on which a process listens.
 
-    :ivar process: who that is.
+    :ivar process: that process.
     """
 
     def __init__(self, network: "Network", process: str, port: int, factory: IProtocolFactory) -> None:
@@ -217,7 +217,7 @@ class MemoryPort:
 
     def lose(self) -> None:
         """
-        The port is gone, as if the kernel had shut it down.
+        Close the port, as if the kernel had shut it down.
         """
         if self._network.ports.get(self.port) is self:
             del self._network.ports[self.port]
@@ -262,7 +262,7 @@ class _ConnectEndpoint:
         ways = {(self.source, listening.process), (listening.process, self.source)}
         if ways & network.silent:
             failing: Deferred[IProtocol] = Deferred()
-            # By the clock of whoever connects: an attempt dies with its process, and sleeps with it.
+            # By the clock of the process that connects: an attempt freezes and dies with it.
             self.clock.callLater(_CONNECT_TIMEOUT, network.fail_later, failing, TimeoutError())
             return failing
         network.last_source += 1
@@ -293,13 +293,13 @@ class Network:
     """
     Ports and connections in memory.
 
-    :ivar ports: port -> who listens there.
-    :ivar taken: ports that somebody else holds.
+    :ivar ports: port -> what listens there.
+    :ivar taken: ports that another program holds.
     :ivar unreachable: (source, port) pairs between which no connection is made.
     :ivar parted: pairs of processes between which no connection is made.
     :ivar silent: (from, to) pairs of processes: what one sends waits on its way to the other.
     :ivar frozen: processes that do nothing; their connections stay.
-    :ivar slow: (from, to) pairs of processes -> seconds that bytes take between them, beyond the usual.
+    :ivar slow: (from, to) pairs of processes -> additional time (s) that bytes take.
     :ivar shred: the chance that what is written at once arrives in two pieces.
     :ivar connections: both ends of each.
     :ivar ending: ends of connections that are gone, which have not been told.
@@ -344,7 +344,7 @@ class Network:
 
     def to_process(self, process: str, action: Callable[..., object], *args: Any) -> None:
         """
-        Let something happen in a process: now, or when it is no longer frozen.
+        Let something happen in a process: now, or when it thaws.
         """
         if process in self.frozen:
             self._for_frozen.append((process, action, args))
@@ -353,14 +353,14 @@ class Network:
 
     def fail_later(self, deferred: "Deferred[IProtocol]", why: Exception) -> None:
         """
-        An attempt to connect is over, unless it was given up.
+        Let an attempt to connect fail, unless it was cancelled.
         """
         if not deferred.called:
             deferred.errback(why)
 
     def release(self) -> None:
         """
-        Let everything go on that `silent` and `frozen` no longer hold.
+        Deliver everything that `silent` and `frozen` do not hold now.
         """
         held, self._for_frozen = self._for_frozen, []
         for process, action, args in held:
@@ -372,7 +372,7 @@ class Network:
         """
         The endpoint to listen on a port.
 
-        :param process: who listens.
+        :param process: the process that listens.
         """
         return _ListenEndpoint(self, process, port)
 
@@ -380,7 +380,7 @@ class Network:
         """
         The endpoint to connect to a port.
 
-        :param source: who connects, see `unreachable`.
+        :param source: the process that connects, see `unreachable`.
         :param clock: that of the process that connects, if it may freeze or die.
         """
         return _ConnectEndpoint(self, source, port, clock or cast(IReactorTime, self.clock))

@@ -1,5 +1,5 @@
 """
-Plays the story of a seed: what happens, how it heals, and what must hold then.
+Plays the story of a seed: events happen, faults end, and the nodes are compared.
 """
 
 import gc
@@ -21,7 +21,7 @@ from dcounter.testing.world import World
 
 _PATIENCE = 60.0
 """
-Time (s) after which, when nothing fails any more, all nodes are to be equal.
+Time (s) within which all nodes must become equal after the last fault.
 """
 
 
@@ -83,7 +83,7 @@ def _swallow(answer: Deferred[Any]) -> None:
 
 def _run(world: World) -> None:
     """
-    Let everything happen, heal and be compared.
+    Let the events happen, end all faults, and compare the nodes.
     """
     world.cluster.start()
     world.history.watch(world.cluster.coordinator)
@@ -152,7 +152,7 @@ def _settle(world: World) -> bool:
 
 def _go_off_and_on(world: World) -> None:
     """
-    What all nodes say to be durable is there when all machines were off.
+    What the nodes call durable is there after all machines were off.
     """
     cluster, history = world.cluster, world.history
     history.note("all machines go off, and on again")

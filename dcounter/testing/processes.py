@@ -1,5 +1,5 @@
 """
-Makes the processes of a cluster, freezes them, and lets them die.
+Makes the processes of a cluster, freezes them and kills them.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,7 +31,7 @@ class Processes:
     :param seed: decides all that is left to chance.
     :ivar time: the time that passes for all of them.
     :ivar wall: their wall clocks.
-    :ivar lags: node -> what a piece of work of its disk takes (s) besides the usual.
+    :ivar lags: node -> additional time (s) for each piece of work of its disk.
     """
 
     def __init__(self, seed: int, members: Collection[int], limits: Limits, parts: Parts) -> None:
@@ -60,7 +60,7 @@ class Processes:
 
     def new_mark(self) -> str:
         """
-        What no other process, or start of a daemon, is known by.
+        A name that no other process and no other start of a daemon has.
         """
         return self._marks.randbytes(16).hex()
 
@@ -154,7 +154,7 @@ class Processes:
 
     def die(self, process: str) -> None:
         """
-        Let a process end, whatever it does.
+        Kill a process, whatever it is doing.
         """
         network = self.network
         network.frozen.discard(process)
@@ -167,7 +167,7 @@ class Processes:
                 end.cut()
         for end in network.ending:
             if end.process == process:
-                # The dead are told nothing: they would go on.
+                # A dead process must not hear of this: it would go on.
                 end.protocol = None
 
     def freeze(self, process: str) -> None:
@@ -187,7 +187,7 @@ class Processes:
 
     def new_clock(self, process: str) -> ProcessClock:
         """
-        The clock of a process that begins.
+        The clock of a new process.
         """
         self._clocks[process] = ProcessClock(self.time)
         return self._clocks[process]

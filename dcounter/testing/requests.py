@@ -25,7 +25,7 @@ class Write:
     :ivar all_rows: also those that others of the same request beat; a count may see them meanwhile.
     :ivar acked: when (s) it was answered as stored.
     :ivar void: it was answered that nothing of it is stored.
-    :ivar at_risk: IDs whose row may have been only at nodes that died and forgot everything.
+    :ivar at_risk: IDs whose row may have been only at nodes without disks that died.
     :ivar later_than: stamps that it must be beyond if it gets its own.
     """
 

@@ -70,7 +70,7 @@ class World:
 
     def two_processes(self) -> tuple[str, str]:
         """
-        Two processes that something happens between, whether they run or not.
+        Two processes, which may run or not, between which something happens.
         """
         nodes = [f"node {node}" for node in self.history.members]
         coordinators = [self.process_of(each) for each in self.history.known]
@@ -86,15 +86,15 @@ class World:
         if self.setting.disks:
             return up
         up = [n for n in up if f"node {n}" not in self.cluster.network.frozen]
-        # Somebody has to remember: if all are empty at once, it is a new cluster.
+        # One of them must keep the items: if all are empty at once, it is a new cluster.
         remember = [n for n in up if nodes[n].replica.refuses() is None and nodes[n].replica.ledger.rows]
         return [n for n in up if len(up) - len(self.down) > 1 and remember not in ([], [n])]
 
     def gone(self, node: int, pause: float, *, allowed: bool) -> None:
         """
-        A node has stopped or died: start it again after a pause (s).
+        Note that a node has stopped or died, and start it again after a pause (s).
 
-        :param allowed: it may take along what was acknowledged, if it has no disk.
+        :param allowed: without a disk, it may lose what was acknowledged.
         """
         self.history.last_stop = self.now
         self.down.add(node)
@@ -104,7 +104,7 @@ class World:
 
     def die_if_up(self, node: int, die: Callable[[int], None]) -> None:
         """
-        Let a node die, unless it has done so meanwhile; it starts again at once.
+        Kill a node, unless it has died meanwhile; it starts again at once.
         """
         if node in self.stoppable():
             self.history.note(f"node {node} dies")
@@ -114,7 +114,7 @@ class World:
     def _start_node(self, node: int) -> None:
         self.down.discard(node)
         if node in self.history.removed:
-            # It had come back sooner, as a second process, and has burnt since.
+            # It had come back before, as a second process, and was removed since.
             return
         if node in self.cluster.nodes:
             self.history.note(f"a second process of node {node} is the first one already")

@@ -17,18 +17,18 @@ from dcounter.testing.world import World
 
 _CALM = 15.0
 """
-Time (s) for which the event waits until nothing fails, before it gives up.
+Time (s) within which all faults must have ended, or the event does not happen.
 """
 
 _FOREIGN = "stored in a copy"
 """
-A tenant that the original must never have heard of.
+A tenant of which the original must never hear.
 """
 
 
 def copy_directory(world: World) -> None:
     """
-    Somebody starts a copy of the data directory beside the original.
+    A copy of the data directory is started beside the original.
     """
     if any(copy.in_use for copy in world.cluster.copies):
         return
@@ -40,7 +40,7 @@ def copy_directory(world: World) -> None:
 
 def _copy_daemon(world: World) -> None:
     """
-    The copy is a daemon of its own, and what its callers store is nobody else's business.
+    The copy is a daemon of its own: what is stored there must not reach the original.
     """
     seconds = world.random.choice([0.5, 2.0, 4.0])
     world.history.note(f"a copy of the data directory is in use for {seconds}")

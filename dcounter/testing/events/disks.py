@@ -43,7 +43,7 @@ def slow_disk(world: World) -> None:
 
 def start_badly(world: World) -> None:
     """
-    A node cannot sync, dies of it, starts without being able to, and then its machine goes off.
+    A node dies while its disk cannot sync, starts on that disk, and then its machine loses power.
     """
     up = world.stoppable()
     if not up:
@@ -59,7 +59,7 @@ def start_badly(world: World) -> None:
 
 def mend_badly(world: World) -> None:
     """
-    A disk fails, works again but slowly, and the node dies while it makes up for what it could not write.
+    A disk fails, then works slowly, and the node dies while it catches up with its writes.
     """
     node = world.random.choice(world.history.members)
     seconds = world.random.choice([0.5, 1.5])
@@ -88,7 +88,7 @@ def _mend(world: World, node: int) -> None:
 
 def wipe(world: World) -> None:
     """
-    A node gets a new disk, when all that it had is durable elsewhere.
+    A node gets an empty disk, if another node has all that it had.
     """
     node = dispensable(world, any)
     if node is not None:
@@ -99,7 +99,7 @@ def wipe(world: World) -> None:
 
 def lose_tail(world: World) -> None:
     """
-    A machine goes off, and its disk had lied about the end of the journal, which all others have.
+    A machine loses power, and the end of its journal although it was synced; all others have it.
     """
     node = dispensable(world, all)
     if node is not None:
@@ -111,7 +111,10 @@ def lose_tail(world: World) -> None:
 
 def dispensable(world: World, others: Callable[[Iterable[bool]], bool]) -> int | None:
     """
-    A node all of whose items are durable with any or all others, if there is one while all are well.
+    A node that can be spared: all that it has is durable at others.
+
+    :param others: `any` or `all`: how many of the others must have it.
+    :returns: `None` if there is none, or some node is not well.
     """
     nodes = world.cluster.nodes
     replicas = {node: service.replica for node, service in nodes.items()}

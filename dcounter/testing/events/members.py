@@ -13,7 +13,7 @@ from dcounter.testing.world import World
 
 def remove_member(world: World) -> None:
     """
-    A machine burns, when all that it had is durable elsewhere, and a caller gives it up for good.
+    A machine is destroyed, if another node has all that it had, and an operator removes the member.
     """
     node = dispensable(world, any) if len(world.history.members) > 2 else None
     if node is not None:
@@ -26,7 +26,7 @@ def remove_member(world: World) -> None:
 
 def _remove(world: World, node: int) -> None:
     """
-    Tell a coordinator, again and again, until all who are there know.
+    Ask a coordinator again and again, until all live nodes know.
     """
     live = world.cluster.nodes.values()
     if live and all(node in each.replica.members.removed for each in live):

@@ -62,9 +62,9 @@ def slow(world: World) -> None:
 
 def split(world: World) -> None:
     """
-    Nodes fall into two groups, which a coordinator still reaches both, and then only one of them.
+    Nodes fall into two groups; a coordinator reaches both for a while, and then only one.
 
-    It counts before and after that, while another coordinator stores.
+    It counts before and after, while another coordinator stores.
     """
     groups = _groups(world)
     if groups is None or world.cluster.network.silent or world.cluster.network.parted:

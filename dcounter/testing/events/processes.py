@@ -26,7 +26,7 @@ def freeze(world: World) -> None:
 
 def restart(world: World) -> None:
     """
-    Stop a node in order: what it acknowledged is elsewhere, or on its disk, when it is gone.
+    A node stops cleanly: what it acknowledged must be on its disk or at other nodes then.
     """
     up = world.stoppable()
     healthy = not world.faulty()
@@ -66,7 +66,7 @@ def kill(world: World) -> None:
 
 def lose_power(world: World) -> None:
     """
-    One or more machines go off.
+    One or more machines lose power.
     """
     for node in _some(world):
         world.fault(f"node {node} loses power", 3)
@@ -76,7 +76,7 @@ def lose_power(world: World) -> None:
 
 def lose_power_soon(world: World) -> None:
     """
-    Machines go off in the middle of what their disks do.
+    Machines lose power soon, in the middle of what their disks do.
     """
     for node in _some(world):
         disk = world.cluster.disks[node]
@@ -99,7 +99,7 @@ def change_coordinator(world: World) -> None:
 
 def kill_coordinator(world: World) -> None:
     """
-    A coordinator dies, and another one takes over.
+    A coordinator is killed, and another one takes over.
     """
     going = world.random.choice(world.history.running())
     world.fault(f"kill {world.process_of(going)}, and start another")
@@ -110,10 +110,10 @@ def kill_coordinator(world: World) -> None:
 
 def second_process(world: World) -> None:
     """
-    Another process of a node is started on its disk; it waits, and ends, or the first one ends before it.
+    A second process of a node is started on the same disk; one of the two dies first.
     """
     disks, seconds = world.cluster.disks, world.cluster.seconds
-    # One that has no disk yet was a second process itself, and has not noticed that it is the first now.
+    # One without the disk was a second process itself, and has not noticed yet that the first has ended.
     up = [node for node in world.stoppable() if disks[node].used and node not in seconds]
     if not up:
         return
@@ -123,13 +123,13 @@ def second_process(world: World) -> None:
     world.cluster.start_second(node)
     if world.random.random() < 0.5:
         world.after(pause, lambda: world.die_if_up(node, world.cluster.kill_node))
-    # Whichever happens first; the one that has become the node is not a second one any more.
+    # If the first process has died before, there is no second one now.
     world.after(pause + world.random.choice([-0.05, 1.0]), lambda: world.cluster.kill_second(node))
 
 
 def rebuild(world: World) -> None:
     """
-    All nodes end, whatever goes on, and start again; some of them with empty disks, if that is permitted.
+    All nodes die and start again, some of them with empty disks if that is permitted (`--rebuild`).
     """
     members = world.history.members
     chosen = world.random.sample(members, min(len(members), world.random.choice([1, 1, 2, 3, 5])))
@@ -138,7 +138,7 @@ def rebuild(world: World) -> None:
     if world.random.random() < 0.5:
         kill_coordinator(world)
     if pause:
-        # Stopped in order, but killed before they are done.
+        # Told to stop, but killed before they are done.
         for node in world.stoppable():
             if node not in world.down:
                 world.cluster.nodes[node].stopService().addErrback(world.history.failed)
@@ -153,7 +153,7 @@ def _thaw(world: World, process: str) -> None:
 
 def _some(world: World) -> list[int]:
     """
-    Nodes that something happens to; it may be all of them, if they have disks.
+    Nodes to which something happens; with disks it may be all of them.
     """
     up = world.stoppable()
     if not world.setting.disks:

@@ -24,7 +24,7 @@ def jump(world: World) -> None:
 
 def jump_briefly(world: World) -> None:
     """
-    The wall clock of a running coordinator is years off for a moment, which no other clock confirms.
+    The wall clock of a running coordinator is years off for a moment.
     """
     process = world.process_of(world.random.choice(world.history.running()))
     jump = world.random.choice([-10, 10]) * YEAR
