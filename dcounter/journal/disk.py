@@ -23,19 +23,19 @@ class AppendFile(Protocol):
         """
         Write all of it.
 
-        :raises OSError: it is not, or not wholly, written.
+        :raises OSError: none of it, or only a part, is written.
         """
 
     def sync(self) -> None:
         """
         Make all that was written survive a loss of power.
 
-        :raises OSError: nobody knows how much of it would.
+        :raises OSError: how much of it would survive is unknown.
         """
 
     def close(self) -> None:
         """
-        Let go of the file.
+        Release the file.
         """
 
 
@@ -46,25 +46,25 @@ class Disk(Protocol):
 
     def open(self) -> None:
         """
-        Use the directory, alone.
+        Lock the directory.
 
         :raises DirectoryInUse: another process uses it.
         """
 
     def close(self) -> None:
         """
-        Let others use it.
+        Unlock it.
         """
 
     def list(self) -> list[str]:
         """
-        Names of all that is there, sorted.
+        The names of all files, sorted.
         """
         ...
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         """
-        A file from `start` on: all of it or `size` bytes; fewer only at its end.
+        The bytes of a file from `start`: all, or `size` of them; fewer only at its end.
         """
         ...
 
@@ -72,15 +72,15 @@ class Disk(Protocol):
         """
         A new, empty file; its name is durable after `sync`.
 
-        :raises FileExistsError: there is one.
+        :raises FileExistsError: the name is taken.
         """
         ...
 
     def rewrite(self, name: str, data: bytes) -> None:
         """
-        Write to a file, durably, what it begins with already: that needs no room.
+        Write to a file, durably, the bytes that it begins with already. That needs no room.
 
-        More than a sync, which says nothing of bytes that an earlier one failed to keep.
+        It does more than a sync, which says nothing about bytes that an earlier sync failed to keep.
         """
 
     def truncate(self, name: str, size: int) -> None:
@@ -100,9 +100,9 @@ class Disk(Protocol):
 
     def shorten(self, name: str, size: int) -> bool:
         """
-        Take the last `size` bytes from a file that nobody needs, which is removed when they are all of it.
+        Cut the last `size` bytes off an obsolete file, and remove it when nothing is left.
 
-        :returns: whether it is gone.
+        :returns: whether it is removed.
         """
         ...
 
@@ -125,10 +125,10 @@ def sync_directory(path: str) -> None:
 
 def make_directory(path: str, give: Callable[[int], object] | None = None) -> list[str]:
     """
-    Make a directory, and those it is in, unless it is there; its name is durable.
+    Make a directory and its missing parents; their names are durable.
 
-    :param give: takes the descriptor of each that is made, to give it to its owner.
-    :returns: those that were made, the outermost one first.
+    :param give: takes the descriptor of each new directory, to change its owner.
+    :returns: the new directories, the outermost one first.
     :raises OSError: it cannot be made; then none of them is.
     """
     made: list[str] = []
@@ -142,7 +142,7 @@ def make_directory(path: str, give: Callable[[int], object] | None = None) -> li
 
 def unmake_directories(made: Iterable[str]) -> None:
     """
-    Remove directories that were made for nothing, unless something is in them.
+    Remove directories that turned out not to be needed, unless they hold something.
     """
     for each in reversed([*made]):
         with contextlib.suppress(OSError):
@@ -158,13 +158,13 @@ def _make_directory(path: str, give: Callable[[int], object] | None, made: list[
     except FileExistsError:
         if not os.path.isdir(path):
             raise
-        # Whoever made it may have had no time to do this, or may have forbidden it.
+        # The process that made it may not have come to this yet, and it may not be readable to us.
         with contextlib.suppress(OSError):
             sync_directory(parent)
         return
     made.append(path)
     if give is not None:
-        # Not by its name: in a directory of others it might be something else by now.
+        # Not by its name: in a directory that others can write to, the name may have been taken meanwhile.
         descriptor = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
         try:
             give(descriptor)
@@ -191,13 +191,13 @@ class _RealFile:
 
 class RealDisk:
     """
-    A directory of this machine, made if it is not there.
+    A directory of this machine; it is made if it is missing.
 
-    It is reached through the descriptor that is locked: should somebody move it away and put another one
-    in its place, nothing gets into that one.
+    All access goes through the locked descriptor: if the directory is moved away and another one takes its
+    path, nothing is written to that one.
 
     :param path: the directory.
-    :param patience: time (s) to wait, and do nothing else, for another process that uses it.
+    :param patience: time (s) to block while another process uses it.
     """
 
     def __init__(self, path: str, *, patience: float = 0.0) -> None:

@@ -1,16 +1,16 @@
 """
-Where a node keeps the lines it must not forget.
+A journal on a disk: where a node keeps the lines it must not forget.
 
 A journal is a directory of segments. A record is one line of text: a checksum, the length, the origin and
 number of the batch it holds (zeros for other lines), then the line exactly as it went over the wire. A
-snapshot is a file of the same form that holds a copy of the ledger; once it is complete, the segments before
+snapshot is a file of the same form that holds a copy of the ledger; when it is complete, the segments before
 it are removed.
 
 Group commit: all lines that arrive while one sync runs share the next write and the next sync.
 
-This is the reactor's side: it queues lines, decides when the writer's thread works, and tells the user what
-became of them. What is on the disk belongs to `Recovery` until all has been read, and to `Segments`, in the
-writer's thread, from then on.
+This module is the reactor's side. It queues lines, decides when the writer's thread works, and tells the user
+what became of the lines. The files belong to `Recovery` until all has been read, and then to `Segments`, in
+the writer's thread.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,29 +38,29 @@ _NOT_REMOVED = "files that are used no more stay there: {why}"
 
 _PIECE_PAUSE = 0.001
 """
-Time (s) between two pieces of a snapshot, so that it does not take a whole core away from those who wait;
-there is none if much comes in meanwhile: the directory must not grow too large.
+Time (s) between two pieces of a snapshot, so that it does not keep a whole core busy. There is no pause while
+the segments grow fast: the directory must not grow too large.
 """
 
 _READY_PAUSE = 0.05
 """
-Time (s) between two looks whether a snapshot may be relied on.
+Time (s) after which a snapshot asks again whether it may count.
 """
 
 _REMOVED = 8 * 2**20
 """
-Bytes of a file that is used no more that are removed at a time: to remove all of it takes tens of
-milliseconds, for which nothing else is written.
+Bytes of an obsolete file that are removed at a time: removing all of it blocks writes for tens of
+milliseconds.
 """
 
 _MEND_PAUSE = 1.0
 """
-Time (s) between two attempts to use a disk again that failed.
+Time (s) between two attempts to use a failed disk again.
 """
 
 _SNAPSHOT_PAUSE = 10.0
 """
-Time (s) after a snapshot that failed until another one is due.
+Time (s) after a failed snapshot before another one is due.
 """
 
 
@@ -74,9 +74,9 @@ class _Idle:
 @dataclass(frozen=True, slots=True)
 class _Scheduled:
     """
-    What is in the queue will be written by and by.
+    A commit of the queue is scheduled.
 
-    :ivar awaited: whether that is as soon as possible, because of a line that somebody waits for.
+    :ivar awaited: whether an answer waits for any of it, so that it is not delayed.
     """
 
     call: IDelayedCall
@@ -95,7 +95,7 @@ class _Broken:
     """
     The disk takes nothing.
 
-    :ivar retry: the next attempt to use it again; `None` if there will be none.
+    :ivar retry: the next attempt to use it again, if any.
     """
 
     why: str
@@ -105,7 +105,7 @@ class _Broken:
 @dataclass(frozen=True, slots=True)
 class _Mending:
     """
-    The writer's thread tries to use a disk again that failed.
+    The writer's thread tries to use a failed disk again.
     """
 
     why: str
@@ -113,10 +113,17 @@ class _Mending:
 
 _State = _Idle | _Scheduled | _Committing | _Broken | _Mending
 """
-What a journal is doing with its queue:
+What becomes of the queue:
 
-Idle -> Scheduled, when a line comes; Scheduled -> Committing; Committing -> Idle, Scheduled, Committing (with
-what has come meanwhile) or Broken; Broken -> Mending, after a while; Mending -> Idle or Broken.
+| state | a line is appended | an answer waits | the time has come | it worked | it failed | closing |
+|---|---|---|---|---|---|---|
+| Idle | Scheduled | - | - | - | - | over |
+| Scheduled | - | at once | Committing | - | - | waits |
+| Committing | - | - | - | Idle, or on with the queue | Broken | waits |
+| Broken | - | - | Mending | - | - | over, no retry |
+| Mending | - | - | - | Idle, or Scheduled | Broken | waits |
+
+Lines that come while it is Broken stay in the queue, and are committed when it is mended.
 """
 
 
@@ -124,10 +131,10 @@ class FileJournal:
     """
     A journal on a disk.
 
-    :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
-    :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
+    :param is_piece: whether a line, given its beginning, is a piece of the ledger.
+    :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
     :param segment: size (bytes) from which a new segment is begun.
-    :param pace: shortest time (s) between two commits that nobody waits for.
+    :param pace: shortest time (s) between two commits that no answer waits for.
     :param most: size (bytes) of all segments from which a snapshot is due, unless half of the last is more.
     :param recovery: what reads the directory.
     :param segments: what writes to it, in the writer's thread.
@@ -156,15 +163,15 @@ class FileJournal:
         self._pace = pace
         self._paced_until = float("-inf")
         self._queue: list[Entry] = []
-        # Whether somebody waits for any of it.
+        # Whether an answer waits for any of it.
         self._awaited = False
         self._state: _State = _Idle()
         self._failures = 0
-        # Of the writer's thread, see `_work`.
+        # The writer's thread owns it: only `_work` may touch it here.
         self._segments: Segments | None = None
         # Whether a segment may be open there.
         self._open = False
-        # What it told last of the bytes that there are.
+        # Bytes of all segments, by the thread's last word.
         self._size = 0
         self._snapshot_size = 0
         self._snapshotting = False
@@ -205,7 +212,7 @@ class FileJournal:
 
     def _work(self, work: Callable[[Segments], _T]) -> Deferred[_T]:
         """
-        Let the writer's thread do something with the segments: nothing else here touches them.
+        Let the writer's thread do something with the segments. Nothing else here touches them.
         """
         assert self._segments is not None, "a journal is written to when all of it has been read"
         return self._in_thread(partial(work, self._segments))
@@ -232,7 +239,7 @@ class FileJournal:
                 call.reset(0)
                 self._state = _Scheduled(call, awaited=True)
             case _:
-                # It is scheduled already, or comes after what the thread does now.
+                # It is scheduled already, or follows what the thread does now.
                 pass
 
     def _commit(self) -> None:
@@ -273,7 +280,7 @@ class FileJournal:
 
     def _break(self, why: str) -> None:
         """
-        Write nothing before another attempt to use the disk succeeds.
+        Commit nothing before the disk works again.
         """
         retry = None if self._closed else self._clock.callLater(_MEND_PAUSE, self._mend, why)
         self._state = _Broken(why, retry)
@@ -311,7 +318,7 @@ class FileJournal:
         """
         Size (bytes) of all segments from which a snapshot is due.
 
-        With the next snapshot, and what comes while it is written, all stays below three times the last one.
+        So all files, with the next snapshot and what is appended meanwhile, stay below three times the last.
         """
         return max(self._most, self._snapshot_size // 2)
 
@@ -340,7 +347,7 @@ class FileJournal:
         failures = self._failures
 
         def in_vain() -> bool:
-            # After a failure, lines may have been given up that this snapshot does not hold.
+            # After a failure, the user may have dropped lines that this snapshot does not hold.
             return self._closed or self._failures != failures
 
         self._open = True
@@ -352,8 +359,8 @@ class FileJournal:
             if not in_vain():
                 obsolete = self._finished(await self._work(lambda segments: segments.finish_snapshot()))
         except Exception:
-            # Not "finally": a coroutine that is thrown away must not begin to wait. _snapshot_over, or
-            # whoever asked for the snapshot, logs it.
+            # Not "finally": a coroutine that is thrown away must not begin to wait. _snapshot_over, or the
+            # caller of snapshot, logs the error.
             await self._work(lambda segments: segments.end_snapshot())
             raise
         await self._work(lambda segments: segments.end_snapshot())
@@ -364,7 +371,7 @@ class FileJournal:
         self, lines: Iterator[bytes], ready: Callable[[], bool], in_vain: Callable[[], bool]
     ) -> None:
         """
-        Write all pieces, and wait until they may be relied on, unless it is in vain.
+        Write all pieces, and wait until the snapshot may count, unless that is in vain.
         """
         for line in lines:
             if in_vain():
@@ -382,7 +389,7 @@ class FileJournal:
 
     async def _remove_in_parts(self, names: Iterable[str]) -> None:
         """
-        Remove files that are used no more, and let other work be done in between.
+        Remove obsolete files, and let the thread do other work in between.
         """
         try:
             for name in names:
@@ -427,7 +434,7 @@ def _shorten(segments: Segments, *, name: str) -> bool:
 
 def _reason(why: Failure) -> str:
     """
-    Why something failed; what is not the disk's fault is our own, and logged as such.
+    Why something failed. An error that is not the disk's is a bug, and logged as such.
     """
     if not why.check(OSError):
         _log.failure("the journal failed", why)

@@ -1,5 +1,5 @@
 """
-The files of a journal: their names, and how one of them is put in the place of another.
+The files of a journal: their names, and how one of them is replaced.
 
 `000000000007.journal` is a segment. `000000000007.snapshot` is a snapshot: it covers all segments with a
 lower number, and what was appended since it was begun is in segment 7 and those behind it. A file with any
@@ -18,7 +18,7 @@ _log = Logger()
 
 OWNER = "owner"
 """
-The file that says whose journal it is.
+The file that names the journal's owner.
 """
 
 _SEGMENT = ".journal"
@@ -44,7 +44,7 @@ def unfinished_name(number: int) -> str:
 
 TRIAL = unfinished_name(0)
 """
-A file that is written to see whether the disk takes it, before it takes the place of another one.
+A file that is written to see whether the disk takes it, before it replaces another one.
 """
 
 
@@ -53,10 +53,10 @@ class Inventory:
     """
     What the names in a journal's directory say.
 
-    :ivar snapshot: the newest one; `None` if there is none.
+    :ivar snapshot: the newest one, if any.
     :ivar segments: those that it does not cover, the oldest first.
-    :ivar obsolete: files that nothing needs any more.
-    :ivar last: the highest number that was used.
+    :ivar obsolete: files that are no longer needed.
+    :ivar last: the highest number in use.
     """
 
     snapshot: str | None
@@ -88,19 +88,20 @@ def covered_by(number: int, names: Iterable[str]) -> tuple[str, ...]:
 
 def holds_lines(name: str) -> bool:
     """
-    Whether a file of this name is part of what a node has kept.
+    Whether a file of this name is a segment or a complete snapshot.
     """
     return name.endswith((_SEGMENT, _SNAPSHOT))
 
 
 def put(disk: Disk, name: str, data: bytes) -> None:
     """
-    Make a file of these bytes, durably, in place of the one that is there.
+    Replace a file, durably, by one that holds these bytes.
 
-    For the last segment of an earlier process this is more than to sync it: a sync that failed then may have
-    left bytes that can be read, count as written, and are not on the disk.
+    For the last segment of an earlier process this does more than a sync: if a sync of that process failed,
+    there may be bytes that can be read and count as written, but are not on the disk.
 
-    :raises OSError: the disk does not take it; then the file that was there is as it was.
+    :raises OSError: the disk does not take it. The old file is as it was, or the new one is there, but its
+        name is not durable.
     """
     try_disk(disk, data)
     disk.rename(TRIAL, name)
@@ -109,7 +110,7 @@ def put(disk: Disk, name: str, data: bytes) -> None:
 
 def try_disk(disk: Disk, data: bytes) -> None:
     """
-    Write these bytes to a file that is not used yet.
+    Write these bytes to a file of their own.
 
     :raises OSError: the disk does not take them.
     """
@@ -119,7 +120,7 @@ def try_disk(disk: Disk, data: bytes) -> None:
         file.write(data)
         file.sync()
     except OSError:
-        # A full disk is not to be full of this.
+        # It must not be this file that fills the disk.
         close_file(file)
         disk.remove(TRIAL)
         raise
@@ -128,9 +129,9 @@ def try_disk(disk: Disk, data: bytes) -> None:
 
 def remove_all(disk: Disk, names: list[str]) -> None:
     """
-    Remove files, the last one first, and take them off the list one by one.
+    Remove files, the last one first, and take each off the list.
 
-    :raises OSError: one cannot be removed: it is still on the list, and so are those before it.
+    :raises OSError: one cannot be removed; it is still on the list, and so are those before it.
     """
     while names:
         disk.remove(names[-1])
@@ -139,14 +140,14 @@ def remove_all(disk: Disk, names: list[str]) -> None:
 
 def sign(disk: Disk, owner: str) -> None:
     """
-    Say whose journal it is.
+    Name the journal's owner.
     """
     put(disk, OWNER, f"{owner}\n".encode())
 
 
 def close_file(file: AppendFile) -> None:
     """
-    Close a file that needs nothing more from the disk: all of it is synced, or does not count.
+    Close a file that is synced, or does not count: an error changes nothing.
     """
     try:
         file.close()

@@ -1,5 +1,5 @@
 """
-The lines of a journal: a batch's line as it went over the wire, with a checksum before it.
+The framing of a journal's lines: each is a line as it went over the wire, behind a checksum and a length.
 
 A file of a later format than 1 begins with a line that gives its format: the lowest one whose readers make of
 the file what was meant. A file of format 1 begins with a record at once, as all files of release 0.1.0 do:
@@ -24,10 +24,10 @@ _HEADER = re.compile(rb'\{"type":"journal","format":([1-9][0-9]{0,8})\}')
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    One line of a journal, and the batch it holds.
+    One line of a journal, and which batch it holds.
 
-    :ivar line: without the line's end, as all messages are.
-    :ivar node: with `run` the origin, whose `number`-th batch it is; all 0 if the line holds none.
+    :ivar line: the message, without a line end.
+    :ivar node: with `run` the origin of the batch, which is its `number`-th; 0 if the line holds no batch.
     """
 
     line: bytes
@@ -46,7 +46,7 @@ def frame(entry: Entry) -> bytes:
 
 def unframe(line: bytes) -> Entry | None:
     """
-    A line of a segment, without its end, as an entry; `None` if it is not what was written.
+    A line of a segment, without its end, as an entry; `None` if it is damaged.
     """
     code, _, checked = line.partition(b" ")
     if len(code) != 8 or code != b"%08x" % zlib.crc32(checked):
@@ -82,7 +82,7 @@ def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
     """
     Each line of a file as an entry, with the size (bytes) of the file up to the line's end.
 
-    What is no entry is `None`, and so is a last line that has no end.
+    A damaged line is `None`, and so is a last line without an end.
 
     :param parts: the file, cut anywhere.
     """
@@ -102,9 +102,9 @@ def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
 
 def scan(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
     """
-    The entries of a file as `unframe_all` gives them; all that was not written whole is `None`, once.
+    The entries of a file as `unframe_all` gives them, but a torn tail is a single `None`.
 
-    :raises CorruptJournal: something damaged is followed by something that is not.
+    :raises CorruptJournal: a damaged line is followed by a valid one.
     """
     size = 0
     lines = unframe_all(parts)
@@ -123,9 +123,10 @@ def scan(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
 
 def unframe_begin(begin: bytes) -> tuple[bytes, int] | None:
     """
-    The beginning of what a line of a segment holds, and the line's size (bytes) without its end.
+    The beginning of the message in a line, and the line's size (bytes) without its end.
 
-    :param begin: the beginning of the line; `None` is the answer if it is none.
+    :param begin: the beginning of a line.
+    :returns: `None` if it is not that.
     """
     try:
         _, length, _, _, _, body = begin.split(b" ", 5)

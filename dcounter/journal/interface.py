@@ -1,5 +1,5 @@
 """
-What a node asks of a journal, and what a journal tells its node.
+What a node asks of its journal, and what the journal tells the node.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,28 +12,28 @@ from dcounter.journal.framing import Entry
 
 class JournalUser(Protocol):
     """
-    Whoever a journal tells what became of its lines.
+    A node, as its journal sees it: the journal tells it what became of its lines.
     """
 
     def journal_synced(self, entries: Sequence[Entry]) -> None:
         """
         Lines are durable.
 
-        :param entries: the very objects that were appended, the oldest of those that were not durable.
+        :param entries: the very objects that were appended: the oldest of those that were not durable.
         """
 
     def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
         """
         Lines are not durable, and none will be until `journal_mended`.
 
-        :param entries: all that were appended and were not durable; none from within `open`.
+        :param entries: all that were appended and did not become durable; none from within `open`.
         """
 
     def journal_doubted(self) -> None:
         """
-        What `recover` gave may not be durable, and only `journal_mended` and a snapshot make it so.
+        What `recover` gave may not be durable before `journal_mended` or a snapshot.
 
-        From within `open`, before `journal_failed`.
+        Called from within `open`, before `journal_failed`.
         """
 
     def journal_mended(self) -> None:
@@ -49,19 +49,19 @@ class Journal(Protocol):
 
     def recover(self) -> Iterable[Entry]:
         """
-        All that was kept but for pieces of the ledger, oldest first; called once, before `open`.
+        All lines that were kept, except for pieces of the ledger, oldest first; called once, before `open`.
 
         :raises NewerJournal: a newer version of dcounter wrote it, and this one cannot read it.
         :raises CorruptJournal: something in the middle is damaged.
-        :raises ConfigurationError: it is used by another process, or not ours.
+        :raises ConfigurationError: another process uses the journal, or it belongs to another node.
         """
         ...
 
     def load(self) -> Iterable[Entry]:
         """
-        What `recover` found or passed over and the ledger is made of: pieces, and batches once more.
+        The lines that the ledger is made of: the pieces, which `recover` passed over, and all batches.
 
-        Called once, after `recover`; while it goes on, lines may be appended, but no snapshot be taken.
+        Called once, after `recover`. Meanwhile lines may be appended, but no snapshot may be taken.
 
         :raises CorruptJournal: something is damaged.
         """
@@ -69,19 +69,19 @@ class Journal(Protocol):
 
     def open(self, user: JournalUser) -> None:
         """
-        Begin; the user is called from within `open` if the disk fails already, never from within `append`.
+        Begin. If the disk fails already, the user is called from within `open`; never from within `append`.
         """
 
     def append(self, entry: Entry, *, waits: bool = True) -> None:
         """
         Take a line.
 
-        :param waits: whether somebody waits for it; if not, it may be a little late.
+        :param waits: whether an answer waits for it; if not, it may become durable a little later.
         """
 
     def hurry(self) -> None:
         """
-        Somebody waits, after all, for what was appended.
+        Write what was appended without delay: an answer waits for it after all.
         """
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
@@ -89,8 +89,8 @@ class Journal(Protocol):
         Keep a copy of the ledger, taken piece by piece, in place of all that was appended before.
 
         :param lines: gives the next piece whenever the last one is written.
-        :param ready: whether what the copy holds is durable otherwise, so that it may be relied on.
-        :returns: whether it is durable now; it is not if one was being taken already, if lines failed
+        :param ready: whether all that the copy holds is durable elsewhere, so that it may count.
+        :returns: whether it is durable now. It is not if another one was being taken, if lines failed
             meanwhile, or if the disk failed a moment ago.
         """
         ...
@@ -98,12 +98,12 @@ class Journal(Protocol):
     @property
     def due(self) -> bool:
         """
-        Whether a snapshot is worth while.
+        Whether the journal has grown so much that a snapshot is worth while.
         """
         ...
 
     def close(self) -> Deferred[None]:
         """
-        Finish what was taken; the Deferred fires when it is durable, or known not to be.
+        Finish. The Deferred fires when all lines that were taken are durable, or known not to be.
         """
         ...

@@ -1,7 +1,7 @@
 """
-Directories that one process at a time uses.
+Locks that let one process at a time use a directory.
 
-The directory itself is locked (`flock`): that needs no file, which a full disk would not take, and the lock
+The directory itself is locked (`flock`). That needs no file, for which a full disk has no room, and the lock
 ends with the process, however it ends.
 """
 
@@ -34,10 +34,10 @@ def lock_directory(
     """
     Lock a directory for as long as this process has it open.
 
-    :param named: processes that may have it, if it is locked.
+    :param named: processes that may hold the lock.
     :param patience: time (s) to wait for it.
-    :returns: a descriptor; to close it unlocks the directory.
-    :raises DirectoryInUse: another process has it.
+    :returns: a descriptor; closing it unlocks the directory.
+    :raises DirectoryInUse: another process holds the lock.
     :raises OSError: it cannot be opened or locked.
     """
     descriptor = os.open(path, _DIRECTORY)
@@ -70,10 +70,10 @@ def _lock(
 
 def _holder(descriptor: int, named: Iterable[int]) -> str:
     """
-    The process that has a directory locked, as far as can be found out.
+    The process that holds the lock of a directory, as far as can be found out.
 
-    The kernel names the process that took the lock. If that went into the background, it has ended, and the
-    one that has the lock now is not named.
+    The kernel names the process that took the lock. If that process has forked into the background and ended,
+    the one that holds the lock now is not named.
     """
     there = os.fstat(descriptor)
     candidates = (*named, *_takers(there.st_ino))
@@ -93,7 +93,7 @@ def _takers(inode: int) -> list[int]:
 
 def _has_open(pid: int, there: os.stat_result) -> bool:
     """
-    Whether a process has something open; if nobody may look, it is believed to.
+    Whether a process has a file open; if that cannot be seen, it is assumed.
     """
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd")

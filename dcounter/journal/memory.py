@@ -1,5 +1,5 @@
 """
-A journal that keeps nothing.
+A journal in memory: it keeps nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ class MemoryJournal:
     """
     A journal for nodes that may forget everything when they stop.
 
-    It answers in the next turn of the reactor, for all lines of this turn together, as a disk would.
+    In the next turn of the reactor it says, as a disk would, that all lines of this turn are durable.
     """
 
     due = False

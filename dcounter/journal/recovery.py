@@ -1,8 +1,8 @@
 """
 Reading back what a journal has kept.
 
-It is read twice: `read` gives what a node needs to take part again, and passes over the pieces of the ledger;
-`load` gives these, and the batches once more, while the node is already at work.
+It is read twice. `read` gives what a node needs to take part again, and passes over the pieces of the ledger.
+`load` gives these, and the batches once more, while the node is at work already.
 
 What holds:
 
@@ -10,11 +10,11 @@ What holds:
   acknowledged. Anything invalid that valid lines follow, or a later segment that is not empty, is corruption.
 - Before anything that was read counts as durable, the last segment is written anew: its last sync may have
   failed. The other segments were complete before the one behind them was begun.
-- What no longer counts is gone before anything new is written behind it: torn tails, and segments that hold
-  nothing.
+- What does not count is removed before anything new is written behind it: torn tails, and segments that
+  hold nothing.
 - Nothing is changed before the format of every file is known to be one that this version reads.
-- A disk that takes nothing new does not stop the recovery. What could not be done is listed in `Kept`, for
-  the time when the disk works again.
+- A disk that takes nothing new does not stop the recovery. `Kept` lists what is to be done when the disk
+  works again.
 
 `read` ends before the writer's thread begins; `load` only reads, and only what was there at the start.
 """
@@ -42,7 +42,7 @@ Bytes of a line that show what it is.
 @dataclass(frozen=True, slots=True)
 class TornTail:
     """
-    The end of a segment that was not written whole, and counts for nothing.
+    An incomplete record at the end of a segment: it does not count.
 
     :ivar size: its bytes.
     """
@@ -54,18 +54,20 @@ class TornTail:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """
-    What there is when all has been read.
+    What a journal holds, as its recovery leaves it.
 
-    :ivar last: the highest number that a file was given so far.
-    :ivar snapshot_size: bytes of the snapshot; 0 if there is none.
-    :ivar segments: the segments behind it that hold anything, and their sizes (bytes) without torn tails.
-    :ivar torn: the end that was not written whole; `None` if there is none.
-    :ivar not_removed: why files that nothing needs any more are still there; `None` if they are not.
-    :ivar failure: why the disk takes nothing new; `None` if it does. Then some of this is yet to be done:
+    The last four say what is yet to be done, and are empty unless there is a `failure`.
+
+    :ivar last: the highest number of a file.
+    :ivar snapshot_size: bytes of the snapshot; 0 without one.
+    :ivar segments: the segments behind it that are not empty, and their sizes (bytes) without a torn tail.
+    :ivar torn: the torn tail, if there was one.
+    :ivar not_removed: why obsolete files could not be removed; `None` if none is left.
+    :ivar failure: why the disk takes nothing new; `None` if it does.
     :ivar unsigned: the owner that the journal does not name yet.
-    :ivar empty: segments without a valid line, to be removed.
+    :ivar empty: empty segments that are to be removed.
     :ivar unproved: the segment that is to be written anew.
-    :ivar doubted: whether what was read may not be on the disk at all.
+    :ivar doubted: whether what was read may not be on the disk.
     """
 
     last: int
@@ -91,10 +93,10 @@ class Recovery:
     """
     One reading of what a journal has kept.
 
-    :param is_piece: whether a line, of which the beginning is enough, is a piece of the ledger.
-    :param owner: whose journal it is; somebody else's is refused. `None`: nobody looks.
+    :param is_piece: whether a line, given its beginning, is a piece of the ledger.
+    :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
     :param highest: the highest format that is read.
-    :ivar kept: what there is; only when `read` has come to its end.
+    :ivar kept: what the journal holds; set when `read` is exhausted.
     """
 
     kept: Kept
@@ -123,11 +125,11 @@ class Recovery:
 
     def read(self) -> Iterator[Entry]:
         """
-        All that was kept but for pieces of the ledger, oldest first; then make sure that the disk keeps it.
+        Give all lines but the pieces of the ledger, oldest first; then make sure that the disk keeps them.
 
         :raises NewerJournal: a file has a format that this version does not read; nothing was changed.
         :raises CorruptJournal: something in the middle is damaged.
-        :raises ConfigurationError: another process uses the journal, or it is not this owner's.
+        :raises ConfigurationError: another process uses the journal, or it has another owner.
         """
         self._disk.open()
         names = self._disk.list()
@@ -160,7 +162,7 @@ class Recovery:
 
     def load(self) -> Iterator[Entry]:
         """
-        What the ledger is made of: the pieces that `read` passed over, and the batches once more.
+        Give the lines that the ledger is made of: the pieces that `read` passed over, and all batches.
 
         :raises CorruptJournal: something is damaged.
         """
@@ -169,11 +171,11 @@ class Recovery:
         for name, size in self.kept.segments:
             yield from self._load(name, size)
 
-    # Whose it is
+    # The owner
 
     def _recognize(self, names: Collection[str]) -> None:
         """
-        See that the journal is its owner's; a new one becomes that.
+        Check the journal's owner; a new journal gets this one.
         """
         if self._unsigned is None:
             return
@@ -183,7 +185,7 @@ class Recovery:
                 raise ConfigurationError(f"the journal is that of {owner}, not that of {self._unsigned}")
             self._unsigned = None
             return
-        # An empty segment is older than a name that was lost with the power: nothing was written yet.
+        # A loss of power may leave an empty segment without the owner: nothing was written yet.
         if any(holds_lines(name) and self._read(name) for name in names):
             raise ConfigurationError(f"the journal does not say whose it is: the file {OWNER!r} is gone")
         try:
@@ -192,7 +194,7 @@ class Recovery:
         except OSError as error:
             self._failure = str(error)
 
-    # What it holds
+    # Its files
 
     def _check_formats(self, found: Inventory) -> None:
         """
@@ -209,10 +211,10 @@ class Recovery:
 
     def _remove_obsolete(self, names: Collection[str]) -> None:
         """
-        Remove what was left unfinished, and what a snapshot covers.
+        Remove unfinished files, and those that a snapshot covers.
         """
         try:
-            # First of all the snapshot: its name may not be durable yet.
+            # The snapshot comes first: its name may not be durable yet.
             self._disk.sync()
             for name in names:
                 self._disk.remove(name)
@@ -221,7 +223,7 @@ class Recovery:
 
     def _read_snapshot(self, name: str) -> Iterator[Entry]:
         """
-        All of a snapshot but the pieces of the ledger: of these, only where they end is looked at.
+        Give all lines of a snapshot but the pieces of the ledger, of which only the ends are checked.
         """
         place = 0
         while begin := self._read(name, place, _BEGIN):
@@ -246,13 +248,13 @@ class Recovery:
 
     def _read_segment(self, name: str) -> Iterator[Entry]:
         """
-        All of a segment but the pieces of the ledger.
+        Give all lines of a segment but the pieces of the ledger.
         """
         size = end = 0
         torn = False
         for entry, end in self._scan(name):
             if self._torn is not None:
-                # Whatever it is: only the last tail is truncated, and a new segment will follow.
+                # Even if this one is damaged, too: only one tail can be torn.
                 raise CorruptJournal(f"{self._torn.name}: the end is damaged, but {name} follows")
             if entry is None:
                 torn = True
@@ -286,11 +288,11 @@ class Recovery:
 
     def _secure(self) -> None:
         """
-        Make durable what was read, and that nothing else is.
+        Make what was read durable, and nothing else.
         """
         last = next(reversed(self._sizes), None)
         try:
-            # An earlier process may have cut them, but not durably: what they held must not come back.
+            # They may have been truncated, but not durably: what they held must not come back.
             remove_all(self._disk, self._empty)
             if last is not None:
                 self._renew(last)
@@ -317,7 +319,7 @@ class Recovery:
         try:
             if name is not None:
                 self._disk.rewrite(name, self._read(name, 0, self._sizes[name]))
-            # The segment may be a copy that took the name a moment ago; and there may be a snapshot.
+            # Names, too: the segment may have been replaced a moment ago, and there may be a snapshot.
             self._disk.sync()
         except OSError:
             return False

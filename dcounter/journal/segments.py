@@ -1,5 +1,5 @@
 """
-What the writer's thread works on: the segment that is open, those before it, and the snapshot being written.
+What the writer's thread works on: the open segment, those before it, and the snapshot being written.
 
 What holds:
 
@@ -7,10 +7,10 @@ What holds:
   its methods nor its attributes. What the reactor needs to know, sizes above all, the methods return.
 - A segment is written to as long as all that was written to it is durable. After a write or a sync that
   failed, nothing is written before `mend` has cut that segment to what is durable and begun a new one.
-- What was read at the start and may not be on the disk is written anew before anything else is.
-- A snapshot gets its name when all of it is synced, and files are removed only when that name is durable.
+- Lines that were read at the start, but may not be on the disk, are written anew before any other.
+- A snapshot gets its name when all of it is synced; files are removed only when that name is durable.
 
-Every method may raise `OSError`; a failure loses nothing of what earlier calls have made durable.
+Every method may raise `OSError`. What earlier calls have made durable stays so.
 """
 
 from collections.abc import Sequence
@@ -40,14 +40,14 @@ _log = Logger()
 
 _SYNC = 2**20
 """
-Bytes of a snapshot that are synced at a time: lines that somebody waits for are written in between.
+Bytes of a snapshot that are synced at a time, so that a batch in between does not wait for all of it.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
     """
-    A segment that may hold more than what is durable: the rest is to be cut off.
+    A failed write may have left more in a segment than is durable: the rest is to be cut off.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Excess:
 @dataclass(frozen=True, slots=True)
 class Unproved:
     """
-    A segment of which less may be on the disk than what was read: it is to be written anew.
+    Less of a segment may be on the disk than was read: it is to be written anew.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Segments:
     """
     The segments of one journal, and the snapshot that takes their place.
 
-    :param kept: what was there at the start.
+    :param kept: what the journal held at the start.
     :param full: size (bytes) from which a new segment is begun.
     :param file_format: the format of new files.
     """
@@ -148,10 +148,10 @@ class Segments:
 
     def _hide_excess(self, name: str) -> None:
         """
-        Cut what a failed write left, though not durably perhaps.
+        Cut off what a failed write left, although that may not be durable.
 
-        If this process dies, the next one must not count and hand on what the disk may not have: a loss of
-        power would take it then.
+        If this process dies, the next one must not count and send to others what the disk may not have, and
+        the next loss of power would take away.
         """
         with suppress(OSError):
             self._disk.truncate(name, self._sizes[name])
@@ -161,7 +161,7 @@ class Segments:
         Begin a new segment.
         """
         if self._doubt is not None:
-            # What a failed write left must not stand before anything new.
+            # Nothing may come behind what a failed write left.
             raise OSError(EIO, "the last segment is not mended")
         self.end()
         self._last += 1
@@ -187,7 +187,7 @@ class Segments:
 
     def mend(self) -> None:
         """
-        Cut what may or may not have been written, do what could not be done before, and use a new segment.
+        Bring the files into order, see whether the disk works, and begin a new segment.
         """
         self.end()
         remove_all(self._disk, self._empty)
@@ -195,14 +195,14 @@ class Segments:
         if self._unsigned is not None:
             sign(self._disk, self._unsigned)
             self._unsigned = None
-        # Whether the disk takes what it did not take last time.
+        # As much as it refused the last time.
         try_disk(self._disk, bytes(self._last_write))
         self._disk.remove(TRIAL)
         self._begin()
 
     def _settle(self) -> None:
         """
-        Let a segment hold on the disk what it counts for.
+        Make sure that a segment holds, on the disk, what counts of it.
         """
         match self._doubt:
             case None:
@@ -219,9 +219,9 @@ class Segments:
 
     def split(self) -> int:
         """
-        Begin a segment that a snapshot taken from now on does not cover.
+        Begin a segment for what a snapshot that is taken from now on does not cover.
 
-        :returns: the number of that segment, and so of the snapshot.
+        :returns: the number of the segment, and of the snapshot.
         """
         if self._file is None or self._sizes[self._name]:
             self._begin()
@@ -254,7 +254,7 @@ class Segments:
 
     def finish_snapshot(self) -> Finished:
         """
-        Let a snapshot, all of which is synced, take the place of the segments before it.
+        Let a snapshot, when all of it is synced, replace the segments before it.
         """
         snapshot = self._unfinished
         self._disk.rename(unfinished_name(snapshot.number), snapshot_name(snapshot.number))
@@ -267,7 +267,7 @@ class Segments:
 
     def end_snapshot(self) -> None:
         """
-        Let go of a snapshot; if it was not finished, it must not fill the disk.
+        Close a snapshot; unless it is finished, remove it.
         """
         snapshot = self._unfinished
         self._snapshot = None
@@ -279,9 +279,9 @@ class Segments:
 
     def shorten(self, name: str, size: int) -> bool:
         """
-        Take the last bytes from a file that nothing needs any more.
+        Cut the last `size` bytes off an obsolete file, and remove it when nothing is left.
 
-        :returns: whether it is gone.
+        :returns: whether it is removed.
         """
         return self._disk.shorten(name, size)
 

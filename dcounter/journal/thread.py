@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 class InThread(Protocol):
     """
-    Does work in the writer's thread, one piece after the other.
+    The writer's thread: it does one piece of work after the other.
     """
 
     def __call__(self, work: Callable[[], _T]) -> Deferred[_T]: ...

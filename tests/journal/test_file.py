@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EIO, ENOSPC
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_full_disk_is_mended_when_it_takes_as_much_as_it_refused(shell: Shell)
     shell.disk.capacity = 200
     shell.commit(b"b" * 500)
     assert shell.told == [1, (1, reason_of(ENOSPC))]
-    shell.run(10)
+    shell.run(9.8)
     assert shell.files == {"1.journal": [b"a"]}
     assert len(shell.told) == 2
     shell.disk.capacity = 1_000
@@ -355,6 +355,93 @@ def test_what_was_never_opened_can_be_closed(shell: Shell) -> None:
     with pytest.raises(ConfigurationError):
         next(other.journal.recover())
     assert results(other.journal.close()) == [None]
+
+
+# The states
+
+Step = Callable[[Shell], None]
+
+
+def _append(shell: Shell) -> None:
+    shell.append(b"awaited")
+
+
+def _append_unhurried(shell: Shell) -> None:
+    shell.journal.append(line_of(b"not awaited"), waits=False)
+
+
+def _hurry(shell: Shell) -> None:
+    shell.journal.hurry()
+
+
+def _fail(shell: Shell) -> None:
+    shell.disk.errors["write"] = EIO
+
+
+def _repair(shell: Shell) -> None:
+    shell.disk.errors.clear()
+
+
+def _close(shell: Shell) -> None:
+    shell.journal.close()
+
+
+def _start(shell: Shell) -> None:
+    shell.run(0.01)
+
+
+def _finish(shell: Shell) -> None:
+    shell.run(0.25)
+
+
+def _pause(shell: Shell) -> None:
+    shell.run(1)
+
+
+def _keep_pace(shell: Shell) -> None:
+    shell.run(9.8)
+
+
+SCHEDULED = (_append, _start, _finish, _append_unhurried)
+COMMITTING = (_append, _start)
+BROKEN = (*COMMITTING, _fail, _finish)
+MENDING = (*BROKEN, _pause)
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        ((), "Idle"),
+        ((_append,), "Scheduled"),
+        ((_close,), "Idle"),
+        (SCHEDULED, "Scheduled"),
+        ((*SCHEDULED, _start), "Scheduled"),
+        ((*SCHEDULED, _hurry, _start), "Committing"),
+        ((*SCHEDULED, _append, _start), "Committing"),
+        ((*SCHEDULED, _keep_pace), "Committing"),
+        (COMMITTING, "Committing"),
+        ((*COMMITTING, _close), "Committing"),
+        ((*COMMITTING, _finish), "Idle"),
+        ((*COMMITTING, _append, _finish), "Committing"),
+        ((*COMMITTING, _append_unhurried, _finish), "Scheduled"),
+        (BROKEN, "Broken"),
+        ((*BROKEN, _append), "Broken"),
+        ((*BROKEN, _close, _keep_pace), "Broken"),
+        (MENDING, "Mending"),
+        ((*MENDING, _append), "Mending"),
+        ((*MENDING, _finish), "Broken"),
+        ((*MENDING, _finish, _pause), "Mending"),
+        ((*MENDING, _close, _finish, _keep_pace), "Broken"),
+        ((*MENDING, _repair, _finish), "Idle"),
+        ((*MENDING, _repair, _append_unhurried, _finish), "Scheduled"),
+        ((*MENDING, _repair, _append, _finish, _start), "Committing"),
+    ],
+)
+def test_each_step_leads_to_the_state_that_the_table_has(steps: Sequence[Step], state: str) -> None:
+    shell = Shell(pace=10).start()
+    for step in steps:
+        step(shell)
+    assert type(shell.journal._state).__name__ == f"_{state}"  # noqa: SLF001
 
 
 # With a real disk and a real thread
