@@ -166,7 +166,7 @@ def test_a_full_disk_is_mended_when_it_takes_as_much_as_it_refused(shell: Shell)
     shell.disk.capacity = 200
     shell.commit(b"b" * 500)
     assert shell.told == [1, (1, reason_of(ENOSPC))]
-    shell.run(9.8)
+    shell.run(10)
     assert shell.files == {"1.journal": [b"a"]}
     assert len(shell.told) == 2
     shell.disk.capacity = 1_000
