@@ -34,7 +34,7 @@ from dcounter.journal.thread import InThread
 _log = Logger()
 _T = TypeVar("_T")
 
-_NOT_REMOVED = "files that are used no more stay there: {why}"
+_NOT_REMOVED = "could not remove obsolete files: {why}"
 
 _PIECE_PAUSE = 0.001
 """
@@ -191,7 +191,9 @@ class FileJournal:
         if kept.torn is not None:
             torn = kept.torn
             _log.warn(
-                "{name}: the last {bytes} bytes were not written whole: cut", name=torn.name, bytes=torn.size
+                "truncated an incomplete record of {bytes} bytes at the end of {name}",
+                bytes=torn.size,
+                name=torn.name,
             )
         self._segments = self._make_segments(self._disk, kept)
         self._size, self._snapshot_size = kept.size, kept.snapshot_size
@@ -339,7 +341,7 @@ class FileJournal:
         if isinstance(result, Failure):
             self._no_snapshot_before = self._clock.seconds() + _SNAPSHOT_PAUSE
             if result.check(OSError):
-                _log.error("no snapshot: {why}", why=result.getErrorMessage())
+                _log.error("could not take a snapshot: {why}", why=result.getErrorMessage())
                 return False
         return result
 
@@ -437,9 +439,9 @@ def _reason(why: Failure) -> str:
     Why something failed. An error that is not the disk's is a bug, and logged as such.
     """
     if not why.check(OSError):
-        _log.failure("the journal failed", why)
+        _log.failure("unexpected error in the journal", why)
     return why.getErrorMessage()
 
 
 def _stuck(why: Failure) -> None:
-    _log.failure("whoever uses the journal failed", why)
+    _log.failure("journal callback raised", why)

@@ -152,4 +152,4 @@ def close_file(file: AppendFile) -> None:
     try:
         file.close()
     except OSError as error:
-        _log.warn("a file was not closed: {why}", why=str(error))
+        _log.warn("could not close a file: {why}", why=str(error))

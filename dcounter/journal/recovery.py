@@ -182,12 +182,12 @@ class Recovery:
         if OWNER in names:
             owner = self._read(OWNER).decode(errors="replace").strip()
             if owner != self._unsigned:
-                raise ConfigurationError(f"the journal is that of {owner}, not that of {self._unsigned}")
+                raise ConfigurationError(f"the journal belongs to {owner}, not to {self._unsigned}")
             self._unsigned = None
             return
         # A loss of power may leave an empty segment without the owner: nothing was written yet.
         if any(holds_lines(name) and self._read(name) for name in names):
-            raise ConfigurationError(f"the journal does not say whose it is: the file {OWNER!r} is gone")
+            raise ConfigurationError(f"the journal names no owner: the file {OWNER!r} is missing")
         try:
             sign(self._disk, self._unsigned)
             self._unsigned = None

@@ -162,7 +162,7 @@ class Segments:
         """
         if self._doubt is not None:
             # Nothing may come behind what a failed write left.
-            raise OSError(EIO, "the last segment is not mended")
+            raise OSError(EIO, "the last segment is not repaired yet")
         self.end()
         self._last += 1
         name = segment_name(self._last)
@@ -275,7 +275,7 @@ class Segments:
         try:
             self._disk.remove(unfinished_name(snapshot.number))
         except OSError as error:
-            _log.warn("an unfinished snapshot stays there: {why}", why=str(error))
+            _log.warn("could not remove an unfinished snapshot: {why}", why=str(error))
 
     def shorten(self, name: str, size: int) -> bool:
         """

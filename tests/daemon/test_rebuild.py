@@ -213,7 +213,7 @@ class TestReading:
         kept = read_all(range(3), disks, lambda node: owner(0 if node == 1 else node), Limits())
         assert [each.condition for each in kept.values()] == ["damaged", "unreadable", "whole"]
         assert "damaged at byte 0" in kept[0].why
-        assert kept[1].why == "the journal is that of node 1, not that of node 0"
+        assert kept[1].why == "the journal belongs to node 1, not to node 0"
 
     def test_damage_to_what_the_ledger_is_made_of(self) -> None:
         limits = Limits(snapshot=500, segment=200)
@@ -287,7 +287,7 @@ class TestReading:
         kept = read_all(range(3), off(cluster), lambda node: owner(0 if node == 1 else node), Limits())
         [why] = objections(kept, [1]).losses
         assert why == (
-            "the journal of node 1 cannot be read (the journal is that of node 1, not that of node 0): "
+            "the journal of node 1 cannot be read (the journal belongs to node 1, not to node 0): "
             "mend that, and it may be whole"
         )
         # Of nobody's else.

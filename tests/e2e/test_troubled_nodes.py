@@ -103,7 +103,7 @@ _TROUBLES: list[tuple[Trouble, str, str]] = [
         "start it with that version",
     ),
     (_is_damaged, "its journal is damaged: ", "Start once with --rebuild 3"),
-    (_is_anothers, "its journal cannot be used: the journal is that of ", "put this node's own directory"),
+    (_is_anothers, "its journal cannot be used: the journal belongs to ", "put this node's own directory"),
 ]
 
 

@@ -237,9 +237,9 @@ def test_a_new_journal_becomes_its_owners() -> None:
 @pytest.mark.parametrize(
     ("files", "why"),
     [
-        ({"owner": b"node 2\n"}, "the journal is that of node 2, not that of node 1"),
-        ({_S1: _file(b"a")}, "the journal does not say whose it is: the file 'owner' is gone"),
-        ({_SNAP2: _file(b"A")}, "the journal does not say whose it is: the file 'owner' is gone"),
+        ({"owner": b"node 2\n"}, "the journal belongs to node 2, not to node 1"),
+        ({_S1: _file(b"a")}, "the journal names no owner: the file 'owner' is missing"),
+        ({_SNAP2: _file(b"A")}, "the journal names no owner: the file 'owner' is missing"),
     ],
 )
 def test_another_owners_journal_is_refused_and_let_go(files: Mapping[str, bytes], why: str) -> None:

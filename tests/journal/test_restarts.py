@@ -104,7 +104,7 @@ def test_a_journal_knows_its_owner(shell: Shell) -> None:
         disk.lose_power(Random(seed))
         assert list(owned_journal(disk, "node 1 of cluster c")[0].recover()) == []
     disk.kill()
-    with pytest.raises(ConfigurationError, match="that of node 1 of cluster c, not that of node 2"):
+    with pytest.raises(ConfigurationError, match="belongs to node 1 of cluster c, not to node 2"):
         list(owned_journal(disk, "node 2 of cluster c")[0].recover())
 
 
@@ -113,7 +113,7 @@ def test_a_journal_that_does_not_say_whose_it_is_is_refused(shell: Shell) -> Non
     shell.disk.kill()
     for _ in range(2):
         # Whoever waits for another owner's end is told the same again.
-        with pytest.raises(ConfigurationError, match="does not say whose it is"):
+        with pytest.raises(ConfigurationError, match="names no owner"):
             list(owned_journal(shell.disk, "node 1")[0].recover())
     shell.disk.open()
     assert shell.files == {"1.journal": [b"a"]}

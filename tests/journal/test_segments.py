@@ -102,7 +102,7 @@ def test_nothing_is_written_behind_what_failed() -> None:
     bench.write(b"a")
     bench.fail("sync", b"b")
     for does in (lambda: bench.write(b"c"), bench.segments.split):
-        with pytest.raises(OSError, match="the last segment is not mended"):
+        with pytest.raises(OSError, match="the last segment is not repaired yet"):
             does()
     bench.segments.mend()
     bench.write(b"c")
