@@ -96,8 +96,8 @@ def test_an_error_without_a_number_has_no_advice() -> None:
 
 
 def test_the_journal_of_another_node_is_not_to_be_used() -> None:
-    text = reason(ConfigurationError("the journal is that of node 2"), place="/data/node-3", remedy=_REMEDY)
+    text = reason(ConfigurationError("the journal belongs to node 2"), place="/data/node-3", remedy=_REMEDY)
     assert text == (
-        "its journal cannot be used: the journal is that of node 2 (in /data/node-3); "
+        "its journal cannot be used: the journal belongs to node 2 (in /data/node-3); "
         "put this node's own directory in its place, or start it with its own id and secret"
     )
