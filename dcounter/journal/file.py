@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.journal.disk import Disk
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Kept, Recovery
 from dcounter.journal.segments import Finished, Segments
@@ -162,7 +162,7 @@ class FileJournal:
         self._most = most
         self._pace = pace
         self._paced_until = float("-inf")
-        self._queue: list[Entry] = []
+        self._queue: list[JournalEntry] = []
         # Whether an answer waits for any of it.
         self._awaited = False
         self._state: _State = _Idle()
@@ -181,7 +181,7 @@ class FileJournal:
 
     # Recovering
 
-    def recover(self) -> Iterator[Entry]:
+    def recover(self) -> Iterator[JournalEntry]:
         yield from self._recovery.read()
         self._recovered(self._recovery.kept)
 
@@ -200,7 +200,7 @@ class FileJournal:
         if kept.failure is not None:
             self._state = _Broken(kept.failure)
 
-    def load(self) -> Iterator[Entry]:
+    def load(self) -> Iterator[JournalEntry]:
         return self._recovery.load()
 
     def open(self, user: JournalUser) -> None:
@@ -221,12 +221,12 @@ class FileJournal:
 
     # Appending
 
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
+    def append(self, entry: JournalEntry, *, waits: bool = True) -> None:
         self._queue.append(entry)
         self._awaited = self._awaited or waits
         self._commit_soon()
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         if self._queue:
             self._awaited = True
             self._commit_soon()
@@ -253,7 +253,7 @@ class FileJournal:
         done.addCallbacks(self._committed, self._failed, callbackArgs=(entries,), errbackArgs=(entries,))
         done.addErrback(_stuck)
 
-    def _committed(self, size: int, entries: Sequence[Entry]) -> None:
+    def _committed(self, size: int, entries: Sequence[JournalEntry]) -> None:
         self._size = size
         try:
             self._user.journal_synced(entries)
@@ -266,7 +266,7 @@ class FileJournal:
             else:
                 self._tell_idle()
 
-    def _failed(self, why: Failure, entries: Sequence[Entry]) -> None:
+    def _failed(self, why: Failure, entries: Sequence[JournalEntry]) -> None:
         failed = [*entries, *self._queue]
         self._queue = []
         self._failures += 1

@@ -22,7 +22,7 @@ _HEADER = re.compile(rb'\{"type":"journal","format":([1-9][0-9]{0,8})\}')
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """
     One line of a journal, and which batch it holds.
 
@@ -36,7 +36,7 @@ class Entry:
     number: int = 0
 
 
-def frame(entry: Entry) -> bytes:
+def frame(entry: JournalEntry) -> bytes:
     """
     An entry as a line of a segment.
     """
@@ -44,7 +44,7 @@ def frame(entry: Entry) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(checked), checked)
 
 
-def unframe(line: bytes) -> Entry | None:
+def unframe(line: bytes) -> JournalEntry | None:
     """
     A line of a segment, without its end, as an entry; `None` if it is damaged.
     """
@@ -53,7 +53,7 @@ def unframe(line: bytes) -> Entry | None:
         return None
     try:
         length, node, run, number, body = checked.split(b" ", 4)
-        entry = Entry(body, int(node), int(run), int(number))
+        entry = JournalEntry(body, int(node), int(run), int(number))
         return entry if int(length) == len(body) else None
     except ValueError:
         # The checksum of nothing is 0: "00000000" is such a line.
@@ -67,7 +67,7 @@ def header(file_format: int) -> bytes:
     if file_format == 1:
         return b""
     # Release 0.1.0 takes it for a message that it does not know, and says so: a newer version wrote it.
-    return frame(Entry(b'{"type":"journal","format":%d}' % file_format))
+    return frame(JournalEntry(b'{"type":"journal","format":%d}' % file_format))
 
 
 def format_of(line: bytes) -> int | None:
@@ -78,7 +78,7 @@ def format_of(line: bytes) -> int | None:
     return None if found is None else int(found[1])
 
 
-def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
+def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[JournalEntry | None, int]]:
     """
     Each line of a file as an entry, with the size (bytes) of the file up to the line's end.
 
@@ -100,7 +100,7 @@ def unframe_all(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
         yield None, end + len(rest)
 
 
-def scan(parts: Iterable[bytes]) -> Iterator[tuple[Entry | None, int]]:
+def scan(parts: Iterable[bytes]) -> Iterator[tuple[JournalEntry | None, int]]:
     """
     The entries of a file as `unframe_all` gives them, but a torn tail is a single `None`.
 

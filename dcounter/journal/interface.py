@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 
 
 class JournalUser(Protocol):
@@ -15,14 +15,14 @@ class JournalUser(Protocol):
     A node, as its journal sees it: the journal tells it what became of its lines.
     """
 
-    def journal_synced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
         """
         Lines are durable.
 
         :param entries: the very objects that were appended: the oldest of those that were not durable.
         """
 
-    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[JournalEntry], reason: str) -> None:
         """
         Lines are not durable, and none will be until `journal_mended`.
 
@@ -47,7 +47,7 @@ class Journal(Protocol):
     Takes lines in order and tells when they are durable, in the same order.
     """
 
-    def recover(self) -> Iterable[Entry]:
+    def recover(self) -> Iterable[JournalEntry]:
         """
         All lines that were kept, except for pieces of the ledger, oldest first; called once, before `open`.
 
@@ -57,7 +57,7 @@ class Journal(Protocol):
         """
         ...
 
-    def load(self) -> Iterable[Entry]:
+    def load(self) -> Iterable[JournalEntry]:
         """
         The lines that the ledger is made of: the pieces, which `recover` passed over, and all batches.
 
@@ -72,14 +72,14 @@ class Journal(Protocol):
         Begin. If the disk fails already, the user is called from within `open`; never from within `append`.
         """
 
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
+    def append(self, entry: JournalEntry, *, waits: bool = True) -> None:
         """
         Take a line.
 
         :param waits: whether an answer waits for it; if not, it may become durable a little later.
         """
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """
         Write what was appended without delay: an answer waits for it after all.
         """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 
 
@@ -22,24 +22,24 @@ class MemoryJournal:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._entries: list[Entry] = []
+        self._entries: list[JournalEntry] = []
         self._flush: IDelayedCall | None = None
 
-    def recover(self) -> Iterable[Entry]:
+    def recover(self) -> Iterable[JournalEntry]:
         return ()
 
-    def load(self) -> Iterable[Entry]:
+    def load(self) -> Iterable[JournalEntry]:
         return ()
 
     def open(self, user: JournalUser) -> None:
         self._user = user
 
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
+    def append(self, entry: JournalEntry, *, waits: bool = True) -> None:
         self._entries.append(entry)
         if self._flush is None:
             self._flush = self._clock.callLater(0, self._sync)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         pass
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:

@@ -26,7 +26,15 @@ from errno import EIO
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import Disk
 from dcounter.journal.files import OWNER, Inventory, holds_lines, put, remove_all, sign, take_inventory
-from dcounter.journal.framing import FORMAT, Entry, format_of, scan, unframe, unframe_all, unframe_begin
+from dcounter.journal.framing import (
+    FORMAT,
+    JournalEntry,
+    format_of,
+    scan,
+    unframe,
+    unframe_all,
+    unframe_begin,
+)
 
 _PART = 2**20
 """
@@ -123,7 +131,7 @@ class Recovery:
         self._unproved: str | None = None
         self._doubted = False
 
-    def read(self) -> Iterator[Entry]:
+    def read(self) -> Iterator[JournalEntry]:
         """
         Give all lines but the pieces of the ledger, oldest first; then make sure that the disk keeps them.
 
@@ -160,7 +168,7 @@ class Recovery:
             doubted=self._doubted,
         )
 
-    def load(self) -> Iterator[Entry]:
+    def load(self) -> Iterator[JournalEntry]:
         """
         Give the lines that the ledger is made of: the pieces that `read` passed over, and all batches.
 
@@ -221,7 +229,7 @@ class Recovery:
         except OSError as error:
             self._not_removed = str(error)
 
-    def _read_snapshot(self, name: str) -> Iterator[Entry]:
+    def _read_snapshot(self, name: str) -> Iterator[JournalEntry]:
         """
         Give all lines of a snapshot but the pieces of the ledger, of which only the ends are checked.
         """
@@ -246,7 +254,7 @@ class Recovery:
             raise CorruptJournal(f"{name}: damaged at byte 0")
         self._snapshot_size = place
 
-    def _read_segment(self, name: str) -> Iterator[Entry]:
+    def _read_segment(self, name: str) -> Iterator[JournalEntry]:
         """
         Give all lines of a segment but the pieces of the ledger.
         """
@@ -269,13 +277,13 @@ class Recovery:
         else:
             self._empty.append(name)
 
-    def _scan(self, name: str) -> Iterator[tuple[Entry | None, int]]:
+    def _scan(self, name: str) -> Iterator[tuple[JournalEntry | None, int]]:
         try:
             yield from scan(self._parts(name))
         except CorruptJournal as error:
             raise CorruptJournal(f"{name}: {error}") from error
 
-    def _load(self, name: str, size: int) -> Iterator[Entry]:
+    def _load(self, name: str, size: int) -> Iterator[JournalEntry]:
         place = 0
         for entry, end in unframe_all(self._parts(name, size)):
             if entry is None:

@@ -33,7 +33,7 @@ from dcounter.journal.files import (
     try_disk,
     unfinished_name,
 )
-from dcounter.journal.framing import FORMAT, Entry, frame, header
+from dcounter.journal.framing import FORMAT, JournalEntry, frame, header
 from dcounter.journal.recovery import Kept
 
 _log = Logger()
@@ -121,7 +121,7 @@ class Segments:
 
     # Appending
 
-    def write(self, entries: Sequence[Entry]) -> int:
+    def write(self, entries: Sequence[JournalEntry]) -> int:
         """
         Make lines durable.
 
@@ -239,7 +239,7 @@ class Segments:
         :returns: bytes of all segments.
         """
         snapshot = self._unfinished
-        data = frame(Entry(line))
+        data = frame(JournalEntry(line))
         if not snapshot.size:
             data = self._header + data
         snapshot.file.write(data)

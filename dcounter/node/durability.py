@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.node.effects import Append, Outbox, Snapshot
 from dcounter.protocol import codec
 from dcounter.protocol.batch import Batch
@@ -36,7 +36,7 @@ _NOWHERE = Position()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Own(Entry):
+class Own(JournalEntry):
     """
     A batch that a coordinator sent: when it is durable it is applied, and answered.
 
@@ -61,14 +61,14 @@ class Own(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed(Entry):
+class Followed(JournalEntry):
     """
     A batch of a log that this node follows; it is applied already.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removal(Entry):
+class Removal(JournalEntry):
     """
     A member was given up.
 
@@ -80,14 +80,14 @@ class Removal(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part(Entry):
+class Part(JournalEntry):
     """
     A line of which nothing follows by itself: a part of a copy, or what the journal knows of itself.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndOfCopy(Entry):
+class EndOfCopy(JournalEntry):
     """
     The end of a copy, all of which stands before it.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.protocol import codec, messages
 
 Level = Literal["info", "warn", "error"]
@@ -30,7 +30,7 @@ class Append:
     :ivar waits: whether somebody waits for it.
     """
 
-    entry: Entry
+    entry: JournalEntry
     waits: bool
 
 

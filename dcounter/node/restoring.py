@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar, assert_never
 
 from dcounter.errors import CorruptJournal, MalformedMessage, NewerJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.node.catch_up import CatchUp
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
@@ -59,7 +59,7 @@ class Restoring:
         self._members = members
         self._catch_up = catch_up
 
-    def restore(self, entry: Entry) -> None:
+    def restore(self, entry: JournalEntry) -> None:
         """
         Take in a line that the journal kept, all but what the ledger is made of (see `load`).
 
@@ -76,7 +76,7 @@ class Restoring:
             self._restore_message(message)
         self._durability.restored(self._contents.applied)
 
-    def _restore_record(self, entry: Entry) -> None:
+    def _restore_record(self, entry: JournalEntry) -> None:
         node, run, number = entry.node, entry.run, entry.number
         known = self._contents.applied.number(node, run)
         self._contents.loading = True
@@ -105,7 +105,7 @@ class Restoring:
             case _:
                 assert_never(message)
 
-    def load(self, entry: Entry) -> None:
+    def load(self, entry: JournalEntry) -> None:
         """
         Take into the ledger what `restore` left out, in any order, whatever is merged meanwhile.
 

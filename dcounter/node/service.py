@@ -22,7 +22,7 @@ from dcounter.errors import (
     Removed,
     SecondHolder,
 )
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
 from dcounter.links.address_book import AddressBook
@@ -212,7 +212,7 @@ class Node(Service):
                 pause = self._clock.seconds() + self._limits.load
             entry = next(entries, None)
 
-    def _load_some(self, entries: Iterator[Entry]) -> bool:
+    def _load_some(self, entries: Iterator[JournalEntry]) -> bool:
         """
         Take more of what the journal kept into the ledger; whether that was all.
         """
@@ -224,7 +224,7 @@ class Node(Service):
         self._perform(self.replica.loaded())
         return True
 
-    async def _open_journal(self) -> tuple[Iterator[Entry], Entry | None]:
+    async def _open_journal(self) -> tuple[Iterator[JournalEntry], JournalEntry | None]:
         """
         What the journal kept, and the first line of it.
 
@@ -423,13 +423,13 @@ class Node(Service):
 
     # The journal
 
-    def journal_synced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
         self._perform(self.replica.synced(_ours(entries)))
 
     def journal_doubted(self) -> None:
         self._perform(self.replica.doubted())
 
-    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[JournalEntry], reason: str) -> None:
         self._perform(self.replica.failed(_ours(entries), reason))
 
     def journal_mended(self) -> None:
@@ -447,7 +447,7 @@ class Node(Service):
                     if effect.channel in self._channels:
                         self._channels[effect.channel].send_line(effect.line)
                 case FlushJournal():
-                    self._journal.hurry()
+                    self._journal.flush()
                 case Append():
                     self._journal.append(effect.entry, waits=effect.waits)
                 case StopFollowing():
@@ -466,6 +466,6 @@ class Node(Service):
                     assert_never(effect)
 
 
-def _ours(entries: Sequence[Entry]) -> Sequence[Pending]:
+def _ours(entries: Sequence[JournalEntry]) -> Sequence[Pending]:
     # The journal gives back what it was given, and only the replica gives it anything.
     return cast("Sequence[Pending]", entries)

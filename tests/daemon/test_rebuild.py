@@ -14,7 +14,7 @@ from dcounter.daemon.rebuild import Kept, objections
 from dcounter.daemon.setting_aside import prepare
 from dcounter.errors import ConfigurationError, NewerJournal
 from dcounter.journal.disk import RealDisk
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.limits import Limits
 from dcounter.protocol.position import Position
 from dcounter.store import Items
@@ -278,7 +278,7 @@ class TestReading:
         newer.open()
         newer.create("owner").write(b"node 2\n")
         file = newer.create("000000000001.journal")
-        file.write(frame(Entry(line, 0, 9, 1) if b"record" in line else Entry(line)))
+        file.write(frame(JournalEntry(line, 0, 9, 1) if b"record" in line else JournalEntry(line)))
         kept = read_all(range(3), {**cluster.disks, 2: newer}, owner, Limits())
         assert kept[2].condition == "newer"
         assert objections(kept, [2]).never

@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 
 from dcounter.daemon.supervisor import InlineSupervisor
 from dcounter.errors import CorruptJournal, NodeIsBusy, UnknownNode
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.memory import MemoryJournal
 from dcounter.node.progress import Progress, Tell
 from dcounter.node.service import Node
@@ -20,7 +20,7 @@ class Damaged(MemoryJournal):
     A journal that cannot be read.
     """
 
-    def recover(self) -> Iterator[Entry]:
+    def recover(self) -> Iterator[JournalEntry]:
         raise CorruptJournal("damaged at byte 0")
 
 

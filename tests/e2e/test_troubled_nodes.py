@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.node.progress import CANNOT_START
 from tests.faults.processes import Caller, Daemon, NoAnswer, Process, dcounter, wait_until
 
@@ -73,14 +73,14 @@ def _becomes_a_file(journal: Path) -> Callable[[], None]:
 def _is_of_the_future(journal: Path) -> Callable[[], None]:
     segment = _newest(journal)
     content = segment.read_bytes()
-    segment.write_bytes(content + frame(Entry(b'{"type":"tenant_limit","tenant":"t","limit":9}')))
+    segment.write_bytes(content + frame(JournalEntry(b'{"type":"tenant_limit","tenant":"t","limit":9}')))
     return lambda: _put_back(segment, content)
 
 
 def _is_damaged(journal: Path) -> Callable[[], None]:
     segment = _newest(journal)
     content = segment.read_bytes()
-    segment.write_bytes(b"x" + content[1:] + frame(Entry(b"{}")))
+    segment.write_bytes(b"x" + content[1:] + frame(JournalEntry(b"{}")))
     return lambda: _put_back(segment, content)
 
 
@@ -198,7 +198,7 @@ def test_a_node_by_itself_ends(trouble: Trouble, why: str, daemon: Daemon, tmp_p
     first = Process.start(command, daemon.log)
     wait_until(lambda: "listens on port" in first.text(), "a node")
     assert first.stop() == 0
-    (journal / "000000000001.journal").write_bytes(frame(Entry(b"{}")))
+    (journal / "000000000001.journal").write_bytes(frame(JournalEntry(b"{}")))
     trouble(journal)
     daemon.log.unlink()
     process = Process.start(command, daemon.log)

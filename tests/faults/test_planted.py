@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from dcounter.coordinator.view import Membership
 from dcounter.daemon.rebuild import Kept, Objections
 from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
@@ -49,10 +49,10 @@ class _Deaf:
 
     user: JournalUser
 
-    def journal_synced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
         pass
 
-    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[JournalEntry], reason: str) -> None:
         self.user.journal_failed(entries, reason)
 
     def journal_doubted(self) -> None:
@@ -71,7 +71,7 @@ class EagerJournal(FileJournal):
         self._eager = user
         super().open(_Deaf(user))
 
-    def append(self, entry: Entry, *, waits: bool = True) -> None:
+    def append(self, entry: JournalEntry, *, waits: bool = True) -> None:
         super().append(entry, waits=waits)
         self._clock.callLater(0, self._eager.journal_synced, [entry])
 
@@ -100,7 +100,7 @@ class ContinuingReplica(Replica):
         return super().receive(channel, message, line, now)
 
 
-def skip(record: Record | Entry, node: int, contents: Contents, durability: Durability) -> None:
+def skip(record: Record | JournalEntry, node: int, contents: Contents, durability: Durability) -> None:
     """
     Take all batches before one for applied and durable.
     """
@@ -115,7 +115,7 @@ class CarelessRestoring(Restoring):
     Accepts a batch although some before it are missing.
     """
 
-    def restore(self, entry: Entry) -> None:
+    def restore(self, entry: JournalEntry) -> None:
         skip(entry, self._node, self._contents, self._durability)
         super().restore(entry)
 

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.segments import Segments
 from dcounter.protocol import codec
 from dcounter.testing import PowerLoss, SimulatedDisk
@@ -103,7 +103,7 @@ class Life:
 
     # JournalUser
 
-    def journal_synced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
         for entry in entries:
             line = self.under_way.pop(0)
             assert entry.line == line
@@ -114,7 +114,7 @@ class Life:
     def journal_doubted(self) -> None:
         self.needed = True
 
-    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[JournalEntry], reason: str) -> None:
         self.broken = True
         assert [entry.line for entry in entries] == self.under_way
         for line in self.under_way:
@@ -170,7 +170,7 @@ class Life:
 
     def _append(self, line: bytes) -> None:
         self.under_way.append(line)
-        self.journal.append(Entry(line, 1, 2, 3))
+        self.journal.append(JournalEntry(line, 1, 2, 3))
 
     def _keep(self, line: bytes) -> None:
         self.kept.append(line)

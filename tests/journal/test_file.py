@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from dcounter.errors import ConfigurationError
 from dcounter.journal.disk import Disk, RealDisk
 from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.journal.thread import WriterThread
 from dcounter.protocol import codec
 from dcounter.testing import DiskOperation
@@ -210,7 +210,7 @@ def test_an_error_of_our_own_fails_the_lines_and_is_logged(
     shell: Shell, expected_failures: Callable[..., list[object]]
 ) -> None:
     # No bytes: a mistake of the caller's, which must not leave others waiting for ever.
-    shell.journal.append(Entry("text"))  # type: ignore[arg-type]
+    shell.journal.append(JournalEntry("text"))  # type: ignore[arg-type]
     shell.run(0.5)
     assert shell.told[0] == (
         1,
@@ -270,11 +270,11 @@ def test_they_go_along_with_the_next_that_somebody_waits_for(how: str) -> None:
     if how == "a line that somebody waits for":
         shell.journal.append(line_of(b"c"))
     else:
-        shell.journal.hurry()
+        shell.journal.flush()
     shell.run(0.5)
     assert sum(cast("list[int]", shell.told)) == (3 if how.startswith("a line") else 2)
-    # Nothing is there to hurry.
-    shell.journal.hurry()
+    # There is nothing to flush.
+    shell.journal.flush()
     assert shell.clock.getDelayedCalls() == []
 
 
@@ -366,12 +366,12 @@ def _append(shell: Shell) -> None:
     shell.append(b"awaited")
 
 
-def _append_unhurried(shell: Shell) -> None:
+def _append_late(shell: Shell) -> None:
     shell.journal.append(line_of(b"not awaited"), waits=False)
 
 
-def _hurry(shell: Shell) -> None:
-    shell.journal.hurry()
+def _flush(shell: Shell) -> None:
+    shell.journal.flush()
 
 
 def _fail(shell: Shell) -> None:
@@ -402,7 +402,7 @@ def _keep_pace(shell: Shell) -> None:
     shell.run(9.8)
 
 
-SCHEDULED = (_append, _start, _finish, _append_unhurried)
+SCHEDULED = (_append, _start, _finish, _append_late)
 COMMITTING = (_append, _start)
 BROKEN = (*COMMITTING, _fail, _finish)
 MENDING = (*BROKEN, _pause)
@@ -416,14 +416,14 @@ MENDING = (*BROKEN, _pause)
         ((_close,), "Idle"),
         (SCHEDULED, "Scheduled"),
         ((*SCHEDULED, _start), "Scheduled"),
-        ((*SCHEDULED, _hurry, _start), "Committing"),
+        ((*SCHEDULED, _flush, _start), "Committing"),
         ((*SCHEDULED, _append, _start), "Committing"),
         ((*SCHEDULED, _keep_pace), "Committing"),
         (COMMITTING, "Committing"),
         ((*COMMITTING, _close), "Committing"),
         ((*COMMITTING, _finish), "Idle"),
         ((*COMMITTING, _append, _finish), "Committing"),
-        ((*COMMITTING, _append_unhurried, _finish), "Scheduled"),
+        ((*COMMITTING, _append_late, _finish), "Scheduled"),
         (BROKEN, "Broken"),
         ((*BROKEN, _append), "Broken"),
         ((*BROKEN, _close, _keep_pace), "Broken"),
@@ -433,7 +433,7 @@ MENDING = (*BROKEN, _pause)
         ((*MENDING, _finish, _pause), "Mending"),
         ((*MENDING, _close, _finish, _keep_pace), "Broken"),
         ((*MENDING, _repair, _finish), "Idle"),
-        ((*MENDING, _repair, _append_unhurried, _finish), "Scheduled"),
+        ((*MENDING, _repair, _append_late, _finish), "Scheduled"),
         ((*MENDING, _repair, _append, _finish, _start), "Committing"),
     ],
 )

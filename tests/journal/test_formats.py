@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from dcounter.errors import CorruptJournal, NewerJournal
-from dcounter.journal.framing import FORMAT, Entry, format_of, frame, header
+from dcounter.journal.framing import FORMAT, JournalEntry, format_of, frame, header
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Segments
 from dcounter.protocol import codec
@@ -20,8 +20,8 @@ OLD_SEGMENT = (
 )
 
 
-def _record(number: int) -> Entry:
-    return Entry(b'{"type":"record","n":%d}' % number, 0, 1, number)
+def _record(number: int) -> JournalEntry:
+    return JournalEntry(b'{"type":"record","n":%d}' % number, 0, 1, number)
 
 
 class Life:
@@ -37,7 +37,7 @@ class Life:
         self.loaded = [entry.line for entry in self.recovery.load()]
         self.segments = Segments(disk, self.recovery.kept, full=150, file_format=speaks)
 
-    def write(self, *entries: Entry) -> None:
+    def write(self, *entries: JournalEntry) -> None:
         for entry in entries:
             self.segments.write([entry])
 
@@ -71,7 +71,7 @@ def _write(disk: SimulatedDisk, name: str, data: bytes) -> None:
     disk.kill()
 
 
-def _lines(entries: Sequence[Entry]) -> list[bytes]:
+def _lines(entries: Sequence[JournalEntry]) -> list[bytes]:
     return [entry.line for entry in entries]
 
 

@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from dcounter.errors import CorruptJournal
 from dcounter.journal import framing
-from dcounter.journal.framing import Entry, frame, unframe, unframe_all, unframe_begin
+from dcounter.journal.framing import JournalEntry, frame, unframe, unframe_all, unframe_begin
 
 # As messages are: any bytes but the end of a line.
 lines = st.binary(max_size=30).map(lambda data: data.replace(b"\n", b" "))
-entries = st.builds(Entry, lines, st.integers(0, 65_535), st.integers(0, 2**63), st.integers(0, 2**63))
+entries = st.builds(JournalEntry, lines, st.integers(0, 65_535), st.integers(0, 2**63), st.integers(0, 2**63))
 
 
-def scan(data: bytes) -> tuple[list[Entry], int]:
+def scan(data: bytes) -> tuple[list[JournalEntry], int]:
     """
     The entries of a file, and the size of the part of it that they take.
     """
-    found: list[Entry] = []
+    found: list[JournalEntry] = []
     size = 0
     for entry, end in framing.scan([data]):
         if entry is None:
@@ -29,28 +29,28 @@ def scan(data: bytes) -> tuple[list[Entry], int]:
 
 
 def _file(*lines: bytes) -> bytes:
-    return b"".join(frame(Entry(line, 1, 2, number)) for number, line in enumerate(lines, 1))
+    return b"".join(frame(JournalEntry(line, 1, 2, number)) for number, line in enumerate(lines, 1))
 
 
 def test_a_record_can_be_read_by_people() -> None:
-    record = frame(Entry(b'{"a":1}', 3, 1_800, 12))
+    record = frame(JournalEntry(b'{"a":1}', 3, 1_800, 12))
     checked = b'7 3 1800 12 {"a":1}'
     assert record == b"%08x %s\n" % (zlib.crc32(checked), checked)
 
 
 @given(entries)
-def test_a_record_comes_back_as_it_was(entry: Entry) -> None:
+def test_a_record_comes_back_as_it_was(entry: JournalEntry) -> None:
     assert unframe(frame(entry).removesuffix(b"\n")) == entry
 
 
 @given(st.lists(entries))
-def test_a_file_comes_back_as_it_was(kept: list[Entry]) -> None:
+def test_a_file_comes_back_as_it_was(kept: list[JournalEntry]) -> None:
     data = b"".join(map(frame, kept))
     assert scan(data) == (kept, len(data))
 
 
 @given(st.lists(entries, min_size=1), st.data())
-def test_a_byte_that_changed_is_noticed(kept: list[Entry], data: st.DataObject) -> None:
+def test_a_byte_that_changed_is_noticed(kept: list[JournalEntry], data: st.DataObject) -> None:
     written = bytearray(b"".join(map(frame, kept)))
     place = data.draw(st.integers(0, len(written) - 1))
     written[place] ^= data.draw(st.integers(1, 255))
@@ -66,7 +66,7 @@ def test_a_byte_that_changed_is_noticed(kept: list[Entry], data: st.DataObject) 
 
 
 @given(st.lists(entries, min_size=1, max_size=3))
-def test_what_ends_too_early_is_a_torn_tail(kept: list[Entry]) -> None:
+def test_what_ends_too_early_is_a_torn_tail(kept: list[JournalEntry]) -> None:
     data = b"".join(map(frame, kept))
     ends = [end for _, end in unframe_all([data])]
     for size in range(len(data)):
@@ -116,14 +116,14 @@ def test_an_empty_file_holds_nothing() -> None:
 
 
 @given(st.lists(entries), st.binary(max_size=20), st.integers(1, 50))
-def test_a_file_may_be_read_in_parts(kept: list[Entry], torn: bytes, size: int) -> None:
+def test_a_file_may_be_read_in_parts(kept: list[JournalEntry], torn: bytes, size: int) -> None:
     data = b"".join(map(frame, kept)) + torn
     parts = [data[first : first + size] for first in range(0, len(data), size)]
     assert list(unframe_all(parts)) == list(unframe_all([data]))
 
 
 @given(entries, st.integers(0, 200))
-def test_the_beginning_of_a_record_tells_where_it_ends(entry: Entry, more: int) -> None:
+def test_the_beginning_of_a_record_tells_where_it_ends(entry: JournalEntry, more: int) -> None:
     whole = frame(entry) + b"x" * 200
     head = len(frame(entry)) - 1 - len(entry.line)
     found = unframe_begin(whole[: head + more])

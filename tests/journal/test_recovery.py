@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.journal.recovery import Kept, Recovery, TornTail
 from dcounter.testing import DiskOperation, SimulatedDisk
 from tests.support.journals import line_of, reason_of
@@ -167,8 +167,8 @@ def test_a_last_segment_cut_anywhere_loses_only_what_is_behind_the_cut(
 
 
 def test_pieces_and_batches_are_given_later() -> None:
-    snapshot = b"".join(frame(Entry(line)) for line in (b"begin", b"piece 1", b"piece 2", b"end"))
-    segment = frame(line_of(b"batch")) + frame(Entry(b"piece 3")) + frame(Entry(b"removal"))
+    snapshot = b"".join(frame(JournalEntry(line)) for line in (b"begin", b"piece 1", b"piece 2", b"end"))
+    segment = frame(line_of(b"batch")) + frame(JournalEntry(b"piece 3")) + frame(JournalEntry(b"removal"))
     read = _read({_SNAP2: snapshot, _S2: segment + b"torn"})
     assert read.lines == [b"begin", b"end", b"batch", b"removal"]
     loaded = [entry.line for entry in read.recovery.load()]

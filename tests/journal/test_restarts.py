@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from dcounter.errors import ConfigurationError, CorruptJournal
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.testing import DiskOperation, SimulatedDisk
 from tests.support.journals import Shell, line_of, owned_journal, reason_of
 
@@ -252,8 +252,8 @@ def _with_pieces(shell: Shell) -> Shell:
     shell.run(3)
     assert taken == [True]
     shell.commit(b"batch")
-    shell.user.journal.append(Entry(_PIECES[1]))
-    shell.user.journal.append(Entry(b"more"))
+    shell.user.journal.append(JournalEntry(_PIECES[1]))
+    shell.user.journal.append(JournalEntry(b"more"))
     shell.run(0.5)
     return shell
 
@@ -262,17 +262,17 @@ def test_pieces_of_the_ledger_are_given_later(shell: Shell) -> None:
     _with_pieces(shell).disk.kill()
     other = Shell(shell.disk)
     assert list(other.journal.recover()) == [
-        Entry(b"begin"),
-        Entry(b"end"),
+        JournalEntry(b"begin"),
+        JournalEntry(b"end"),
         line_of(b"batch"),
-        Entry(b"more"),
+        JournalEntry(b"more"),
     ]
     other.journal.open(other.user)
     rest = iter(other.journal.load())
     found = [next(rest)]
     # What is written meanwhile is not loaded.
     other.commit(b"new")
-    assert [*found, *rest] == [*map(Entry, _PIECES), line_of(b"batch"), Entry(_PIECES[1])]
+    assert [*found, *rest] == [*map(JournalEntry, _PIECES), line_of(b"batch"), JournalEntry(_PIECES[1])]
 
 
 def test_damage_to_a_piece_is_found_when_it_is_loaded(shell: Shell) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dcounter.journal.framing import Entry, frame, scan
+from dcounter.journal.framing import JournalEntry, frame, scan
 from dcounter.journal.recovery import Kept
 from dcounter.journal.segments import Finished, Segments
 from dcounter.testing import DiskOperation, SimulatedDisk
@@ -194,7 +194,7 @@ def test_a_snapshot_takes_the_place_of_what_is_before_its_segment() -> None:
     assert bench.segments.write_snapshot(b"A") == 2 * _A
     bench.segments.sync_snapshot()
     finished = bench.segments.finish_snapshot()
-    assert finished == Finished(len(frame(Entry(b"A"))), _A, (_FIRST,))
+    assert finished == Finished(len(frame(JournalEntry(b"A"))), _A, (_FIRST,))
     bench.segments.end_snapshot()
     # Removing it is for the journal to begin, part by part.
     assert bench.files == {_FIRST: [b"a"], _SECOND: [b"b"], "000000000002.snapshot": [b"A"]}

@@ -6,7 +6,7 @@ import pytest
 
 from dcounter.errors import CorruptJournal
 from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry, frame
+from dcounter.journal.framing import JournalEntry, frame
 from dcounter.protocol import codec
 from dcounter.testing import DiskOperation, SimulatedWriter
 from tests.support.journals import Shell, reason_of
@@ -270,7 +270,7 @@ def test_a_large_file_is_removed_in_parts_and_lines_are_written_meanwhile(shell:
 def test_a_snapshot_whose_name_is_not_durable_is_made_so_before_anything_is_removed(shell: Shell) -> None:
     shell.commit(b"a")
     shell.disk.errors["sync names"] = EIO
-    shell.disk.create("000000000002.unfinished").write(frame(Entry(b"A")))
+    shell.disk.create("000000000002.unfinished").write(frame(JournalEntry(b"A")))
     shell.disk.rename("000000000002.unfinished", "000000000002.snapshot")
     shell.disk.kill()
     other = Shell(shell.disk).start()

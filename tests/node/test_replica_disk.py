@@ -12,7 +12,7 @@ import pytest
 from msgspec import Raw
 
 from dcounter.errors import CorruptJournal, NewerJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.effects import Append, Effect, Send, Snapshot, StopFollowing, StreamReady
@@ -220,7 +220,7 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
 )
 def test_a_line_that_this_version_does_not_know_is_no_damage(world: DiskWorld, line: bytes, why: str) -> None:
     with pytest.raises(NewerJournal, match=why):
-        world.replicas[0].restoring.restore(Entry(line))
+        world.replicas[0].restoring.restore(JournalEntry(line))
 
 
 def test_a_hole_in_our_own_run_is_corruption(world: DiskWorld) -> None:
@@ -911,11 +911,11 @@ class TestLoading:
         self, world: DiskWorld, line: bytes
     ) -> None:
         with pytest.raises(NewerJournal, match="this version"):
-            world.replicas[0].restoring.load(Entry(line))
+            world.replicas[0].restoring.load(JournalEntry(line))
 
     def test_a_record_without_a_stamp_is_no_damage(self, world: DiskWorld) -> None:
         with pytest.raises(NewerJournal, match="this version cannot read a line: not a record"):
-            world.replicas[0].restoring.restore(Entry(b'{"type":"record"}', 1, 7, 1))
+            world.replicas[0].restoring.restore(JournalEntry(b'{"type":"record"}', 1, 7, 1))
 
 
 class TestStanding:

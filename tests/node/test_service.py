@@ -13,7 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from dcounter.errors import CorruptJournal, DirectoryInUse, NewerJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.connection import Conversation
@@ -38,7 +38,7 @@ class Unreadable(MemoryJournal):
         super().__init__(ProcessClock(cluster.clock))
         self.errors = list(errors)
 
-    def recover(self) -> Iterator[Entry]:
+    def recover(self) -> Iterator[JournalEntry]:
         if self.errors:
             raise self.errors.pop(0)
         yield from super().recover()

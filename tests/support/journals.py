@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from dcounter.journal.file import FileJournal
-from dcounter.journal.framing import Entry, scan
+from dcounter.journal.framing import JournalEntry, scan
 from dcounter.journal.interface import Journal
 from dcounter.journal.segments import Segments
 from dcounter.protocol import codec
@@ -22,8 +22,8 @@ from dcounter.testing import DiskOperation, SimulatedDisk, SimulatedWriter
 _T = TypeVar("_T")
 
 
-def line_of(line: bytes) -> Entry:
-    return Entry(line, 1, 2, 3)
+def line_of(line: bytes) -> JournalEntry:
+    return JournalEntry(line, 1, 2, 3)
 
 
 @dataclass
@@ -40,14 +40,14 @@ class User:
     whenever: Callable[[], None] = lambda: None
     lines: int = 0
 
-    def journal_synced(self, entries: Sequence[Entry]) -> None:
+    def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
         self.told.append(len(entries))
         self.whenever()
 
     def journal_doubted(self) -> None:
         self.told.append("doubted")
 
-    def journal_failed(self, entries: Sequence[Entry], reason: str) -> None:
+    def journal_failed(self, entries: Sequence[JournalEntry], reason: str) -> None:
         self.told.append((len(entries), reason))
         self.whenever()
 

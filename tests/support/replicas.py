@@ -11,7 +11,7 @@ from typing import cast
 
 from msgspec import Raw
 
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.limits import Limits
 from dcounter.node.durability import Pending
 from dcounter.node.effects import (
@@ -45,14 +45,14 @@ def limits(**changes: float) -> Limits:
     return replace(Limits(), **changes)  # type: ignore[arg-type]
 
 
-def entry(line: bytes) -> Entry:
+def entry(line: bytes) -> JournalEntry:
     """
     A line as the journal keeps it.
     """
     message = codec.decode_kept(line)
     if isinstance(message, messages.Record):
-        return Entry(line, message.node, message.run, message.number)
-    return Entry(line)
+        return JournalEntry(line, message.node, message.run, message.number)
+    return JournalEntry(line)
 
 
 def restore(replica: Replica, lines: Sequence[bytes]) -> list[Effect]:
