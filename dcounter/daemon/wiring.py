@@ -211,9 +211,9 @@ class Wiring:
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
             owner=self.owner(node),
-            segment=self.limits.segment,
-            most=self.limits.snapshot,
-            pace=self.limits.commit_pace,
+            segment_bytes=self.limits.segment,
+            snapshot_bytes=self.limits.snapshot,
+            pace_s=self.limits.commit_pace,
         )
 
     def node(self, node: int, path: str | None, interface: str, *, tell: Tell, remedy: str = "") -> Node:

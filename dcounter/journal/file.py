@@ -133,9 +133,9 @@ class FileJournal:
 
     :param is_piece: whether a line, given its beginning, is a piece of the ledger.
     :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
-    :param segment: size (bytes) from which a new segment is begun.
-    :param pace: shortest time (s) between two commits that no answer waits for.
-    :param most: size (bytes) of all segments from which a snapshot is due, unless half of the last is more.
+    :param segment_bytes: size from which a new segment is begun.
+    :param pace_s: shortest time between two commits that no answer waits for.
+    :param snapshot_bytes: size of all segments from which a snapshot is due, unless half of the last is more.
     :param recovery: what reads the directory.
     :param segments: what writes to it, in the writer's thread.
     """
@@ -147,20 +147,20 @@ class FileJournal:
         is_piece: Callable[[bytes], bool],
         in_thread: InThread,
         clock: IReactorTime,
-        segment: int,
-        most: int,
+        segment_bytes: int,
+        snapshot_bytes: int,
         owner: str | None = None,
-        pace: float = 0.0,
+        pace_s: float = 0.0,
         recovery: Callable[..., Recovery] = Recovery,
         segments: Callable[..., Segments] = Segments,
     ) -> None:
         self._disk = disk
         self._recovery = recovery(disk, is_piece=is_piece, owner=owner)
-        self._make_segments = partial(segments, full=segment)
+        self._make_segments = partial(segments, segment_bytes=segment_bytes)
         self._in_thread = in_thread
         self._clock = clock
-        self._most = most
-        self._pace = pace
+        self._snapshot_bytes = snapshot_bytes
+        self._pace_s = pace_s
         self._paced_until = float("-inf")
         self._queue: list[JournalEntry] = []
         # Whether an answer waits for any of it.
@@ -246,7 +246,7 @@ class FileJournal:
 
     def _commit(self) -> None:
         entries, self._queue, self._awaited = self._queue, [], False
-        self._paced_until = self._clock.seconds() + self._pace
+        self._paced_until = self._clock.seconds() + self._pace_s
         self._state = _Committing()
         self._open = True
         done = self._work(lambda segments: segments.write(entries))
@@ -322,7 +322,7 @@ class FileJournal:
 
         So all files, with the next snapshot and what is appended meanwhile, stay below three times the last.
         """
-        return max(self._most, self._snapshot_size // 2)
+        return max(self._snapshot_bytes, self._snapshot_size // 2)
 
     def _snapshot_possible(self) -> bool:
         paused = self._clock.seconds() < self._no_snapshot_before

@@ -100,14 +100,14 @@ class Segments:
     The segments of one journal, and the snapshot that takes their place.
 
     :param kept: what the journal held at the start.
-    :param full: size (bytes) from which a new segment is begun.
+    :param segment_bytes: size from which a new segment is begun.
     :param file_format: the format of new files.
     """
 
-    def __init__(self, disk: Disk, kept: Kept, *, full: int, file_format: int = FORMAT) -> None:
+    def __init__(self, disk: Disk, kept: Kept, *, segment_bytes: int, file_format: int = FORMAT) -> None:
         self._disk = disk
         self._header = header(file_format)
-        self._full = full
+        self._segment_bytes = segment_bytes
         self._last = kept.last
         self._sizes = dict(kept.segments)
         self._size = kept.size
@@ -129,7 +129,7 @@ class Segments:
         """
         data = b"".join(map(frame, entries))
         self._last_write = len(data)
-        if self._file is None or self._doubt is not None or self._sizes[self._name] >= self._full:
+        if self._file is None or self._doubt is not None or self._sizes[self._name] >= self._segment_bytes:
             self._begin()
         assert self._file is not None
         if not self._sizes[self._name]:

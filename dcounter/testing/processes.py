@@ -146,9 +146,9 @@ class Processes:
             is_piece=is_piece,
             in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
             clock=clock,
-            segment=self.limits.segment,
-            most=self.limits.snapshot,
-            pace=self.limits.commit_pace,
+            segment_bytes=self.limits.segment,
+            snapshot_bytes=self.limits.snapshot,
+            pace_s=self.limits.commit_pace,
             owner=f"node {node}",
         )
 

@@ -75,8 +75,8 @@ class Life:
             is_piece=codec.is_piece,
             in_thread=self.thread,
             clock=self.clock,
-            segment=100,
-            most=300,
+            segment_bytes=100,
+            snapshot_bytes=300,
             owner=OWNER,
         )
         self.applied: list[bytes] = []

@@ -59,7 +59,7 @@ def test_what_the_user_appends_when_told_is_next(shell: Shell) -> None:
 
 
 def test_a_segment_that_is_full_is_followed_by_another_one() -> None:
-    shell = Shell(segment=30).start()
+    shell = Shell(segment_bytes=30).start()
     for line in (b"a" * 40, b"b", b"c", b"d"):
         shell.commit(line)
     assert shell.files == {"1.journal": [b"a" * 40], "2.journal": [b"b", b"c"], "3.journal": [b"d"]}
@@ -195,7 +195,7 @@ def test_lines_that_come_when_it_is_mended_are_kept(shell: Shell) -> None:
 
 
 def test_a_failing_close_is_no_failure(shell: Shell) -> None:
-    shell = Shell(segment=10).start()
+    shell = Shell(segment_bytes=10).start()
     shell.disk.errors["close"] = EIO
     shell.commit(b"a" * 20)
     shell.commit(b"b")
@@ -248,7 +248,7 @@ def test_a_user_that_fails_stops_nothing(
 
 
 def test_lines_that_nobody_waits_for_keep_a_pace() -> None:
-    shell = Shell(pace=10).start()
+    shell = Shell(pace_s=10).start()
     shell.journal.append(line_of(b"a"), waits=False)
     shell.run(1)
     assert shell.told == [1]
@@ -262,7 +262,7 @@ def test_lines_that_nobody_waits_for_keep_a_pace() -> None:
 
 @pytest.mark.parametrize("how", ["a line that somebody waits for", "somebody who waits after all"])
 def test_they_go_along_with_the_next_that_somebody_waits_for(how: str) -> None:
-    shell = Shell(pace=10).start()
+    shell = Shell(pace_s=10).start()
     shell.commit(b"a")
     shell.journal.append(line_of(b"b"), waits=False)
     shell.run(0.5)
@@ -438,7 +438,7 @@ MENDING = (*BROKEN, _pause)
     ],
 )
 def test_each_step_leads_to_the_state_that_the_table_has(steps: Sequence[Step], state: str) -> None:
-    shell = Shell(pace=10).start()
+    shell = Shell(pace_s=10).start()
     for step in steps:
         step(shell)
     assert type(shell.journal._state).__name__ == f"_{state}"  # noqa: SLF001
@@ -456,8 +456,8 @@ def _real(disk: Disk, **parts: Any) -> tuple[FileJournal, User]:
         is_piece=codec.is_piece,
         in_thread=thread,
         clock=cast(IReactorTime, reactor),
-        segment=300,
-        most=10_000,
+        segment_bytes=300,
+        snapshot_bytes=10_000,
         owner="node 1",
         **parts,
     )

@@ -35,7 +35,7 @@ class Life:
         self.recovery = Recovery(disk, is_piece=codec.is_piece, highest=speaks)
         self.found = [entry.line for entry in self.recovery.read()]
         self.loaded = [entry.line for entry in self.recovery.load()]
-        self.segments = Segments(disk, self.recovery.kept, full=150, file_format=speaks)
+        self.segments = Segments(disk, self.recovery.kept, segment_bytes=150, file_format=speaks)
 
     def write(self, *entries: JournalEntry) -> None:
         for entry in entries:

@@ -311,7 +311,7 @@ def test_a_snapshot_that_ends_within_a_piece_is_corruption(shell: Shell) -> None
 
 
 def test_a_snapshot_is_due_when_segments_outgrow_the_last_one() -> None:
-    shell = Shell(most=100).start()
+    shell = Shell(snapshot_bytes=100).start()
     assert not shell.due()
     shell.commit(b"a" * 50)
     assert not shell.due()
@@ -328,10 +328,10 @@ def test_a_snapshot_is_due_when_segments_outgrow_the_last_one() -> None:
     assert shell.due()
     # What was recovered counts as well.
     shell.disk.kill()
-    other = Shell(shell.disk, most=100).start()
+    other = Shell(shell.disk, snapshot_bytes=100).start()
     assert other.due()
     shell.disk.kill()
-    assert not Shell(shell.disk, most=100_000).start().due()
+    assert not Shell(shell.disk, snapshot_bytes=100_000).start().due()
 
 
 def test_a_snapshot_whose_maker_fails_is_the_makers_failure(shell: Shell) -> None:

@@ -29,7 +29,7 @@ class Bench:
         self,
         files: Mapping[str, bytes] | None = None,
         *,
-        full: int = 1_000,
+        segment_bytes: int = 1_000,
         errors: Iterable[DiskOperation] = (),
         **found: Any,
     ) -> None:
@@ -41,7 +41,7 @@ class Bench:
             file.sync()
         self.disk.sync()
         self.disk.errors.update(dict.fromkeys(errors, EIO))
-        self.segments = Segments(self.disk, _kept(**found), full=full)
+        self.segments = Segments(self.disk, _kept(**found), segment_bytes=segment_bytes)
 
     def write(self, *lines: bytes) -> int:
         return self.segments.write([line_of(line) for line in lines])
@@ -70,7 +70,7 @@ class Bench:
 
 
 def test_lines_go_to_the_open_segment_until_it_is_full() -> None:
-    bench = Bench(full=_A + 1)
+    bench = Bench(segment_bytes=_A + 1)
     assert [bench.write(b"a"), bench.write(b"b"), bench.write(b"c")] == [_A, 2 * _A, 3 * _A]
     assert bench.files == {_FIRST: [b"a", b"b"], _SECOND: [b"c"]}
 

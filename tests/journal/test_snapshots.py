@@ -203,8 +203,8 @@ def test_no_segment_is_begun_behind_one_that_failed() -> None:
         is_piece=codec.is_piece,
         in_thread=shell.thread,
         clock=shell.clock,
-        segment=1_000,
-        most=1_000,
+        segment_bytes=1_000,
+        snapshot_bytes=1_000,
     )
     shell.user.journal = shell.journal
     shell.start()

@@ -139,9 +139,9 @@ class Shell:
         self,
         disk: SimulatedDisk | None = None,
         *,
-        segment: int = 1_000,
-        most: int = 10_000,
-        pace: float = 0.0,
+        segment_bytes: int = 1_000,
+        snapshot_bytes: int = 10_000,
+        pace_s: float = 0.0,
     ) -> None:
         self.disk = disk or CountingDisk()
         self.clock = Clock()
@@ -151,9 +151,9 @@ class Shell:
             is_piece=codec.is_piece,
             in_thread=self.thread,
             clock=self.clock,
-            segment=segment,
-            most=most,
-            pace=pace,
+            segment_bytes=segment_bytes,
+            snapshot_bytes=snapshot_bytes,
+            pace_s=pace_s,
         )
         self.user = User(self.journal)
         self.told = self.user.told
@@ -212,8 +212,8 @@ def owned_journal(disk: SimulatedDisk, owner: str) -> tuple[FileJournal, User]:
         is_piece=codec.is_piece,
         in_thread=SimulatedWriter(clock),
         clock=clock,
-        segment=100,
-        most=100,
+        segment_bytes=100,
+        snapshot_bytes=100,
         owner=owner,
     )
     return journal, User(journal)
