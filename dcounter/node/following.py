@@ -7,7 +7,7 @@ not send, since it is away or starts a new run, is fetched from another peer tha
 What holds, after each call:
 
 - a channel is sent each batch of a log in order, from where its other end said that it follows;
-- a log is asked of one relay at most, and of none if its own node sends all that anybody has of it;
+- a log is sent by one relay at most, and by none if its own node sends all that any node has of it;
 - after a hole is met, the log is asked for once, not for each batch behind the hole.
 """
 
@@ -180,7 +180,8 @@ class Following:
         """
         Follow everybody from what is applied now; relays are chosen anew.
         """
-        self._relays.clear()
+        for node in list(self._relays):
+            self._leave_relay(node)
         for peer, via in self.sources(view.reports).items():
             self.follow(via, peer, view.applied)
 
@@ -188,7 +189,7 @@ class Following:
         """
         A member was removed: its relay is chosen anew.
         """
-        self._relays.pop(node, None)
+        self._leave_relay(node)
 
     def choose(self, view: View) -> None:
         """
@@ -199,16 +200,22 @@ class Following:
             lacking = self._lacking(node, sources, view)
             via = self._relays.get(node)
             if not lacking:
-                if via is not None and (node in sources or node == self._node):
-                    self._out.send(via, messages.Unfollow(node))
-                    del self._relays[node]
+                if node in sources or node == self._node:
+                    self._leave_relay(node)
                 continue
             best = max(sources, key=lambda peer: _ahead(view.reports[peer], lacking))
             if via != sources[best]:
-                if via is not None:
-                    self._out.send(via, messages.Unfollow(node))
+                self._leave_relay(node)
                 self._relays[node] = sources[best]
                 self.follow(sources[best], node, view.applied)
+
+    def _leave_relay(self, node: NodeId) -> None:
+        """
+        Have a log no longer sent by a relay, which would go on for as long as the connection lives.
+        """
+        via = self._relays.pop(node, None)
+        if via is not None:
+            self._out.send(via, messages.Unfollow(node))
 
     def _lacking(
         self, node: NodeId, sources: Collection[NodeId], view: View

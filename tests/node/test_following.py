@@ -118,13 +118,16 @@ class TestGetting:
         world.chooses((3,))
         world.applied = has((1, 5, 3))
         world.all.anew(View(0, world.applied, (3,), world.reports))
-        assert world.out.take() == [follow(1, 1, world.applied.of(1))]
+        # The relay would go on sending otherwise, beside the one that is chosen next.
+        assert world.out.take() == [unfollow(1, 3), follow(1, 1, world.applied.of(1))]
         assert world.chooses((3,)) == [follow(1, 3)]
 
     def test_a_removed_member_is_relayed_from_the_beginning(self) -> None:
         world = World()
         world.hears(1, has((3, 7, 2)))
         world.chooses((3,))
+        world.all.without(3)
+        assert world.out.take() == [unfollow(1, 3)]
         world.all.without(3)
         assert world.chooses((3,)) == [follow(1, 3)]
 
