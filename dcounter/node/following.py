@@ -7,6 +7,7 @@ not send, since it is away or starts a new run, is fetched from another peer tha
 What holds, after each call:
 
 - a channel is sent each batch of a log in order, from where its other end said that it follows;
+- a relay is kept for as long as it has something that is missing here;
 - a log is sent by one relay at most, and by none if its own node sends all that any node has of it;
 - after a hole is met, the log is asked for once, not for each batch behind the hole.
 """
@@ -28,7 +29,7 @@ class _Channel:
 
     :ivar node: who is at the other end; `None` for a coordinator.
     :ivar calls: we made the connection, so we follow whom we reached.
-    :ivar following: we follow it.
+    :ivar following: we follow its own log.
     :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
     :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
     """
@@ -91,7 +92,7 @@ class Following:
 
     def sources(self, reports: Mapping[NodeId, messages.Report]) -> dict[NodeId, int]:
         """
-        Peers that can be followed: node id -> channel.
+        Peers that this node follows and that have reported: node id -> channel.
         """
         return {
             there.node: channel
@@ -193,7 +194,7 @@ class Following:
 
     def choose(self, view: View) -> None:
         """
-        For each log that does not come from its origin, follow it at a peer that has more of it.
+        Follow each log that its own node does not send at a peer that has more of it.
         """
         sources = self.sources(view.reports)
         for node in view.nodes:
@@ -203,11 +204,16 @@ class Following:
                 if node in sources or node == self._node:
                     self._leave_relay(node)
                 continue
+            if via is not None and any(
+                channel == via and _ahead(view.reports[peer], lacking) for peer, channel in sources.items()
+            ):
+                # Another one may be further ahead by its last report. If that were a reason to change, this
+                # node would change at every report of two peers that follow the same log.
+                continue
             best = max(sources, key=lambda peer: _ahead(view.reports[peer], lacking))
-            if via != sources[best]:
-                self._leave_relay(node)
-                self._relays[node] = sources[best]
-                self.follow(sources[best], node, view.applied)
+            self._leave_relay(node)
+            self._relays[node] = sources[best]
+            self.follow(sources[best], node, view.applied)
 
     def _leave_relay(self, node: NodeId) -> None:
         """

@@ -84,7 +84,31 @@ class TestGetting:
         assert world.chooses((0, 1, 2, 3)) == [follow(1, 3)]
         assert world.chooses((0, 1, 2, 3)) == []
         world.hears(2, has((3, 7, 9)))
-        assert world.chooses((0, 1, 2, 3)) == [unfollow(1, 3), follow(2, 3)]
+        world.applied = has((3, 7, 2))
+        assert world.chooses((0, 1, 2, 3)) == [unfollow(1, 3), follow(2, 3, world.applied.of(3))]
+
+    def test_a_relay_is_kept_while_it_has_what_is_missing(self) -> None:
+        world = World()
+        world.hears(1, has((3, 7, 2)))
+        assert world.chooses((3,)) == [follow(1, 3)]
+        # Both follow node 3, and report in turn.
+        for number in range(3, 9):
+            world.hears(1 + number % 2, has((3, 7, number)))
+            assert world.chooses((3,)) == []
+
+    def test_the_best_of_several_is_chosen_first(self) -> None:
+        world = World()
+        world.hears(1, has((3, 7, 2)))
+        world.hears(2, has((3, 7, 9)))
+        assert world.chooses((3,)) == [follow(2, 3)]
+
+    def test_of_two_runs_one_may_come_from_each_relay_after_the_other(self) -> None:
+        world = World()
+        world.hears(1, has((3, 7, 2)))
+        world.hears(2, has((3, 8, 1)))
+        assert world.chooses((3,)) == [follow(1, 3)]
+        world.applied = has((3, 7, 2))
+        assert world.chooses((3,)) == [unfollow(1, 3), follow(2, 3, world.applied.of(3))]
 
     def test_another_relay_is_chosen_when_the_first_one_is_gone(self) -> None:
         world = World()
