@@ -104,7 +104,8 @@ class CatchUp:
         self.must_reach = Position()
         self._out = out
         self._patience = patience
-        self._stuck_since: float | None = None
+        # Node and run -> since when no member has what a copy brought parts of.
+        self._gone_since: dict[tuple[NodeId, int], float] = {}
 
     @property
     def wanted(self) -> bool:
@@ -281,18 +282,16 @@ class CatchUp:
         :param known: what anybody has; `None` while not all members are heard of, or nothing is waited for.
         :param is_closed: whether a node adds nothing to a run any more.
         """
-        gone = []
+        gone = {}
         if known is not None:
-            gone = [
-                (node, run, known.number(node, run))
+            gone = {
+                (node, run): known.number(node, run)
                 for node, run, number in self.must_reach.entries()
                 if number > known.number(node, run) and is_closed(node, run)
-            ]
-        if not gone:
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = now
-        elif now - self._stuck_since >= self._patience:
-            for node, run, number in gone:
-                self.must_reach = self.must_reach.without(node, run, number)
+            }
+        self._gone_since = {each: self._gone_since.get(each, now) for each in gone}
+        for (node, run), since in list(self._gone_since.items()):
+            if now - since >= self._patience:
+                del self._gone_since[node, run]
+                self.must_reach = self.must_reach.without(node, run, gone[node, run])
                 self._out.say("error", f"a copy held items of node {node} that no member has any more")

@@ -159,6 +159,26 @@ def test_what_no_member_has_for_a_while_is_given_up() -> None:
     assert known.covers(catch_up.must_reach)
 
 
+def test_each_run_is_waited_for_by_itself() -> None:
+    catch_up, out = in_state(Idle())
+    catch_up.reach(has(9).join(has(9, node=2)))
+    closed = {1}
+
+    def is_closed(node: int, run: int) -> bool:
+        return node in closed
+
+    known = has(6).join(has(2, node=2))
+    catch_up.give_up_lost(0.0, known, is_closed)
+    closed.add(2)
+    catch_up.give_up_lost(0.9, known, is_closed)
+    catch_up.give_up_lost(1.0, known, is_closed)
+    assert out.take() == [LogMessage("error", "a copy held items of node 1 that no member has any more")]
+    assert catch_up.must_reach == has(6).join(has(9, node=2))
+    catch_up.give_up_lost(2.0, known, is_closed)
+    assert out.take() == [LogMessage("error", "a copy held items of node 2 that no member has any more")]
+    assert catch_up.must_reach == known
+
+
 def test_what_may_still_come_is_waited_for() -> None:
     catch_up, out = in_state(Idle())
     catch_up.reach(has(9))
