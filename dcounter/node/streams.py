@@ -78,8 +78,10 @@ class Streams:
         Write what there is for a channel, as long as the channel takes more.
         """
         there = self._channels.get(channel)
+        if there is None:
+            return
         self._paced_until[channel] = self._clock.seconds() + self._pace
-        while there is not None and not there.paused:
+        while not there.paused:
             lines = self._lines(channel)
             if not lines:
                 return
