@@ -55,6 +55,18 @@ class MalformedMessage(PeerError):
     """
 
 
+class UnknownNeeds(MalformedMessage):
+    """
+    A batch needs what this version of dcounter does not know, and would be misread without it.
+
+    :ivar slices: how many slices it holds.
+    """
+
+    def __init__(self, needs: Sequence[str], *, slices: int) -> None:
+        super().__init__(f"this version of dcounter does not know what the batch needs: {', '.join(needs)}")
+        self.slices = slices
+
+
 class HandshakeRefused(PeerError):
     """
     The other end is not who it must be: another protocol version, cluster or node, or no shared secret.

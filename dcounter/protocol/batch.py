@@ -2,7 +2,8 @@
 What one node journals under one number: items as columns, and the raw field of messages that holds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Annotated, TypeVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from msgspec import Meta, Raw, Struct
 from numpy.typing import NDArray
 
-from dcounter.errors import MalformedMessage
+from dcounter.errors import MalformedMessage, UnknownNeeds
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Stamp
 
@@ -25,6 +26,12 @@ LONG, INT = np.dtype("<i8"), np.dtype("<i4")
 Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
 """
 Items as columns: IDs, stamps, owners (for each item where in the last column its tenant is) and tenants.
+"""
+
+
+NEEDS: AbstractSet[str] = frozenset()
+"""
+What a batch or a copy may need that this version of dcounter knows; later versions know more.
 """
 
 
@@ -42,6 +49,8 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     :ivar bases: the stamp of each slice's first item; each further item is one tick later.
     :ivar stamps: one stamp per item; packed, 8 bytes each.
     :ivar owners: packed, 4 bytes per item: where in `tenants` its tenant is.
+    :ivar needs: names of additions without which the batch would be misread: a node that does not know one of
+        them must not take the batch. What is not named there may be ignored, and is kept.
     """
 
     slices: list[Positive]
@@ -50,6 +59,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     bases: list[Stamp] | None = None
     stamps: list[Stamp] | bytes | None = None
     owners: bytes | None = None
+    needs: list[str] = []
 
     def __post_init__(self) -> None:
         items = self.items
@@ -85,7 +95,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         owners = np.fromiter(map(names.__getitem__, self.tenants), INT, len(self.tenants))
         stamps = None if self.stamps is None else np.array(self.stamps, LONG).tobytes()
         ids = np.array(self.ids, LONG).tobytes()
-        return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes())
+        return Batch(self.slices, ids, list(names), self.bases, stamps, owners.tobytes(), self.needs)
 
     def packed(self) -> Packed | None:
         """
@@ -132,6 +142,13 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
 
 
+def unknown_needs(needs: Iterable[str]) -> list[str]:
+    """
+    What of this is not known to this version.
+    """
+    return [name for name in needs if name not in NEEDS]
+
+
 def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -> None:
     """
     :raises ValueError: numbers that came over the wire are out of range; a negative one is a very large one.
@@ -173,5 +190,11 @@ def decode_batch(raw: Raw | bytes) -> Batch:
     The raw field of `Store` and `Record` as a batch.
 
     :raises MalformedMessage: it is none.
+    :raises UnknownNeeds: it is one of a newer version, and would be misread.
     """
-    return decoded(_batch_decoder, raw, "a batch")
+    batch = decoded(_batch_decoder, raw, "a batch")
+    if batch.needs:
+        unknown = unknown_needs(batch.needs)
+        if unknown:
+            raise UnknownNeeds(unknown, slices=len(batch.slices))
+    return batch

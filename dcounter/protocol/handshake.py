@@ -33,7 +33,12 @@ NEGOTIATES = "negotiates-"
 How the nonce of an end begins that says what it speaks.
 """
 
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL)
+REFUSES_UNKNOWN_NEEDS = "needs"
+"""
+The feature of an end that refuses a batch or a copy that needs what it does not know (`batch.NEEDS`).
+"""
+
+ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS])
 """
 What this version of dcounter speaks.
 """

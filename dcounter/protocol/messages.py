@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns
+from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
@@ -352,12 +352,21 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     The ledger follows in pieces; they include all of this position, and may include more.
 
     :ivar entries: about how many follow.
+    :ivar needs: names of additions without which the pieces would be misread, as in a batch.
     """
 
     position: Position
     openings: dict[NodeId, list[Opening]]
     lost: list[LostRun]
     entries: Natural = 0
+    needs: list[str] = []
+
+    def __post_init__(self) -> None:
+        unknown = unknown_needs(self.needs) if self.needs else None
+        if unknown:
+            raise ValueError(
+                f"this version of dcounter does not know what the copy needs: {', '.join(unknown)}"
+            )
 
 
 class CopyPiece(Struct, frozen=True, tag="copy_piece"):

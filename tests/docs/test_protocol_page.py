@@ -114,6 +114,8 @@ class TestPage:
         assert f"begins with `{NEGOTIATES}`" in text
         versions = re.findall(r"^\| (\d+) \| \d+\.\d+\.\d+ \| .*\|$", text, re.MULTILINE)
         assert [int(each) for each in versions] == list(range(ABILITIES.lowest, ABILITIES.highest + 1))
+        features = re.findall(r"^\| feature \|.*\n\|---\|---\|\n((?:\|.*\n)*)", text, re.MULTILINE)
+        assert re.findall(r"^\| `(\w+)` \|", features[0], re.MULTILINE) == ABILITIES.features
         assert f"{limits.line // 2**20} MiB ({limits.line:,} bytes" in text
         assert f"{HANDSHAKE_LINE // 1024} KiB\n  ({HANDSHAKE_LINE:,} bytes)" in text
         assert f"{limits.handshake:g} s after the connection" in text

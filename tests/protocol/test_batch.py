@@ -5,18 +5,19 @@ What a node journals under one number.
 import base64
 import json
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from dcounter.errors import MalformedMessage
+from dcounter.errors import MalformedMessage, UnknownNeeds
 from dcounter.ledger.rows import Piece
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.position import Position
 from tests.protocol.drawn import any_batches, batches
 
 
@@ -228,3 +229,44 @@ class TestBatches:
     def test_a_column_of_half_numbers_is_refused(self) -> None:
         with pytest.raises(MalformedMessage):
             codec.decode(_piece({"ids": [1], "stamps": [1], "owners": [0], "tenants": ["a"]}, more=b"x"))
+
+
+class TestAdditions:
+    """
+    What a newer version adds to a batch.
+    """
+
+    PLAIN: ClassVar[dict[str, Any]] = {
+        "slices": [1, 1],
+        "ids": [1, 2],
+        "tenants": ["a", "b"],
+        "bases": [5, 7],
+    }
+
+    @pytest.mark.parametrize(
+        "more",
+        [{"notes": ["x", None]}, {"space": "eu"}, {"weights": "AQAAAAAAAAACAAAAAAAAAA=="}, {"needs": []}],
+    )
+    def test_what_it_does_not_need_is_ignored(self, more: dict[str, Any]) -> None:
+        assert decode_batch(json.dumps(self.PLAIN | more).encode()) == Batch(
+            [1, 1], [1, 2], ["a", "b"], bases=[5, 7]
+        )
+
+    def test_what_it_needs_and_is_not_known_is_refused(self) -> None:
+        raw = json.dumps(self.PLAIN | {"weights": [2, 3], "needs": ["weight", "expiry"]}).encode()
+        with pytest.raises(
+            UnknownNeeds, match="does not know what the batch needs: weight, expiry"
+        ) as refused:
+            decode_batch(raw)
+        assert refused.value.slices == 2
+
+    def test_a_copy_that_needs_what_is_not_known_is_refused_too(self) -> None:
+        plain = codec.encode(messages.CopyBegin(Position(), {}, []))
+        line = plain.removesuffix(b"}") + b',"needs":["weight"]}'
+        for decode in (codec.decode_between_nodes, codec.decode_kept):
+            assert decode(plain) == messages.CopyBegin(Position(), {}, [])
+            with pytest.raises(MalformedMessage, match="does not know what the copy needs: weight"):
+                decode(line)
+
+    def test_packing_keeps_what_it_needs(self) -> None:
+        assert Batch([1], [1], ["a"], bases=[1], needs=["weight"]).pack().needs == ["weight"]

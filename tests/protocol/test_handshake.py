@@ -63,6 +63,13 @@ def _callee(
     )
 
 
+def _peer(role: Role, node: int | None, instance: str) -> Peer:
+    """
+    Another end of this very version.
+    """
+    return Peer(role, node, instance, ABILITIES.highest, frozenset(ABILITIES.features))
+
+
 class TestSuccess:
     @pytest.mark.parametrize(
         ("role", "node"), [("node", 1), ("coordinator", None), ("probe", 0), ("probe", 2)]
@@ -73,16 +80,15 @@ class TestSuccess:
         challenge = callee.greet(caller.hello, PORT)
         peer = callee.verify(caller.answer(challenge))
 
-        assert peer == Peer(role, node, "one process" if role == "node" else "")
-        assert caller.peer == Peer("node", 0, "another process")
+        assert peer == _peer(role, node, "one process" if role == "node" else "")
+        assert caller.peer == _peer("node", 0, "another process")
         assert (challenge.node, challenge.run) == (0, RUN)
         assert challenge.nonce.endswith(CALLEE_NONCE)
 
     def test_a_node_may_have_no_open_run(self) -> None:
         caller, callee = _caller(), _callee(run=0)
-        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))) == Peer(
-            "node", 1, "one process"
-        )
+        peer = callee.verify(caller.answer(callee.greet(caller.hello, PORT)))
+        assert peer == _peer("node", 1, "one process")
 
     def test_the_secret_is_not_shown(self) -> None:
         caller, callee = _caller(), _callee()
@@ -93,9 +99,8 @@ class TestSuccess:
     def test_members_may_be_any_sequence(self) -> None:
         caller = _caller(Identity("cluster", b"secret", [0, 1, 2]))
         callee = _callee(Identity("cluster", b"secret", (0, 1, 2)))
-        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))) == Peer(
-            "node", 1, "one process"
-        )
+        peer = callee.verify(caller.answer(callee.greet(caller.hello, PORT)))
+        assert peer == _peer("node", 1, "one process")
 
 
 def _code(label: str, hello: Hello, challenge: Challenge, *spoken: object) -> str:
