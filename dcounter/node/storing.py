@@ -7,6 +7,7 @@ What holds, after each call:
 - nothing of a refused batch is in the ledger.
 """
 
+from dcounter.errors import UnknownNeeds
 from dcounter.node.channels import Channels
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Own
@@ -15,7 +16,7 @@ from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
 from dcounter.node.status import Status
 from dcounter.protocol import messages
-from dcounter.protocol.batch import Batch, decode_batch
+from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodeId
 
@@ -49,12 +50,16 @@ class Storing:
         """
         A coordinator stores a batch.
 
-        :returns: what has to be journalled; `None` if the node takes no writes.
+        :returns: what has to be journalled; `None` if the node takes no writes, or not this one.
         """
-        batch = decode_batch(message.batch)
+        try:
+            batch = decode_batch(message.batch)
+        except UnknownNeeds as error:
+            self._refuse(channel, message.request, error.slices, str(error), doubtful=False)
+            return None
         reason = self._status.refuses()
         if reason is not None:
-            self._refuse(channel, message.request, batch, reason, doubtful=False)
+            self._refuse(channel, message.request, len(batch.slices), reason, doubtful=False)
             return None
         opening = None
         if self._own.run == 0:
@@ -80,9 +85,9 @@ class Storing:
         A batch is not durable, and perhaps on the disk all the same.
         """
         if own.channel in self._channels:
-            self._refuse(own.channel, own.request, own.batch, reason, doubtful=True)
+            self._refuse(own.channel, own.request, len(own.batch.slices), reason, doubtful=True)
 
-    def _refuse(self, channel: int, request: int, batch: Batch, reason: str, *, doubtful: bool) -> None:
-        slices = dict.fromkeys(range(len(batch.slices)), reason)
+    def _refuse(self, channel: int, request: int, slices: int, reason: str, *, doubtful: bool) -> None:
+        refused = dict.fromkeys(range(slices), reason)
         stamp = self._contents.stamp
-        self._out.send(channel, messages.Stored(request, 0, 0, stamp, slices, doubtful=doubtful))
+        self._out.send(channel, messages.Stored(request, 0, 0, stamp, refused, doubtful=doubtful))
