@@ -18,7 +18,7 @@ from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
 from dcounter.protocol.codec import LineSplitter
-from dcounter.protocol.handshake import Callee, Identity, Role
+from dcounter.protocol.handshake import ABILITIES, Callee, Identity, Role
 from dcounter.protocol.position import Position
 from dcounter.testing import MemoryPort, Network
 
@@ -59,7 +59,9 @@ class FakeNode(Protocol):
         if isinstance(who, bytes):
             self.write(who)
             return
-        self.callee = Callee(self.site.identity, node=who, run=0, nonce="n" * 32)
+        self.callee = Callee(
+            self.site.identity, node=who, run=0, nonce="n" * 32, abilities=self.site.abilities
+        )
 
     def dataReceived(self, data: bytes) -> None:
         for line in self.splitter.feed(data):
@@ -119,6 +121,7 @@ class Site:
     A network in memory with one link, and whoever the test puts on the ports.
 
     :ivar who: port -> node id, text that a stranger says, or `None` for one that says nothing.
+    :ivar abilities: what the nodes there speak.
     :ivar happened: what the link told its user.
     """
 
@@ -131,6 +134,7 @@ class Site:
         self.random = random.Random(1)
         self.network = Network(self.clock, self.random)
         self.identity = IDENTITY
+        self.abilities = ABILITIES
         self.who: dict[int, int | bytes | None] = {}
         self.ports: dict[int, MemoryPort] = {}
         self.nodes: list[FakeNode] = []

@@ -11,7 +11,8 @@ from twisted.python.failure import Failure
 from dcounter.errors import LinkLost
 from dcounter.links.address_book import Address
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.handshake import ABILITIES, Identity, Peer, Role
+from dcounter.protocol.messages import Abilities
 from dcounter.protocol.position import Position
 from tests.links.sites import BEAT, IDENTITY, Site, asked, counted, lines, report
 
@@ -389,6 +390,31 @@ class TestReconnecting:
         site.link.startService()
         site.run(0.3)
         assert site.happened == []
+        site.stop()
+
+
+class TestAbilities:
+    def test_the_user_knows_what_the_connection_uses(self) -> None:
+        site = Site()
+        site.abilities = Abilities(2, 7, ["later", *ABILITIES.features])
+        site.start()
+        assert site.link.peer == Peer("node", 1, "", ABILITIES.highest, frozenset(ABILITIES.features))
+        site.stop()
+
+    def test_no_common_version_is_said_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        site = Site()
+        site.abilities = Abilities(8, 9)
+        site.listen(9001, 1)
+        with caplog.at_level("INFO"):
+            site.link.startService()
+            site.run(4)
+        assert not site.up()
+        why = (
+            "no common protocol: the caller speaks 2, the node 8 to 9; update the one with the lower numbers"
+        )
+        [record] = [record for record in caplog.records if "unreachable" in record.getMessage()]
+        assert record.levelname == "WARNING"
+        assert f'Port 9001 answered: "{why}"' in record.getMessage()
         site.stop()
 
 

@@ -19,6 +19,7 @@ from dcounter.limits import Limits
 from dcounter.links.connection import Conversation
 from dcounter.node.progress import Progress
 from dcounter.protocol import messages
+from dcounter.protocol.handshake import Caller
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodePosition, Position
 from dcounter.store import Items
@@ -161,6 +162,31 @@ class TestVisitors:
         assert visitor.farewell() == why
         assert visitor.lost
         assert node.conversations == set()
+        stopped(cluster)
+
+    def test_a_caller_without_a_common_version_is_turned_away_and_the_log_says_why(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cluster, _ = alone()
+        visitor = visit(cluster, 8090)
+        caller = Caller(
+            cluster.identity,
+            role="coordinator",
+            node=None,
+            to=0,
+            port=8090,
+            nonce="v" * 32,
+            abilities=messages.Abilities(8, 9),
+        )
+        visitor.say(caller.hello)
+        cluster.run(0.05)
+        why = (
+            "no common protocol: the caller speaks 8 to 9, the node 2; update the one with the lower numbers"
+        )
+        assert visitor.farewell() == why
+        [record] = [each for each in caplog.records if "no common protocol" in each.getMessage()]
+        assert record.levelname == "WARNING"
+        assert record.getMessage().endswith(f": {why}")
         stopped(cluster)
 
     def test_a_guest_that_misbehaves_is_turned_away_and_nobody_else(self) -> None:
