@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.errors import LinkLost
 from dcounter.limits import Limits
 from dcounter.links.link import NodeLink
@@ -31,7 +31,7 @@ class Acks:
     """
 
     def __init__(
-        self, links: Mapping[NodeId, NodeLink], view: Membership, *, limits: Limits, time: IReactorTime
+        self, links: Mapping[NodeId, NodeLink], view: View, *, limits: Limits, time: IReactorTime
     ) -> None:
         self._links = links
         self._view = view

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.limits import Limits
 from dcounter.protocol.position import LostRun, NodeId, Position
 from dcounter.store import Consistency
@@ -110,7 +110,7 @@ class Reads(Generic[Q]):
     :param view: its picture of the nodes.
     """
 
-    def __init__(self, view: Membership, limits: Limits) -> None:
+    def __init__(self, view: View, limits: Limits) -> None:
         self._view = view
         self._limits = limits
         self._open: dict[Q, None] = {}

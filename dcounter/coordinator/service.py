@@ -22,7 +22,7 @@ from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.dispatch import Dispatch, Flight, Request
 from dcounter.coordinator.reads import Attempt, Question, Reads
 from dcounter.coordinator.slices import Columns
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -81,7 +81,7 @@ class Coordinator(Service):
     :param clock: the clock that gives the stamps.
     :param wall: the wall clock.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
-    :param membership: makes its picture of the nodes.
+    :param view: makes its picture of the nodes.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     """
 
@@ -94,7 +94,7 @@ class Coordinator(Service):
         wall: SteadyWall,
         seal: TokenSeal,
         jitter: Callable[[], float],
-        membership: Callable[..., Membership] = Membership,
+        view: Callable[..., View] = View,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._troubles = troubles
@@ -106,7 +106,7 @@ class Coordinator(Service):
         self._seal = seal
         self._started = self._time.seconds()
         nodes = sorted(address_book.addresses)
-        self._membership = membership(nodes, clock=clock, limits=self._limits, now=self._started)
+        self._view = view(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
         self._links = {
             node: NodeLink(
@@ -119,8 +119,8 @@ class Coordinator(Service):
             for node in nodes
         }
         self._turn_end: IDelayedCall | None = None
-        self._acks = Acks(self._links, self._membership, limits=self._limits, time=self._time)
-        self._reads = Reads[_Counts](self._membership, self._limits)
+        self._acks = Acks(self._links, self._view, limits=self._limits, time=self._time)
+        self._reads = Reads[_Counts](self._view, self._limits)
         self._next_exact: _Counts | None = None
         self._unasked: list[_Counts] = []
         self._last_beat = 0.0
@@ -177,11 +177,11 @@ class Coordinator(Service):
             return Receipt(0, ack, self._seal.seal(before, self._clock.last))
         deadline = self._time.seconds() + self._limits.request
         stored: Deferred[None] = Deferred()
-        while not self._membership.takes_writes(self._time.seconds()):
+        while not self._view.takes_writes(self._time.seconds()):
             await self._later(deadline)
         if not self.running:
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
-        if self._membership.refusals():
+        if self._view.refusals():
             raise NotApplied(self._why_unplaced(), retry_after=1)
         request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
         self._dispatch.admit(request)
@@ -233,27 +233,27 @@ class Coordinator(Service):
         return self._clock.latest_allowed()
 
     def status(self) -> ClusterStatus:
-        primary = self._membership.primary()
-        everything = self._membership.everything()
+        primary = self._view.primary()
+        everything = self._view.everything()
         nodes = [self._node_status(node, primary, everything) for node in sorted(self._links)]
         return ClusterStatus(
             primary=primary,
             nodes=nodes,
-            clock_skew_ms=self._membership.clock_skew_ms(self._wall()),
+            clock_skew_ms=self._view.clock_skew_ms(self._wall()),
             cluster=self._cluster,
             lost=[
                 {"node": lost.node, "run": str(lost.run), "last": lost.last}
-                for lost in sorted(self._membership.lost)
+                for lost in sorted(self._view.lost)
             ],
             warnings=self._warnings(),
         )
 
     def readiness(self) -> Readiness:
-        membership = self._membership
+        view = self._view
         waited = self._time.seconds() - self._started >= self._limits.startup
-        missing = membership.missing(membership.required)
-        writers = membership.writers()
-        able = bool(writers and membership.counting())
+        missing = view.missing(view.required)
+        writers = view.writers()
+        able = bool(writers and view.counting())
         return Readiness(
             # One that restarts later is no reason to send callers away.
             ready=able and (self._announced or waited or len(writers) == len(self._links)),
@@ -320,14 +320,14 @@ class Coordinator(Service):
         :raises NotApplied: no other node could be told.
         :raises NoAnswer: whether one was told is not known.
         """
-        up = self._membership.up()
-        again = node in self._membership.forgotten
+        up = self._view.up()
+        again = node in self._view.forgotten
         if again:
             # Whoever told us may have lost it with its power: then the others wait for that node for ever.
             up = [other for other in up if not self._knows_forgotten(other, node)]
         if node not in self._links and not (again and up):
             raise UnknownNode(f"there is no node {node}, only nodes {sorted(self._links)}")
-        if self._membership.state(node) == "up":
+        if self._view.state(node) == "up":
             raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
         told = doubtful = 0
         for other in up:
@@ -349,7 +349,7 @@ class Coordinator(Service):
             raise NotApplied("no other node could be told", retry_after=1)
 
     def _knows_forgotten(self, node: int, forgotten: int) -> bool:
-        report = self._membership.report(node)
+        report = self._view.report(node)
         return report is not None and forgotten in report.forgotten
 
     # Storing
@@ -391,11 +391,11 @@ class Coordinator(Service):
         """
         Why no node takes what it is given.
         """
-        refusals = self._membership.refusals()
+        refusals = self._view.refusals()
         if refusals:
             why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
             why = f"no node takes writes: {why}"
-        elif not self._membership.up():
+        elif not self._view.up():
             why = "no node is connected"
         elif not self._writers():
             why = "no node takes writes yet"
@@ -404,7 +404,7 @@ class Coordinator(Service):
         return f"{why}; nothing of the request was stored"
 
     def _writers(self) -> Sequence[int]:
-        return [node for node in self._membership.writers() if self._links[node].up]
+        return [node for node in self._view.writers() if self._links[node].up]
 
     def _send(self, flight: Flight) -> None:
         batch = flight.batch()
@@ -424,8 +424,8 @@ class Coordinator(Service):
         position = Position()
         if answer.number:
             position = position.advance(flight.node, answer.run, answer.number)
-            self._membership.told(flight.node, position)
-            self._membership.require(position)
+            self._view.told(flight.node, position)
+            self._view.require(position)
         self._dispatch.stored(flight, position, answer.refused, doubtful=answer.doubtful)
         self._end_turn()
 
@@ -490,7 +490,7 @@ class Coordinator(Service):
         self._reads.end(question)
         if answer.complete:
             # A later count must not go back behind what this one told.
-            self._membership.require(answer.position)
+            self._view.require(answer.position)
         token = self._seal.seal(answer.position, self._clock.last)
         missing = [] if complete else self._reads.missing(question)
         for waiter, counter in zip(question.waiters, answer.counts, strict=True):
@@ -523,10 +523,10 @@ class Coordinator(Service):
     # Links
 
     def link_up(self, link: NodeLink) -> None:
-        self._membership.connected(link.node, self._time.seconds())
+        self._view.connected(link.node, self._time.seconds())
 
     def link_down(self, link: NodeLink) -> None:
-        self._membership.disconnected(link.node)
+        self._view.disconnected(link.node)
         self._dispatch.left(link.node)
 
     def link_writable(self, link: NodeLink) -> None:
@@ -537,8 +537,8 @@ class Coordinator(Service):
             raise MalformedMessage(f"a report of node {message.node} from node {link.node}")
         if message.port:
             link.moved(message.port)
-        lost_runs = self._membership.reported(message, self._time.seconds())
-        for node in self._membership.forgotten & self._links.keys():
+        lost_runs = self._view.reported(message, self._time.seconds())
+        for node in self._view.forgotten & self._links.keys():
             _log.warn("node {node} was given up", node=node)
             self._links.pop(node).stopService().addErrback(
                 lambda why: _log.failure("a link did not stop", why)
@@ -552,7 +552,7 @@ class Coordinator(Service):
             )
         if message.refuses is not None:
             self._dispatch.left(link.node)
-            if self._membership.refusals():
+            if self._view.refusals():
                 self._dispatch.end_unsent()
         if not self._announced and self.readiness().ready:
             self._announced = True
@@ -579,7 +579,7 @@ class Coordinator(Service):
 
     def _tick(self) -> None:
         now = self._time.seconds()
-        for node in self._membership.silent(now):
+        for node in self._view.silent(now):
             self._links[node].cut(f"silent for {self._limits.suspicion:g} s")
         if now - self._last_beat >= self._limits.heartbeat:
             self._last_beat = now
@@ -625,7 +625,7 @@ class Coordinator(Service):
         except ValueError as error:
             raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
         now = self._time.seconds()
-        lost = self._membership.lost_of(position, now, told=now)
+        lost = self._view.lost_of(position, now, told=now)
         if lost:
             raise _position_lost(lost)
         return position, stamp
@@ -633,20 +633,20 @@ class Coordinator(Service):
     # Status
 
     def _node_status(self, node: int, primary: int | None, everything: Position) -> NodeStatus:
-        membership = self._membership
-        report = membership.report(node)
+        view = self._view
+        report = view.report(node)
         return NodeStatus(
             id=node,
             address=self._links[node].address,
             pid=report.pid if report else None,
-            state=membership.state(node),
+            state=view.state(node),
             role="primary" if node == primary else "backup",
             run=str(report.run) if report and report.run else None,
             items=report.items if report else 0,
             items_taken=report.items_taken if report else 0,
-            applied=membership.applied(node).shown(),
-            durable=membership.durable(node).shown(),
-            lag=membership.lag(node, everything),
+            applied=view.applied(node).shown(),
+            durable=view.durable(node).shown(),
+            lag=view.lag(node, everything),
             refuses=report.refuses if report else None,
             loading=report.loading if report else False,
             in_doubt=report.in_doubt if report else False,

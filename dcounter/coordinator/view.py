@@ -40,7 +40,7 @@ class _Member:
     told: Position = _NOWHERE
 
 
-class Membership:
+class View:
     """
     What one coordinator knows of all nodes.
 

@@ -124,7 +124,7 @@ class History:
 
     def _check_stamps(self, write: Write, columns: Columns) -> None:
         after = write.later_than
-        if not write.coordinator._membership.unreported():  # noqa: SLF001 - decides what is promised
+        if not write.coordinator._view.unreported():  # noqa: SLF001 - decides what is promised
             after = max(after, self._inherited[write.coordinator].latest())
         if columns.stamps is None and columns.base <= after:
             self.problem(f"write {write.place} has the stamp {columns.base}, which is not after {after}")

@@ -5,7 +5,7 @@ What a cluster is made of.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.daemon.rebuild import Kept, Objections, objections
 from dcounter.journal.file import FileJournal
 from dcounter.node.holders import Holders
@@ -23,7 +23,7 @@ class Parts:
 
     replica: Callable[..., Replica] = Replica
     journal: Callable[..., FileJournal] = FileJournal
-    membership: Callable[..., Membership] = Membership
+    view: Callable[..., View] = View
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders

@@ -108,7 +108,7 @@ class Processes:
             wall=wall,
             seal=TokenSeal(identity.secret, identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
-            membership=self.parts.membership,
+            view=self.parts.view,
         )
 
     def address_book(

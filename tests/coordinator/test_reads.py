@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from dcounter.coordinator.reads import Attempt, Question, Reads
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.limits import Limits
 from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.messages import Report
@@ -30,7 +30,7 @@ class World:
     """
 
     def __init__(self, *up: tuple[int, Position]) -> None:
-        self.view = Membership(range(3), clock=HybridClock(lambda: 10**18), limits=LIMITS, now=0.0)
+        self.view = View(range(3), clock=HybridClock(lambda: 10**18), limits=LIMITS, now=0.0)
         for node, applied in up:
             self.view.connected(node, 0.0)
             self.view.reported(Report(node, 8090, 1, 0, applied, applied, 0, 0, 0), 0.0)

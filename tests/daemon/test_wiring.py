@@ -152,7 +152,7 @@ class TestProcesses:
         assert len(bytes.fromhex(secret)) >= 16
         assert (
             environment["DCOUNTER_BOOT"] == only(daemon, Coordinator)._links[0]._address_book._identity.boot
-        )  # noqa: SLF001
+        )
         assert not any(secret in word for word in command)
 
     def test_in_memory_means_the_nodes_too(self) -> None:

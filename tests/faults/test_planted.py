@@ -13,7 +13,7 @@ import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.daemon.rebuild import Kept, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import JournalEntry
@@ -182,7 +182,7 @@ class TieReplica(Replica):
         self.contents.ledger = TiesToTheFirst()
 
 
-class NothingRequired(Membership):
+class NothingRequired(View):
     """
     Requires nothing of a count.
     """
@@ -191,7 +191,7 @@ class NothingRequired(Membership):
         pass
 
 
-class NothingInherited(Membership):
+class NothingInherited(View):
     """
     Requires of a count what was told since its own start only.
     """
@@ -203,7 +203,7 @@ class NothingInherited(Membership):
         return lost
 
 
-class AnswersNotJoined(Membership):
+class AnswersNotJoined(View):
     """
     Requires what was stored through it and what was reported at its start, and forgets what it answered.
     """
@@ -327,16 +327,16 @@ FAULTS: Mapping[str, Fault] = {
         events=120,
     ),
     "count without a required position": Fault(
-        Parts(membership=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
+        Parts(view=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
     ),
     "required position forgotten at a coordinator's restart": Fault(
-        Parts(membership=NothingInherited),
+        Parts(view=NothingInherited),
         {"kill_coordinator": 10, "slow": 5, "silence": 20, "count": 60},
         (2,),
         events=100,
     ),
     "answered positions not joined": Fault(
-        Parts(membership=AnswersNotJoined), {"count": 3, "store": 3, "split": 10}, events=100
+        Parts(view=AnswersNotJoined), {"count": 3, "store": 3, "split": 10}, events=100
     ),
     "tie-break dropped": Fault(Parts(replica=TieReplica), {"slow": 3}),
     "clock not advanced at the start": Fault(Parts(clock=BehindClock), {"kill_coordinator": 8, "jump": 10}),

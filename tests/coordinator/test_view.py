@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as replace_fields
 
-from dcounter.coordinator.view import Membership
+from dcounter.coordinator.view import View
 from dcounter.limits import Limits
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock
 from dcounter.protocol.messages import Opening, Report
@@ -56,20 +56,20 @@ class World:
         self.clock = HybridClock(lambda: self.wall)
         self.clock.observe(heard)
         self.now = 100.0
-        self.membership = Membership(range(nodes), clock=self.clock, limits=LIMITS, now=self.now)
+        self.view = View(range(nodes), clock=self.clock, limits=LIMITS, now=self.now)
 
     def up(self, *reports: Report) -> None:
         """
         Nodes connect and report.
         """
         for each in reports:
-            self.membership.connected(each.node, self.now)
+            self.view.connected(each.node, self.now)
         self.report(*reports)
 
     def report(self, *reports: Report) -> list[LostRun]:
         found = []
         for each in reports:
-            found += self.membership.reported(each, self.now)
+            found += self.view.reported(each, self.now)
         return found
 
     def settled(self, *reports: Report) -> list[LostRun]:
@@ -88,43 +88,43 @@ class TestStarting:
     def test_takes_writes_when_all_have_reported(self) -> None:
         world = World()
         world.up(report(0), report(1))
-        assert not world.membership.takes_writes(world.now)
-        assert world.membership.unreported() == [2]
+        assert not world.view.takes_writes(world.now)
+        assert world.view.unreported() == [2]
         world.up(report(2, stamp=WALL + 5))
-        assert world.membership.takes_writes(world.now)
+        assert world.view.takes_writes(world.now)
         # Past the largest stamp that any has heard of, and no further.
         assert world.clock.last == WALL + 5
 
     def test_one_in_doubt_is_not_known_before_it_is_sure(self) -> None:
         world = World()
         world.up(report(0), report(1), replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
-        assert world.membership.unreported() == [2]
-        assert world.membership.counting() == [0, 1]
+        assert world.view.unreported() == [2]
+        assert world.view.counting() == [0, 1]
         world.up(report(2, at((2, 5, 3))))
-        assert world.membership.unreported() == []
-        assert world.membership.required == at((2, 5, 3))
+        assert world.view.unreported() == []
+        assert world.view.required == at((2, 5, 3))
         # What it does not know later, after another start, is required all the same.
         world.up(replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
-        assert world.membership.unreported() == []
-        assert world.membership.missing(world.membership.required) == [2]
+        assert world.view.unreported() == []
+        assert world.view.missing(world.view.required) == [2]
 
     def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
         world = World()
         world.up(report(0, stamp=WALL + 5))
-        assert not world.membership.takes_writes(world.now + 0.9)
+        assert not world.view.takes_writes(world.now + 0.9)
         assert world.clock.last == WALL + 5
-        assert world.membership.takes_writes(world.now + 1.0)
+        assert world.view.takes_writes(world.now + 1.0)
         assert world.clock.last == WALL + CLOCK_TOLERANCE
         # Once.
         world.wall += 10**12
-        assert world.membership.takes_writes(world.now + 2.0)
+        assert world.view.takes_writes(world.now + 2.0)
         assert world.clock.last == WALL + CLOCK_TOLERANCE
 
     def test_a_stamp_beyond_the_tolerance_counts_too(self) -> None:
         world = World()
         far = WALL + 3 * CLOCK_TOLERANCE
         world.up(report(0, stamp=far))
-        assert world.membership.takes_writes(world.now + 1.0)
+        assert world.view.takes_writes(world.now + 1.0)
         assert world.clock.last == far
 
     def test_restarts_do_not_add_up(self) -> None:
@@ -132,14 +132,14 @@ class TestStarting:
         for _ in range(50):
             world = World()
             world.up(report(0, stamp=heard))
-            assert world.membership.takes_writes(world.now + 1.0)
+            assert world.view.takes_writes(world.now + 1.0)
             # This coordinator wrote one item and was restarted.
             heard = world.clock.take(1)
         assert heard == WALL + CLOCK_TOLERANCE + 50
 
     def test_who_reports_late_still_moves_the_clock(self) -> None:
         world = World()
-        assert world.membership.takes_writes(world.now + 1.0)
+        assert world.view.takes_writes(world.now + 1.0)
         far = WALL + 2 * CLOCK_TOLERANCE
         world.up(report(2, stamp=far))
         assert world.clock.last == far
@@ -147,71 +147,71 @@ class TestStarting:
     def test_what_members_have_is_required(self) -> None:
         world = World(2)
         world.up(report(0, at((0, 1, 5)), durable=at((0, 1, 7))))
-        assert world.membership.required == at((0, 1, 7))
+        assert world.view.required == at((0, 1, 7))
         world.up(report(1, at((0, 1, 6), (1, 1, 1))))
-        assert world.membership.required == at((0, 1, 7), (1, 1, 1))
+        assert world.view.required == at((0, 1, 7), (1, 1, 1))
         # What is stored later is required when its answer comes.
         world.report(report(1, at((1, 1, 9))))
-        assert world.membership.required.number(1, 1) == 1
-        world.membership.require(at((1, 1, 2)))
-        assert world.membership.required == at((0, 1, 7), (1, 1, 2))
+        assert world.view.required.number(1, 1) == 1
+        world.view.require(at((1, 1, 2)))
+        assert world.view.required == at((0, 1, 7), (1, 1, 2))
 
     def test_unreported_members_count_as_missing(self) -> None:
         world = World()
-        assert world.membership.missing(world.membership.required) == [0, 1, 2]
+        assert world.view.missing(world.view.required) == [0, 1, 2]
         world.up(report(1, at((0, 1, 5))))
-        assert world.membership.missing(world.membership.required) == [0, 2]
+        assert world.view.missing(world.view.required) == [0, 2]
         world.up(report(0), report(2))
-        assert world.membership.missing(world.membership.required) == []
-        assert world.membership.missing(at((0, 1, 6), (2, 2, 1))) == [0, 2]
+        assert world.view.missing(world.view.required) == []
+        assert world.view.missing(at((0, 1, 6), (2, 2, 1))) == [0, 2]
         # Away is not missing as long as somebody has it all; only the living count.
-        world.membership.disconnected(0)
-        assert world.membership.missing(world.membership.required) == []
-        world.membership.disconnected(1)
-        assert world.membership.missing(world.membership.required) == [0]
+        world.view.disconnected(0)
+        assert world.view.missing(world.view.required) == []
+        world.view.disconnected(1)
+        assert world.view.missing(world.view.required) == [0]
 
 
 class TestPrimary:
     def test_none_is_there(self) -> None:
         world = World()
-        assert world.membership.primary() is None
-        world.membership.connected(0, world.now)
-        assert world.membership.primary() is None
-        assert world.membership.up() == []
+        assert world.view.primary() is None
+        world.view.connected(0, world.now)
+        assert world.view.primary() is None
+        assert world.view.up() == []
 
     def test_node_0_at_first_start_though_another_is_first(self) -> None:
         world = World()
         world.up(report(2))
-        assert world.membership.primary() == 2
+        assert world.view.primary() == 2
         world.up(report(1))
-        assert world.membership.primary() == 1
+        assert world.view.primary() == 1
         world.up(report(0))
-        assert world.membership.primary() == 0
+        assert world.view.primary() == 0
         # And from then on it stays, whatever the others have.
         world.report(report(1, at((1, 1, 50))))
-        assert world.membership.primary() == 0
+        assert world.view.primary() == 0
 
     def test_without_node_0_when_it_had_its_time(self) -> None:
         world = World()
         world.up(report(2))
-        assert world.membership.primary() == 2
+        assert world.view.primary() == 2
         world.now += 5.0
         world.report(report(2))
-        assert world.membership.primary() == 2
+        assert world.view.primary() == 2
         world.up(report(0), report(1))
-        assert world.membership.primary() == 2
+        assert world.view.primary() == 2
 
     def test_who_misses_the_least_follows(self) -> None:
         world = World(4)
         reports = [report(0), report(1, at((0, 1, 3))), report(2, at((0, 1, 4))), report(3, at((0, 1, 4)))]
         world.up(*reports)
-        world.membership.disconnected(2)
-        assert world.membership.primary() == 3
-        world.membership.connected(2, world.now)
+        world.view.disconnected(2)
+        assert world.view.primary() == 3
+        world.view.connected(2, world.now)
         world.report(reports[2])
-        assert world.membership.primary() == 3
-        world.membership.disconnected(3)
-        assert world.membership.primary() == 2
+        assert world.view.primary() == 3
+        world.view.disconnected(3)
+        assert world.view.primary() == 2
 
     def test_batches_missing_are_summed_over_all_logs(self) -> None:
         world = World()
@@ -220,91 +220,91 @@ class TestPrimary:
             report(1, at((0, 1, 8), (1, 1, 9))),
             report(2, at((0, 1, 8), (1, 1, 9), (2, 1, 3))),
         )
-        everything = world.membership.everything()
+        everything = world.view.everything()
         assert everything == at((0, 1, 9), (1, 1, 9), (2, 1, 3))
-        assert [world.membership.lag(node, everything) for node in range(3)] == [12, 4, 1]
-        assert world.membership.primary() == 2
+        assert [world.view.lag(node, everything) for node in range(3)] == [12, 4, 1]
+        assert world.view.primary() == 2
 
     def test_candidates_begin_with_it(self) -> None:
         world = World(4)
         world.up(report(0), report(1, at((1, 1, 1))), report(2, at((1, 1, 3))), report(3, at((1, 1, 3))))
-        assert world.membership.primary() == 2
-        assert world.membership.candidates(at((1, 1, 3))) == [2, 3, 1, 0]
+        assert world.view.primary() == 2
+        assert world.view.candidates(at((1, 1, 3))) == [2, 3, 1, 0]
         # Those that miss nothing of what is required are equal.
-        assert world.membership.candidates(at((1, 1, 1))) == [2, 1, 3, 0]
-        assert world.membership.candidates(Position()) == [2, 0, 1, 3]
-        world.membership.disconnected(2)
-        assert world.membership.candidates(at((1, 1, 3))) == [3, 1, 0]
+        assert world.view.candidates(at((1, 1, 1))) == [2, 1, 3, 0]
+        assert world.view.candidates(Position()) == [2, 0, 1, 3]
+        world.view.disconnected(2)
+        assert world.view.candidates(at((1, 1, 3))) == [3, 1, 0]
 
 
 class TestWhoIsThere:
     def test_states(self) -> None:
         world = World(1)
-        assert world.membership.state(0) == "new"
-        world.membership.connected(0, world.now)
-        assert world.membership.state(0) == "new"
+        assert world.view.state(0) == "new"
+        world.view.connected(0, world.now)
+        assert world.view.state(0) == "new"
         world.report(report(0))
-        assert world.membership.state(0) == "up"
-        world.membership.disconnected(0)
-        assert world.membership.state(0) == "down"
-        assert world.membership.report(0) == report(0)
+        assert world.view.state(0) == "up"
+        world.view.disconnected(0)
+        assert world.view.state(0) == "down"
+        assert world.view.report(0) == report(0)
 
     def test_writers_are_up_and_willing(self) -> None:
         world = World(4)
         world.up(report(0), report(1, refuses="full"), report(2))
-        world.membership.connected(3, world.now)
-        world.membership.disconnected(2)
-        assert world.membership.writers() == [0]
-        assert world.membership.up() == [0, 1]
+        world.view.connected(3, world.now)
+        world.view.disconnected(2)
+        assert world.view.writers() == [0]
+        assert world.view.up() == [0, 1]
 
     def test_the_silent(self) -> None:
         world = World()
         world.up(report(0), report(1), report(2))
-        world.membership.disconnected(2)
+        world.view.disconnected(2)
         for _ in range(4):
             world.now += 0.25
-            assert world.membership.silent(world.now) == []
+            assert world.view.silent(world.now) == []
             world.report(report(0))
         world.now += 0.1
-        assert world.membership.silent(world.now) == [1]
+        assert world.view.silent(world.now) == [1]
 
     def test_who_slept_suspects_nobody(self) -> None:
         world = World()
         world.up(report(0), report(1), report(2))
-        assert world.membership.silent(world.now) == []
+        assert world.view.silent(world.now) == []
         world.now += 60
-        assert world.membership.silent(world.now) == []
+        assert world.view.silent(world.now) == []
         world.now += 0.25
         world.report(report(0), report(1))
         for _ in range(3):
             world.now += 0.25
-            assert world.membership.silent(world.now) == []
+            assert world.view.silent(world.now) == []
         world.now += 0.1
         world.report(report(0))
-        assert world.membership.silent(world.now) == [2]
+        assert world.view.silent(world.now) == [2]
 
     def test_what_is_known_of_a_node(self) -> None:
         world = World(2)
-        assert world.membership.applied(0) == world.membership.durable(0) == Position()
-        assert world.membership.report(0) is None
-        world.membership.connected(0, world.now)
-        world.membership.told(0, at((0, 1, 1)))
-        assert world.membership.applied(0) == at((0, 1, 1))
+        assert world.view.applied(0) == world.view.durable(0) == Position()
+        assert world.view.report(0) is None
+        world.view.connected(0, world.now)
+        world.view.told(0, at((0, 1, 1)))
+        assert world.view.applied(0) == at((0, 1, 1))
         world.report(report(0, at((0, 1, 3)), durable=at((0, 1, 2))))
-        assert world.membership.applied(0) == at((0, 1, 3))
-        assert world.membership.durable(0) == at((0, 1, 2))
-        world.membership.told(0, at((0, 1, 5)))
-        world.membership.told(0, at((0, 1, 4)))
-        assert world.membership.applied(0) == at((0, 1, 5))
+        assert world.view.applied(0) == at((0, 1, 3))
+        assert world.view.durable(0) == at((0, 1, 2))
+        world.view.told(0, at((0, 1, 5)))
+        world.view.told(0, at((0, 1, 4)))
+        assert world.view.applied(0) == at((0, 1, 5))
         # What it was told before it was connected again may be gone.
-        world.membership.disconnected(0)
-        world.membership.connected(0, world.now)
-        assert world.membership.applied(0) == at((0, 1, 3))
+        world.view.disconnected(0)
+        world.view.connected(0, world.now)
+        assert world.view.applied(0) == at((0, 1, 3))
 
     @pytest.mark.parametrize(("ahead", "shown"), [(-5, 0), (0, 0), (999_999, 0), (7_000_000, 7)])
     def test_skew(self, ahead: int, shown: int) -> None:
         world = World(heard=WALL + ahead)
-        assert world.membership.clock_skew_ms(WALL) == shown
+        assert world.view.clock_skew_ms(WALL) == shown
 
 
 class TestLost:
@@ -314,9 +314,9 @@ class TestLost:
         """
         world = World()
         world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))), report(2, at((0, 1, 3))))
-        world.membership.disconnected(0)
-        assert world.membership.required == at((0, 1, 5))
-        assert world.membership.missing(world.membership.required) == [0]
+        world.view.disconnected(0)
+        assert world.view.required == at((0, 1, 5))
+        assert world.view.missing(world.view.required) == [0]
         return world
 
     def test_is_what_its_node_came_back_without(self) -> None:
@@ -324,16 +324,16 @@ class TestLost:
         others = [report(1, at((0, 1, 3))), report(2, at((0, 1, 3)))]
         found = world.settled(report(0, at((0, 1, 3))), *others)
         assert found == [LostRun(0, 1, 3, 2)]
-        assert world.membership.lost == {LostRun(0, 1, 3, 2)}
-        assert world.membership.required == at((0, 1, 3))
-        assert world.membership.missing(world.membership.required) == []
+        assert world.view.lost == {LostRun(0, 1, 3, 2)}
+        assert world.view.required == at((0, 1, 3))
+        assert world.view.missing(world.view.required) == []
 
     def test_nothing_of_a_run_may_be_left(self) -> None:
         world = World()
         world.up(report(0, at((0, 1, 5)), run=1), report(1), report(2))
-        world.membership.disconnected(0)
+        world.view.disconnected(0)
         assert world.settled(report(0), report(1), report(2)) == [LostRun(0, 1, 0, 2)]
-        assert world.membership.required == Position()
+        assert world.view.required == Position()
 
     def test_is_not_known_before_all_have_reported_for_a_while(self) -> None:
         world = self._before()
@@ -346,22 +346,22 @@ class TestLost:
 
     def test_is_not_known_while_a_member_is_away(self) -> None:
         world = self._before()
-        world.membership.disconnected(2)
+        world.view.disconnected(2)
         assert world.settled(report(0), report(1, at((0, 1, 3)))) == []
-        assert world.membership.required == at((0, 1, 5))
+        assert world.view.required == at((0, 1, 5))
 
     def test_is_not_known_from_what_was_said_before_the_connection_was_lost(self) -> None:
         # Node 0 is connected again, and this process slept: nobody knows yet what node 0 has.
         world = World(1)
         world.up(report(0, at((0, 1, 5)), run=1))
-        world.membership.require(at((0, 1, 6)))
-        world.membership.disconnected(0)
+        world.view.require(at((0, 1, 6)))
+        world.view.disconnected(0)
         world.report(report(0, at((0, 1, 5)), run=2))
-        world.membership.connected(0, world.now)
-        world.membership.silent(world.now)
+        world.view.connected(0, world.now)
+        world.view.silent(world.now)
         world.now += 60
-        world.membership.silent(world.now)
-        assert world.membership.lost_of(at((0, 1, 6)), world.now) == []
+        world.view.silent(world.now)
+        assert world.view.lost_of(at((0, 1, 6)), world.now) == []
 
     def test_is_not_what_the_open_run_may_still_bring(self) -> None:
         world = self._before()
@@ -376,12 +376,12 @@ class TestLost:
     def test_is_not_what_somebody_has(self) -> None:
         world = self._before()
         assert world.settled(report(0), report(1, at((0, 1, 5))), report(2)) == []
-        assert world.membership.required == at((0, 1, 5))
+        assert world.view.required == at((0, 1, 5))
 
     def test_is_not_what_somebody_answered_to_have(self) -> None:
         world = self._before()
         world.up(report(0), report(1), report(2))
-        world.membership.told(1, at((0, 1, 5)))
+        world.view.told(1, at((0, 1, 5)))
         world.now += 1.1
         assert world.report(report(0), report(1), report(2)) == []
 
@@ -389,68 +389,66 @@ class TestLost:
         # They have folded it: only the name tells.
         world = World(2)
         world.up(report(0, at((0, 1, 3))), report(1, at((1, 1, 1)), run=1))
-        world.membership.require(at((0, 1, 5), (0, 2, 1), (0, 4, 1), (1, 1, 1)))
+        world.view.require(at((0, 1, 5), (0, 2, 1), (0, 4, 1), (1, 1, 1)))
         folded = Position({0: NodePosition(4, {4: 1})})
         named = [LostRun(0, 1, 3, 4)]
         reports = [report(0, folded, run=4, lost=named), report(1, folded.join(at((1, 1, 1))), run=1)]
         world.settled(*reports)
-        assert world.membership.lost == {LostRun(0, 1, 3, 2), LostRun(0, 2, 0, 3)}
-        assert world.membership.required == at((0, 1, 3), (0, 4, 1), (1, 1, 1))
-        assert world.membership.missing(world.membership.required) == []
+        assert world.view.lost == {LostRun(0, 1, 3, 2), LostRun(0, 2, 0, 3)}
+        assert world.view.required == at((0, 1, 3), (0, 4, 1), (1, 1, 1))
+        assert world.view.missing(world.view.required) == []
 
     def test_is_not_what_a_member_may_have_that_has_not_heard_who_was_given_up(self) -> None:
         world = World(3)
         world.settled(report(0), report(1, run=1), report(2))
         # Node 0 was told; node 1 took in a batch since it reported.
         told = replace_fields(report(0), forgotten=[2])
-        world.membership.told(1, at((1, 1, 1)))
-        world.membership.require(at((2, 1, 4), (1, 1, 1)))
+        world.view.told(1, at((1, 1, 1)))
+        world.view.require(at((2, 1, 4), (1, 1, 1)))
         assert world.report(told) == []
-        assert world.membership.required.number(2, 1) == 4
+        assert world.view.required.number(2, 1) == 4
         told_too = replace_fields(report(1, at((1, 1, 1), (2, 1, 3)), run=1), forgotten=[2])
         assert world.report(told_too) == [LostRun(2, 1, 3, 2)]
 
     def test_of_a_token_and_of_a_node_that_is_no_member(self) -> None:
         world = World(1)
         world.settled(report(0, at((0, 2, 1)), run=2))
-        assert world.membership.lost_of(at((0, 1, 4), (0, 2, 9), (7, 1, 1)), world.now) == [
-            LostRun(0, 1, 0, 2)
-        ]
+        assert world.view.lost_of(at((0, 1, 4), (0, 2, 9), (7, 1, 1)), world.now) == [LostRun(0, 1, 0, 2)]
         # Asking does not change what is required.
-        assert world.membership.required == at((0, 2, 1))
-        assert world.membership.lost == set()
+        assert world.view.required == at((0, 2, 1))
+        assert world.view.lost == set()
 
     def test_is_what_was_folded_away_before_it_was_named(self) -> None:
         # The answer to a count brought the fold; the report that names the loss comes after it.
         world = self._before()
-        world.membership.require(Position({0: NodePosition(4, {4: 1})}))
-        assert world.membership.required == Position({0: NodePosition(4, {4: 1})})
+        world.view.require(Position({0: NodePosition(4, {4: 1})}))
+        assert world.view.required == Position({0: NodePosition(4, {4: 1})})
         folded = Position({0: NodePosition(4, {4: 1})})
         found = world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)]))
         assert found == [LostRun(0, 1, 3, 2)]
-        assert world.membership.lost == {LostRun(0, 1, 3, 2)}
+        assert world.view.lost == {LostRun(0, 1, 3, 2)}
         # Once.
         assert world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)])) == []
 
     def test_is_not_what_was_folded_away_complete(self) -> None:
         world = self._before()
         folded = Position({0: NodePosition(4, {4: 1})})
-        world.membership.require(folded)
+        world.view.require(folded)
         assert world.report(report(1)) == []
         assert world.report(report(1, folded)) == []
         # What is named later is about something else.
         assert world.report(report(1, folded, lost=[LostRun(0, 1, 3, 4)])) == []
-        assert world.membership.lost == set()
+        assert world.view.lost == set()
 
     def test_is_what_only_nodes_knew_that_are_empty_now(self) -> None:
         world = World(2)
         folded = Position({0: NodePosition(4, {4: 2})})
         world.up(report(0, folded, run=4), report(1, folded))
         for node in range(2):
-            world.membership.disconnected(node)
+            world.view.disconnected(node)
         assert set(world.settled(report(0), report(1))) == {LostRun(0, 0, 0, 4), LostRun(0, 4, 0, 5)}
-        assert world.membership.required == Position()
-        assert world.membership.missing(world.membership.required) == []
+        assert world.view.required == Position()
+        assert world.view.missing(world.view.required) == []
 
     @pytest.mark.parametrize(
         ("opening", "lost"),
@@ -469,7 +467,7 @@ class TestLost:
         folded = Position({0: NodePosition(4, {4: 2})})
         world.up(report(0, folded, run=4), report(1, folded))
         for node in range(2):
-            world.membership.disconnected(node)
+            world.view.disconnected(node)
         # Their disks hold what they held, but not that it was folded.
         have = at((0, 1, 3), (0, 4, 2))
         openings = {} if opening is None else {0: [Opening(1, 0, 0), opening]}
@@ -481,12 +479,12 @@ class TestLost:
         world = World(2)
         world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))))
         # Another coordinator was told of the fold, this one of its loss by nobody yet.
-        world.membership.require(Position({0: NodePosition(4, {4: 2})}))
+        world.view.require(Position({0: NodePosition(4, {4: 2})}))
         openings = {0: [Opening(1, 0, 0), Opening(4, 1, 3, wiped=True)]}
         have = at((0, 1, 3), (0, 4, 2))
         again = [replace_fields(report(n, have, run=4), openings=openings) for n in range(2)]
         assert world.settled(*again) == []
-        assert world.membership.lost_of(at((0, 1, 5)), world.now) == [LostRun(0, 1, 3, 2)]
+        assert world.view.lost_of(at((0, 1, 5)), world.now) == [LostRun(0, 1, 3, 2)]
         # They fold again.
         folded = Position({0: NodePosition(4, {4: 2})})
         told = report(1, folded, run=4, lost=[LostRun(0, 1, 3, 4)])
@@ -496,20 +494,18 @@ class TestLost:
         world = World(1)
         world.settled(report(0, at((0, 2, 1)), run=2))
         token = Position({0: NodePosition(3, {3: 7})})
-        assert world.membership.lost_of(token, world.now, told=world.now) == []
+        assert world.view.lost_of(token, world.now, told=world.now) == []
         world.now += 0.25
         # The node has said since that it has another run open.
         world.report(report(0, at((0, 2, 1)), run=2))
-        assert world.membership.lost_of(at((0, 3, 7)), world.now, told=world.now - 0.1) == [
-            LostRun(0, 3, 0, 4)
-        ]
+        assert world.view.lost_of(at((0, 3, 7)), world.now, told=world.now - 0.1) == [LostRun(0, 3, 0, 4)]
         # A run below the open one is closed, whenever that was said.
-        assert world.membership.lost_of(at((0, 1, 7)), world.now, told=world.now) == [LostRun(0, 1, 0, 2)]
+        assert world.view.lost_of(at((0, 1, 7)), world.now, told=world.now) == [LostRun(0, 1, 0, 2)]
 
     def test_is_not_durable_anywhere(self) -> None:
         world = World(1)
         folded = Position({0: NodePosition(4, {4: 1})})
         world.up(report(0, folded, run=4, lost=[LostRun(0, 1, 3, 4)]))
-        assert world.membership.has_durable(0, at((0, 1, 3)))
-        assert not world.membership.has_durable(0, at((0, 1, 4)))
-        assert not world.membership.has_durable(0, at((0, 4, 2)))
+        assert world.view.has_durable(0, at((0, 1, 3)))
+        assert not world.view.has_durable(0, at((0, 1, 4)))
+        assert not world.view.has_durable(0, at((0, 4, 2)))
