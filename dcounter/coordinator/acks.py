@@ -104,6 +104,8 @@ class Acks:
             case "node":
                 return True
             case "primary":
+                # The one that was elected may be gone.
+                self._view.elect()
                 return self._view.primary() in there
             case "majority":
                 return len(there & self._links.keys()) > len(self._links) // 2

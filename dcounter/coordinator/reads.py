@@ -153,6 +153,7 @@ class Reads(Generic[Q]):
         # The node's own answer, however little it has, is to be here before the time is over.
         left = max(0, int((question.until - now - self._limits.heartbeat) * 1000))
         wait = left if question.waits else 0
+        self._view.elect()
         for node in self._view.candidates(required):
             if node not in question.tried:
                 question.tried.add(node)

@@ -177,8 +177,7 @@ class Coordinator(Service):
             return Receipt(0, ack, self._seal.seal(before, self._clock.last))
         deadline = self._time.seconds() + self._limits.request
         stored: Deferred[None] = Deferred()
-        while not self._view.takes_writes(self._time.seconds()):
-            await self._later(deadline)
+        await self._until_writes_begin(deadline)
         if not self.running:
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
         if self._view.refusals():
@@ -233,6 +232,8 @@ class Coordinator(Service):
         return self._clock.latest_allowed()
 
     def status(self) -> ClusterStatus:
+        # A primary that was shown stays until it is gone.
+        self._view.elect()
         primary = self._view.primary()
         everything = self._view.everything()
         nodes = [self._node_status(node, primary, everything) for node in sorted(self._links)]
@@ -579,6 +580,7 @@ class Coordinator(Service):
 
     def _tick(self) -> None:
         now = self._time.seconds()
+        self._view.look(now)
         for node in self._view.silent(now):
             self._links[node].cut(f"silent for {self._limits.suspicion:g} s")
         if now - self._last_beat >= self._limits.heartbeat:
@@ -600,7 +602,18 @@ class Coordinator(Service):
                     pass
         self._end_turn()
 
-    async def _later(self, deadline: float) -> None:
+    async def _until_writes_begin(self, deadline: float) -> None:
+        """
+        Wait until stamps can be given out.
+
+        :raises NotApplied: they cannot before the deadline.
+        """
+        self._view.begin_writes(self._time.seconds())
+        while not self._view.takes_writes():
+            await self._pause(deadline)
+            self._view.begin_writes(self._time.seconds())
+
+    async def _pause(self, deadline: float) -> None:
         """
         Wait a little.
 

@@ -1,7 +1,7 @@
 """
 A coordinator's picture of the nodes: who is up, who is preferred, what a count requires.
 
-Pure: it is told what happened and when, and answers questions.
+Pure: it is told what happened and when, and answers questions. Commands change it, queries never do.
 """
 
 from collections.abc import Collection
@@ -86,7 +86,7 @@ class View:
         self._member(node).up = False
         if node == self._primary:
             self._primary = None
-            self.primary()
+            self.elect()
 
     def reported(self, report: Report, now: float) -> list[LostRun]:
         """
@@ -121,20 +121,15 @@ class View:
         member = self._member(node)
         member.told = member.told.join(position)
 
-    def silent(self, now: float) -> list[int]:
+    def look(self, now: float) -> None:
         """
-        Nodes that are connected but have not been heard of for too long; to be asked every heartbeat.
+        Time has passed; to be called at least once per heartbeat.
         """
-        # Whoever slept cannot tell who was silent meanwhile.
+        # After a pause of our own, the nodes' silence proves nothing.
         slept = max(0.0, now - self._last_look - self._limits.heartbeat)
         self._last_look = now
         for member in self._members.values():
             member.heard += slept
-        return [
-            node
-            for node, member in self._members.items()
-            if member.up and now - member.heard > self._limits.suspicion
-        ]
 
     def require(self, position: Position) -> None:
         """
@@ -146,17 +141,31 @@ class View:
                 self._folded_away[node, run] = number
         self.required = self.required.join(position)
 
-    # Starting
-
-    def takes_writes(self, now: float) -> bool:
+    def begin_writes(self, now: float) -> None:
         """
-        Whether stamps can be given out: the clock is known to be past all that were.
+        A caller wants to store: take writes from now on if the members that have not reported had their time.
         """
         patience = min(self._limits.suspicion, self._limits.startup)
         if not self._takes_writes and now - self._started >= patience:
             # A member that has not reported may have heard of any stamp that was allowed.
             self._clock.observe(self._clock.latest_allowed())
             self._takes_writes = True
+
+    def elect(self) -> None:
+        """
+        A primary is needed: choose one if there is none. It stays until it is gone.
+
+        At the start none is chosen before all members had the chance to report.
+        """
+        if self._settled:
+            self._primary = self.primary()
+
+    # Starting
+
+    def takes_writes(self) -> bool:
+        """
+        Whether stamps can be given out: the clock is known to be past all that were.
+        """
         return self._takes_writes
 
     def unreported(self) -> list[int]:
@@ -166,6 +175,16 @@ class View:
         return [node for node, member in self._members.items() if not member.known]
 
     # Who
+
+    def silent(self, now: float) -> list[int]:
+        """
+        Nodes that are connected but have not been heard of for too long.
+        """
+        return [
+            node
+            for node, member in self._members.items()
+            if member.up and now - member.heard > self._limits.suspicion
+        ]
 
     def up(self) -> list[int]:
         """
@@ -211,18 +230,15 @@ class View:
 
     def primary(self) -> int | None:
         """
-        The node to ask first: that which misses the fewest batches, and then the same until it is gone.
+        The node to ask first: the one that was elected, or the one that would be.
 
-        Those that load their ledgers come last.
+        That is the node that misses the fewest batches. Those that load their ledgers come last.
         """
         able = self.counting() or self.up()
         if self._primary in able:
             return self._primary
         everything = self.everything()
-        best = min(able, key=lambda node: (self.lag(node, everything), node), default=None)
-        if self._settled:
-            self._primary = best
-        return best
+        return min(able, key=lambda node: (self.lag(node, everything), node), default=None)
 
     def candidates(self, required: Position) -> list[int]:
         """

@@ -35,6 +35,9 @@ class FakeView:
     Node 0 is the primary, and nothing is known of what is durable.
     """
 
+    def elect(self) -> None:
+        pass
+
     def primary(self) -> int:
         return 0
 

@@ -1,6 +1,12 @@
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace as replace_fields
 
 from dcounter.coordinator.view import View
@@ -72,6 +78,24 @@ class World:
             found += self.view.reported(each, self.now)
         return found
 
+    def silent(self) -> list[int]:
+        self.view.look(self.now)
+        return self.view.silent(self.now)
+
+    def takes_writes(self, later: float = 0.0) -> bool:
+        """
+        Whether a caller that comes then can store.
+        """
+        self.view.begin_writes(self.now + later)
+        return self.view.takes_writes()
+
+    def primary(self) -> int | None:
+        """
+        The primary, at a moment when one is needed.
+        """
+        self.view.elect()
+        return self.view.primary()
+
     def settled(self, *reports: Report) -> list[LostRun]:
         """
         Nodes connect, report, and report again when a suspicion time-out has passed.
@@ -84,14 +108,119 @@ class World:
         return found
 
 
+COMMANDS = {
+    "connected",
+    "disconnected",
+    "reported",
+    "told",
+    "require",
+    "look",
+    "begin_writes",
+    "elect",
+}
+
+
+def queries(world: World) -> Mapping[str, Callable[[], Any]]:
+    """
+    Every question that a view answers, by the name of its method.
+    """
+    view, now = world.view, world.now
+    position = at((0, 1, 4), (1, 1, 9), (2, 3, 1))
+    return {
+        "takes_writes": view.takes_writes,
+        "unreported": view.unreported,
+        "silent": partial(view.silent, now),
+        "up": view.up,
+        "writers": view.writers,
+        "refusals": view.refusals,
+        "counting": view.counting,
+        "primary": view.primary,
+        "candidates": partial(view.candidates, position),
+        "report": lambda: [view.report(node) for node in range(4)],
+        "state": lambda: [view.state(node) for node in range(4)],
+        "applied": lambda: [view.applied(node) for node in range(4)],
+        "durable": lambda: [view.durable(node) for node in range(4)],
+        # It is asked about members only.
+        "has_durable": lambda: [
+            view.has_durable(node, position) for node in range(3) if node not in view.forgotten
+        ],
+        "everything": view.everything,
+        "lag": lambda: [view.lag(node, position) for node in range(4)],
+        "missing": partial(view.missing, position),
+        "lost_of": lambda: (view.lost_of(position, now), view.lost_of(position, now, told=now)),
+        "clock_skew_ms": partial(view.clock_skew_ms, world.wall),
+    }
+
+
+def whole_state(world: World) -> dict[str, object]:
+    state = {name: deepcopy(value) for name, value in vars(world.view).items() if name != "_clock"}
+    return {**state, "clock": world.clock.last}
+
+
+nodes = st.integers(0, 2)
+positions = st.lists(st.tuples(nodes, st.integers(1, 2), st.integers(1, 9)), max_size=3).map(
+    lambda entries: at(*entries)
+)
+reports = st.builds(
+    lambda node, applied, lost, forgotten, **kw: replace_fields(
+        report(node, applied, lost=lost, refuses=kw.pop("refuses"), run=kw.pop("run")),
+        forgotten=[each for each in forgotten if each != node],
+        **kw,
+    ),
+    nodes,
+    positions,
+    st.lists(st.just(LostRun(0, 1, 3, 2)), max_size=1),
+    st.just([]) | st.just([2]),
+    run=st.integers(1, 2),
+    refuses=st.none() | st.just("full"),
+    loading=st.booleans(),
+    in_doubt=st.booleans(),
+)
+happenings = st.one_of(
+    st.tuples(st.just("connected"), nodes),
+    st.tuples(st.just("disconnected"), nodes),
+    st.tuples(st.just("reported"), reports),
+    st.tuples(st.just("told"), nodes, positions),
+    st.tuples(st.just("require"), positions),
+    st.tuples(st.just("look")),
+    st.tuples(st.just("begin_writes")),
+    st.tuples(st.just("elect")),
+)
+TIMED = {"connected", "reported", "look", "begin_writes"}
+
+
+class TestQueries:
+    def test_each_method_is_a_command_or_a_query(self) -> None:
+        methods = {name for name in vars(View) if not name.startswith("_")}
+        assert methods == COMMANDS | queries(World()).keys()
+
+    @given(
+        st.lists(st.tuples(st.sampled_from([0.0, 0.25, 2.0, 6.0]), happenings), max_size=12),
+        st.permutations(sorted(queries(World()))),
+    )
+    def test_change_nothing_however_often_and_in_whatever_order_they_are_asked(
+        self, story: list[tuple[float, tuple[Any, ...]]], order: list[str]
+    ) -> None:
+        world = World()
+        for pause, (command, *what) in story:
+            world.now += pause
+            when = [world.now] if command in TIMED else []
+            getattr(world.view, command)(*what, *when)
+        before = whole_state(world)
+        ask = queries(world)
+        first = {name: deepcopy(ask[name]()) for name in sorted(ask)}
+        assert {name: ask[name]() for name in order} == first
+        assert whole_state(world) == before
+
+
 class TestStarting:
     def test_takes_writes_when_all_have_reported(self) -> None:
         world = World()
         world.up(report(0), report(1))
-        assert not world.view.takes_writes(world.now)
+        assert not world.takes_writes()
         assert world.view.unreported() == [2]
         world.up(report(2, stamp=WALL + 5))
-        assert world.view.takes_writes(world.now)
+        assert world.takes_writes()
         # Past the largest stamp that any has heard of, and no further.
         assert world.clock.last == WALL + 5
 
@@ -111,20 +240,26 @@ class TestStarting:
     def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
         world = World()
         world.up(report(0, stamp=WALL + 5))
-        assert not world.view.takes_writes(world.now + 0.9)
+        assert not world.takes_writes(0.9)
         assert world.clock.last == WALL + 5
-        assert world.view.takes_writes(world.now + 1.0)
+        assert world.takes_writes(1.0)
         assert world.clock.last == WALL + CLOCK_TOLERANCE
         # Once.
         world.wall += 10**12
-        assert world.view.takes_writes(world.now + 2.0)
+        assert world.takes_writes(2.0)
         assert world.clock.last == WALL + CLOCK_TOLERANCE
+
+    def test_asking_whether_it_takes_writes_does_not_make_it(self) -> None:
+        world = World()
+        world.now += 1.0
+        assert not world.view.takes_writes()
+        assert world.clock.last == 0
 
     def test_a_stamp_beyond_the_tolerance_counts_too(self) -> None:
         world = World()
         far = WALL + 3 * CLOCK_TOLERANCE
         world.up(report(0, stamp=far))
-        assert world.view.takes_writes(world.now + 1.0)
+        assert world.takes_writes(1.0)
         assert world.clock.last == far
 
     def test_restarts_do_not_add_up(self) -> None:
@@ -132,14 +267,14 @@ class TestStarting:
         for _ in range(50):
             world = World()
             world.up(report(0, stamp=heard))
-            assert world.view.takes_writes(world.now + 1.0)
+            assert world.takes_writes(1.0)
             # This coordinator wrote one item and was restarted.
             heard = world.clock.take(1)
         assert heard == WALL + CLOCK_TOLERANCE + 50
 
     def test_who_reports_late_still_moves_the_clock(self) -> None:
         world = World()
-        assert world.view.takes_writes(world.now + 1.0)
+        assert world.takes_writes(1.0)
         far = WALL + 2 * CLOCK_TOLERANCE
         world.up(report(2, stamp=far))
         assert world.clock.last == far
@@ -174,44 +309,55 @@ class TestStarting:
 class TestPrimary:
     def test_none_is_there(self) -> None:
         world = World()
-        assert world.view.primary() is None
+        assert world.primary() is None
         world.view.connected(0, world.now)
-        assert world.view.primary() is None
+        assert world.primary() is None
         assert world.view.up() == []
 
     def test_node_0_at_first_start_though_another_is_first(self) -> None:
         world = World()
         world.up(report(2))
-        assert world.view.primary() == 2
+        assert world.primary() == 2
         world.up(report(1))
-        assert world.view.primary() == 1
+        assert world.primary() == 1
         world.up(report(0))
-        assert world.view.primary() == 0
+        assert world.primary() == 0
         # And from then on it stays, whatever the others have.
         world.report(report(1, at((1, 1, 50))))
+        assert world.primary() == 0
+
+    def test_is_not_chosen_by_being_looked_at(self) -> None:
+        world = World()
+        world.up(report(0), report(1), report(2))
         assert world.view.primary() == 0
+        world.report(report(1, at((1, 1, 50))))
+        # Nobody needed one yet.
+        assert world.view.primary() == 1
+        world.view.elect()
+        world.report(report(2, at((1, 1, 60))))
+        assert world.view.primary() == 1
 
     def test_without_node_0_when_it_had_its_time(self) -> None:
         world = World()
         world.up(report(2))
-        assert world.view.primary() == 2
+        assert world.primary() == 2
         world.now += 5.0
         world.report(report(2))
-        assert world.view.primary() == 2
+        assert world.primary() == 2
         world.up(report(0), report(1))
-        assert world.view.primary() == 2
+        assert world.primary() == 2
 
     def test_who_misses_the_least_follows(self) -> None:
         world = World(4)
         reports = [report(0), report(1, at((0, 1, 3))), report(2, at((0, 1, 4))), report(3, at((0, 1, 4)))]
         world.up(*reports)
         world.view.disconnected(2)
-        assert world.view.primary() == 3
+        assert world.primary() == 3
         world.view.connected(2, world.now)
         world.report(reports[2])
-        assert world.view.primary() == 3
+        assert world.primary() == 3
         world.view.disconnected(3)
-        assert world.view.primary() == 2
+        assert world.primary() == 2
 
     def test_batches_missing_are_summed_over_all_logs(self) -> None:
         world = World()
@@ -223,12 +369,12 @@ class TestPrimary:
         everything = world.view.everything()
         assert everything == at((0, 1, 9), (1, 1, 9), (2, 1, 3))
         assert [world.view.lag(node, everything) for node in range(3)] == [12, 4, 1]
-        assert world.view.primary() == 2
+        assert world.primary() == 2
 
     def test_candidates_begin_with_it(self) -> None:
         world = World(4)
         world.up(report(0), report(1, at((1, 1, 1))), report(2, at((1, 1, 3))), report(3, at((1, 1, 3))))
-        assert world.view.primary() == 2
+        assert world.primary() == 2
         assert world.view.candidates(at((1, 1, 3))) == [2, 3, 1, 0]
         # Those that miss nothing of what is required are equal.
         assert world.view.candidates(at((1, 1, 1))) == [2, 1, 3, 0]
@@ -263,25 +409,25 @@ class TestWhoIsThere:
         world.view.disconnected(2)
         for _ in range(4):
             world.now += 0.25
-            assert world.view.silent(world.now) == []
+            assert world.silent() == []
             world.report(report(0))
         world.now += 0.1
-        assert world.view.silent(world.now) == [1]
+        assert world.silent() == [1]
 
     def test_who_slept_suspects_nobody(self) -> None:
         world = World()
         world.up(report(0), report(1), report(2))
-        assert world.view.silent(world.now) == []
+        assert world.silent() == []
         world.now += 60
-        assert world.view.silent(world.now) == []
+        assert world.silent() == []
         world.now += 0.25
         world.report(report(0), report(1))
         for _ in range(3):
             world.now += 0.25
-            assert world.view.silent(world.now) == []
+            assert world.silent() == []
         world.now += 0.1
         world.report(report(0))
-        assert world.view.silent(world.now) == [2]
+        assert world.silent() == [2]
 
     def test_what_is_known_of_a_node(self) -> None:
         world = World(2)
@@ -358,9 +504,9 @@ class TestLost:
         world.view.disconnected(0)
         world.report(report(0, at((0, 1, 5)), run=2))
         world.view.connected(0, world.now)
-        world.view.silent(world.now)
+        world.silent()
         world.now += 60
-        world.view.silent(world.now)
+        world.silent()
         assert world.view.lost_of(at((0, 1, 6)), world.now) == []
 
     def test_is_not_what_the_open_run_may_still_bring(self) -> None:
