@@ -38,7 +38,7 @@ class Limits:
     :ivar batch_bytes: size from which an open batch takes no further slice, and a question no further tenant.
     :ivar slice: size from which a slice, or a piece of a copy, is cut in several; six times that, its
         longest form in JSON, fits a line.
-    :ivar loose: items up to which a request waits for others, and for a node that has nothing under way,
+    :ivar small: items up to which a request waits for others, and for a node that has nothing under way,
         rather than be cut over nodes that are busy.
     :ivar packed: items from which a batch is sent, copied and kept as packed columns, which people cannot
         read but which cost a quarter of the time.
@@ -78,7 +78,7 @@ class Limits:
     window_bytes: int = 32 * MEBIBYTE
     batch_bytes: int = MEBIBYTE
     slice: int = 2 * MEBIBYTE
-    loose: int = 1_000
+    small: int = 1_000
     packed: int = 128
     queue_requests: int = 10_000
     queue_bytes: int = 64 * MEBIBYTE

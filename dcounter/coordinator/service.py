@@ -19,10 +19,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
-from dcounter.coordinator.dispatch import Dispatch, Flight, Request
+from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.reads import Attempt, Question, Reads
-from dcounter.coordinator.slices import Columns
+from dcounter.coordinator.requests import Request
+from dcounter.coordinator.slices import StampedItems
 from dcounter.coordinator.view import View
+from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -107,7 +109,9 @@ class Coordinator(Service):
         self._started = self._time.seconds()
         nodes = sorted(address_book.addresses)
         self._view = view(nodes, clock=clock, limits=self._limits, now=self._started)
-        self._dispatch = Dispatch(nodes, limits=self._limits, writers=self._writers)
+        self._dispatch = Dispatch(
+            nodes, limits=self._limits, writers=self._writers, flush_soon=self._flush_soon
+        )
         self._links = {
             node: NodeLink(
                 node,
@@ -118,7 +122,7 @@ class Coordinator(Service):
             )
             for node in nodes
         }
-        self._turn_end: IDelayedCall | None = None
+        self._flushing: IDelayedCall | None = None
         self._acks = Acks(self._links, self._view, limits=self._limits, time=self._time)
         self._reads = Reads[_Counts](self._view, self._limits)
         self._next_exact: _Counts | None = None
@@ -154,9 +158,9 @@ class Coordinator(Service):
             self._expire(question)
         self._next_exact = None
         self._acks.stop()
-        if self._turn_end is not None:
-            self._turn_end.cancel()
-            self._turn_end = None
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         await gatherResults([link.stopService() for link in self._links.values() if link.running])
 
     def _busy(self) -> bool:
@@ -184,7 +188,6 @@ class Coordinator(Service):
             raise NotApplied(self._why_unplaced(), retry_after=1)
         request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
         self._dispatch.admit(request)
-        self._end_turn()
         await stored
         position = before.join(request.position)
         token = self._seal.seal(position, self._clock.last)
@@ -221,7 +224,7 @@ class Coordinator(Service):
         question.size += len(tenant)
         question.waiters.append(waiter)
         if self.running:
-            self._end_turn()
+            self._flush_soon()
         else:
             self._next_exact = None
             self._unasked.clear()
@@ -355,9 +358,9 @@ class Coordinator(Service):
 
     # Storing
 
-    def _stamped(self, items: Items) -> Columns:
+    def _stamped(self, items: Items) -> StampedItems:
         if items.stamps is None:
-            return Columns(items.ids, items.tenants, self._clock.take(len(items)))
+            return StampedItems(items.ids, items.tenants, self._clock.take(len(items)))
         stamps = []
         for own in items.stamps:
             if own is None:
@@ -368,7 +371,7 @@ class Coordinator(Service):
         # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
         last = {key: place for place, key in enumerate(zip(items.ids, stamps, strict=True))}
         kept = sorted(last.values())
-        return Columns(
+        return StampedItems(
             [items.ids[place] for place in kept],
             [items.tenants[place] for place in kept],
             0,
@@ -428,12 +431,10 @@ class Coordinator(Service):
             self._view.told(flight.node, position)
             self._view.require(position)
         self._dispatch.stored(flight, position, answer.refused, doubtful=answer.doubtful)
-        self._end_turn()
 
     def _flight_lost(self, why: Failure, flight: Flight) -> None:
         why.trap(LinkLost)
         self._dispatch.lost(flight)
-        self._end_turn()
 
     # Counting
 
@@ -558,19 +559,19 @@ class Coordinator(Service):
         if not self._announced and self.readiness().ready:
             self._announced = True
             _log.info("ready to take items")
-        self._end_turn()
+        self._dispatch.writers_changed()
 
     # Time
 
-    def _end_turn(self) -> None:
+    def _flush_soon(self) -> None:
         """
-        Let everything of this turn of the reactor share its batches and its counts.
+        Send at the end of this turn of the reactor: all that comes in one turn shares batches and counts.
         """
-        if self._turn_end is None and self._ticking.running and (self._dispatch.waiting or self._unasked):
-            self._turn_end = self._time.callLater(0, self._turn_ended)
+        if self._flushing is None:
+            self._flushing = self._time.callLater(0, self._flush)
 
-    def _turn_ended(self) -> None:
-        self._turn_end = None
+    def _flush(self) -> None:
+        self._flushing = None
         for flight in self._dispatch.launch(self._time.seconds()):
             self._send(flight)
         self._next_exact = None
@@ -600,7 +601,6 @@ class Coordinator(Service):
                     self._ask(question)
                 case "wait":
                     pass
-        self._end_turn()
 
     async def _until_writes_begin(self, deadline: float) -> None:
         """

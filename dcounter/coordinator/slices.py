@@ -10,7 +10,7 @@ from dcounter.limits import ITEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class StampedItems:
     """
     Stamped items.
 
@@ -23,12 +23,12 @@ class Columns:
     base: int
     stamps: Sequence[int] | None = None
 
-    def cut(self, first: int, end: int) -> "Columns":
+    def cut(self, first: int, end: int) -> "StampedItems":
         """
         The items from `first` to `end` (exclusive).
         """
         stamps = None if self.stamps is None else self.stamps[first:end]
-        return Columns(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
+        return StampedItems(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
 
     def all_stamps(self) -> Sequence[int]:
         """
@@ -46,16 +46,16 @@ class Columns:
             characters = sum(len(tenant or "") for tenant in self.tenants)
         return characters + ITEM_BYTES * len(self.ids)
 
-    def pieces(self, limit: int) -> Iterator["Columns"]:
+    def split(self, limit: int) -> Iterator["StampedItems"]:
         """
         The same items in as few parts as keep each within a size, unless one item alone is larger.
         """
         first = size = 0
-        for place_, tenant in enumerate(self.tenants):
+        for i, tenant in enumerate(self.tenants):
             more = len(tenant or "") + ITEM_BYTES
-            if size + more > limit and place_ > first:
-                yield self.cut(first, place_)
-                first, size = place_, 0
+            if size + more > limit and i > first:
+                yield self.cut(first, i)
+                first, size = i, 0
             size += more
         yield self.cut(first, len(self.ids))
 
@@ -68,7 +68,7 @@ def balanced(count: int, parts: int) -> list[int]:
     return [size + 1] * larger + [size] * (parts - larger)
 
 
-def place(count: int, nodes: Sequence[int], turn: int) -> Iterator[tuple[int, int, int]]:
+def assign(count: int, nodes: Sequence[int], turn: int) -> Iterator[tuple[int, int, int]]:
     """
     Cut `count` items into contiguous slices, one per node.
 
@@ -81,8 +81,8 @@ def place(count: int, nodes: Sequence[int], turn: int) -> Iterator[tuple[int, in
     """
     start = turn % len(nodes) if count < len(nodes) else 0
     first = 0
-    for place_, size in enumerate(balanced(count, len(nodes))):
+    for i, size in enumerate(balanced(count, len(nodes))):
         if size == 0:
             return
-        yield nodes[(start + place_) % len(nodes)], first, first + size
+        yield nodes[(start + i) % len(nodes)], first, first + size
         first += size

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.coordinator.slices import Columns
+from dcounter.coordinator.slices import StampedItems
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -104,7 +104,7 @@ class History:
         """
         stamped = coordinator._stamped  # noqa: SLF001 - no caller is told them
 
-        def spy(items: Items) -> Columns:
+        def spy(items: Items) -> StampedItems:
             columns = stamped(items)
             write = self._unstamped.pop(id(items))
             rows: dict[int, Row] = {}
@@ -122,7 +122,7 @@ class History:
         self._inherited[coordinator] = self.known[coordinator] = Known(acked, floor)
         return coordinator
 
-    def _check_stamps(self, write: Write, columns: Columns) -> None:
+    def _check_stamps(self, write: Write, columns: StampedItems) -> None:
         after = write.later_than
         if not write.coordinator._view.unreported():  # noqa: SLF001 - decides what is promised
             after = max(after, self._inherited[write.coordinator].latest())

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.coordinator.dispatch import Dispatch, Flight, Request
-from dcounter.coordinator.slices import Columns
+from dcounter.coordinator.dispatch import Dispatch
+from dcounter.coordinator.requests import Request
+from dcounter.coordinator.slices import StampedItems
+from dcounter.coordinator.windows import Flight
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
 from dcounter.protocol.position import Position
@@ -20,9 +22,11 @@ What an item with a tenant of one character takes.
 """
 
 
-def columns(count: int, *, base: int = 1_000, first: int = 0, stamps: Sequence[int] | None = None) -> Columns:
+def columns(
+    count: int, *, base: int = 1_000, first: int = 0, stamps: Sequence[int] | None = None
+) -> StampedItems:
     ids = range(first, first + count)
-    return Columns(list(ids), ["t"] * count, base, stamps)
+    return StampedItems(list(ids), ["t"] * count, base, stamps)
 
 
 class Desk:
@@ -33,17 +37,24 @@ class Desk:
     def __init__(self, nodes: int = 4, **limits: float) -> None:
         self.limits = replace(LIMITS, **limits)  # type: ignore[arg-type]
         self.writers = list(range(nodes))
-        self.dispatch = Dispatch(range(nodes), limits=self.limits, writers=lambda: self.writers)
+        self.flush_asked = 0
+        self.dispatch = Dispatch(
+            range(nodes), limits=self.limits, writers=lambda: self.writers, flush_soon=self._flush_soon
+        )
         self.ended: list[Request] = []
         self.now = 0.0
 
-    def admit(self, items: int | Columns, *, deadline: float = 5.0) -> Request:
-        what = items if isinstance(items, Columns) else columns(items)
+    def _flush_soon(self) -> None:
+        self.flush_asked += 1
+
+    def admit(self, items: int | StampedItems, *, deadline: float = 5.0) -> Request:
+        what = items if isinstance(items, StampedItems) else columns(items)
         request = Request(what, self.now + deadline, self.ended.append)
         self.dispatch.admit(request)
         return request
 
     def launch(self) -> list[Flight]:
+        self.flush_asked = 0
         return self.dispatch.launch(self.now)
 
     def stored(
@@ -67,7 +78,7 @@ class Desk:
 
 
 def sizes(flights: Collection[Flight]) -> dict[int, list[int]]:
-    return {flight.node: [len(piece.items.ids) for piece in flight.slices] for flight in flights}
+    return {flight.node: [len(each.items.ids) for each in flight.slices] for flight in flights}
 
 
 class TestPlacing:
@@ -119,11 +130,46 @@ class TestPlacing:
         assert request.complete
 
     def test_an_item_larger_than_a_slice_goes_alone(self) -> None:
-        items = Columns([1, 2, 3], ["t", "x" * 1_000, None], 5)
-        assert [(list(piece.ids), piece.base) for piece in items.pieces(60)] == [([1], 5), ([2], 6), ([3], 7)]
-        assert list(items.pieces(10_000)) == [items]
+        items = StampedItems([1, 2, 3], ["t", "x" * 1_000, None], 5)
+        assert [(list(each.ids), each.base) for each in items.split(60)] == [([1], 5), ([2], 6), ([3], 7)]
+        assert list(items.split(10_000)) == [items]
         # None is a tombstone.
         assert (items.size(), items.cut(0, 1).size()) == (3 * 24 + 1_001, 25)
+
+
+class TestFlushing:
+    def test_is_asked_for_once_when_there_is_something_to_launch(self) -> None:
+        desk = Desk(1)
+        desk.admit(1)
+        desk.admit(2)
+        assert desk.flush_asked == 1
+        [flight] = desk.launch()
+        desk.admit(3)
+        # The node is busy.
+        assert desk.flush_asked == 0
+        desk.stored(flight)
+        assert desk.flush_asked == 1
+
+    def test_is_asked_for_when_a_slice_must_go_elsewhere(self) -> None:
+        desk = Desk(2)
+        desk.admit(2)
+        [first, second] = desk.launch()
+        desk.dispatch.lost(first)
+        assert desk.flush_asked == 1
+        desk.launch()
+        desk.tick(LIMITS.slow)
+        # Node 0 gets a second chance, and both are slow.
+        assert desk.flush_asked == 1
+        assert second.node == 1
+
+    def test_is_asked_for_when_other_nodes_take_writes(self) -> None:
+        desk = Desk(2)
+        desk.writers = []
+        desk.admit(1)
+        assert desk.flush_asked == 0
+        desk.writers = [0]
+        desk.dispatch.writers_changed()
+        assert desk.flush_asked == 1
 
 
 class TestCoalescing:
@@ -163,7 +209,7 @@ class TestCoalescing:
             stamps = [base + 3 * item for item in range(count)] if own else None
             ids = [100 * place + item for item in range(count)]
             tenants = [f"t{item}" for item in ids]
-            desk.admit(Columns(ids, tenants, base, stamps))
+            desk.admit(StampedItems(ids, tenants, base, stamps))
             expected += list(zip(ids, tenants, stamps or range(base, base + count), strict=True))
         found = []
         for flight in desk.launch():
@@ -173,11 +219,11 @@ class TestCoalescing:
         assert sorted(found) == sorted(expected)
 
     def test_an_open_batch_is_bounded(self) -> None:
-        desk = Desk(1, batch_bytes=3 * ITEM, loose=0)
+        desk = Desk(1, batch_bytes=3 * ITEM, small=0)
         for _ in range(4):
             desk.admit(2)
         desk.admit(1)
-        assert [[len(piece.items.ids) for piece in flight.slices] for flight in desk.launch()] == [
+        assert [[len(each.items.ids) for each in flight.slices] for flight in desk.launch()] == [
             [2],
             [2],
             [2],
@@ -185,7 +231,7 @@ class TestCoalescing:
         ]
 
 
-class TestLooseRequests:
+class TestSmallRequests:
     """
     Requests that are not large.
     """
@@ -275,7 +321,7 @@ class TestLooseRequests:
         assert [flight.node for flight in desk.launch()] == [2]
 
     def test_do_not_wait_for_a_batch_that_is_full(self) -> None:
-        desk = Desk(2, loose=2, batch_bytes=2 * ITEM)
+        desk = Desk(2, small=2, batch_bytes=2 * ITEM)
         desk.admit(3)
         desk.admit(columns(1, first=3))
         assert sizes(desk.launch()) == {0: [2], 1: [1, 1]}
@@ -293,7 +339,7 @@ class TestLooseRequests:
             desk.stored(flight)
 
     def test_go_with_what_is_sent_anyway(self) -> None:
-        desk = Desk(2, loose=1)
+        desk = Desk(2, small=1)
         desk.admit(2)
         assert len(desk.launch()) == 2
         small = desk.admit(1)
@@ -345,22 +391,22 @@ class TestLooseRequests:
         over = desk.admit(columns(1, first=6), deadline=0.5)
         desk.tick(0.5)
         assert desk.ended == [over]
-        assert [piece.request for flight in desk.launch() for piece in flight.slices] == [stays]
+        assert [each.request for flight in desk.launch() for each in flight.slices] == [stays]
         assert not over.doubtful
 
 
 class TestRoom:
     def test_another_node_when_one_has_none(self) -> None:
-        desk = Desk(2, window_batches=1, loose=1)
+        desk = Desk(2, window_batches=1, small=1)
         desk.admit(1)
         [busy] = desk.launch()
         desk.admit(2)
         [flight] = desk.launch()
         assert flight.node != busy.node
-        assert [len(piece.items.ids) for piece in flight.slices] == [1, 1]
+        assert [len(each.items.ids) for each in flight.slices] == [1, 1]
 
     def test_bytes_are_bounded_too(self) -> None:
-        desk = Desk(2, window_bytes=5 * ITEM, loose=0)
+        desk = Desk(2, window_bytes=5 * ITEM, small=0)
         desk.writers = [0]
         desk.admit(4)
         desk.launch()
@@ -383,7 +429,7 @@ class TestRoom:
 
     def test_reservation_is_all_or_nothing(self) -> None:
         # Node 0 has room for one slice, node 1 for none; the request has two.
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM, loose=0)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small=0)
         desk.writers = [1]
         desk.admit(1)
         [busy] = desk.launch()
@@ -430,7 +476,7 @@ class TestRoom:
         assert desk.launch() == []
         desk.stored(flight)
         [flight] = desk.launch()
-        assert [piece.request for piece in flight.slices] == [large, small]
+        assert [each.request for each in flight.slices] == [large, small]
 
 
 class TestQueueBounds:
@@ -595,7 +641,7 @@ class TestRetrying:
 
     def test_a_slice_that_waits_to_be_sent_again_is_sent_once(self) -> None:
         # It was slow, found no room elsewhere, and then its node was gone as well.
-        desk = Desk(2, window_batches=2, batch_bytes=ITEM, loose=0)
+        desk = Desk(2, window_batches=2, batch_bytes=ITEM, small=0)
         desk.writers = [1]
         desk.admit(columns(1, first=1))
         desk.admit(columns(1, first=2))
@@ -612,7 +658,7 @@ class TestRetrying:
         for flight in busy:
             desk.stored(flight)
         flights = desk.launch()
-        assert [piece.request for flight in flights for piece in flight.slices] == [request]
+        assert [each.request for flight in flights for each in flight.slices] == [request]
         desk.stored(flights[0])
         assert desk.launch() == []
         assert desk.is_empty()
@@ -626,7 +672,7 @@ class TestRetrying:
         assert desk.waiting()
         desk.dispatch.lost(slow)
         flights = desk.launch()
-        assert [piece.request for flight in flights for piece in flight.slices] == [request]
+        assert [each.request for flight in flights for each in flight.slices] == [request]
 
     def test_what_was_not_sent_to_a_node_that_leaves_goes_elsewhere(self) -> None:
         desk = Desk(2)
@@ -685,7 +731,7 @@ class TestEnding:
         stays = desk.admit(columns(2, first=2))
         desk.tick(1.0)
         [flight] = desk.launch()
-        assert [piece.request for piece in flight.slices] == [stays]
+        assert [each.request for each in flight.slices] == [stays]
         desk.stored(flight)
         assert stays.complete
         assert desk.is_empty()
@@ -743,7 +789,7 @@ class TestEnding:
         desk.writers = [0]
         desk.tick()
         [flight] = desk.launch()
-        assert [piece.request for piece in flight.slices] == [first]
+        assert [each.request for each in flight.slices] == [first]
 
     def test_stop_answers_everybody(self) -> None:
         desk = Desk(2)
@@ -768,7 +814,7 @@ class TestEnding:
         assert desk.is_empty()
 
     def test_slices_that_wait_end_with_their_request(self) -> None:
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM, loose=0)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small=0)
         desk.writers = [1]
         desk.admit(1, deadline=9.0)
         desk.launch()
@@ -831,12 +877,12 @@ class Storm:
         for flight in self.desk.launch():
             assert flight.slices
             self.flights.append(flight)
-            for place, piece in enumerate(flight.slices):
-                assert piece.request.doubtful
-                assert piece.request not in self.refused
-                assert not piece.request.over or piece.request in self.sent
-                self.doubts[piece.request].add((flight, place))
-                self.sent.setdefault(piece.request, set()).update(piece.items.ids)
+            for place, each in enumerate(flight.slices):
+                assert each.request.doubtful
+                assert each.request not in self.refused
+                assert not each.request.over or each.request in self.sent
+                self.doubts[each.request].add((flight, place))
+                self.sent.setdefault(each.request, set()).update(each.items.ids)
 
     def land(self) -> None:
         if not self.flights:
@@ -847,17 +893,19 @@ class Storm:
             return
         refused = {place for place in range(len(flight.slices)) if self.random.random() < 0.2}
         doubtful = self.random.random() < 0.3
-        for place, piece in enumerate(flight.slices):
-            if place not in refused and not piece.request.over:
-                self.stored.setdefault(piece.request, set()).update(piece.items.ids)
+        for place, each in enumerate(flight.slices):
+            if place not in refused and not each.request.over:
+                self.stored.setdefault(each.request, set()).update(each.items.ids)
             if place in refused and not doubtful:
-                self.doubts[piece.request].discard((flight, place))
+                self.doubts[each.request].discard((flight, place))
         self.desk.stored(flight, refused=refused, doubtful=doubtful)
 
     def change(self) -> None:
         self.desk.writers = [node for node in range(self.nodes) if self.random.random() < 0.7]
         if self.random.random() < 0.5:
             self.desk.dispatch.left(self.random.randrange(self.nodes))
+        else:
+            self.desk.dispatch.writers_changed()
 
     def tick(self) -> None:
         self.desk.tick(self.random.choice([0.05, 0.3, 1.0]))
@@ -868,12 +916,18 @@ class Storm:
             assert request.complete == (self.stored.get(request) == set(request.items.ids))
             assert request.over or not request.complete
         assert len(set(self.desk.ended)) == len(self.desk.ended), "each request ends once"
+        assert self.desk.flush_asked <= 1, "a flush is asked for once"
 
     def run(self, steps: int) -> None:
         actions = [self.admit, self.launch, self.launch, self.land, self.land, self.change, self.tick]
+        left_over = False
         for _ in range(steps):
-            self.random.choice(actions)()
+            action = self.random.choice(actions)
+            action()
+            if action == self.launch:
+                left_over = self.desk.waiting()
             self.check()
+            assert self.desk.flush_asked or left_over or not self.desk.waiting(), "a flush is asked for"
         self.desk.tick(10.0)
         self.launch()
         while self.flights:
@@ -888,7 +942,7 @@ class Storm:
             assert (window._bytes, window.flights, window.open) == (0, {}, [])  # noqa: SLF001
         assert self.desk.dispatch._queued_bytes == 0  # noqa: SLF001
         assert not self.desk.dispatch._queue  # noqa: SLF001
-        assert not self.desk.dispatch._loose  # noqa: SLF001
+        assert not self.desk.dispatch._small  # noqa: SLF001
 
 
 @given(st.integers(0, 2**32))

@@ -368,7 +368,7 @@ class TestStoring:
         world.cluster.stop()
 
     def test_that_waits_is_refused_when_the_last_disk_fails(self) -> None:
-        world = World(2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, loose=0))
+        world = World(2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, small=0))
         for node in (0, 1):
             world.cluster.lags[node] = 1.0
         sent = [world.storing([item]) for item in range(4)]

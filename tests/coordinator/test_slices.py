@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.coordinator.slices import balanced, place
+from dcounter.coordinator.slices import assign, balanced
 
 clusters = st.lists(st.integers(0, 65_535), min_size=1, max_size=9, unique=True)
 
@@ -47,14 +47,14 @@ def test_sizes_are_complete_and_differ_by_at_most_one(count: int, parts: int) ->
     ],
 )
 def test_place_over_four_nodes(count: int, turn: int, slices: list[tuple[int, int, int]]) -> None:
-    assert list(place(count, [0, 1, 2, 3], turn)) == slices
+    assert list(assign(count, [0, 1, 2, 3], turn)) == slices
 
 
 @given(st.integers(0, 200), clusters, st.integers(0, 10**9))
 def test_slices_are_balanced_contiguous_complete_and_in_order(
     count: int, nodes: list[int], turn: int
 ) -> None:
-    slices = list(place(count, nodes, turn))
+    slices = list(assign(count, nodes, turn))
 
     assert [i for _, first, end in slices for i in range(first, end)] == list(range(count))
     used = [node for node, _, _ in slices]
@@ -72,7 +72,9 @@ def test_small_requests_load_all_nodes_evenly(nodes: list[int], turn: int, data:
 
     load = Counter(
         dict.fromkeys(nodes, 0)
-        | Counter(node for each in range(turn, turn + len(nodes)) for node, _, _ in place(count, nodes, each))
+        | Counter(
+            node for each in range(turn, turn + len(nodes)) for node, _, _ in assign(count, nodes, each)
+        )
     )
 
     assert set(load.values()) == {count}

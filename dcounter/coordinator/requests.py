@@ -1,0 +1,89 @@
+"""
+Requests to store on their way, and the slices they are cut into.
+
+Pure: `dcounter.coordinator.dispatch` decides where they go.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dcounter.coordinator.slices import StampedItems
+from dcounter.protocol.position import Position
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """
+    One caller's items on their way.
+
+    :ivar deadline: when (s) the caller is answered at the latest.
+    :ivar ended: called once, when all is stored or the deadline has passed.
+    :ivar position: what is known to be stored.
+    :ivar items_stored: how many items that is.
+    :ivar size: about its bytes on the wire.
+    """
+
+    items: StampedItems
+    deadline: float
+    ended: Callable[["Request"], None]
+    position: Position = field(default_factory=Position)
+    items_stored: int = 0
+    over: bool = False
+    slices: list["Slice"] = field(default_factory=list)
+    size: int = field(init=False)
+    _was_doubtful: bool = False
+
+    def __post_init__(self) -> None:
+        self.size = self.items.size()
+
+    @property
+    def doubtful(self) -> bool:
+        """
+        Whether any of it is stored, or may be: a node was sent it and did not say that it refused it.
+        """
+        return self._was_doubtful or any(each.stored or each.doubts for each in self.slices)
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether all of it is stored.
+        """
+        return self.items_stored == len(self.items.ids)
+
+    def end(self) -> None:
+        """
+        The caller is answered now.
+        """
+        self.over = True
+        self._was_doubtful = self.doubtful
+        # Slices refer to their request: without this, all items would wait for the garbage collector.
+        self.slices = []
+        self.ended(self)
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """
+    The part of a request that one node stores.
+
+    :ivar tried: nodes that had their chance.
+    :ivar flights: batches under way that hold this slice.
+    :ivar doubts: batches that held it, of which no node said that it did not store it.
+    :ivar waits: whether it is about to be sent: in an open batch, or waiting for room in one.
+    """
+
+    request: Request
+    items: StampedItems
+    size: int
+    tried: set[int] = field(default_factory=set)
+    flights: int = 0
+    doubts: int = 0
+    waits: bool = True
+    stored: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether nothing is left to be done about it.
+        """
+        return self.stored or self.request.over
