@@ -55,6 +55,7 @@ KNOW_ENGINES = {"dcounter.daemon"}
 # Packages and modules that know nothing of Twisted.
 PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.protocol", "dcounter.ledger"}
 PURE_MODULES = [
+    "dcounter.coordinator.clock_watch",
     "dcounter.coordinator.dispatch",
     "dcounter.coordinator.losses",
     "dcounter.coordinator.reads",

@@ -6,7 +6,7 @@ nodes do not have. What to do when is decided by `dcounter.coordinator.dispatch`
 `dcounter.coordinator.view`; here are the links, the timers and the callers' Deferreds.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
+from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.reads import Attempt, Question, Reads
 from dcounter.coordinator.requests import Request
@@ -42,7 +43,7 @@ from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import encode_batch
-from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock, SteadyWall
+from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.position import LostRun, Position
 from dcounter.protocol.token import TokenSeal
 from dcounter.store import (
@@ -57,8 +58,6 @@ from dcounter.store import (
 )
 
 _log = Logger()
-
-_SECOND = 1_000_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +128,7 @@ class Coordinator(Service):
         self._unasked: list[_Counts] = []
         self._last_beat = 0.0
         self._announced = False
-        self._clock_warnings: Collection[str] = ()
+        self._clock_watch = ClockWatch(clock, wall)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = self._time
 
@@ -202,19 +201,8 @@ class Coordinator(Service):
                 items=len(items),
                 reached=reached,
             )
-        return Receipt(len(items), reached, token, self._warning_of(items))
-
-    def _warning_of(self, items: Items) -> str | None:
-        """
-        What the caller should know of items that are stored.
-        """
-        ahead = self._stamps_ahead() if items.stamps is not None else 0
-        if not ahead:
-            return None
-        return (
-            f"the newest stamp is {_span(ahead)} ahead of this machine's clock: items of this request with "
-            "an earlier lastUpdateDt may have lost to it"
-        )
+        warning = None if items.stamps is None else self._clock_watch.warning_for_own_stamps()
+        return Receipt(len(items), reached, token, warning)
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._read_token(after)
@@ -270,48 +258,7 @@ class Coordinator(Service):
         """
         What an operator has to look at.
         """
-        return [*self._troubles(), *self._look_at_clocks().values()]
-
-    def _look_at_clocks(self) -> dict[str, str]:
-        """
-        What is wrong with the wall clock, or with stamps that it does not explain: a text for each.
-        """
-        found = {}
-        jump = self._wall.disputed()
-        if jump:
-            way = "ahead" if jump > 0 else "back"
-            found["jump"] = (
-                f"the wall clock of this machine jumped {_span(abs(jump))} {way}; a jump is believed when it "
-                f"has lasted {_span(self._wall.patience)}"
-            )
-        ahead = self._stamps_ahead()
-        if ahead:
-            found["stamps"] = (
-                f"the newest stamp is {_span(ahead)} ahead of this machine's clock: until that time items "
-                "with a correct lastUpdateDt lose to those stored without one. A clock is wrong, or was when "
-                "they were stored: see that all machines have the right time"
-            )
-        return found
-
-    def _stamps_ahead(self) -> int:
-        """
-        How far (ns) the newest stamp is ahead of the wall clock, if a right clock does not explain it.
-        """
-        ahead = self._clock.last - self._wall()
-        # A coordinator that starts without all nodes goes on from the latest allowed stamp.
-        return ahead if ahead > CLOCK_TOLERANCE + _SECOND else 0
-
-    def _tell_of_clocks(self) -> None:
-        """
-        Log what is wrong with a clock, once, and that it is over.
-        """
-        found = self._look_at_clocks()
-        for kind, text in found.items():
-            if kind not in self._clock_warnings:
-                _log.error("{text}", text=text)
-        if self._clock_warnings and not found:
-            _log.info("the wall clock and the stamps agree again")
-        self._clock_warnings = found.keys()
+        return [*self._troubles(), *self._clock_watch.warnings().values()]
 
     async def forget(self, node: int) -> None:
         """
@@ -602,6 +549,13 @@ class Coordinator(Service):
                 case "wait":
                     pass
 
+    def _tell_of_clocks(self) -> None:
+        news = self._clock_watch.news()
+        for text in news.begun:
+            _log.error("{text}", text=text)
+        if news.over:
+            _log.info("the wall clock and the stamps agree again")
+
     async def _until_writes_begin(self, deadline: float) -> None:
         """
         Wait until stamps can be given out.
@@ -668,14 +622,3 @@ class Coordinator(Service):
 
 def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
     return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
-
-
-def _span(ns: int) -> str:
-    """
-    A time as people say it, in its largest unit that is not too coarse.
-    """
-    seconds = ns / _SECOND
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
