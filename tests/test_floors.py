@@ -57,7 +57,7 @@ PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.
 PURE_MODULES = [
     "dcounter.coordinator.clock_watch",
     "dcounter.coordinator.dispatch",
-    "dcounter.coordinator.losses",
+    "dcounter.coordinator.lost_runs",
     "dcounter.coordinator.reads",
     "dcounter.coordinator.requests",
     "dcounter.coordinator.slices",

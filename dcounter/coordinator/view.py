@@ -7,7 +7,7 @@ Pure: it is told what happened and when, and answers questions. Commands change 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dcounter.coordinator import losses
+from dcounter.coordinator import lost_runs
 from dcounter.limits import Limits
 from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.messages import Report
@@ -293,7 +293,7 @@ class View:
         if not (member.up and member.reported):
             # What it said in a former life it may not have any more.
             return False
-        return self.durable(node).covers(position) and not losses.told(
+        return self.durable(node).covers(position) and not lost_runs.told(
             self._reports().values(), position.entries()
         )
 
@@ -329,13 +329,13 @@ class View:
             position, and then says nothing about it unless the node has opened a later run since.
         """
         reports = self._reports()
-        found = losses.told(reports.values(), position.entries())
+        found = lost_runs.told(reports.values(), position.entries())
         for member in self._members.values():
             settled = member.up and now - member.since >= self._limits.suspicion
             if not settled or not member.reported:
                 return found
         newer = all(member.reported_at > told for member in self._members.values())
-        return found + losses.concluded(reports, position, self.everything(), newer=newer, already=found)
+        return found + lost_runs.concluded(reports, position, self.everything(), newer=newer, already=found)
 
     def _reports(self) -> dict[int, Report]:
         return {node: member.report for node, member in self._members.items() if member.report}
@@ -345,7 +345,7 @@ class View:
         if self._folded_away:
             reports = self._reports().values()
             entries = ((n, run, number) for (n, run), number in self._folded_away.items())
-            found += losses.told(reports, entries)
+            found += lost_runs.told(reports, entries)
             for node, run in list(self._folded_away):
                 if any(run < report.applied.of(node).folded for report in reports):
                     del self._folded_away[node, run]
