@@ -150,9 +150,8 @@ class TestProcesses:
         [(command, environment)] = reactor.spawned
         secret = environment["DCOUNTER_SECRET"]
         assert len(bytes.fromhex(secret)) >= 16
-        assert (
-            environment["DCOUNTER_BOOT"] == only(daemon, Coordinator)._links[0]._address_book._identity.boot
-        )
+        address_book = only(daemon, Coordinator)._links[0]._address_book  # noqa: SLF001
+        assert environment["DCOUNTER_BOOT"] == address_book._identity.boot  # noqa: SLF001
         assert not any(secret in word for word in command)
 
     def test_in_memory_means_the_nodes_too(self) -> None:
@@ -260,14 +259,14 @@ class TestStarts:
         nodes = [
             only(built(*f"node --id 0 --in-memory --secret-file {secret}".split())[0], Node) for _ in range(2)
         ]
-        assert len({node._directory.instance for node in nodes}) == 2  # noqa: SLF001
+        assert len({node._address_book.instance for node in nodes}) == 2  # noqa: SLF001
 
 
 class TestJoining:
     def test_a_coordinator_without_nodes_of_its_own(self, secret: str) -> None:
         daemon, _ = built("--join", "tcp:a:1", "--join", "tcp:b:2", "--secret-file", secret)
         assert not [service for service in daemon if isinstance(service, ProcessSupervisor)]
-        addresses = only(daemon, Coordinator)._links[1]._directory.addresses  # noqa: SLF001
+        addresses = only(daemon, Coordinator)._links[1]._address_book.addresses  # noqa: SLF001
         assert [(each.host, each.port) for each in addresses.values()] == [("a", 1), ("b", 2)]
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from dcounter.errors import MalformedMessage, NewerJournal, UnknownNeeds
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.node.durability import Own
 from dcounter.node.effects import Append
 from dcounter.node.replica import Replica
@@ -137,7 +137,7 @@ class TestRefused:
     def test_a_journal_with_such_a_copy_is_one_of_a_newer_version(self) -> None:
         line = b'{"type":"copy_begin","position":{},"openings":{},"lost":[],"needs":["weight"]}'
         with pytest.raises(NewerJournal, match="what the copy needs: weight"):
-            _replica().restoring.restore(Entry(line))
+            _replica().restoring.restore(JournalEntry(line))
 
 
 def test_what_this_version_writes_needs_nothing() -> None:

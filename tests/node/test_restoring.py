@@ -2,7 +2,7 @@ import pytest
 from msgspec import Raw
 
 from dcounter.errors import CorruptJournal, NewerJournal
-from dcounter.journal.framing import Entry
+from dcounter.journal.framing import JournalEntry
 from dcounter.node.restoring import Restoring
 from dcounter.protocol import codec, messages
 from dcounter.protocol.messages import CopyBegin, CopyEnd, CopyPiece, Forget, Opening, Record, Standing
@@ -13,14 +13,14 @@ OPENING = Opening(5, 0, 0, wiped=False)
 BEGIN, END = CopyBegin(has((2, 7, 4)), {2: [Opening(7, 0, 0, wiped=False)]}, []), CopyEnd(has((2, 7, 5)), 99)
 
 
-def record(node: int, number: int, item: int = 1, *, base: int = 10) -> Entry:
+def record(node: int, number: int, item: int = 1, *, base: int = 10) -> JournalEntry:
     batch = store(1, [item], base=base).batch
     opening = OPENING if number == 1 else None
     return entry(codec.encode(Record(node, 5, number, base, batch, opening)))
 
 
-def line(message: messages.JournalLine) -> Entry:
-    return Entry(codec.encode(message))
+def line(message: messages.JournalLine) -> JournalEntry:
+    return JournalEntry(codec.encode(message))
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def test_what_the_journal_says_of_itself(node: Machines, restoring: Restoring) -
 @pytest.mark.parametrize(
     "kept",
     [
-        Entry(b'{"type":"of a later version"}'),
-        Entry(b'{"type":"record"}', 0, 5, 1),
+        JournalEntry(b'{"type":"of a later version"}'),
+        JournalEntry(b'{"type":"record"}', 0, 5, 1),
         # Of a batch the number stands beside the line, and pieces of the ledger are loaded.
-        Entry(codec.encode(Record(0, 5, 1, 10, Raw(b"{}")))),
+        JournalEntry(codec.encode(Record(0, 5, 1, 10, Raw(b"{}")))),
         line(CopyPiece(b"", b"", b"", [], has())),
     ],
 )
-def test_a_line_that_means_nothing_here_is_of_a_newer_version(restoring: Restoring, kept: Entry) -> None:
+def test_a_line_that_means_nothing_here_is_newer(restoring: Restoring, kept: JournalEntry) -> None:
     with pytest.raises(NewerJournal):
         restoring.restore(kept)
 
