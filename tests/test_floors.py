@@ -56,6 +56,7 @@ KNOW_ENGINES = {"dcounter.daemon"}
 PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.protocol", "dcounter.ledger"}
 PURE_MODULES = [
     "dcounter.coordinator.clock_watch",
+    "dcounter.coordinator.counts",
     "dcounter.coordinator.dispatch",
     "dcounter.coordinator.lost_runs",
     "dcounter.coordinator.reads",

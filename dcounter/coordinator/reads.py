@@ -1,26 +1,33 @@
 """
 Questions asked at a position: whom to ask, how long to wait, whom to ask as well, and when to give up.
 
-A count is one case of it; whatever else nodes can be asked is another. An answer must include a position:
-what was required when the node was asked, and what the caller has seen before. The primary is asked first; if
-it does not answer soon, another node is asked as well, and the first answer that includes enough is the
-answer. If there is none in time the question fails closed: no wrong answer is given, and what is missing is
-named.
+A kind of question is a subclass of `Question` (`dcounter.coordinator.counts` has the first one): it says what
+is sent to a node and what its callers are told. All else is the same for every question and is here.
 
-What holds, after each call:
+An answer must include a position: what was required when the node was asked, and what the caller has seen
+before. The primary is asked first; if it does not answer soon, another node is asked as well, and the first
+answer that includes enough is the answer. If there is none in time the question fails closed: no wrong answer
+is given, and what is missing is named.
+
+A question is asked at the end of the turn of the reactor in which it began; until then others may join it.
+
+Pure: `dcounter.coordinator.asking` does the sending. What holds, after each call:
 
 - an exact answer is complete only if it includes all that was required when that node was asked, and no
   member was unheard of then;
 - a question ends once.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dcounter.coordinator.view import View
+from dcounter.errors import Incomplete, PositionLost, Refusal
 from dcounter.limits import Limits
-from dcounter.protocol.position import LostRun, NodeId, Position
+from dcounter.protocol import messages
+from dcounter.protocol.position import LostRun, NodeId, Position, Stamp
 from dcounter.store import Consistency
 
 
@@ -43,14 +50,37 @@ class Answer(Protocol):
         """
         ...
 
+    @property
+    def stamp(self) -> Stamp:
+        """
+        The largest stamp that the node has heard of.
+        """
+        ...
+
 
 A = TypeVar("A", bound=Answer)
 
 
-@dataclass(slots=True, eq=False)
-class Question(Generic[A]):
+class Caller(Protocol):
     """
-    A question under way.
+    What waits for an answer; a `Deferred` is one.
+    """
+
+    def callback(self, result: Any, /) -> None:
+        """
+        There is an answer.
+        """
+
+    def errback(self, fail: Refusal, /) -> None:
+        """
+        There is none.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class Question(ABC, Generic[A]):
+    """
+    A question under way, of one or several callers.
 
     :ivar extra: what the answer must include besides what is required of all.
     :ivar until: when (s) there must be an answer.
@@ -58,6 +88,7 @@ class Question(Generic[A]):
     :ivar tried: nodes that were asked.
     :ivar outstanding: nodes that have yet to answer.
     :ivar best: the best answer that was not good enough.
+    :ivar callers: those that wait for the answer.
     """
 
     consistency: Consistency
@@ -67,6 +98,7 @@ class Question(Generic[A]):
     tried: set[NodeId] = field(default_factory=set)
     outstanding: int = 0
     best: A | None = None
+    callers: list[Caller] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
@@ -75,8 +107,46 @@ class Question(Generic[A]):
         """
         return self.consistency != "eventual" or bool(self.extra.nodes)
 
+    @abstractmethod
+    def message(self, number: messages.RequestId, required: Position, wait: int) -> messages.Request:
+        """
+        What a node is sent.
 
-Q = TypeVar("Q", bound=Question[Any])
+        :param required: what its answer must include.
+        :param wait: how long (ms) it may wait until it has that.
+        """
+
+    @abstractmethod
+    def tell(self, answer: A, token: str, missing: Sequence[NodeId], *, complete: bool) -> None:
+        """
+        Give the callers their answer.
+
+        :param token: its position, sealed.
+        :param missing: nodes whose items it does not account for.
+        """
+
+    def counter_so_far(self, i: int) -> int | None:
+        """
+        What the best answer says to a caller that asked for a number; `None` if there is no such thing.
+        """
+        return None
+
+    def refuse_lost(self, refusal: PositionLost) -> None:
+        """
+        Tell the callers that what they have seen is lost.
+        """
+        for caller in self.callers:
+            caller.errback(refusal)
+
+    def refuse_incomplete(self, why: str, missing: Sequence[NodeId]) -> None:
+        """
+        Tell the callers that no node could answer exactly in time.
+
+        :param missing: nodes whose items are not accounted for.
+        """
+        for i, caller in enumerate(self.callers):
+            so_far = self.counter_so_far(i)
+            caller.errback(Incomplete(why, counter_so_far=so_far, missing=missing, retry_after=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +173,7 @@ asked; others have yet to answer, or the question has ended before.
 """
 
 
-class Reads(Generic[Q]):
+class Reads:
     """
     The questions under way at a coordinator.
 
@@ -113,14 +183,22 @@ class Reads(Generic[Q]):
     def __init__(self, view: View, limits: Limits) -> None:
         self._view = view
         self._limits = limits
-        self._open: dict[Q, None] = {}
+        self._open: dict[Question[Any], None] = {}
+        self._unasked: dict[Question[Any], None] = {}
 
     @property
-    def open(self) -> list[Q]:
+    def open(self) -> list[Question[Any]]:
         """
         Those that have not ended, oldest first.
         """
         return list(self._open)
+
+    @property
+    def asked(self) -> list[Question[Any]]:
+        """
+        Those that have not ended and began in an earlier turn of the reactor, oldest first.
+        """
+        return [question for question in self._open if question not in self._unasked]
 
     def until(self, now: float) -> float:
         """
@@ -128,21 +206,30 @@ class Reads(Generic[Q]):
         """
         return now + self._limits.count_wait
 
-    def begin(self, question: Q) -> None:
+    def begin(self, question: Question[Any]) -> None:
         """
-        A question comes.
+        A question comes; it waits for the end of this turn.
         """
         self._open[question] = None
+        self._unasked[question] = None
 
-    def end(self, question: Q) -> None:
+    def take_unasked(self) -> list[Question[Any]]:
+        """
+        The turn ends: the questions that are to be asked now, in their order.
+        """
+        unasked, self._unasked = self._unasked, {}
+        return list(unasked)
+
+    def end(self, question: Question[Any]) -> None:
         """
         It is answered, or failed.
         """
-        del self._open[question]
+        self._open.pop(question, None)
+        self._unasked.pop(question, None)
 
     # Asking
 
-    def attempts(self, question: Q, now: float) -> Iterator[Attempt]:
+    def attempts(self, question: Question[Any], now: float) -> Iterator[Attempt]:
         """
         The nodes to ask that were not asked yet, best first; each counts as asked when it is given.
         """
@@ -159,14 +246,14 @@ class Reads(Generic[Q]):
                 question.tried.add(node)
                 yield Attempt(node, required, wait, unknown)
 
-    def sent(self, question: Q, now: float) -> None:
+    def sent(self, question: Question[Any], now: float) -> None:
         """
         A node was asked.
         """
         question.asked = now
         question.outstanding += 1
 
-    def answered(self, question: Q, answer: Answer, attempt: Attempt) -> Verdict:
+    def answered(self, question: Question[Any], answer: Answer, attempt: Attempt) -> Verdict:
         """
         A node answered.
         """
@@ -183,14 +270,14 @@ class Reads(Generic[Q]):
             return "incomplete"
         return "ask" if question.outstanding == 0 else "wait"
 
-    def lost(self, question: Q) -> Verdict:
+    def lost(self, question: Question[Any]) -> Verdict:
         """
         A node that was asked is gone.
         """
         question.outstanding -= 1
         return "ask" if question in self._open and question.outstanding == 0 else "wait"
 
-    def late(self, question: Q, now: float) -> Literal["ask", "expired", "wait"]:
+    def late(self, question: Question[Any], now: float) -> Literal["ask", "expired", "wait"]:
         """
         What to do about a question that has not been answered yet.
         """
@@ -206,7 +293,7 @@ class Reads(Generic[Q]):
 
     # Failing
 
-    def lost_of(self, question: Q, now: float) -> list[LostRun]:
+    def lost_of(self, question: Question[Any], now: float) -> list[LostRun]:
         """
         What the caller has seen and no member has any more.
         """
@@ -214,7 +301,7 @@ class Reads(Generic[Q]):
         newer = question.until - self._limits.count_wait / 2
         return self._view.lost_of(question.extra, now, told=newer)
 
-    def missing(self, question: Q) -> list[NodeId]:
+    def missing(self, question: Question[Any]) -> list[NodeId]:
         """
         Nodes whose items are not accounted for.
         """

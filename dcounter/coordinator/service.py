@@ -2,49 +2,44 @@
 The coordinator: a `Store` over our own nodes.
 
 It gives each item its stamp, sends slices to the nodes and asks them for counts. It keeps nothing that the
-nodes do not have. What to do when is decided by `dcounter.coordinator.dispatch` and
-`dcounter.coordinator.view`; here are the links, the timers and the callers' Deferreds.
+nodes do not have. What to do when is decided by the pure machines beside it: `dispatch`, `reads` and `view`.
+Here are the links, the timers and the callers' Deferreds.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec import Raw
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
+from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
+from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
-from dcounter.coordinator.reads import Attempt, Question, Reads
+from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.slices import StampedItems
+from dcounter.coordinator.slices import StampedItems, stamped
 from dcounter.coordinator.view import View
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
-    Incomplete,
     InvalidPosition,
     LinkLost,
     MalformedMessage,
-    NoAnswer,
-    NodeIsUp,
     NotApplied,
     NotReplicated,
     OutcomeUnknown,
-    PositionLost,
-    UnknownNode,
 )
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import encode_batch
 from dcounter.protocol.clock import HybridClock, SteadyWall
-from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.position import Position
 from dcounter.protocol.token import TokenSeal
 from dcounter.store import (
     Ack,
@@ -58,20 +53,6 @@ from dcounter.store import (
 )
 
 _log = Logger()
-
-
-@dataclass(slots=True, eq=False)
-class _Counts(Question[messages.Counted]):
-    """
-    A question for counts, of one or several callers.
-
-    :ivar tenants: whose items to count; one for each of `waiters`.
-    :ivar size: about the bytes of its names, at least a sixth of what they take on the wire.
-    """
-
-    tenants: list[str] = field(default_factory=list)
-    waiters: list[Deferred[Count]] = field(default_factory=list)
-    size: int = 0
 
 
 class Coordinator(Service):
@@ -123,9 +104,16 @@ class Coordinator(Service):
         }
         self._flushing: IDelayedCall | None = None
         self._acks = Acks(self._links, self._view, limits=self._limits, time=self._time)
-        self._reads = Reads[_Counts](self._view, self._limits)
-        self._next_exact: _Counts | None = None
-        self._unasked: list[_Counts] = []
+        self._asking = Asking(
+            self._links,
+            self._view,
+            clock=clock,
+            seal=seal,
+            limits=self._limits,
+            time=self._time,
+            flush_soon=self._flush_soon,
+        )
+        self._counts = Counts(self._limits, begin=self._asking.begin)
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
@@ -153,9 +141,8 @@ class Coordinator(Service):
         if self._ticking.running:
             self._ticking.stop()
         self._dispatch.stop()
-        for question in self._reads.open:
-            self._expire(question)
-        self._next_exact = None
+        self._asking.stop()
+        self._counts.turn_ended()
         self._acks.stop()
         if self._flushing is not None:
             self._flushing.cancel()
@@ -164,9 +151,9 @@ class Coordinator(Service):
 
     def _busy(self) -> bool:
         """
-        Whether somebody waits for an answer.
+        Whether a caller waits for an answer.
         """
-        return bool(self._dispatch.busy or self._reads.open or self._acks.busy)
+        return bool(self._dispatch.busy or self._asking.busy or self._acks.busy)
 
     # Store
 
@@ -206,18 +193,15 @@ class Coordinator(Service):
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._read_token(after)
-        waiter: Deferred[Count] = Deferred()
-        question = self._question(consistency, extra)
-        question.tenants.append(tenant)
-        question.size += len(tenant)
-        question.waiters.append(waiter)
+        answer: Deferred[Count] = Deferred()
+        until = self._asking.until()
         if self.running:
-            self._flush_soon()
+            self._counts.count(tenant, answer, consistency, extra, until)
         else:
-            self._next_exact = None
-            self._unasked.clear()
-            self._expire(question)
-        return await waiter
+            question = CountQuestion(consistency, extra, until)
+            question.join(tenant, answer)
+            self._asking.expire(question)
+        return await answer
 
     def latest_stamp(self) -> int:
         return self._clock.latest_allowed()
@@ -245,7 +229,7 @@ class Coordinator(Service):
         waited = self._time.seconds() - self._started >= self._limits.startup
         missing = view.missing(view.required)
         writers = view.writers()
-        able = bool(writers and view.counting())
+        able = bool(writers and view.readers())
         return Readiness(
             # One that restarts later is no reason to send callers away.
             ready=able and (self._announced or waited or len(writers) == len(self._links)),
@@ -261,69 +245,12 @@ class Coordinator(Service):
         return [*self._troubles(), *self._clock_watch.warnings().values()]
 
     async def forget(self, node: int) -> None:
-        """
-        Give up a member for good.
-
-        Whoever answers knows it and tells all others; a node whose disk fails writes it down later.
-
-        :raises UnknownNode: it is none.
-        :raises NodeIsUp: it is connected.
-        :raises NotApplied: no other node could be told.
-        :raises NoAnswer: whether one was told is not known.
-        """
-        up = self._view.up()
-        again = node in self._view.forgotten
-        if again:
-            # Whoever told us may have lost it with its power: then the others wait for that node for ever.
-            up = [other for other in up if not self._knows_forgotten(other, node)]
-        if node not in self._links and not (again and up):
-            raise UnknownNode(f"there is no node {node}, only nodes {sorted(self._links)}")
-        if self._view.state(node) == "up":
-            raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
-        told = doubtful = 0
-        for other in up:
-            link = self._links.get(other)
-            if link is None:
-                continue
-            try:
-                answer = link.ask(lambda number: messages.Forget(number, node))
-                await answer.addTimeout(self._limits.request, self._time)
-            except (LinkLost, TimeoutError):
-                doubtful += 1
-                continue
-            told += 1
-        if doubtful and not told:
-            raise NoAnswer(
-                f"no other node answered in time: if GET /cluster still shows node {node}, ask again"
-            )
-        if not told:
-            raise NotApplied("no other node could be told", retry_after=1)
-
-    def _knows_forgotten(self, node: int, forgotten: int) -> bool:
-        report = self._view.report(node)
-        return report is not None and forgotten in report.forgotten
+        await remove(node, self._links, self._view, limits=self._limits, time=self._time)
 
     # Storing
 
     def _stamped(self, items: Items) -> StampedItems:
-        if items.stamps is None:
-            return StampedItems(items.ids, items.tenants, self._clock.take(len(items)))
-        stamps = []
-        for own in items.stamps:
-            if own is None:
-                stamps.append(self._clock.take(1))
-            else:
-                self._clock.observe(own)
-                stamps.append(own)
-        # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
-        last = {key: place for place, key in enumerate(zip(items.ids, stamps, strict=True))}
-        kept = sorted(last.values())
-        return StampedItems(
-            [items.ids[place] for place in kept],
-            [items.tenants[place] for place in kept],
-            0,
-            [stamps[place] for place in kept],
-        )
+        return stamped(items, self._clock)
 
     def _refuse(self, request: Request, token: str) -> None:
         """
@@ -383,92 +310,6 @@ class Coordinator(Service):
         why.trap(LinkLost)
         self._dispatch.lost(flight)
 
-    # Counting
-
-    def _question(self, consistency: Consistency, extra: Position) -> _Counts:
-        """
-        The question to join: the one of this turn, or one of its own if it differs.
-        """
-        question = self._next_exact
-        plain = consistency == "exact" and not extra.nodes
-        if question is None or not plain or question.size >= self._limits.batch_bytes:
-            question = _Counts(consistency, extra, self._reads.until(self._time.seconds()))
-            self._unasked.append(question)
-            self._reads.begin(question)
-            if plain:
-                self._next_exact = question
-        return question
-
-    def _ask(self, question: _Counts) -> None:
-        """
-        Ask the best node that was not asked yet, if there is one.
-        """
-        now = self._time.seconds()
-        for attempt in self._reads.attempts(question, now):
-            make = partial(
-                messages.Count, tenants=question.tenants, required=attempt.required, wait=attempt.wait
-            )
-            try:
-                answer = self._links[attempt.node].ask(make)
-            except LinkLost:
-                continue
-            self._reads.sent(question, now)
-            answer.addCallback(self._counted, question, attempt)
-            answer.addErrback(self._count_lost, question)
-            answer.addErrback(lambda why: _log.failure("a count was not answered", why))
-            return
-
-    def _counted(self, answer: messages.Counted, question: _Counts, attempt: Attempt) -> None:
-        self._clock.observe(answer.stamp)
-        match self._reads.answered(question, answer, attempt):
-            case "complete":
-                self._finish(question, answer, complete=True)
-            case "incomplete":
-                self._finish(question, answer, complete=False)
-            case "ask":
-                self._ask(question)
-            case "wait":
-                pass
-
-    def _count_lost(self, why: Failure, question: _Counts) -> None:
-        why.trap(LinkLost)
-        if self._reads.lost(question) == "ask":
-            self._ask(question)
-
-    def _finish(self, question: _Counts, answer: messages.Counted, *, complete: bool) -> None:
-        self._reads.end(question)
-        if answer.complete:
-            # A later count must not go back behind what this one told.
-            self._view.require(answer.position)
-        token = self._seal.seal(answer.position, self._clock.last)
-        missing = [] if complete else self._reads.missing(question)
-        for waiter, counter in zip(question.waiters, answer.counts, strict=True):
-            waiter.callback(Count(counter, token, complete, missing))
-
-    def _expire(self, question: _Counts) -> None:
-        best = question.best
-        if question.consistency == "available" and best is not None:
-            self._finish(question, best, complete=False)
-            return
-        self._reads.end(question)
-        lost = self._reads.lost_of(question, self._time.seconds())
-        if lost:
-            for waiter in question.waiters:
-                waiter.errback(_position_lost(lost))
-            return
-        missing = self._reads.missing(question)
-        where = f"the items of nodes {missing} are" if missing else "some items are"
-        for place, waiter in enumerate(question.waiters):
-            waiter.errback(
-                Incomplete(
-                    f"no node could answer exactly within {self._limits.count_wait:g} s: "
-                    f"{where} not accounted for",
-                    counter_so_far=None if best is None else best.counts[place],
-                    missing=missing,
-                    retry_after=1,
-                )
-            )
-
     # Links
 
     def link_up(self, link: NodeLink) -> None:
@@ -521,10 +362,8 @@ class Coordinator(Service):
         self._flushing = None
         for flight in self._dispatch.launch(self._time.seconds()):
             self._send(flight)
-        self._next_exact = None
-        unasked, self._unasked = self._unasked, []
-        for question in unasked:
-            self._ask(question)
+        self._counts.turn_ended()
+        self._asking.flush()
 
     def _tick(self) -> None:
         now = self._time.seconds()
@@ -539,15 +378,7 @@ class Coordinator(Service):
                 link.send_line(beat)
         self._dispatch.tick(now)
         self._acks.tick(now)
-        # Others may join what this turn has not asked yet: a caller whose answer was due asked at once.
-        for question in [each for each in self._reads.open if each not in self._unasked]:
-            match self._reads.late(question, now):
-                case "expired":
-                    self._expire(question)
-                case "ask":
-                    self._ask(question)
-                case "wait":
-                    pass
+        self._asking.tick(now)
 
     def _tell_of_clocks(self) -> None:
         news = self._clock_watch.news()
@@ -594,7 +425,7 @@ class Coordinator(Service):
         now = self._time.seconds()
         lost = self._view.lost_of(position, now, told=now)
         if lost:
-            raise _position_lost(lost)
+            raise position_lost(lost)
         return position, stamp
 
     # Status
@@ -618,7 +449,3 @@ class Coordinator(Service):
             loading=report.loading if report else False,
             in_doubt=report.in_doubt if report else False,
         )
-
-
-def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
-    return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")

@@ -1,5 +1,5 @@
 """
-The items of a request, how they are cut into slices, and which node each slice prefers.
+The items of a request with their stamps, how they are cut into slices, and which node each slice prefers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from dcounter.limits import ITEM_BYTES
+from dcounter.protocol.clock import HybridClock
+from dcounter.store import Items
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,30 @@ class StampedItems:
                 first, size = i, 0
             size += more
         yield self.cut(first, len(self.ids))
+
+
+def stamped(items: Items, clock: HybridClock) -> StampedItems:
+    """
+    Give each item of a request its stamp: its own, or the next one of the clock.
+    """
+    if items.stamps is None:
+        return StampedItems(items.ids, items.tenants, clock.take(len(items)))
+    stamps = []
+    for own in items.stamps:
+        if own is None:
+            stamps.append(clock.take(1))
+        else:
+            clock.observe(own)
+            stamps.append(own)
+    # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
+    last = {key: i for i, key in enumerate(zip(items.ids, stamps, strict=True))}
+    kept = sorted(last.values())
+    return StampedItems(
+        [items.ids[i] for i in kept],
+        [items.tenants[i] for i in kept],
+        0,
+        [stamps[i] for i in kept],
+    )
 
 
 def balanced(count: int, parts: int) -> list[int]:

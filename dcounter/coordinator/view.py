@@ -1,5 +1,5 @@
 """
-A coordinator's picture of the nodes: who is up, who is preferred, what a count requires.
+A coordinator's picture of the nodes: which are up, which is preferred, what an answer must include.
 
 Pure: it is told what happened and when, and answers questions. Commands change it, queries never do.
 """
@@ -133,7 +133,7 @@ class View:
 
     def require(self, position: Position) -> None:
         """
-        From now on counts must include this.
+        From now on answers must include this.
         """
         for node, run, number in self.required.entries():
             if run < position.of(node).folded:
@@ -214,9 +214,9 @@ class View:
             found[node] = report.refuses
         return found
 
-    def counting(self) -> list[int]:
+    def readers(self) -> list[int]:
         """
-        Nodes that can be asked for a count: if one loads or is in doubt, its ledger is not what it should be.
+        Nodes that can be asked: if one loads or is in doubt, its ledger is not what it should be.
         """
         return [
             node
@@ -234,7 +234,7 @@ class View:
 
         That is the node that misses the fewest batches. Those that load their ledgers come last.
         """
-        able = self.counting() or self.up()
+        able = self.readers() or self.up()
         if self._primary in able:
             return self._primary
         everything = self.everything()
@@ -242,11 +242,11 @@ class View:
 
     def candidates(self, required: Position) -> list[int]:
         """
-        Nodes to ask for a count, best first: the primary, then those that miss the least of what is required.
+        Nodes to ask, best first: the primary, then those that miss the least of what is required.
         """
         primary = self.primary()
         return sorted(
-            self.counting(),
+            self.readers(),
             key=lambda node: (
                 node != primary,
                 sum(self.applied(node).missing(required).values()),
@@ -273,7 +273,7 @@ class View:
 
     def applied(self, node: int) -> Position:
         """
-        What a node's counts include, as far as is known.
+        What a node's answers include, as far as is known.
         """
         member = self._member(node)
         return member.told if member.report is None else member.report.applied.join(member.told)
@@ -313,7 +313,7 @@ class View:
         """
         Nodes whose items no live node can account for.
         """
-        known = join_all(self.applied(node) for node in self.counting())
+        known = join_all(self.applied(node) for node in self.readers())
         return sorted({*self.unreported(), *known.missing(required)})
 
     # What is lost

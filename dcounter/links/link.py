@@ -283,6 +283,9 @@ class Link(ClientService, Generic[_M]):
     @overload
     def ask(self, make: Callable[[int], messages.Await | messages.Forget]) -> Deferred[messages.Awaited]: ...
 
+    @overload
+    def ask(self, make: Callable[[int], messages.Request]) -> Deferred[Any]: ...
+
     def ask(self, make: Callable[[int], messages.Request]) -> Deferred[Any]:
         """
         Send a request.

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from dcounter.coordinator.reads import Attempt, Question, Reads
 from dcounter.coordinator.view import View
 from dcounter.limits import Limits
+from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import Position
@@ -22,6 +24,19 @@ def has(number: int) -> Position:
 class Answer:
     position: Position
     complete: bool
+    stamp: int = 0
+
+
+class Asked(Question[Answer]):
+    """
+    A question whose words do not matter here.
+    """
+
+    def message(self, number: int, required: Position, wait: int) -> messages.Request:
+        raise NotImplementedError
+
+    def tell(self, answer: Answer, token: str, missing: Sequence[int], *, complete: bool) -> None:
+        raise NotImplementedError
 
 
 class World:
@@ -34,14 +49,14 @@ class World:
         for node, applied in up:
             self.view.connected(node, 0.0)
             self.view.reported(Report(node, 8090, 1, 0, applied, applied, 0, 0, 0), 0.0)
-        self.reads = Reads[Question[Answer]](self.view, LIMITS)
+        self.reads = Reads(self.view, LIMITS)
 
-    def begin(self, consistency: Consistency = "exact", extra: Position = NOWHERE) -> Question[Answer]:
-        question = Question[Answer](consistency, extra, self.reads.until(0.0))
+    def begin(self, consistency: Consistency = "exact", extra: Position = NOWHERE) -> Asked:
+        question = Asked(consistency, extra, self.reads.until(0.0))
         self.reads.begin(question)
         return question
 
-    def ask(self, question: Question[Answer], now: float = 0.0) -> Attempt | None:
+    def ask(self, question: Asked, now: float = 0.0) -> Attempt | None:
         """
         The next node is asked.
         """
@@ -58,6 +73,23 @@ def all_up(*applied: int) -> World:
 def node_of(attempt: Attempt | None) -> int:
     assert attempt is not None
     return attempt.node
+
+
+class TestTurns:
+    def test_a_question_is_asked_when_its_turn_ends_and_looked_at_from_then_on(self) -> None:
+        world = all_up()
+        first = world.begin()
+        assert (world.reads.open, world.reads.asked) == ([first], [])
+        assert world.reads.take_unasked() == [first]
+        second = world.begin()
+        assert (world.reads.open, world.reads.asked) == ([first, second], [first])
+        assert world.reads.take_unasked() == [second]
+        assert world.reads.take_unasked() == []
+
+    def test_one_that_ended_before_is_not_asked(self) -> None:
+        world = all_up()
+        world.reads.end(world.begin())
+        assert world.reads.take_unasked() == []
 
 
 class TestAsking:

@@ -133,7 +133,7 @@ def queries(world: World) -> Mapping[str, Callable[[], Any]]:
         "up": view.up,
         "writers": view.writers,
         "refusals": view.refusals,
-        "counting": view.counting,
+        "readers": view.readers,
         "primary": view.primary,
         "candidates": partial(view.candidates, position),
         "report": lambda: [view.report(node) for node in range(4)],
@@ -228,7 +228,7 @@ class TestStarting:
         world = World()
         world.up(report(0), report(1), replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
         assert world.view.unreported() == [2]
-        assert world.view.counting() == [0, 1]
+        assert world.view.readers() == [0, 1]
         world.up(report(2, at((2, 5, 3))))
         assert world.view.unreported() == []
         assert world.view.required == at((2, 5, 3))

@@ -1,0 +1,174 @@
+"""
+Sends questions to nodes, and gives their answers to the callers.
+
+What to do when is decided by `dcounter.coordinator.reads`; what is sent and told, by each kind of question.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dcounter.coordinator.reads import Answer, Attempt, Question, Reads
+from dcounter.coordinator.view import View
+from dcounter.errors import LinkLost, PositionLost
+from dcounter.limits import Limits
+from dcounter.links.link import NodeLink
+from dcounter.protocol.clock import HybridClock
+from dcounter.protocol.position import LostRun, NodeId
+from dcounter.protocol.token import TokenSeal
+
+_log = Logger()
+
+
+class Asking:
+    """
+    The questions of a coordinator.
+
+    :param links: node -> the link to it; members that were given up are deleted from it.
+    :param view: the coordinator's picture of the nodes.
+    :param clock: the coordinator's clock, moved past every stamp that a node has heard of.
+    :param seal: makes tokens of the positions that answers include.
+    :param flush_soon: asks for `flush` at the end of this turn of the reactor.
+    """
+
+    def __init__(
+        self,
+        links: Mapping[NodeId, NodeLink],
+        view: View,
+        *,
+        clock: HybridClock,
+        seal: TokenSeal,
+        limits: Limits,
+        time: IReactorTime,
+        flush_soon: Callable[[], None],
+    ) -> None:
+        self._links = links
+        self._view = view
+        self._clock = clock
+        self._seal = seal
+        self._limits = limits
+        self._time = time
+        self._flush_soon = flush_soon
+        self._reads = Reads(view, limits)
+
+    @property
+    def busy(self) -> bool:
+        """
+        Whether a question has not ended.
+        """
+        return bool(self._reads.open)
+
+    def until(self) -> float:
+        """
+        When (s) a question that begins now must be answered.
+        """
+        return self._reads.until(self._time.seconds())
+
+    def begin(self, question: Question[Any]) -> None:
+        """
+        Ask a question at the end of this turn.
+        """
+        self._reads.begin(question)
+        self._flush_soon()
+
+    def flush(self) -> None:
+        """
+        The turn ends: ask what came in it.
+        """
+        for question in self._reads.take_unasked():
+            self._ask(question)
+
+    def tick(self, now: float) -> None:
+        """
+        Time has passed: slow nodes, deadlines.
+        """
+        # Others may join what this turn has not asked yet: a caller whose answer was due asked at once.
+        for question in self._reads.asked:
+            match self._reads.late(question, now):
+                case "expired":
+                    self.expire(question)
+                case "ask":
+                    self._ask(question)
+                case "wait":
+                    pass
+
+    def stop(self) -> None:
+        """
+        Answer all callers now.
+        """
+        for question in self._reads.open:
+            self.expire(question)
+
+    def _ask(self, question: Question[Any]) -> None:
+        """
+        Ask the best node that was not asked yet, if there is one.
+        """
+        now = self._time.seconds()
+        for attempt in self._reads.attempts(question, now):
+            make = partial(question.message, required=attempt.required, wait=attempt.wait)
+            try:
+                answer = self._links[attempt.node].ask(make)
+            except LinkLost:
+                continue
+            self._reads.sent(question, now)
+            answer.addCallback(self._answered, question, attempt)
+            answer.addErrback(self._not_answered, question)
+            answer.addErrback(lambda why: _log.failure("a question was not answered", why))
+            return
+
+    def _answered(self, answer: Answer, question: Question[Any], attempt: Attempt) -> None:
+        self._clock.observe(answer.stamp)
+        match self._reads.answered(question, answer, attempt):
+            case "complete":
+                self._finish(question, answer, complete=True)
+            case "incomplete":
+                self._finish(question, answer, complete=False)
+            case "ask":
+                self._ask(question)
+            case "wait":
+                pass
+
+    def _not_answered(self, why: Failure, question: Question[Any]) -> None:
+        why.trap(LinkLost)
+        if self._reads.lost(question) == "ask":
+            self._ask(question)
+
+    def _finish(self, question: Question[Any], answer: Answer, *, complete: bool) -> None:
+        self._reads.end(question)
+        if answer.complete:
+            # A later answer must not go back behind what this one told.
+            self._view.require(answer.position)
+        token = self._seal.seal(answer.position, self._clock.last)
+        missing = [] if complete else self._reads.missing(question)
+        question.tell(answer, token, missing, complete=complete)
+
+    def expire(self, question: Question[Any]) -> None:
+        """
+        The time of a question is over, whether it has begun or not.
+        """
+        best = question.best
+        if question.consistency == "available" and best is not None:
+            self._finish(question, best, complete=False)
+            return
+        self._reads.end(question)
+        lost = self._reads.lost_of(question, self._time.seconds())
+        if lost:
+            question.refuse_lost(position_lost(lost))
+            return
+        missing = self._reads.missing(question)
+        where = f"the items of nodes {missing} are" if missing else "some items are"
+        question.refuse_incomplete(
+            f"no node could answer exactly within {self._limits.count_wait:g} s: {where} not accounted for",
+            missing,
+        )
+
+
+def position_lost(lost: Sequence[LostRun]) -> PositionLost:
+    """
+    What a caller is told who has seen what is lost.
+    """
+    return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")
