@@ -36,7 +36,7 @@ class Limits:
     :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
     :ivar window_bytes: the same in bytes.
     :ivar batch_bytes: size from which an open batch takes no further slice, and a question no further tenant.
-    :ivar slice: size from which a slice, or a piece of a copy, is cut in several; six times that, its
+    :ivar slice: size from which a slice, or a chunk of a copy, is cut in several; six times that, its
         longest form in JSON, fits a line.
     :ivar small: items up to which a request waits for others, and for a node that has nothing under way,
         rather than be cut over nodes that are busy.
@@ -44,7 +44,7 @@ class Limits:
         read but which cost a quarter of the time.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
-    :ivar line: longest line between nodes; larger than any batch or piece, whatever options they were stored
+    :ivar line: longest line between nodes; larger than any batch or chunk, whatever options they were stored
         under.
     :ivar waits: counts and awaits that may wait at one node.
     :ivar connections: connections one node accepts.

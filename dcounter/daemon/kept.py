@@ -15,7 +15,7 @@ from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import AppendFile, Disk
 from dcounter.journal.recovery import Recovery
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.rows import Piece
+from dcounter.ledger.rows import Rows
 from dcounter.limits import Limits
 from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp
@@ -26,7 +26,7 @@ from dcounter.node.folding import Folding
 from dcounter.node.members import Members
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
-from dcounter.protocol.codec import is_piece
+from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.position import Position, join_all
 
 
@@ -91,7 +91,7 @@ class _Weightless(Ledger):
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         pass
 
-    def merge_piece(self, piece: Piece) -> None:
+    def merge_rows(self, chunk: Rows) -> None:
         pass
 
 
@@ -153,7 +153,7 @@ def _read(disk: Disk, owner: str, state: _State) -> Kept:
     """
     What condition a journal is in; how much of it can be read is in the state.
     """
-    recovery = Recovery(ProvingDisk(disk), is_piece=is_piece, owner=owner)
+    recovery = Recovery(ProvingDisk(disk), is_chunk=is_chunk, owner=owner)
     try:
         for entry in recovery.read():
             state.restoring.restore(entry)

@@ -57,7 +57,7 @@ from dcounter.node.progress import CANNOT_START, Progress, Tell
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import HybridClock, SteadyWall
-from dcounter.protocol.codec import is_piece
+from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
 
@@ -207,7 +207,7 @@ class Wiring:
             return MemoryJournal(self.reactor)
         return FileJournal(
             RealDisk(path),
-            is_piece=is_piece,
+            is_chunk=is_chunk,
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
             owner=self.owner(node),

@@ -131,7 +131,7 @@ class FileJournal:
     """
     A journal on a disk.
 
-    :param is_piece: whether a line, given its beginning, is a piece of the ledger.
+    :param is_chunk: whether a line, given its beginning, is a piece of the ledger.
     :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
     :param segment_bytes: size from which a new segment is begun.
     :param pace_s: shortest time between two commits that no answer waits for.
@@ -144,7 +144,7 @@ class FileJournal:
         self,
         disk: Disk,
         *,
-        is_piece: Callable[[bytes], bool],
+        is_chunk: Callable[[bytes], bool],
         in_thread: InThread,
         clock: IReactorTime,
         segment_bytes: int,
@@ -155,7 +155,7 @@ class FileJournal:
         segments: Callable[..., Segments] = Segments,
     ) -> None:
         self._disk = disk
-        self._recovery = recovery(disk, is_piece=is_piece, owner=owner)
+        self._recovery = recovery(disk, is_chunk=is_chunk, owner=owner)
         self._make_segments = partial(segments, segment_bytes=segment_bytes)
         self._in_thread = in_thread
         self._clock = clock

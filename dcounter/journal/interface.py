@@ -49,7 +49,7 @@ class Journal(Protocol):
 
     def recover(self) -> Iterable[JournalEntry]:
         """
-        All lines that were kept, except for pieces of the ledger, oldest first; called once, before `open`.
+        All lines that were kept, except for chunks of the ledger, oldest first; called once, before `open`.
 
         :raises NewerJournal: a newer version of dcounter wrote it, and this one cannot read it.
         :raises CorruptJournal: something in the middle is damaged.
@@ -59,7 +59,7 @@ class Journal(Protocol):
 
     def load(self) -> Iterable[JournalEntry]:
         """
-        The lines that the ledger is made of: the pieces, which `recover` passed over, and all batches.
+        The lines that the ledger is made of: the chunks, which `recover` passed over, and all batches.
 
         Called once, after `recover`. Meanwhile lines may be appended, but no snapshot may be taken.
 
@@ -86,9 +86,9 @@ class Journal(Protocol):
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
         """
-        Keep a copy of the ledger, taken piece by piece, in place of all that was appended before.
+        Keep a copy of the ledger, taken chunk by chunk, in place of all that was appended before.
 
-        :param lines: gives the next piece whenever the last one is written.
+        :param lines: gives the next chunk whenever the last one is written.
         :param ready: whether all that the copy holds is durable elsewhere, so that it may count.
         :returns: whether it is durable now. It is not if another one was being taken, if lines failed
             meanwhile, or if the disk failed a moment ago.

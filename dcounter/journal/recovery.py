@@ -1,7 +1,7 @@
 """
 Reading back what a journal has kept.
 
-It is read twice. `read` gives what a node needs to take part again, and passes over the pieces of the ledger.
+It is read twice. `read` gives what a node needs to take part again, and passes over the chunks of the ledger.
 `load` gives these, and the batches once more, while the node is at work already.
 
 What holds:
@@ -101,7 +101,7 @@ class Recovery:
     """
     One reading of what a journal has kept.
 
-    :param is_piece: whether a line, given its beginning, is a piece of the ledger.
+    :param is_chunk: whether a line, given its beginning, is a chunk of the ledger.
     :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
     :param highest: the highest format that is read.
     :ivar kept: what the journal holds; set when `read` is exhausted.
@@ -113,12 +113,12 @@ class Recovery:
         self,
         disk: Disk,
         *,
-        is_piece: Callable[[bytes], bool],
+        is_chunk: Callable[[bytes], bool],
         owner: str | None = None,
         highest: int = FORMAT,
     ) -> None:
         self._disk = disk
-        self._is_piece = is_piece
+        self._is_chunk = is_chunk
         self._unsigned = owner
         self._highest = highest
         self._snapshot: str | None = None
@@ -133,7 +133,7 @@ class Recovery:
 
     def read(self) -> Iterator[JournalEntry]:
         """
-        Give all lines but the pieces of the ledger, oldest first; then make sure that the disk keeps them.
+        Give all lines but the chunks of the ledger, oldest first; then make sure that the disk keeps them.
 
         :raises NewerJournal: a file has a format that this version does not read; nothing was changed.
         :raises CorruptJournal: something in the middle is damaged.
@@ -170,7 +170,7 @@ class Recovery:
 
     def load(self) -> Iterator[JournalEntry]:
         """
-        Give the lines that the ledger is made of: the pieces that `read` passed over, and all batches.
+        Give the lines that the ledger is made of: the chunks that `read` passed over, and all batches.
 
         :raises CorruptJournal: something is damaged.
         """
@@ -231,7 +231,7 @@ class Recovery:
 
     def _read_snapshot(self, name: str) -> Iterator[JournalEntry]:
         """
-        Give all lines of a snapshot but the pieces of the ledger, of which only the ends are checked.
+        Give all lines of a snapshot but the chunks of the ledger, of which only the ends are checked.
         """
         place = 0
         while begin := self._read(name, place, _BEGIN):
@@ -239,7 +239,7 @@ class Recovery:
             if found is None:
                 raise CorruptJournal(f"{name}: damaged at byte {place}")
             held, size = found
-            if self._is_piece(held):
+            if self._is_chunk(held):
                 whole = self._read(name, place + size, 1) == b"\n"
             else:
                 line = self._read(name, place, size + 1)
@@ -256,7 +256,7 @@ class Recovery:
 
     def _read_segment(self, name: str) -> Iterator[JournalEntry]:
         """
-        Give all lines of a segment but the pieces of the ledger.
+        Give all lines of a segment but the chunks of the ledger.
         """
         size = end = 0
         torn = False
@@ -268,7 +268,7 @@ class Recovery:
                 torn = True
                 continue
             size = end
-            if entry.number or not (self._is_piece(entry.line) or format_of(entry.line)):
+            if entry.number or not (self._is_chunk(entry.line) or format_of(entry.line)):
                 yield entry
         if torn:
             self._torn = TornTail(name, end - size)
@@ -288,7 +288,7 @@ class Recovery:
         for entry, end in unframe_all(self._parts(name, size)):
             if entry is None:
                 raise CorruptJournal(f"{name}: damaged at byte {place}")
-            if entry.number or self._is_piece(entry.line):
+            if entry.number or self._is_chunk(entry.line):
                 yield entry
             place = end
 

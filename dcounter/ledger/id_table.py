@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dcounter.ledger.rows import Ids, with_spare
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
 _Table = NDArray[np.int32]
 
@@ -34,7 +34,7 @@ is never full before the one it replaces is empty.
 """
 
 
-class Index:
+class IdTable:
     """
     Rows of IDs, numbered 0, 1, ... in the order in which the IDs came.
 
@@ -79,7 +79,7 @@ class Index:
         self._moved, self._to_move = 0, self._length
         self._move(self._length)
 
-    def find(self, ids: Ids) -> Rows:
+    def find(self, ids: Ids) -> RowNumbers:
         """
         The row of each ID, -1 if it has none.
         """
@@ -90,7 +90,7 @@ class Index:
             rows[lost] = self._look_up(self._old, self._bits - 1, ids[lost], hashes[lost])
         return rows
 
-    def place(self, ids: Ids) -> Rows:
+    def insert(self, ids: Ids) -> RowNumbers:
         """
         The row of each ID; one that has none gets the next.
         """
@@ -109,11 +109,11 @@ class Index:
         mixed = (mixed ^ (mixed >> _27)) * _MULTIPLIER_2
         return mixed ^ (mixed >> _31)
 
-    def _look_up(self, table: _Table, bits: int, ids: Ids, hashes: _Hashes) -> Rows:
+    def _look_up(self, table: _Table, bits: int, ids: Ids, hashes: _Hashes) -> RowNumbers:
         slots, steps = _path(hashes, bits)
         rows = np.empty(len(ids), np.int64)
         # What still looks for its place, as places in `rows`; at first everything.
-        seeking: slice | Rows = slice(None)
+        seeking: slice | RowNumbers = slice(None)
         while True:
             found = table[slots]
             rows[seeking] = found - 1
@@ -124,13 +124,13 @@ class Index:
             ids, steps = ids[wrong], steps[wrong]
             slots = _next(slots[wrong], steps, bits)
 
-    def _claim(self, ids: Ids, hashes: _Hashes) -> Rows:
+    def _claim(self, ids: Ids, hashes: _Hashes) -> RowNumbers:
         """
         Look IDs up in the newest table, and take the first free slot for each that is not there.
         """
         slots, steps = _path(hashes, self._bits)
         rows = np.empty(len(ids), np.int64)
-        seeking: slice | Rows = slice(None)
+        seeking: slice | RowNumbers = slice(None)
         while True:
             found = self._table[slots]
             free = np.flatnonzero(found == 0)
@@ -145,7 +145,7 @@ class Index:
             ids, steps = ids[wrong], steps[wrong]
             slots = _next(slots[wrong], steps, self._bits)
 
-    def _take(self, slots: Rows, ids: Ids) -> None:
+    def _take(self, slots: RowNumbers, ids: Ids) -> None:
         """
         Give free slots new rows; of several IDs that want the same slot one gets it.
         """
@@ -201,7 +201,7 @@ class Index:
             self._old = None
 
 
-def _path(hashes: _Hashes, bits: int) -> tuple[Rows, Rows]:
+def _path(hashes: _Hashes, bits: int) -> tuple[RowNumbers, RowNumbers]:
     """
     The first slot of each ID, and the way from each slot to the next: odd, so that it passes all.
     """
@@ -209,5 +209,5 @@ def _path(hashes: _Hashes, bits: int) -> tuple[Rows, Rows]:
     return slots, hashes.view(np.int64) | 1
 
 
-def _next(slots: Rows, steps: Rows, bits: int) -> Rows:
+def _next(slots: RowNumbers, steps: RowNumbers, bits: int) -> RowNumbers:
     return (slots + steps) & ((1 << bits) - 1)

@@ -17,8 +17,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from dcounter.ledger.id_table import Index, Rows
-from dcounter.ledger.rows import Ids, Owners, Piece, Stamps, with_spare
+from dcounter.ledger.id_table import IdTable, RowNumbers
+from dcounter.ledger.rows import Ids, Owners, Rows, Stamps, with_spare
 
 _TOMBSTONE = 0
 
@@ -39,7 +39,7 @@ IDs for which room is made at once, at most; whoever says that there are more ma
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Winner:
     """
     The winning entry of one ID.
 
@@ -55,13 +55,13 @@ class Ledger:
     The map of IDs and the counts per tenant.
 
     Entries are rows of columns, never removed, so that there is nothing for the garbage collector to walk
-    and a copy can be taken piece by piece while merging goes on.
+    and a copy can be taken chunk by chunk while merging goes on.
 
-    :param seed: see `Index`.
+    :param seed: see `IdTable`.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._index = Index(seed)
+        self._table = IdTable(seed)
         self._stamps: Stamps = np.empty(0, np.int64)
         self._owners: Owners = np.empty(0, np.int32)
         # Tenants are numbered; the number of a tenant that owns nothing any more is used again.
@@ -72,7 +72,7 @@ class Ledger:
         self._new: list[int] = []
         # Plain entries, and entries in columns, that wait to be merged together.
         self._waiting = 0
-        self._waiting_pieces: list[Piece] = []
+        self._waiting_rows: list[Rows] = []
         self._waiting_ids: list[int] = []
         self._waiting_stamps: list[int] = []
         self._waiting_tenants: list[str | None] = []
@@ -82,15 +82,15 @@ class Ledger:
         IDs that name a tenant.
         """
         self._merge_waiting()
-        return len(self._index) - int(self._counts[_TOMBSTONE])
+        return len(self._table) - int(self._counts[_TOMBSTONE])
 
     @property
-    def rows(self) -> int:
+    def known(self) -> int:
         """
         IDs known, deleted ones included.
         """
         self._merge_waiting()
-        return len(self._index)
+        return len(self._table)
 
     def count(self, tenant: str) -> int:
         """
@@ -100,13 +100,13 @@ class Ledger:
         number = self._numbers.get(tenant)
         return 0 if number is None else int(self._counts[number])
 
-    def get(self, item: int) -> Entry | None:
+    def get(self, item: int) -> Winner | None:
         """
         The winning entry of an ID; `None` if it was never stored.
         """
         self._merge_waiting()
-        row = int(self._index.find(np.array([item], np.int64))[0])
-        return None if row < 0 else Entry(int(self._stamps[row]), self._tenants[self._owners[row]])
+        row = int(self._table.find(np.array([item], np.int64))[0])
+        return None if row < 0 else Winner(int(self._stamps[row]), self._tenants[self._owners[row]])
 
     def tenants(self) -> Iterator[tuple[str, int]]:
         """
@@ -122,7 +122,7 @@ class Ledger:
         Make room for this many IDs at once, if there are few yet.
         """
         self._merge_waiting()
-        self._index.reserve(min(rows, _RESERVED))
+        self._table.reserve(min(rows, _RESERVED))
 
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         """
@@ -137,39 +137,39 @@ class Ledger:
         self._waiting_tenants.extend(tenants)
         self._wait(len(ids))
 
-    def merge_piece(self, piece: Piece) -> None:
+    def merge_rows(self, chunk: Rows) -> None:
         """
         Take in entries that are columns already.
         """
-        if len(piece.ids):
-            self._waiting_pieces.append(piece)
-            self._wait(len(piece.ids))
+        if len(chunk.ids):
+            self._waiting_rows.append(chunk)
+            self._wait(len(chunk.ids))
 
-    def pieces(self, size: int, limit: float = inf) -> Iterator[Piece]:
+    def chunks(self, size: int, limit: float = inf) -> Iterator[Rows]:
         """
-        All entries in pieces, as they are when their piece is taken.
+        All entries in chunks, as they are when their chunk is taken.
 
-        Entries that come while this goes on are in a later piece or not at all; entries that change are
+        Entries that come while this goes on are in a later chunk or not at all; entries that change are
         given as they are then.
 
-        :param size: rows in a piece, at most.
-        :param limit: size (`Piece.size`) of a piece, at most, unless one row alone is larger.
+        :param size: rows in a chunk, at most.
+        :param limit: size (`Rows.size`) of a chunk, at most, unless one row alone is larger.
         """
         first = 0
         self._merge_waiting()
-        while first < len(self._index):
-            piece = self._piece(slice(first, min(first + size, len(self._index))))
-            fitting = piece.fitting(limit)
-            if fitting < len(piece.ids):
-                piece = self._piece(slice(first, first + fitting))
-            yield piece
-            first += len(piece.ids)
+        while first < len(self._table):
+            chunk = self._rows(slice(first, min(first + size, len(self._table))))
+            fitting = chunk.fitting(limit)
+            if fitting < len(chunk.ids):
+                chunk = self._rows(slice(first, first + fitting))
+            yield chunk
+            first += len(chunk.ids)
             self._merge_waiting()
 
-    def _piece(self, rows: slice) -> Piece:
+    def _rows(self, rows: slice) -> Rows:
         numbers, owners = np.unique(self._owners[rows], return_inverse=True)
-        return Piece(
-            self._index.ids[rows].copy(),
+        return Rows(
+            self._table.ids[rows].copy(),
             self._stamps[rows].copy(),
             owners.astype(np.int32),
             [self._tenants[number] for number in numbers],
@@ -180,11 +180,11 @@ class Ledger:
         The same text for two ledgers that hold the same entries, whatever the order they came in.
         """
         total = 0
-        for piece in self.pieces(_WAITING):
-            for entry in piece.entries():
+        for chunk in self.chunks(_WAITING):
+            for entry in chunk.entries():
                 code = hashlib.blake2b(repr(entry).encode(), digest_size=16).digest()
                 total ^= int.from_bytes(code)
-        return f"{self.rows}-{total:032x}"
+        return f"{self.known}-{total:032x}"
 
     # Merging
 
@@ -198,14 +198,14 @@ class Ledger:
             return
         columns = [
             (each.ids, each.stamps, self._numbers_of(each.tenants)[each.owners])
-            for each in self._waiting_pieces
+            for each in self._waiting_rows
         ]
         if self._waiting_ids:
             ids = np.array(self._waiting_ids, np.int64)
             stamps = np.array(self._waiting_stamps, np.int64)
             columns.append((ids, stamps, self._numbers_of(self._waiting_tenants)))
             self._waiting_ids, self._waiting_stamps, self._waiting_tenants = [], [], []
-        self._waiting, self._waiting_pieces = 0, []
+        self._waiting, self._waiting_rows = 0, []
         if len(columns) == 1:
             self._merge(*columns[0])
         else:
@@ -216,9 +216,9 @@ class Ledger:
         """
         Take in entries whose tenants have their numbers.
         """
-        before = len(self._index)
-        rows = self._place(ids)
-        if len(self._index) == before + len(ids):
+        before = len(self._table)
+        rows = self._insert(ids)
+        if len(self._table) == before + len(ids):
             # None was known, and there are no two of one.
             self._stamps[rows] = stamps
             self._move(rows, numbers)
@@ -233,13 +233,13 @@ class Ledger:
                 self._move(np.array([row]), np.array([number], np.int32))
         self._release(emptied)
 
-    def _place(self, ids: Ids) -> Rows:
+    def _insert(self, ids: Ids) -> RowNumbers:
         """
         The row of each ID; a new one has no owner, since before any stamp.
         """
-        before = len(self._index)
-        rows = self._index.place(ids)
-        now = len(self._index)
+        before = len(self._table)
+        rows = self._table.insert(ids)
+        now = len(self._table)
         if now > len(self._stamps):
             self._stamps.resize(with_spare(now), refcheck=False)
             self._owners.resize(with_spare(now), refcheck=False)
@@ -248,7 +248,7 @@ class Ledger:
         self._counts[_TOMBSTONE] += now - before
         return rows
 
-    def _merge_newer(self, rows: Rows, stamps: Stamps, numbers: Owners) -> list[int]:
+    def _merge_newer(self, rows: RowNumbers, stamps: Stamps, numbers: Owners) -> list[int]:
         """
         Take in entries that are newer than what is there; of several of one row one of the newest.
 
@@ -269,7 +269,7 @@ class Ledger:
         emptied: list[int] = before[self._counts[before] == 0].tolist()
         return emptied
 
-    def _move(self, rows: Rows, numbers: Owners) -> None:
+    def _move(self, rows: RowNumbers, numbers: Owners) -> None:
         """
         Give each row, of which there are no two, another owner.
         """

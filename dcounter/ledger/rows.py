@@ -33,7 +33,7 @@ def with_spare(rows: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Rows:
     """
     Some entries of a ledger.
 
@@ -48,7 +48,7 @@ class Piece:
     owners: Owners
     tenants: Sequence[str | None]
 
-    def columns(self) -> tuple[Ids, Stamps, Owners, Sequence[str | None]]:
+    def packed(self) -> tuple[Ids, Stamps, Owners, Sequence[str | None]]:
         """
         Its four columns.
         """
@@ -62,7 +62,7 @@ class Piece:
 
     def fitting(self, limit: float) -> int:
         """
-        How many of its first rows are a piece of at most this size; at least one.
+        How many of its first rows are a chunk of at most this size; at least one.
         """
         if self.size() <= limit:
             return len(self.ids)

@@ -3,7 +3,7 @@ How a node catches up when the logs of the others do not reach back far enough: 
 
 The states, and what each event does in them:
 
-| state | a gap | CopyBegin | CopyPiece | CopyEnd | its channel is lost | all came another way |
+| state | a gap | CopyBegin | CopyChunk | CopyEnd | its channel is lost | all came another way |
 |---|---|---|---|---|---|---|
 | Idle | Asked, or Wanted if the giver is not able | error | error | error | - | - |
 | Wanted | Asked, if the giver is able | error | error | error | - | Idle |
@@ -16,7 +16,7 @@ A peer that is heard to have more than this node is to the states that want a co
 What holds, after each call:
 
 - one copy is under way at most, and what comes on another channel is an error;
-- `must_reach` covers all that pieces of any copy brought into the ledger, and only goes back for what no
+- `must_reach` covers all that chunks of any copy brought into the ledger, and only goes back for what no
   member has any more: until it is applied the ledger holds parts of batches, and counts are not exact.
 """
 
@@ -85,7 +85,7 @@ class Taking:
     kept: bool = True
 
 
-CopyMessage = messages.CopyBegin | messages.CopyPiece | messages.CopyEnd
+CopyMessage = messages.CopyBegin | messages.CopyChunk | messages.CopyEnd
 
 State = Idle | Wanted | Interrupted | Asked | Taking
 
@@ -188,11 +188,11 @@ class CatchUp:
                 self.begins(channel, message)
                 contents.ledger.reserve(message.entries)
                 return Part(line)
-            case messages.CopyPiece():
+            case messages.CopyChunk():
                 self.brings(channel, message.position)
-                contents.merge_piece(message.packed())
-                # A journal knows pieces by how their lines begin.
-                return Part(line if codec.is_piece(line) else codec.encode(message))
+                contents.merge_rows(message.packed())
+                # A journal knows chunks by how their lines begin.
+                return Part(line if codec.is_chunk(line) else codec.encode(message))
             case messages.CopyEnd():
                 taken = self.ends(channel)
                 self.reach(message.position)
@@ -212,7 +212,7 @@ class CatchUp:
 
     def brings(self, channel: int, position: Position) -> None:
         """
-        A piece came in; nothing in it lies beyond a position.
+        A chunk came in; nothing in it lies beyond a position.
 
         :raises MalformedMessage: it was not asked for, or did not begin.
         """

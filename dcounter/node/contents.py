@@ -10,7 +10,7 @@ What holds, after each call:
 """
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.rows import Piece
+from dcounter.ledger.rows import Rows
 from dcounter.node.backlog import Backlog
 from dcounter.node.runs import Runs
 from dcounter.protocol import messages
@@ -60,15 +60,15 @@ class Contents:
         """
         packed = batch.packed()
         if packed is None:
-            self.ledger.merge(*batch.columns())
+            self.ledger.merge(*batch.rows())
         else:
-            self.merge_piece(packed)
+            self.merge_rows(packed)
 
-    def merge_piece(self, packed: Packed) -> None:
+    def merge_rows(self, packed: Packed) -> None:
         """
         Merge packed columns.
         """
-        self.ledger.merge_piece(Piece(*packed))
+        self.ledger.merge_rows(Rows(*packed))
 
     def advance(
         self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes
@@ -84,7 +84,7 @@ class Contents:
 
     def copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
         """
-        The ledger has all pieces of a copy.
+        The ledger has all chunks of a copy.
         """
         self.observe(end.stamp)
         self.applied = self.applied.join(begin.position)

@@ -1,8 +1,8 @@
 """
 Copies of the ledger that a node gives: to followers that are too far behind, and to its own journal.
 
-A copy is made piece by piece while the node goes on, so it names two positions: what was there when it began,
-which is in it for certain, and at its end what may be in it, since late pieces hold later entries.
+A copy is made chunk by chunk while the node goes on, so it names two positions: what was there when it began,
+which is in it for certain, and at its end what may be in it, since late chunks hold later entries.
 
 What holds, after each call:
 
@@ -117,11 +117,13 @@ class Copies:
 
     # Both
 
-    def _copy(self) -> Iterator[messages.CopyBegin | messages.CopyPiece | messages.CopyEnd]:
+    def _copy(self) -> Iterator[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]:
         mine = self._contents
-        yield messages.CopyBegin(mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.rows)
-        for piece in mine.ledger.pieces(self._limits.piece, self._limits.slice):
-            yield messages.CopyPiece.of(piece.columns(), self._upper_bound())
+        yield messages.CopyBegin(
+            mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.known
+        )
+        for chunk in mine.ledger.chunks(self._limits.piece, self._limits.slice):
+            yield messages.CopyChunk.of(chunk.packed(), self._upper_bound())
         yield messages.CopyEnd(self._upper_bound(), mine.stamp)
 
     def _upper_bound(self) -> Position:

@@ -225,7 +225,7 @@ class Replica:
                 self.catch_up.ask(channel, able=self._channels.gives_copies(channel))
             case messages.Copy():
                 self.copies.ask(channel)
-            case messages.CopyBegin() | messages.CopyPiece() | messages.CopyEnd():
+            case messages.CopyBegin() | messages.CopyChunk() | messages.CopyEnd():
                 self._take_copy(channel, message, line)
             case _:
                 assert_never(message)

@@ -99,8 +99,8 @@ class Restoring:
             case messages.CopyEnd():
                 self._catch_up.reach(message.position)
                 self._contents.copied(self._catch_up.restored_end(), message)
-            case Record() | messages.CopyPiece():
-                # Records come with their numbers, and pieces when the ledger is loaded.
+            case Record() | messages.CopyChunk():
+                # Records come with their numbers, and chunks when the ledger is loaded.
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
                 assert_never(message)
@@ -117,8 +117,8 @@ class Restoring:
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self._contents.applied.number(message.node, message.run):
                     self._contents.merge(_understand(decode_batch, message.batch))
-            case messages.CopyPiece():
-                self._contents.merge_piece(message.packed())
+            case messages.CopyChunk():
+                self._contents.merge_rows(message.packed())
                 self._catch_up.reach(message.position)
             case messages.Forget() | messages.CopyBegin() | messages.CopyEnd() | messages.Standing():
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")

@@ -112,7 +112,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
             stamps = np.arange(self.items, dtype=LONG) + np.repeat(begins, sizes)
         return np.frombuffer(self.ids, LONG), stamps, np.frombuffer(self.owners, INT), self.tenants
 
-    def columns(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
+    def rows(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
         """
         ID, stamp and tenant of each item of a plain batch.
         """

@@ -139,9 +139,9 @@ def decode_kept(line: bytes) -> JournalLine:
     return decoded(_journal_decoder, line, "a line of a journal")
 
 
-def is_piece(line: bytes) -> bool:
+def is_chunk(line: bytes) -> bool:
     """
-    Whether a line, of which the beginning is enough, is a `CopyPiece` that we encoded.
+    Whether a line, of which the beginning is enough, is a `CopyChunk` that we encoded.
     """
     return line.startswith(_PIECE)
 

@@ -349,10 +349,10 @@ class Copy(Struct, frozen=True, tag="copy"):
 
 class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     """
-    The ledger follows in pieces; they include all of this position, and may include more.
+    The ledger follows in chunks; they include all of this position, and may include more.
 
     :ivar entries: about how many follow.
-    :ivar needs: names of additions without which the pieces would be misread, as in a batch.
+    :ivar needs: names of additions without which the chunks would be misread, as in a batch.
     """
 
     position: Position
@@ -369,7 +369,7 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
             )
 
 
-class CopyPiece(Struct, frozen=True, tag="copy_piece"):
+class CopyChunk(Struct, frozen=True, tag="copy_piece"):
     """
     Some entries of the ledger, as columns of little-endian numbers, which JSON has in base64.
 
@@ -377,7 +377,7 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
     :ivar stamps: 8 bytes per entry.
     :ivar owners: 4 bytes per entry: where in `tenants` the owner is.
     :ivar tenants: names; `None` owns what was deleted.
-    :ivar position: nothing in this piece lies beyond it.
+    :ivar position: nothing in this chunk lies beyond it.
     """
 
     ids: bytes
@@ -389,11 +389,11 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
     def __post_init__(self) -> None:
         entries = len(self.owners) // 4
         if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
-            raise ValueError("columns of a piece differ in length")
+            raise ValueError("columns of a chunk differ in length")
         check_columns(self.owners, self.tenants, self.stamps)
 
     @classmethod
-    def of(cls, packed: Packed, position: Position) -> "CopyPiece":
+    def of(cls, packed: Packed, position: Position) -> "CopyChunk":
         """
         A message that holds these entries.
         """
@@ -420,7 +420,7 @@ class CopyPiece(Struct, frozen=True, tag="copy_piece"):
 
 class CopyEnd(Struct, frozen=True, tag="copy_end"):
     """
-    The ledger is complete; nothing in the pieces lies beyond this position.
+    The ledger is complete; nothing in the chunks lies beyond this position.
     """
 
     position: Position
@@ -485,7 +485,7 @@ ToCoordinator = Reply | Report
 What a node says to a coordinator after the handshake, until it leaves.
 """
 
-BetweenNodes = Report | Follow | Unfollow | Record | Gap | Copy | CopyBegin | CopyPiece | CopyEnd
+BetweenNodes = Report | Follow | Unfollow | Record | Gap | Copy | CopyBegin | CopyChunk | CopyEnd
 """
 What two nodes say to each other after the handshake, whichever of them called, until one leaves.
 """
@@ -497,7 +497,7 @@ Message = (
 All that goes from one process to another.
 """
 
-JournalLine = Record | Forget | CopyBegin | CopyPiece | CopyEnd | Standing
+JournalLine = Record | Forget | CopyBegin | CopyChunk | CopyEnd | Standing
 """
 What a journal keeps.
 """

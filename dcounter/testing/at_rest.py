@@ -48,8 +48,8 @@ def check_ledger(history: History) -> None:
             if not write.void:
                 tried.setdefault(item, set()).add(row)
     owned: Counter[str | None] = Counter()
-    for piece in ledger.pieces(1_000):
-        for item, stamp, tenant in piece.entries():
+    for chunk in ledger.chunks(1_000):
+        for item, stamp, tenant in chunk.entries():
             owned[tenant] += 1
             if (stamp, tenant or "") not in tried.get(item, set()):
                 history.problem(f"nobody stored ID {item} for {tenant!r} at {stamp}")

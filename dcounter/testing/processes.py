@@ -14,7 +14,7 @@ from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.node.service import Node
-from dcounter.protocol.codec import is_piece
+from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.handshake import Identity, Role
 from dcounter.protocol.token import TokenSeal
 from dcounter.testing.clock import ProcessClock, Time
@@ -143,7 +143,7 @@ class Processes:
 
         return self.parts.journal(
             disk,
-            is_piece=is_piece,
+            is_chunk=is_chunk,
             in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
             clock=clock,
             segment_bytes=self.limits.segment,

@@ -29,7 +29,7 @@ def ledger_on(disk: Disk, node: int, nodes: int) -> Ledger:
     The ledger that a node would have if it started now on a disk.
     """
     limits = Limits()
-    recovery = Recovery(disk, is_piece=codec.is_piece)
+    recovery = Recovery(disk, is_chunk=codec.is_chunk)
     replica = Replica(node, range(nodes), wall=time.time_ns, limits=limits)
     for entry in recovery.read():
         replica.restoring.restore(entry)

@@ -196,8 +196,8 @@ class History:
             may = {best, *(each for each in self._stamped_perhaps.get(item, ()) if each > best)}
             if ((entry.stamp, entry.tenant) if entry is not None else (0, "")) not in may:
                 wrong.append(f"stamped item {item}, {sorted(may)}: {entry}")
-        if known != ledger.rows:
-            wrong.append(f"{ledger.rows} IDs are known, of which {known} were stored")
+        if known != ledger.known:
+            wrong.append(f"{ledger.known} IDs are known, of which {known} were stored")
         assert not wrong, f"{len(wrong)} items are wrong: {wrong[:20]}"
 
 

@@ -258,7 +258,7 @@ class ExpiringReplica(Replica):
     def tick(self, now: float) -> list[Effect]:
         effects = super().tick(now)
         kept = Ledger()
-        for piece in self.ledger.pieces(1_000):
+        for piece in self.ledger.chunks(1_000):
             for item, stamp, tenant in piece.entries():
                 if tenant is not None or stamp > self.contents.stamp - 1_000_000_000:
                     kept.merge([item], [stamp], [tenant])

@@ -72,7 +72,7 @@ class Life:
         self.thread = WatchedWriter(self.clock, chance, chance)
         self.journal = journal(
             disk,
-            is_piece=codec.is_piece,
+            is_chunk=codec.is_chunk,
             in_thread=self.thread,
             clock=self.clock,
             segment_bytes=100,

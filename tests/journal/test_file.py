@@ -453,7 +453,7 @@ def _real(disk: Disk, **parts: Any) -> tuple[FileJournal, User]:
     thread = WriterThread(cast(IReactorFromThreads, reactor), "journal of a test")
     journal = FileJournal(
         disk,
-        is_piece=codec.is_piece,
+        is_chunk=codec.is_chunk,
         in_thread=thread,
         clock=cast(IReactorTime, reactor),
         segment_bytes=300,

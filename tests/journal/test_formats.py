@@ -32,7 +32,7 @@ class Life:
     """
 
     def __init__(self, disk: SimulatedDisk, speaks: int) -> None:
-        self.recovery = Recovery(disk, is_piece=codec.is_piece, highest=speaks)
+        self.recovery = Recovery(disk, is_chunk=codec.is_chunk, highest=speaks)
         self.found = [entry.line for entry in self.recovery.read()]
         self.loaded = [entry.line for entry in self.recovery.load()]
         self.segments = Segments(disk, self.recovery.kept, segment_bytes=150, file_format=speaks)

@@ -24,7 +24,7 @@ def _file(*lines: bytes) -> bytes:
 _A = len(_file(b"a"))
 
 
-def _is_piece(line: bytes) -> bool:
+def _is_chunk(line: bytes) -> bool:
     return line.startswith(b"piece")
 
 
@@ -58,7 +58,7 @@ def _read(
 ) -> Read:
     disk = _disk(files)
     disk.errors.update(dict.fromkeys(errors, EIO))
-    recovery = Recovery(disk, is_piece=_is_piece, owner=owner)
+    recovery = Recovery(disk, is_chunk=_is_chunk, owner=owner)
     lines = [entry.line for entry in recovery.read()]
     return Read(lines, recovery.kept, disk, recovery)
 
@@ -219,7 +219,7 @@ def test_a_disk_that_can_only_be_read_is_left_as_it_was() -> None:
     files = {_S1: _file(b"a") + b"torn", _S2: b"", "000000000007.unfinished": b"x"}
     disk = _disk(files)
     disk.read_only = True
-    recovery = Recovery(disk, is_piece=_is_piece)
+    recovery = Recovery(disk, is_chunk=_is_chunk)
     assert [entry.line for entry in recovery.read()] == [b"a"]
     assert {name: disk.read(name) for name in disk.list()} == files
     assert (recovery.kept.failure, recovery.kept.doubted) == (reason_of(EROFS), True)
@@ -246,7 +246,7 @@ def test_another_owners_journal_is_refused_and_let_go(files: Mapping[str, bytes]
     disk = _disk(files)
     for _ in range(2):
         with pytest.raises(ConfigurationError) as caught:
-            list(Recovery(disk, is_piece=_is_piece, owner="node 1").read())
+            list(Recovery(disk, is_chunk=_is_chunk, owner="node 1").read())
         assert str(caught.value) == why
         assert not disk.used
 

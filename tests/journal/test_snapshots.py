@@ -200,7 +200,7 @@ def test_no_segment_is_begun_behind_one_that_failed() -> None:
     shell.thread = SimulatedWriter(shell.clock, lambda: 0.1, lambda: 1.0)
     shell.journal = FileJournal(
         shell.disk,
-        is_piece=codec.is_piece,
+        is_chunk=codec.is_chunk,
         in_thread=shell.thread,
         clock=shell.clock,
         segment_bytes=1_000,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcounter.ledger.id_table import Index
+from dcounter.ledger.id_table import IdTable
 from tests.support import strategies
 
 
@@ -13,15 +13,15 @@ def _array(ids: list[int]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
 
 @given(st.lists(st.lists(st.integers(-3, 3) | strategies.item_ids)), st.integers(0, 2**64 - 1))
 def test_rows_are_numbered_as_ids_come_and_stay(calls: list[list[int]], seed: int) -> None:
-    index = Index(seed)
+    table = IdTable(seed)
     known: dict[int, int] = {}
     for ids in calls:
-        assert index.find(_array(ids)).tolist() == [known.get(item, -1) for item in ids]
-        rows = index.place(_array(ids)).tolist()
+        assert table.find(_array(ids)).tolist() == [known.get(item, -1) for item in ids]
+        rows = table.insert(_array(ids)).tolist()
         for item, row in zip(ids, rows, strict=True):
             assert known.setdefault(item, row) == row
-        assert sorted(known.values()) == list(range(len(index)))
-    assert dict(zip(index.ids.tolist(), range(len(index)), strict=True)) == known
+        assert sorted(known.values()) == list(range(len(table)))
+    assert dict(zip(table.ids.tolist(), range(len(table)), strict=True)) == known
 
 
 @pytest.mark.parametrize("step", [1, 7, 1_000, 4_096, 50_000])
@@ -31,29 +31,29 @@ def test_grows_while_it_is_used(step: int) -> None:
     """
     generator = np.random.default_rng(step)
     ids = generator.permutation(200_000 if step > 100 else 5_000).astype(np.int64) * 3
-    index = Index()
+    table = IdTable()
     for first in range(0, len(ids), step):
         part = ids[first : first + step]
         # Each ID twice, and some that were there before.
         again = ids[generator.integers(0, first, 100)] if first else part[:0]
-        rows = index.place(np.concatenate([part, again, part]))
+        rows = table.insert(np.concatenate([part, again, part]))
         assert np.array_equal(rows[: len(part)], rows[len(part) + len(again) :])
         assert np.array_equal(np.sort(rows[: len(part)]), np.arange(first, first + len(part)))
-        assert np.array_equal(index.ids[rows[len(part) : len(part) + len(again)]], again)
-    assert np.array_equal(index.ids[index.find(ids)], ids)
-    assert (index.find(ids + 1) == -1).all()
+        assert np.array_equal(table.ids[rows[len(part) : len(part) + len(again)]], again)
+    assert np.array_equal(table.ids[table.find(ids)], ids)
+    assert (table.find(ids + 1) == -1).all()
 
 
 @pytest.mark.parametrize("known", [0, 10, 3_000, 5_000])
 def test_room_that_is_made_at_once_changes_nothing(known: int) -> None:
-    index, ids = Index(), np.arange(60_000) * 3
-    index.place(ids[:known])
-    index.reserve(50_000)
-    index.reserve(10)
+    table, ids = IdTable(), np.arange(60_000) * 3
+    table.insert(ids[:known])
+    table.reserve(50_000)
+    table.reserve(10)
     for first in range(0, len(ids), 1_000):
-        index.place(ids[first : first + 1_000])
-    assert len(index) == len(ids)
-    assert np.array_equal(index.ids[index.find(ids)], ids)
+        table.insert(ids[first : first + 1_000])
+    assert len(table) == len(ids)
+    assert np.array_equal(table.ids[table.find(ids)], ids)
 
 
 def test_ids_that_want_the_same_slots_are_told_apart() -> None:
@@ -61,14 +61,14 @@ def test_ids_that_want_the_same_slots_are_told_apart() -> None:
     Neighbours, multiples of powers of two, and the ends of the range.
     """
     ids = [*range(-500, 500), *(k << 54 for k in range(-500, 500)), -(2**63), 2**63 - 1]
-    index = Index()
-    rows = index.place(_array(ids))
-    assert len(index) == len(set(ids))
-    assert index.ids[rows].tolist() == ids
+    table = IdTable()
+    rows = table.insert(_array(ids))
+    assert len(table) == len(set(ids))
+    assert table.ids[rows].tolist() == ids
 
 
 def test_a_call_about_nothing() -> None:
-    index = Index()
-    assert index.place(_array([])).tolist() == []
-    assert index.find(_array([])).tolist() == []
-    assert len(index) == 0
+    table = IdTable()
+    assert table.insert(_array([])).tolist() == []
+    assert table.find(_array([])).tolist() == []
+    assert len(table) == 0

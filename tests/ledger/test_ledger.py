@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dcounter.ledger.ledger import Entry, Ledger
-from dcounter.ledger.rows import Piece
+from dcounter.ledger.ledger import Ledger, Winner
+from dcounter.ledger.rows import Rows
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -60,11 +60,11 @@ def _merge(ledger: Ledger, rows: Sequence[Row]) -> None:
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
 
 
-def _piece(rows: Sequence[Row]) -> Piece:
+def _piece(rows: Sequence[Row]) -> Rows:
     ids, stamps, tenants = ([row[column] for row in rows] for column in range(3))
     packed = Batch([len(rows)] if rows else [], ids, tenants, stamps=stamps).pack().packed()  # type: ignore[arg-type]
     assert packed is not None
-    return Piece(*packed)
+    return Rows(*packed)
 
 
 def _of(*batches: Sequence[Row]) -> Ledger:
@@ -82,8 +82,8 @@ def _assert_is(ledger: Ledger, rows: Iterable[Row]) -> None:
     winners = _model(rows)
     counts = _recount(winners)
     for item, row in winners.items():
-        assert ledger.get(item) == Entry(row.stamp, row.tenant)
-    assert ledger.rows == len(winners)
+        assert ledger.get(item) == Winner(row.stamp, row.tenant)
+    assert ledger.known == len(winners)
     assert len(ledger) == sum(counts.values())
     listed = list(ledger.tenants())
     assert len(listed) == len(dict(listed))
@@ -104,15 +104,15 @@ def test_order_repetition_and_division_of_merges_change_nothing(
     again = data.draw(st.lists(st.sampled_from(rows), max_size=8)) if rows else []
     shuffled = data.draw(st.permutations(rows + again))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=5)))
-    pieces = [shuffled[a:b] for a, b in pairwise([0, *cuts, len(shuffled)])]
-    other = _of(*pieces)
+    chunks = [shuffled[a:b] for a, b in pairwise([0, *cuts, len(shuffled)])]
+    other = _of(*chunks)
     # Some of it as columns.
     mixed = Ledger()
-    for piece in pieces:
+    for chunk in chunks:
         if data.draw(st.booleans()):
-            mixed.merge_piece(_piece(piece))
+            mixed.merge_rows(_piece(chunk))
         else:
-            _merge(mixed, piece)
+            _merge(mixed, chunk)
 
     assert mixed.digest() == other.digest() == ledger.digest()
     _assert_is(ledger, rows)
@@ -152,7 +152,7 @@ def test_a_tie_goes_to_the_larger_tenant_as_utf_8(a: str | None, b: str | None) 
 
     for first, second in ((a, b), (b, a)):
         ledger = _of([Row(1, 5, first), Row(1, 5, second)])
-        assert ledger.get(1) == Entry(5, winner)
+        assert ledger.get(1) == Winner(5, winner)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_tie_goes_to_the_larger_tenant_as_utf_8(a: str | None, b: str | None) 
 def test_ties(smaller: str | None, larger: str | None) -> None:
     for rows in ([smaller, larger], [larger, smaller], [larger, smaller, larger]):
         ledger = _of(*([Row(7, 3, tenant)] for tenant in rows))
-        assert ledger.get(7) == Entry(3, larger)
+        assert ledger.get(7) == Winner(3, larger)
         assert dict(ledger.tenants()) == {larger: 1}
 
 
@@ -186,18 +186,18 @@ def test_a_copy_and_the_later_merges_give_the_same_ledger(
 ) -> None:
     source = _of(*before)
     later = iter(meanwhile)
-    pieces = []
-    for piece in source.pieces(size):
-        assert 1 <= len(piece.ids) <= size
-        assert len(piece.ids) == len(piece.stamps) == len(piece.owners)
-        pieces.append(piece)
+    chunks = []
+    for chunk in source.chunks(size):
+        assert 1 <= len(chunk.ids) <= size
+        assert len(chunk.ids) == len(chunk.stamps) == len(chunk.owners)
+        chunks.append(chunk)
         _merge(source, next(later, []))
     for rest in later:
         _merge(source, rest)
 
     copy = Ledger()
-    for piece in pieces:
-        copy.merge_piece(piece)
+    for chunk in chunks:
+        copy.merge_rows(chunk)
     # What lies between the start and the end of a copy is sent as well, before or after.
     for batch in meanwhile:
         _merge(copy, batch)
@@ -217,35 +217,35 @@ _long = st.none() | st.text("\x01a\u00e9\U00010000", min_size=1)
 def test_pieces_are_bounded_by_rows_and_bytes(rows: list[Row], size: int, limit: int) -> None:
     ledger = _of(rows)
     found = []
-    empty = len(codec.encode(messages.CopyPiece(b"", b"", b"", [], Position())))
-    for piece in ledger.pieces(size, limit):
-        assert 1 <= len(piece.ids) <= size
-        assert piece.size() <= limit or len(piece.ids) == 1
+    empty = len(codec.encode(messages.CopyChunk(b"", b"", b"", [], Position())))
+    for chunk in ledger.chunks(size, limit):
+        assert 1 <= len(chunk.ids) <= size
+        assert chunk.size() <= limit or len(chunk.ids) == 1
         assert (
-            len(codec.encode(messages.CopyPiece.of(piece.columns(), Position()))) <= 6 * piece.size() + empty
+            len(codec.encode(messages.CopyChunk.of(chunk.packed(), Position()))) <= 6 * chunk.size() + empty
         )
-        found += [Row(*row) for row in piece.entries()]
+        found += [Row(*row) for row in chunk.entries()]
     assert {row.item: row for row in found} == _model(rows)
-    assert len(found) == ledger.rows
+    assert len(found) == ledger.known
 
 
 @given(batches, st.integers(1, 9))
 def test_pieces_of_a_ledger_at_rest_are_all_of_it_once(rows: list[Row], size: int) -> None:
     ledger = _of(rows)
-    listed = [Row(*row) for piece in ledger.pieces(size) for row in piece.entries()]
+    listed = [Row(*row) for chunk in ledger.chunks(size) for row in chunk.entries()]
 
-    assert len(listed) == ledger.rows
+    assert len(listed) == ledger.known
     assert {row.item: row for row in listed} == _model(rows)
 
 
 def test_an_empty_ledger() -> None:
     ledger = Ledger()
 
-    assert len(ledger) == ledger.rows == 0
+    assert len(ledger) == ledger.known == 0
     assert ledger.get(1) is None
     assert ledger.count("a") == 0
     assert list(ledger.tenants()) == []
-    assert list(ledger.pieces(10)) == []
+    assert list(ledger.chunks(10)) == []
     assert ledger.digest() == Ledger().digest()
 
 
@@ -262,11 +262,11 @@ def test_a_move_takes_from_one_tenant_and_gives_to_another() -> None:
 def test_a_tombstone_is_a_row_but_no_item() -> None:
     ledger = _of([Row(1, 1, "a"), Row(1, 2, None), Row(2, 1, None)])
 
-    assert (ledger.rows, len(ledger)) == (2, 0)
-    assert ledger.get(1) == Entry(2, None)
+    assert (ledger.known, len(ledger)) == (2, 0)
+    assert ledger.get(1) == Winner(2, None)
     assert list(ledger.tenants()) == []
     _merge(ledger, [Row(1, 3, "b")])
-    assert (ledger.rows, len(ledger), ledger.count("b")) == (2, 1, 1)
+    assert (ledger.known, len(ledger), ledger.count("b")) == (2, 1, 1)
 
 
 def test_the_room_of_a_tenant_without_items_is_used_again() -> None:
@@ -318,10 +318,10 @@ class Replicas(RuleBasedStateMachine):
             return
         self.log.append(rows)
         known = list(self.given[giver])
-        # One more entry reaches the giver after each piece; what is left, at the end.
+        # One more entry reaches the giver after each chunk; what is left, at the end.
         left = list(rows)
-        for piece in self.ledgers[giver].pieces(size):
-            self.ledgers[taker].merge_piece(piece)
+        for chunk in self.ledgers[giver].chunks(size):
+            self.ledgers[taker].merge_rows(chunk)
             self._give(giver, left[:1])
             del left[:1]
         self._give(giver, left)

@@ -77,7 +77,7 @@ class TestIgnored:
     def test_the_lines_of_a_copy_are_journalled_as_they_came(self, *, shuffled: bool) -> None:
         world = ready(2)
         position = world.replicas[0].applied.advance(0, 7, 1)
-        plain = messages.CopyPiece(b"", b"", b"", [], position)
+        plain = messages.CopyChunk(b"", b"", b"", [], position)
         begin, piece, end = (
             json.dumps({**json.loads(codec.encode(each)), "more": 1}, separators=(",", ":")).encode()
             for each in (messages.CopyBegin(position, {}, []), plain, messages.CopyEnd(position, 9))

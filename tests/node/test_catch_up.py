@@ -40,7 +40,7 @@ def begin(one: CatchUp) -> None:
     one.begins(1, NEW)
 
 
-def piece(one: CatchUp) -> None:
+def chunk(one: CatchUp) -> None:
     one.brings(1, has(4))
 
 
@@ -64,7 +64,7 @@ STATES: dict[str, State] = {
     "asked again": Asked(1, OLD),
     "taking": Taking(1, OLD),
 }
-EVENTS = [gap, gap_of_one_that_loads, begin, piece, end, lost, covered]
+EVENTS = [gap, gap_of_one_that_loads, begin, chunk, end, lost, covered]
 # What is not named is an error if it is part of a copy, and else changes nothing.
 TABLE: dict[tuple[str, Callable[[CatchUp], None]], State] = {
     ("idle", gap): Asked(1, None),
@@ -78,7 +78,7 @@ TABLE: dict[tuple[str, Callable[[CatchUp], None]], State] = {
     ("asked again", begin): Taking(1, NEW),
     ("asked again", lost): Wanted(),
     ("taking", begin): Taking(1, NEW),
-    ("taking", piece): Taking(1, OLD),
+    ("taking", chunk): Taking(1, OLD),
     ("taking", end): Idle(),
     ("taking", lost): Wanted(),
 }
@@ -89,7 +89,7 @@ TABLE: dict[tuple[str, Callable[[CatchUp], None]], State] = {
 def test_the_table(state: str, event: Callable[[CatchUp], None]) -> None:
     catch_up, out = in_state(STATES[state])
     expected = TABLE.get((state, event))
-    if expected is None and event in (begin, piece, end):
+    if expected is None and event in (begin, chunk, end):
         with pytest.raises(MalformedMessage, match=r"a copy (that was not asked for|without)"):
             event(catch_up)
     else:
@@ -101,7 +101,7 @@ def test_the_table(state: str, event: Callable[[CatchUp], None]) -> None:
 
 
 @pytest.mark.parametrize("state", [Asked(2, None), Taking(2, OLD)])
-@pytest.mark.parametrize("event", [begin, piece, end])
+@pytest.mark.parametrize("event", [begin, chunk, end])
 def test_a_copy_on_another_channel_is_an_error(state: State, event: Callable[[CatchUp], None]) -> None:
     catch_up, _ = in_state(state)
     with pytest.raises(MalformedMessage, match="not asked for"):

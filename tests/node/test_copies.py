@@ -6,7 +6,7 @@ from dcounter.limits import Limits
 from dcounter.node.copies import Copies
 from dcounter.node.effects import StreamReady
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyEnd, CopyPiece, Forget
+from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Forget
 from tests.support.machines import Machines, has
 
 
@@ -41,7 +41,7 @@ def names(lines: list[messages.JournalLine]) -> list[str]:
     return [type(line).__name__ for line in lines]
 
 
-WHOLE = ["CopyBegin", "CopyPiece", "CopyPiece", "CopyEnd"]
+WHOLE = ["CopyBegin", "CopyChunk", "CopyChunk", "CopyEnd"]
 
 
 def test_a_copy_has_a_beginning_pieces_and_an_end(node: Giving) -> None:
@@ -61,7 +61,7 @@ def test_what_comes_meanwhile_is_within_what_the_copy_names(node: Giving) -> Non
     # What a copy brought to this node may be in its ledger before it is applied.
     node.catch_up.reach(has((1, 6, 3)))
     for line in node.lines(1):
-        assert isinstance(line, CopyPiece | CopyEnd)
+        assert isinstance(line, CopyChunk | CopyEnd)
         assert line.position == has((0, 5, 2), (1, 6, 3))
 
 

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from dcounter.errors import MalformedMessage
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.rows import Piece
+from dcounter.ledger.rows import Rows
 from dcounter.limits import Limits
 from dcounter.node.durability import Followed, Pending
 from dcounter.node.effects import Append, CloseChannel, Effect, FlushJournal, Send, StreamReady
@@ -914,7 +914,7 @@ class TestStrangers:
         "message",
         [
             messages.CopyBegin(Position(), {}, []),
-            messages.CopyPiece(b"", b"", b"", [], Position()),
+            messages.CopyChunk(b"", b"", b"", [], Position()),
             messages.CopyEnd(Position(), 0),
         ],
         ids=lambda each: type(each).__name__,
@@ -995,18 +995,18 @@ class TestCopies:
                 world.store(caller, 99, tenant="late")
                 world.sync(0)
         kinds = [type(message) for message in copied]
-        assert kinds == [messages.CopyBegin, *[messages.CopyPiece] * 6, messages.CopyEnd]
+        assert kinds == [messages.CopyBegin, *[messages.CopyChunk] * 6, messages.CopyEnd]
         begin, *pieces, end = copied
         assert isinstance(begin, messages.CopyBegin)
         assert isinstance(end, messages.CopyEnd)
         assert begin.position == position
         assert end.position == world.replicas[0].applied != position
-        assert all(isinstance(piece, messages.CopyPiece) and len(piece.packed()[0]) <= 7 for piece in pieces)
+        assert all(isinstance(piece, messages.CopyChunk) and len(piece.packed()[0]) <= 7 for piece in pieces)
 
         ledger = Ledger()
         for piece in pieces:
-            assert isinstance(piece, messages.CopyPiece)
-            ledger.merge_piece(Piece(*piece.packed()))
+            assert isinstance(piece, messages.CopyChunk)
+            ledger.merge_rows(Rows(*piece.packed()))
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
     def test_no_exact_count_before_what_pieces_brought_along_is_covered(self) -> None:
@@ -1225,7 +1225,7 @@ class TestCopies:
         assert messages.Follow(0, NodePosition()) in relayed
 
     def test_pieces_without_a_beginning_are_refused(self) -> None:
-        for message in (messages.CopyPiece(b"", b"", b"", [], Position()), messages.CopyEnd(Position(), 0)):
+        for message in (messages.CopyChunk(b"", b"", b"", [], Position()), messages.CopyEnd(Position(), 0)):
             alone = Alone()
             alone.connected(1, 1)
             alone.hears(1, _report(1, _at((1, 1, 5))))

@@ -582,7 +582,7 @@ def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
 
 def _copying(
     limits: Limits | None = None,
-) -> tuple[DiskWorld, End, list[messages.CopyBegin | messages.CopyPiece | messages.CopyEnd]]:
+) -> tuple[DiskWorld, End, list[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]]:
     """
     Node 0 is about to load a copy, whose lines are given.
     """
@@ -594,9 +594,9 @@ def _copying(
     ledger = Ledger()
     ledger.merge([7, 8], [70, 80], ["c", "c"])
     position = Position().advance(1, run, 9)
-    pieces = [messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(1)]
+    chunks = [messages.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(1)]
     world.hear(link, messages.Gap(1))
-    return world, link, [messages.CopyBegin(position, {}, []), *pieces, messages.CopyEnd(position, 99)]
+    return world, link, [messages.CopyBegin(position, {}, []), *chunks, messages.CopyEnd(position, 99)]
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -624,16 +624,16 @@ def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int
 
 def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> None:
     world, link, copy = _copying(limits(log=200))
-    begin, *pieces, end = copy
+    begin, *chunks, end = copy
     world.hear(link, begin)
     world.sync(0)
     before = world.replicas[0].durable
     world.broken.add(0)
-    for piece in pieces:
-        world.hear(link, piece)
+    for chunk in chunks:
+        world.hear(link, chunk)
         world.fail(0)
     for _ in range(3):
-        world.hear(link, pieces[0])
+        world.hear(link, chunks[0])
     world.mend(0)
     assert world.wanted == [0]
     world.hear(link, end)
@@ -679,7 +679,7 @@ def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
     replica = world.replicas[0]
     for message in copy:
         world.hear(link, message)
-    # Its beginning is durable; then the disk fails, and there is no room for the pieces.
+    # Its beginning is durable; then the disk fails, and there is no room for the chunks.
     world.sync(0, 1)
     world.fail(0)
     world.mend(0)
@@ -704,7 +704,7 @@ def _acknowledged(end: End, request: int) -> bool:
 @pytest.mark.parametrize("seed", range(60))
 def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> None:
     random = Random(seed)
-    world = DiskWorld(limits=limits(log=random.choice((600, 2_000, 10**6)), piece=3, stream=200))
+    world = DiskWorld(limits=limits(log=random.choice((600, 2_000, 10**6)), chunk=3, stream=200))
     nodes = list(world.members)
     stamp = 1_000
     stored: dict[int, tuple[End, int]] = {}
@@ -784,10 +784,10 @@ class TestLoading:
         replica = world.start(node)
         world.journals[node] = journal
         for line in journal:
-            if not codec.is_piece(line):
+            if not codec.is_chunk(line):
                 replica.restoring.restore(kept(line))
         world.connect_all()
-        return replica, [line for line in journal if codec.is_piece(line) or kept(line).number]
+        return replica, [line for line in journal if codec.is_chunk(line) or kept(line).number]
 
     def _load(self, world: DiskWorld, replica: Replica, lines: Sequence[bytes]) -> None:
         for line in lines:
@@ -844,9 +844,9 @@ class TestLoading:
         assert follower.other is not None
         assert StreamReady(follower.other.channel) in effects
         [begin] = replica.stream(follower.other.channel)
-        [piece] = replica.stream(follower.other.channel)
+        [chunk] = replica.stream(follower.other.channel)
         assert isinstance(codec.decode(begin), messages.CopyBegin)
-        assert codec.is_piece(piece)
+        assert codec.is_chunk(chunk)
 
     def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
         world = DiskWorld(2, limits=limits(log=300))
@@ -896,11 +896,11 @@ class TestLoading:
 
     def test_an_unfinished_copy_is_loaded_too(self) -> None:
         world = DiskWorld(2)
-        piece = messages.CopyPiece.of(
+        chunk = messages.CopyChunk.of(
             (np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
         )
         begin = messages.CopyBegin(Position(), {}, [], 1)
-        world.journals[0] = [codec.encode(begin), codec.encode(piece)]
+        world.journals[0] = [codec.encode(begin), codec.encode(chunk)]
         replica, rest = self._loading(world)
         assert replica.loading
         self._load(world, replica, rest)

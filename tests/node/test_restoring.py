@@ -5,7 +5,7 @@ from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.restoring import Restoring
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyEnd, CopyPiece, Forget, Opening, Record, Standing
+from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Forget, Opening, Record, Standing
 from tests.support.machines import Machines, has
 from tests.support.replicas import entry, store
 
@@ -80,8 +80,8 @@ def test_a_whole_copy_counts_as_what_it_was_when_it_began(node: Machines, restor
 
 def test_a_copy_without_its_end_is_taken_again(node: Machines, restoring: Restoring) -> None:
     node.contents.ledger.merge([1], [1], ["t"])
-    [piece] = node.contents.ledger.pieces(9)
-    sent = CopyPiece.of(piece.columns(), has((2, 7, 3)))
+    [chunk] = node.contents.ledger.chunks(9)
+    sent = CopyChunk.of(chunk.packed(), has((2, 7, 3)))
     restoring.restore(line(BEGIN))
     assert node.catch_up.unfinished == BEGIN
     assert node.contents.loading
@@ -105,9 +105,9 @@ def test_what_the_journal_says_of_itself(node: Machines, restoring: Restoring) -
     [
         JournalEntry(b'{"type":"of a later version"}'),
         JournalEntry(b'{"type":"record"}', 0, 5, 1),
-        # Of a batch the number stands beside the line, and pieces of the ledger are loaded.
+        # Of a batch the number stands beside the line, and chunks of the ledger are loaded.
         JournalEntry(codec.encode(Record(0, 5, 1, 10, Raw(b"{}")))),
-        line(CopyPiece(b"", b"", b"", [], has())),
+        line(CopyChunk(b"", b"", b"", [], has())),
     ],
 )
 def test_a_line_that_means_nothing_here_is_newer(restoring: Restoring, kept: JournalEntry) -> None:

@@ -62,13 +62,13 @@ raws = any_batches.map(lambda batch: Raw(encode_batch(batch)))
 
 
 @st.composite
-def copy_pieces(draw: st.DrawFn) -> messages.CopyPiece:
+def copy_pieces(draw: st.DrawFn) -> messages.CopyChunk:
     rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
     ledger = Ledger()
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
     position = draw(strategies.any_positions)
-    nothing = messages.CopyPiece(b"", b"", b"", [], position)
-    return next((messages.CopyPiece.of(piece.columns(), position) for piece in ledger.pieces(9)), nothing)
+    nothing = messages.CopyChunk(b"", b"", b"", [], position)
+    return next((messages.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(9)), nothing)
 
 
 abilities = st.builds(
@@ -158,7 +158,7 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Gap: st.builds(messages.Gap, node_ids),
     messages.Copy: st.builds(messages.Copy),
     messages.CopyBegin: st.builds(messages.CopyBegin, positions, opening_lists, lost_runs),
-    messages.CopyPiece: copy_pieces(),
+    messages.CopyChunk: copy_pieces(),
     messages.CopyEnd: st.builds(messages.CopyEnd, positions, stamps),
 }
 

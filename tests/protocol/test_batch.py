@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.errors import MalformedMessage, UnknownNeeds
-from dcounter.ledger.rows import Piece
+from dcounter.ledger.rows import Rows
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -23,7 +23,7 @@ from tests.protocol.drawn import any_batches, batches
 
 def _piece(columns: dict[str, Any], more: bytes = b"") -> bytes:
     """
-    A piece of a copy as a line; `more` bytes follow each column of numbers.
+    A chunk of a copy as a line; `more` bytes follow each column of numbers.
     """
     kinds = {"ids": "<{}q", "stamps": "<{}q", "owners": "<{}i"}
     packed = {
@@ -68,7 +68,7 @@ class TestBatches:
         packed = batch.pack()
         columns = packed.packed()
         assert columns is not None
-        assert list(Piece(*columns).entries()) == list(zip(*batch.columns(), strict=True))
+        assert list(Rows(*columns).entries()) == list(zip(*batch.rows(), strict=True))
         assert packed.items == batch.items == len(batch.ids)
         assert packed.largest_stamp() == batch.largest_stamp()
 

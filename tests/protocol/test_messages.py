@@ -48,7 +48,7 @@ NODES: set[type[Any]] = {
     messages.Gap,
     messages.Copy,
     messages.CopyBegin,
-    messages.CopyPiece,
+    messages.CopyChunk,
     messages.CopyEnd,
 }
 MOMENTS: list[tuple[Callable[[bytes], object], set[type[Any]]]] = [
@@ -195,7 +195,7 @@ def _assert_batch_malformed_or_sound(raw: bytes) -> None:
     except MalformedMessage:
         return
     packed = batch.packed()
-    columns = packed[:3] if packed else batch.columns()
+    columns = packed[:3] if packed else batch.rows()
     assert [len(column) for column in columns] == [batch.items] * 3
     assert 0 <= batch.largest_stamp() <= MAX_STAMP
     for tenant in batch.tenants:

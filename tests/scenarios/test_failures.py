@@ -216,7 +216,7 @@ class TestCopy:
         model.store(11)
         cluster.start_node(1)
         ledger = cluster.nodes[1].replica.ledger
-        cluster.wait_for(lambda: ledger.rows >= min(10 * piece, len(model.owners)))
+        cluster.wait_for(lambda: ledger.known >= min(10 * piece, len(model.owners)))
         for end in cluster.network.joining("node 0", "node 1"):
             if end.connected:
                 end.cut(deliver=100)
@@ -234,7 +234,7 @@ class TestCopy:
         cluster.kill_node(2)
         cluster.start_node(2)
         ledger = cluster.nodes[2].replica.ledger
-        cluster.wait_for(lambda: ledger.rows >= 10 * piece)
+        cluster.wait_for(lambda: ledger.known >= 10 * piece)
         cluster.kill_node(0)
         # Node 2 may be asked, but does not say what it does not know.
         model.check()

@@ -148,7 +148,7 @@ class Shell:
         self.thread = SimulatedWriter(self.clock, lambda: 0.25)
         self.journal = FileJournal(
             self.disk,
-            is_piece=codec.is_piece,
+            is_chunk=codec.is_chunk,
             in_thread=self.thread,
             clock=self.clock,
             segment_bytes=segment_bytes,
@@ -209,7 +209,7 @@ def owned_journal(disk: SimulatedDisk, owner: str) -> tuple[FileJournal, User]:
     clock = Clock()
     journal = FileJournal(
         disk,
-        is_piece=codec.is_piece,
+        is_chunk=codec.is_chunk,
         in_thread=SimulatedWriter(clock),
         clock=clock,
         segment_bytes=100,

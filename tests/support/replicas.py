@@ -61,10 +61,10 @@ def restore(replica: Replica, lines: Sequence[bytes]) -> list[Effect]:
     """
     entries = [entry(line) for line in lines]
     for each in entries:
-        if not codec.is_piece(each.line):
+        if not codec.is_chunk(each.line):
             replica.restoring.restore(each)
     for each in entries:
-        if each.number or codec.is_piece(each.line):
+        if each.number or codec.is_chunk(each.line):
             replica.restoring.load(each)
     return replica.loaded()
 
