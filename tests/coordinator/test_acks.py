@@ -45,7 +45,7 @@ class FakeView:
         return False
 
 
-class World:
+class Waiting:
     def __init__(self, nodes: int = 4) -> None:
         self.clock = Clock()
         self.links = {node: FakeLink() for node in range(nodes)}
@@ -75,7 +75,7 @@ class World:
     ("ack", "nodes"), [("node", []), ("primary", [0]), ("majority", [1, 2, 3]), ("all", [3, 2, 1, 0])]
 )
 def test_as_many_as_were_asked_for(ack: Ack, nodes: list[int]) -> None:
-    world = World()
+    world = Waiting()
     world.wait(ack)
     for node in nodes:
         assert world.reached == []
@@ -85,7 +85,7 @@ def test_as_many_as_were_asked_for(ack: Ack, nodes: list[int]) -> None:
 
 
 def test_the_widest_that_was_reached_when_time_is_over() -> None:
-    world = World()
+    world = Waiting()
     world.wait("all")
     for node in (0, 1, 2):
         world.links[node].answer()
@@ -96,7 +96,7 @@ def test_the_widest_that_was_reached_when_time_is_over() -> None:
 
 
 def test_one_that_was_given_up_meanwhile_is_not_waited_for() -> None:
-    world = World()
+    world = Waiting()
     world.wait("all")
     for node in (0, 1):
         world.links[node].answer()
@@ -109,7 +109,7 @@ def test_one_that_was_given_up_meanwhile_is_not_waited_for() -> None:
 
 
 def test_one_that_was_given_up_after_it_had_it_does_not_count() -> None:
-    world = World()
+    world = Waiting()
     world.wait("all")
     for node in (0, 1, 3):
         world.links[node].answer()
@@ -121,7 +121,7 @@ def test_one_that_was_given_up_after_it_had_it_does_not_count() -> None:
 
 
 def test_one_that_was_lost_or_full_is_asked_again() -> None:
-    world = World(2)
+    world = Waiting(2)
     world.wait("all")
     world.links[0].answer()
     world.links[1].answer(reached=False)

@@ -8,7 +8,7 @@ DAY = 86_400 * SECOND
 WALL = 1_800_000_000 * SECOND
 
 
-class World:
+class WatchedClocks:
     """
     A coordinator's clocks; the steady one never jumps.
     """
@@ -28,18 +28,18 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> WatchedClocks:
+    return WatchedClocks()
 
 
 class TestWarnings:
-    def test_are_none_when_all_is_well(self, world: World) -> None:
+    def test_are_none_when_all_is_well(self, world: WatchedClocks) -> None:
         world.clock.take(1)
         assert world.watch.warnings() == {}
         assert world.watch.warning_for_own_stamps() is None
 
     @pytest.mark.parametrize(("skew", "way"), [(DAY, "ahead"), (-DAY, "back")])
-    def test_name_a_jump_until_it_is_believed(self, world: World, skew: int, way: str) -> None:
+    def test_name_a_jump_until_it_is_believed(self, world: WatchedClocks, skew: int, way: str) -> None:
         world.skew = skew
         world.wall()
         assert world.watch.warnings() == {
@@ -58,12 +58,14 @@ class TestWarnings:
             (CLOCK_TOLERANCE + SECOND + 1, True),
         ],
     )
-    def test_name_stamps_that_no_right_clock_explains(self, world: World, ahead: int, *, named: bool) -> None:
+    def test_name_stamps_that_no_right_clock_explains(
+        self, world: WatchedClocks, ahead: int, *, named: bool
+    ) -> None:
         world.clock.observe(WALL + ahead)
         assert bool(world.watch.warnings()) == named
         assert bool(world.watch.warning_for_own_stamps()) == named
 
-    def test_say_how_far_ahead_stamps_are(self, world: World) -> None:
+    def test_say_how_far_ahead_stamps_are(self, world: WatchedClocks) -> None:
         world.clock.observe(WALL + 3 * DAY)
         start = "the newest stamp is 3 days ahead of this machine's clock: "
         assert world.watch.warnings()["stamps"].startswith(start)
@@ -71,7 +73,7 @@ class TestWarnings:
         assert warning is not None
         assert warning.startswith(start)
 
-    def test_are_both_there_if_both_are_so(self, world: World) -> None:
+    def test_are_both_there_if_both_are_so(self, world: WatchedClocks) -> None:
         world.clock.observe(WALL + DAY)
         world.skew = -DAY
         world.wall()
@@ -79,7 +81,7 @@ class TestWarnings:
 
 
 class TestNews:
-    def test_is_told_once_and_so_is_that_it_is_over(self, world: World) -> None:
+    def test_is_told_once_and_so_is_that_it_is_over(self, world: WatchedClocks) -> None:
         assert world.watch.news() == ClockNews([], over=False)
         world.clock.observe(WALL + DAY)
         news = world.watch.news()
@@ -91,7 +93,7 @@ class TestNews:
         assert world.watch.news() == ClockNews([], over=True)
         assert world.watch.news() == ClockNews([], over=False)
 
-    def test_is_what_comes_besides_what_was_told(self, world: World) -> None:
+    def test_is_what_comes_besides_what_was_told(self, world: WatchedClocks) -> None:
         world.clock.observe(WALL + 400 * DAY)
         world.watch.news()
         world.skew = DAY

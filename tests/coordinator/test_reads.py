@@ -39,7 +39,7 @@ class Asked(Question[Answer]):
         raise NotImplementedError
 
 
-class World:
+class Questioner:
     """
     A coordinator's questions to three nodes, of which those that `up` names have reported.
     """
@@ -66,8 +66,8 @@ class World:
         return attempt
 
 
-def all_up(*applied: int) -> World:
-    return World(*((node, has(number)) for node, number in enumerate(applied or (3, 3, 3))))
+def all_up(*applied: int) -> Questioner:
+    return Questioner(*((node, has(number)) for node, number in enumerate(applied or (3, 3, 3))))
 
 
 def node_of(attempt: Attempt | None) -> int:
@@ -144,7 +144,7 @@ class TestAnswers:
         assert world.view.applied(attempt.node) == has(7)
 
     def test_no_exact_answer_while_a_member_is_unheard_of(self) -> None:
-        world = World((0, has(3)), (1, has(3)))
+        world = Questioner((0, has(3)), (1, has(3)))
         question = world.begin()
         attempt = world.ask(question)
         assert attempt is not None
@@ -162,7 +162,7 @@ class TestAnswers:
     def test_who_asks_for_less_gets_it_at_once(
         self, consistency: Consistency, verdict: str, *, complete: bool
     ) -> None:
-        world = World((0, has(3)))
+        world = Questioner((0, has(3)))
         question = world.begin(consistency)
         attempt = world.ask(question)
         assert attempt is not None
@@ -218,7 +218,7 @@ class TestTime:
         assert world.ask(question) is not None
 
     def test_nobody_is_asked_again_in_vain_while_a_member_is_unheard_of(self) -> None:
-        world = World((0, has(3)))
+        world = Questioner((0, has(3)))
         question = world.begin()
         attempt = world.ask(question)
         assert attempt is not None

@@ -31,7 +31,7 @@ SECOND = 1_000_000_000
 _R = TypeVar("_R", bound=Refusal)
 
 
-class World:
+class CalledCluster:
     """
     A cluster and its first coordinator, with fewer words.
     """
@@ -122,15 +122,15 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world() -> Iterator[CalledCluster]:
+    world = CalledCluster()
     yield world
     world.stop()
 
 
 @pytest.fixture
-def two() -> Iterator[World]:
-    world = World(2)
+def two() -> Iterator[CalledCluster]:
+    world = CalledCluster(2)
     yield world
     world.stop()
 
@@ -145,19 +145,19 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
 
 
 class TestStamps:
-    def test_rise_in_the_order_of_the_requests_and_of_their_items(self, world: World) -> None:
+    def test_rise_in_the_order_of_the_requests_and_of_their_items(self, world: CalledCluster) -> None:
         for first in (0, 20):
             world.store(range(first, first + 11))
         stamps = [world.entry(item)[0] for item in (*range(11), *range(20, 31))]
         assert stamps == sorted(set(stamps))
 
-    def test_of_one_turn_follow_each_other(self, world: World) -> None:
+    def test_of_one_turn_follow_each_other(self, world: CalledCluster) -> None:
         first, second = world.storing([1, 2], "a"), world.storing([2, 3], "b")
         world.cluster.result(first)
         world.cluster.result(second)
         assert (world.count("a"), world.count("b")) == (1, 2)
 
-    def test_go_on_when_the_wall_clock_steps_back(self, world: World) -> None:
+    def test_go_on_when_the_wall_clock_steps_back(self, world: CalledCluster) -> None:
         world.store([1], "old")
         world.cluster.wall.skew -= 3600 * SECOND
         receipt = world.store([1], "new")
@@ -171,7 +171,7 @@ class TestStamps:
         assert world.coordinator.status().clock_skew_ms > 3_500_000
 
     @pytest.mark.parametrize("jump", [10 * 365 * 86_400, -10 * 365 * 86_400, 3600, -3600])
-    def test_are_none_of_a_clock_that_jumps_for_a_moment(self, world: World, jump: int) -> None:
+    def test_are_none_of_a_clock_that_jumps_for_a_moment(self, world: CalledCluster, jump: int) -> None:
         world.cluster.wall.skew += jump * SECOND
         world.store([1], "unrelated")
         [warning] = world.coordinator.readiness().warnings
@@ -186,7 +186,9 @@ class TestStamps:
         assert (world.count("right"), world.count("unstamped")) == (1, 0)
         assert world.coordinator.status().clock_skew_ms < 1_000
 
-    def test_from_the_future_are_spoken_of(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def test_from_the_future_are_spoken_of(
+        self, world: CalledCluster, caplog: pytest.LogCaptureFixture
+    ) -> None:
         year = 365 * 86_400 * SECOND
         world.cluster.wall.skew += year
         world.cluster.run(31)
@@ -204,25 +206,25 @@ class TestStamps:
         assert caplog.text.count("jumped 365 days ahead") == 1
         assert caplog.text.count("the newest stamp is 365 days ahead") == 1
 
-    def test_of_the_caller_are_the_items(self, world: World) -> None:
+    def test_of_the_caller_are_the_items(self, world: CalledCluster) -> None:
         past, future = world.cluster.wall() - SECOND, world.cluster.wall() + 10 * SECOND
         world.store([1, 2], ["past", "future"], stamps=[past, future])
         assert world.entry(1) == (past, "past")
         assert world.entry(2) == (future, "future")
 
-    def test_of_the_caller_undo_nothing_newer(self, world: World) -> None:
+    def test_of_the_caller_undo_nothing_newer(self, world: CalledCluster) -> None:
         past = world.cluster.wall() - SECOND
         world.store([1], "new")
         world.store([1], "late", stamps=[past])
         assert (world.count("new"), world.count("late")) == (1, 0)
 
-    def test_of_the_caller_move_the_clock(self, world: World) -> None:
+    def test_of_the_caller_move_the_clock(self, world: CalledCluster) -> None:
         future = world.cluster.wall() + 10 * SECOND
         world.store([1], "ahead", stamps=[future])
         world.store([1], "after")
         assert world.entry(1) == (future + 1, "after")
 
-    def test_mix_in_one_request(self, world: World) -> None:
+    def test_mix_in_one_request(self, world: CalledCluster) -> None:
         past, future = world.cluster.wall() - SECOND, world.cluster.wall() + 5 * SECOND
         world.store([1, 2, 3, 4], "a", stamps=[None, past, future, None])
         stamps = [world.entry(item)[0] for item in (1, 2, 3, 4)]
@@ -231,7 +233,7 @@ class TestStamps:
 
     @pytest.mark.parametrize("tenants", [["z", "a"], ["a", "z"]])
     def test_that_are_equal_in_one_request_let_the_later_item_win(
-        self, world: World, tenants: list[str]
+        self, world: CalledCluster, tenants: list[str]
     ) -> None:
         stamp = world.cluster.wall()
         receipt = world.store([1, 1], tenants, stamps=[stamp, stamp], ack="all")
@@ -239,13 +241,13 @@ class TestStamps:
         assert world.count(tenants[0]) == 0
         assert world.count(tenants[1]) == 1
 
-    def test_that_are_equal_in_two_requests_let_the_larger_tenant_win(self, world: World) -> None:
+    def test_that_are_equal_in_two_requests_let_the_larger_tenant_win(self, world: CalledCluster) -> None:
         stamp = world.cluster.wall()
         world.store([1], "z", stamps=[stamp])
         world.store([1], "a", stamps=[stamp])
         assert (world.count("a"), world.count("z")) == (0, 1)
 
-    def test_of_an_after_token_are_beaten(self, world: World) -> None:
+    def test_of_an_after_token_are_beaten(self, world: CalledCluster) -> None:
         other = world.cluster.start_coordinator()
         ahead = world.storing([1], "first", stamps=[world.cluster.wall() + 9 * SECOND], by=other)
         token = world.cluster.result(ahead).position
@@ -254,7 +256,7 @@ class TestStamps:
 
 
 class TestStarting:
-    def test_waits_for_all_members_and_passes_what_they_have_heard_of(self, world: World) -> None:
+    def test_waits_for_all_members_and_passes_what_they_have_heard_of(self, world: CalledCluster) -> None:
         future = world.cluster.wall() + 8 * SECOND
         world.store([1], "ahead", stamps=[future], ack="all")
         other = world.cluster.start_coordinator()
@@ -262,7 +264,7 @@ class TestStarting:
         stamp, tenant = world.entry(1)
         assert (tenant, stamp) == ("after", future + 1)
 
-    def test_without_a_member_goes_past_all_that_was_allowed(self, world: World) -> None:
+    def test_without_a_member_goes_past_all_that_was_allowed(self, world: CalledCluster) -> None:
         world.cluster.kill_node(3)
         now = world.cluster.clock.seconds()
         for _ in range(3):
@@ -274,7 +276,7 @@ class TestStarting:
         ahead = world.entry(1)[0] - world.cluster.wall()
         assert 9 * SECOND < ahead <= 10 * SECOND
 
-    def test_is_not_exact_before_all_members_have_reported(self, world: World) -> None:
+    def test_is_not_exact_before_all_members_have_reported(self, world: CalledCluster) -> None:
         world.store([1])
         world.cluster.run(1)
         world.cluster.freeze("node 3")
@@ -289,7 +291,7 @@ class TestStarting:
         world.cluster.run(3)
         assert world.count(by=other) == 1
 
-    def test_requires_what_an_earlier_coordinator_was_told(self, world: World) -> None:
+    def test_requires_what_an_earlier_coordinator_was_told(self, world: CalledCluster) -> None:
         # Only node 0 has it, as far as the others can tell.
         for node in (1, 2, 3):
             world.cluster.network.silent.add(("node 0", f"node {node}"))
@@ -300,7 +302,7 @@ class TestStarting:
         world.cluster.network.silent.clear()
         world.cluster.network.release()
 
-    def test_is_ready_after_a_while_without_a_member(self, world: World) -> None:
+    def test_is_ready_after_a_while_without_a_member(self, world: CalledCluster) -> None:
         world.cluster.kill_node(2)
         other = world.cluster.start_coordinator()
         world.cluster.run(2)
@@ -313,33 +315,33 @@ class TestStarting:
 
 
 class TestStoring:
-    def test_nothing_is_stored_at_once(self, world: World) -> None:
+    def test_nothing_is_stored_at_once(self, world: CalledCluster) -> None:
         receipt = world.store([], ack="all")
         assert (receipt.items, receipt.ack) == (0, "all")
         assert world.batches() == 0
         assert world.count(after=receipt.position) == 0
 
-    def test_is_shared_out_evenly_in_order(self, world: World) -> None:
+    def test_is_shared_out_evenly_in_order(self, world: CalledCluster) -> None:
         world.store(range(11))
         assert world.taken() == [3, 3, 3, 2]
 
-    def test_small_requests_take_turns(self, world: World) -> None:
+    def test_small_requests_take_turns(self, world: CalledCluster) -> None:
         for item in range(8):
             world.store([item])
         assert world.taken() == [2, 2, 2, 2]
 
-    def test_moves_an_item(self, world: World) -> None:
+    def test_moves_an_item(self, world: CalledCluster) -> None:
         world.store([1, 2], ["hello", "publicsonar"])
         assert (world.count("hello"), world.count("publicsonar")) == (1, 1)
         world.store([1], "publicsonar")
         assert (world.count("hello"), world.count("publicsonar")) == (0, 2)
 
-    def test_of_duplicates_in_different_slices_the_last_wins(self, world: World) -> None:
+    def test_of_duplicates_in_different_slices_the_last_wins(self, world: CalledCluster) -> None:
         world.store([5] * 11, [f"t{place}" for place in range(11)])
         assert [world.count(f"t{place}") for place in range(11)] == [0] * 10 + [1]
 
     @pytest.mark.parametrize("ack", ["node", "primary", "majority", "all"])
-    def test_is_durable_as_widely_as_asked(self, world: World, ack: Ack) -> None:
+    def test_is_durable_as_widely_as_asked(self, world: CalledCluster, ack: Ack) -> None:
         receipt = world.store([1], ack=ack)
         assert receipt.ack == ack
         holders = [n for n, node in world.cluster.nodes.items() if node.replica.ledger.get(1)]
@@ -349,7 +351,7 @@ class TestStoring:
             assert world.coordinator.status().primary in holders
 
     def test_is_refused_at_once_when_every_disk_is_full(self) -> None:
-        world = World(2, disks=True)
+        world = CalledCluster(2, disks=True)
         world.store(range(4), ack="all")
         for disk in world.cluster.disks.values():
             disk.capacity = 0
@@ -368,7 +370,9 @@ class TestStoring:
         world.cluster.stop()
 
     def test_that_waits_is_refused_when_the_last_disk_fails(self) -> None:
-        world = World(2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, small=0))
+        world = CalledCluster(
+            2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, small=0)
+        )
         for node in (0, 1):
             world.cluster.lags[node] = 1.0
         sent = [world.storing([item]) for item in range(4)]
@@ -387,7 +391,7 @@ class TestStoring:
         world.cluster.stop()
 
     def test_says_that_no_node_is_connected(self) -> None:
-        world = World(2)
+        world = CalledCluster(2)
         for node in (0, 1):
             world.cluster.kill_node(node)
         world.cluster.run(2)
@@ -396,7 +400,7 @@ class TestStoring:
 
     def test_says_that_nodes_do_not_take_writes_yet(self) -> None:
         # Both are empty, and wait for a third one that may know more.
-        world = World(3)
+        world = CalledCluster(3)
         for node in range(3):
             world.cluster.kill_node(node)
         for node in range(2):
@@ -406,7 +410,7 @@ class TestStoring:
         assert str(error) == "no node takes writes yet; nothing of the request was stored"
 
     def test_waits_for_a_node_that_is_being_restarted(self) -> None:
-        world = World(1, disks=True)
+        world = CalledCluster(1, disks=True)
         world.cluster.lags[0] = 1.0
         first = world.storing([1])
         world.cluster.run(0.1)
@@ -420,7 +424,7 @@ class TestStoring:
         assert world.cluster.result(first).items == world.cluster.result(waiting).items == 1
         world.cluster.stop()
 
-    def test_does_not_wait_for_others_by_default(self, world: World) -> None:
+    def test_does_not_wait_for_others_by_default(self, world: CalledCluster) -> None:
         for node in range(4):
             for peer in range(4):
                 world.cluster.network.slow[f"node {node}", f"node {peer}"] = 0.5
@@ -429,7 +433,9 @@ class TestStoring:
         assert world.cluster.clock.seconds() - before < 0.1
 
     @pytest.mark.parametrize(("ack", "reached"), [("all", "majority"), ("majority", None), ("primary", None)])
-    def test_is_never_silently_less_than_asked(self, world: World, ack: Ack, reached: str | None) -> None:
+    def test_is_never_silently_less_than_asked(
+        self, world: CalledCluster, ack: Ack, reached: str | None
+    ) -> None:
         world.cluster.freeze("node 3")
         if reached is None:
             assert world.store([1, 2], ack=ack).ack == ack
@@ -440,7 +446,7 @@ class TestStoring:
             assert (error.outcome, error.reached, error.items) == ("stored", reached, 2)
             assert world.count(after=error.position) == 2
 
-    def test_reaches_only_its_node_while_nobody_replicates(self, world: World) -> None:
+    def test_reaches_only_its_node_while_nobody_replicates(self, world: CalledCluster) -> None:
         for node in range(4):
             for peer in range(node):
                 world.cluster.part(f"node {node}", f"node {peer}")
@@ -448,7 +454,7 @@ class TestStoring:
         acks = [world.refused(NotReplicated, world.storing([item], ack="all")).reached for item in (1, 2)]
         assert sorted(acks) == ["node", "primary"]
 
-    def test_finds_the_new_primary_when_the_old_one_dies_meanwhile(self, world: World) -> None:
+    def test_finds_the_new_primary_when_the_old_one_dies_meanwhile(self, world: CalledCluster) -> None:
         world.cluster.network.silent |= {(f"node {peer}", "node 0") for peer in (1, 2, 3)}
         storing = outcome(world.storing(range(2, 6), ack="primary"))
         world.cluster.run(0.1)
@@ -460,27 +466,27 @@ class TestStoring:
         assert world.cluster.clock.seconds() - before < 2
         world.cluster.network.silent.clear()
 
-    def test_is_answered_in_time_although_a_node_never_is(self, world: World) -> None:
+    def test_is_answered_in_time_although_a_node_never_is(self, world: CalledCluster) -> None:
         for node in (2, 3):
             world.cluster.freeze(f"node {node}")
         asked = world.cluster.clock.seconds()
         world.refused(NotReplicated, world.storing([1, 2], ack="all"))
         assert world.cluster.clock.seconds() - asked <= world.cluster.limits.request + 0.1
 
-    def test_goes_elsewhere_when_a_node_dies_under_it(self, world: World) -> None:
+    def test_goes_elsewhere_when_a_node_dies_under_it(self, world: CalledCluster) -> None:
         storing = world.storing(range(11))
         world.cluster.step()
         world.cluster.kill_node(1)
         assert world.cluster.result(storing).items == 11
         assert world.count() == 11
 
-    def test_goes_elsewhere_when_a_node_is_slow(self, world: World) -> None:
+    def test_goes_elsewhere_when_a_node_is_slow(self, world: CalledCluster) -> None:
         world.cluster.freeze("node 1")
         before = world.cluster.clock.seconds()
         world.store(range(11))
         assert world.cluster.clock.seconds() - before < 1.5
 
-    def test_says_that_nothing_was_stored_when_no_node_takes_writes(self, world: World) -> None:
+    def test_says_that_nothing_was_stored_when_no_node_takes_writes(self, world: CalledCluster) -> None:
         for node in range(4):
             world.cluster.kill_node(node)
         before = world.cluster.clock.seconds()
@@ -489,12 +495,12 @@ class TestStoring:
         assert error.retry_after
         assert world.cluster.clock.seconds() - before <= world.cluster.limits.request + 0.1
 
-    def test_says_that_nothing_is_known_when_no_answer_comes(self, world: World) -> None:
+    def test_says_that_nothing_is_known_when_no_answer_comes(self, world: CalledCluster) -> None:
         world.freeze_all()
         error = world.refused(OutcomeUnknown, world.storing(range(8)))
         assert (error.outcome, error.items_stored) == ("unknown", 0)
 
-    def test_says_what_is_known(self, world: World) -> None:
+    def test_says_what_is_known(self, world: CalledCluster) -> None:
         # Nodes 0 and 1 answer, what the others are asked is on its way for ever.
         for node in (2, 3):
             world.cluster.network.silent |= {("coordinator", f"node {node}")}
@@ -513,7 +519,7 @@ class TestStoring:
         # It came in the end, and again from elsewhere: the same items with the same stamps.
         assert world.count(after=error.position) == 8
 
-    def test_coalesces_what_comes_together(self, world: World) -> None:
+    def test_coalesces_what_comes_together(self, world: CalledCluster) -> None:
         waiting = [world.storing([first, first + 1, first + 2, first + 3]) for first in range(0, 400, 4)]
         for each in waiting:
             world.cluster.result(each)
@@ -521,7 +527,7 @@ class TestStoring:
         assert world.count() == 400
 
     def test_refuses_more_than_may_wait(self) -> None:
-        world = World(2, limits=replace(Limits(), queue_requests=3, window_batches=1, batch_bytes=1))
+        world = CalledCluster(2, limits=replace(Limits(), queue_requests=3, window_batches=1, batch_bytes=1))
         world.freeze_all()
         waiting = [outcome(world.storing([item])) for item in range(5)]
         # Two are on their way, three wait.
@@ -533,7 +539,7 @@ class TestStoring:
         world.stop()
 
     def test_refuses_more_bytes_than_may_wait(self) -> None:
-        world = World(1, limits=replace(Limits(), queue_bytes=100, window_batches=1, batch_bytes=1))
+        world = CalledCluster(1, limits=replace(Limits(), queue_bytes=100, window_batches=1, batch_bytes=1))
         world.freeze_all()
         waiting = [outcome(world.storing([item], "x" * 60)) for item in range(2)]
         world.refused(NotApplied, world.storing([9], "x" * 60))
@@ -543,31 +549,31 @@ class TestStoring:
 
 
 class TestCounting:
-    def test_is_exact_after_each_store(self, world: World) -> None:
+    def test_is_exact_after_each_store(self, world: CalledCluster) -> None:
         for item in range(50):
             world.store([item, 1000 - item])
             assert world.count() == 2 * (item + 1)
 
-    def test_of_many_callers_is_asked_once(self, world: World) -> None:
+    def test_of_many_callers_is_asked_once(self, world: CalledCluster) -> None:
         world.store(range(5), ["a", "b", "b", "c", "c"])
         waiting = [world.counting(tenant) for tenant in "abcd" * 10]
         assert [world.cluster.result(each).counter for each in waiting] == [1, 2, 2, 0] * 10
 
     def test_of_many_long_names_at_once_fits_into_lines(self) -> None:
         # All names in one line would be longer than any that a node takes.
-        world = World(2, limits=Limits(line=60_000, batch_bytes=9_000, slice=9_000))
+        world = CalledCluster(2, limits=Limits(line=60_000, batch_bytes=9_000, slice=9_000))
         names = [f"{number:03}{'x' * 3_000}" for number in range(40)]
         waiting = [world.counting(name) for name in names]
         assert [world.cluster.result(each).counter for each in waiting] == [0] * 40
         world.cluster.stop()
 
     @pytest.mark.parametrize("killed", [0, 1, 2, 3])
-    def test_is_exact_from_whoever_is_left(self, world: World, killed: int) -> None:
+    def test_is_exact_from_whoever_is_left(self, world: CalledCluster, killed: int) -> None:
         world.store(range(40), ack="all")
         world.cluster.kill_node(killed)
         assert world.count() == 40
 
-    def test_fails_closed_when_the_only_holder_is_away(self, two: World) -> None:
+    def test_fails_closed_when_the_only_holder_is_away(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         two.store([1, 2])
         two.cluster.kill_node(1)
@@ -580,7 +586,7 @@ class TestCounting:
         assert two.coordinator.readiness().missing == [1]
         assert not two.coordinator.readiness().exact
 
-    def test_names_whose_items_the_callers_position_needs(self, two: World) -> None:
+    def test_names_whose_items_the_callers_position_needs(self, two: CalledCluster) -> None:
         # Another coordinator stored them: this one requires nothing of it by itself.
         other = two.cluster.start_coordinator()
         two.cluster.wait_for(lambda: other.readiness().exact)
@@ -592,7 +598,7 @@ class TestCounting:
         )
         assert (count.complete, list(count.missing)) == (False, [1])
 
-    def test_has_no_number_when_nobody_answers(self, two: World) -> None:
+    def test_has_no_number_when_nobody_answers(self, two: CalledCluster) -> None:
         two.freeze_all()
         for consistency in ("exact", "available", "eventual"):
             error = two.refused(Incomplete, two.counting("a", consistency))
@@ -600,12 +606,12 @@ class TestCounting:
         for node in (0, 1):
             two.cluster.thaw(f"node {node}")
 
-    def test_available_is_complete_if_it_can_be(self, world: World) -> None:
+    def test_available_is_complete_if_it_can_be(self, world: CalledCluster) -> None:
         world.store([1])
         count = world.cluster.result(world.counting("a", "available"))
         assert (count.counter, count.complete, list(count.missing)) == (1, True, [])
 
-    def test_does_not_wait_for_a_slow_primary(self, world: World) -> None:
+    def test_does_not_wait_for_a_slow_primary(self, world: CalledCluster) -> None:
         world.store(range(8), ack="all")
         primary = world.coordinator.status().primary
         world.cluster.freeze(f"node {primary}")
@@ -613,21 +619,21 @@ class TestCounting:
         assert world.count() == 8
         assert world.cluster.clock.seconds() - before < 2 * world.cluster.limits.hedge
 
-    def test_survives_a_node_that_dies_under_it(self, world: World) -> None:
+    def test_survives_a_node_that_dies_under_it(self, world: CalledCluster) -> None:
         world.store(range(8), ack="all")
         counting = world.counting()
         world.cluster.step()
         world.cluster.kill_node(world.coordinator.status().primary or 0)
         assert world.cluster.result(counting).counter == 8
 
-    def test_never_goes_back_across_coordinators(self, world: World) -> None:
+    def test_never_goes_back_across_coordinators(self, world: CalledCluster) -> None:
         for item in range(20):
             world.store([item])
             other = world.cluster.start_coordinator()
             assert world.count(by=other) == item + 1
             world.cluster.result(other.stopService())
 
-    def test_waits_for_what_is_on_its_way(self, two: World) -> None:
+    def test_waits_for_what_is_on_its_way(self, two: CalledCluster) -> None:
         two.cluster.network.slow |= {("node 1", "node 0"): 0.8, ("node 0", "node 1"): 0.8}
         two.store([1, 2])
         before = two.cluster.clock.seconds()
@@ -636,21 +642,21 @@ class TestCounting:
 
 
 class TestTokens:
-    def test_make_another_coordinator_see_a_write(self, world: World) -> None:
+    def test_make_another_coordinator_see_a_write(self, world: CalledCluster) -> None:
         other = world.cluster.start_coordinator()
         world.cluster.run(1)
         world.cluster.network.slow |= {(f"node {n}", f"node {m}"): 0.5 for n in range(4) for m in range(4)}
         receipt = world.store(range(8))
         assert world.count(by=other, after=receipt.position) == 8
 
-    def test_of_a_count_make_another_coordinator_see_as_much(self, world: World) -> None:
+    def test_of_a_count_make_another_coordinator_see_as_much(self, world: CalledCluster) -> None:
         other = world.cluster.start_coordinator()
         world.cluster.run(1)
         world.store(range(8))
         count = world.cluster.result(world.counting())
         assert world.count(by=other, after=count.position) == 8
 
-    def test_of_a_write_after_another_cover_both(self, world: World) -> None:
+    def test_of_a_write_after_another_cover_both(self, world: CalledCluster) -> None:
         other = world.cluster.start_coordinator()
         third = world.cluster.start_coordinator()
         world.cluster.run(1)
@@ -658,7 +664,7 @@ class TestTokens:
         second = world.cluster.result(world.storing([2], by=other, after=first.position))
         assert world.count(by=third, after=second.position) == 2
 
-    def test_are_waited_for_but_bind_nobody_else(self, two: World) -> None:
+    def test_are_waited_for_but_bind_nobody_else(self, two: CalledCluster) -> None:
         other = two.cluster.start_coordinator()
         two.cluster.run(1)
         two.cluster.part("node 0", "node 1")
@@ -673,19 +679,19 @@ class TestTokens:
         assert two.count() >= 1
 
     @pytest.mark.parametrize("token", ["", "?", "AAAA", "é", "A" * 200])
-    def test_that_are_none_are_refused(self, world: World, token: str) -> None:
+    def test_that_are_none_are_refused(self, world: CalledCluster, token: str) -> None:
         world.refused(InvalidPosition, world.counting(after=token))
         world.refused(InvalidPosition, world.storing([1], after=token))
         assert world.batches() == 0
 
-    def test_that_were_altered_or_are_of_another_cluster_are_refused(self, world: World) -> None:
+    def test_that_were_altered_or_are_of_another_cluster_are_refused(self, world: CalledCluster) -> None:
         token = world.store([1]).position
         last = "B" if token[-1] != "B" else "C"
         strange = TokenSeal(b"another", "another").seal(world.cluster.nodes[0].replica.applied, 1)
         for each in (token[:-1] + last, token[1:], token + "=", strange):
             world.refused(InvalidPosition, world.counting(after=each))
 
-    def test_of_a_clock_far_ahead_are_not_believed(self, world: World) -> None:
+    def test_of_a_clock_far_ahead_are_not_believed(self, world: CalledCluster) -> None:
         for node in range(4):
             world.cluster.part("coordinator", f"node {node}")
         world.cluster.wall.skews["coordinator 1"] = 3600 * SECOND
@@ -699,7 +705,7 @@ class TestTokens:
         world.store([2], after=token)
         assert world.count(after=token) == 2
 
-    def test_of_items_that_are_lost_are_refused(self, two: World) -> None:
+    def test_of_items_that_are_lost_are_refused(self, two: CalledCluster) -> None:
         other = two.cluster.start_coordinator()
         two.cluster.run(1)
         two.cluster.part("node 0", "node 1")
@@ -720,7 +726,7 @@ class TestTokens:
         # What is left counts exactly again.
         assert two.count() == 1
 
-    def test_are_not_taken_for_lost_by_who_has_not_heard_yet(self, two: World) -> None:
+    def test_are_not_taken_for_lost_by_who_has_not_heard_yet(self, two: CalledCluster) -> None:
         other = two.cluster.start_coordinator()
         two.cluster.run(2)
         two.cluster.network.silent |= {(f"node {node}", "coordinator") for node in (0, 1)}
@@ -734,7 +740,7 @@ class TestTokens:
 
 
 class TestLoss:
-    def test_is_told_before_counts_are_exact_again(self, two: World) -> None:
+    def test_is_told_before_counts_are_exact_again(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         two.store([1, 2], ["a", "b"])
         two.cluster.kill_node(1)
@@ -753,7 +759,7 @@ class TestLoss:
         two.cluster.run(3)
         assert two.count("b") == 0
 
-    def test_is_told_of_a_run_that_nobody_else_knew(self, two: World) -> None:
+    def test_is_told_of_a_run_that_nobody_else_knew(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         two.store([1, 2], ["a", "b"])
         two.cluster.kill_node(1)
@@ -771,7 +777,7 @@ class TestLoss:
         assert two.count("b") == 0
         assert [lost["node"] for lost in two.coordinator.status().lost] == [1]
 
-    def test_is_not_reached_as_an_ack(self, two: World) -> None:
+    def test_is_not_reached_as_an_ack(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         waiting = []
         for item in range(2):
@@ -790,7 +796,7 @@ class TestLoss:
 
 
 class TestCancelling:
-    def test_a_store_hurts_no_other_in_its_batch(self, world: World) -> None:
+    def test_a_store_hurts_no_other_in_its_batch(self, world: CalledCluster) -> None:
         first, second, third = (world.storing([item]) for item in (1, 2, 3))
         cancelled = outcome(second)
         second.cancel()
@@ -803,7 +809,7 @@ class TestCancelling:
         fourth.cancel()
         assert world.count() >= 2
 
-    def test_a_store_that_waits_for_others_leaves_nothing(self, world: World) -> None:
+    def test_a_store_that_waits_for_others_leaves_nothing(self, world: CalledCluster) -> None:
         world.cluster.freeze("node 3")
         waiting = world.storing([1], ack="all")
         patient = world.storing([2], ack="majority")
@@ -814,7 +820,7 @@ class TestCancelling:
         assert world.cluster.result(patient).ack == "majority"
 
     def test_a_store_that_waits_for_the_start(self) -> None:
-        world = World(started=False)
+        world = CalledCluster(started=False)
         world.cluster.coordinator = world.cluster.start_coordinator()
         waiting = world.storing([1])
         told = outcome(waiting)
@@ -823,7 +829,7 @@ class TestCancelling:
         assert told[0].check(CancelledError)
         world.stop()
 
-    def test_a_count_hurts_no_other_in_its_question(self, world: World) -> None:
+    def test_a_count_hurts_no_other_in_its_question(self, world: CalledCluster) -> None:
         world.store([1])
         first, second = world.counting(), world.counting()
         told = outcome(first)
@@ -891,7 +897,7 @@ class TestStartingToCount:
 
 class TestStopping:
     def test_answers_everybody(self) -> None:
-        world = World()
+        world = CalledCluster()
         for node in range(4):
             world.cluster.part(f"node {node}", f"node {(node + 1) % 4}")
             world.cluster.part(f"node {node}", f"node {(node + 2) % 4}")
@@ -922,7 +928,7 @@ class TestStopping:
         world.stop()
 
     def test_answers_who_waits_for_the_start(self) -> None:
-        world = World(started=False)
+        world = CalledCluster(started=False)
         world.cluster.coordinator = world.cluster.start_coordinator()
         waiting = outcome(world.storing([1]))
         world.cluster.run(0.5)
@@ -933,7 +939,7 @@ class TestStopping:
 
 
 class TestStatus:
-    def test_tells_how_the_nodes_are(self, world: World) -> None:
+    def test_tells_how_the_nodes_are(self, world: CalledCluster) -> None:
         world.store(range(11), ack="all")
         world.cluster.run(1)
         status = world.coordinator.status()
@@ -951,7 +957,7 @@ class TestStatus:
             assert node.applied == node.durable
             assert node.applied[str(node.id)] == {node.run: 1}
 
-    def test_tells_lag_and_who_is_away(self, two: World) -> None:
+    def test_tells_lag_and_who_is_away(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         for item in range(6):
             two.store([item])
@@ -963,7 +969,7 @@ class TestStatus:
         assert [node.state for node in status.nodes] == ["up", "down"]
         assert not two.coordinator.readiness().exact
 
-    def test_tells_who_takes_no_writes_and_why(self, two: World) -> None:
+    def test_tells_who_takes_no_writes_and_why(self, two: CalledCluster) -> None:
         two.store([1, 2], ack="all")
         two.cluster.kill_node(0)
         two.cluster.part("node 0", "node 1")
@@ -976,7 +982,7 @@ class TestStatus:
         assert two.coordinator.status().nodes[0].items_taken == 0
 
     def test_tells_of_nodes_never_seen(self) -> None:
-        world = World(started=False)
+        world = CalledCluster(started=False)
         coordinator = world.cluster.coordinator = world.cluster.start_coordinator()
         status = coordinator.status()
         assert status.primary is None
@@ -984,12 +990,12 @@ class TestStatus:
         assert not coordinator.readiness().ready
         world.stop()
 
-    def test_tells_how_far_clocks_are_apart(self, world: World) -> None:
+    def test_tells_how_far_clocks_are_apart(self, world: CalledCluster) -> None:
         assert world.coordinator.status().clock_skew_ms == 0
         world.store([1], stamps=[world.cluster.wall() + 7 * SECOND])
         assert 6_900 <= world.coordinator.status().clock_skew_ms <= 7_000
 
-    def test_the_primary_stays_until_it_is_gone(self, world: World) -> None:
+    def test_the_primary_stays_until_it_is_gone(self, world: CalledCluster) -> None:
         world.store(range(8), ack="all")
         world.cluster.kill_node(0)
         world.cluster.run(0.1)
@@ -1002,7 +1008,7 @@ class TestStatus:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_of_callers_who_were_answered_by_a_tick_are_shared(seed: int) -> None:
-    world = World(disks=True, seed=seed)
+    world = CalledCluster(disks=True, seed=seed)
     world.store([1, 2, 3], ["a", "a", "b"], ack="all")
     for disk in world.cluster.disks.values():
         disk.errors["write"] = EIO

@@ -52,7 +52,7 @@ def report(
     )
 
 
-class World:
+class WatchedNodes:
     """
     A coordinator's picture, its clock and the time.
     """
@@ -120,7 +120,7 @@ COMMANDS = {
 }
 
 
-def queries(world: World) -> Mapping[str, Callable[[], Any]]:
+def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
     """
     Every question that a view answers, by the name of its method.
     """
@@ -152,7 +152,7 @@ def queries(world: World) -> Mapping[str, Callable[[], Any]]:
     }
 
 
-def whole_state(world: World) -> dict[str, object]:
+def whole_state(world: WatchedNodes) -> dict[str, object]:
     state = {name: deepcopy(value) for name, value in vars(world.view).items() if name != "_clock"}
     return {**state, "clock": world.clock.last}
 
@@ -192,16 +192,16 @@ TIMED = {"connected", "reported", "look", "begin_writes"}
 class TestQueries:
     def test_each_method_is_a_command_or_a_query(self) -> None:
         methods = {name for name in vars(View) if not name.startswith("_")}
-        assert methods == COMMANDS | queries(World()).keys()
+        assert methods == COMMANDS | queries(WatchedNodes()).keys()
 
     @given(
         st.lists(st.tuples(st.sampled_from([0.0, 0.25, 2.0, 6.0]), happenings), max_size=12),
-        st.permutations(sorted(queries(World()))),
+        st.permutations(sorted(queries(WatchedNodes()))),
     )
     def test_change_nothing_however_often_and_in_whatever_order_they_are_asked(
         self, story: list[tuple[float, tuple[Any, ...]]], order: list[str]
     ) -> None:
-        world = World()
+        world = WatchedNodes()
         for pause, (command, *what) in story:
             world.now += pause
             when = [world.now] if command in TIMED else []
@@ -215,7 +215,7 @@ class TestQueries:
 
 class TestStarting:
     def test_takes_writes_when_all_have_reported(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0), report(1))
         assert not world.takes_writes()
         assert world.view.unreported() == [2]
@@ -225,7 +225,7 @@ class TestStarting:
         assert world.clock.last == WALL + 5
 
     def test_one_in_doubt_is_not_known_before_it_is_sure(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0), report(1), replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
         assert world.view.unreported() == [2]
         assert world.view.readers() == [0, 1]
@@ -238,7 +238,7 @@ class TestStarting:
         assert world.view.missing(world.view.required) == [2]
 
     def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0, stamp=WALL + 5))
         assert not world.takes_writes(0.9)
         assert world.clock.last == WALL + 5
@@ -250,13 +250,13 @@ class TestStarting:
         assert world.clock.last == WALL + CLOCK_TOLERANCE
 
     def test_asking_whether_it_takes_writes_does_not_make_it(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.now += 1.0
         assert not world.view.takes_writes()
         assert world.clock.last == 0
 
     def test_a_stamp_beyond_the_tolerance_counts_too(self) -> None:
-        world = World()
+        world = WatchedNodes()
         far = WALL + 3 * CLOCK_TOLERANCE
         world.up(report(0, stamp=far))
         assert world.takes_writes(1.0)
@@ -265,7 +265,7 @@ class TestStarting:
     def test_restarts_do_not_add_up(self) -> None:
         heard = 0
         for _ in range(50):
-            world = World()
+            world = WatchedNodes()
             world.up(report(0, stamp=heard))
             assert world.takes_writes(1.0)
             # This coordinator wrote one item and was restarted.
@@ -273,14 +273,14 @@ class TestStarting:
         assert heard == WALL + CLOCK_TOLERANCE + 50
 
     def test_who_reports_late_still_moves_the_clock(self) -> None:
-        world = World()
+        world = WatchedNodes()
         assert world.takes_writes(1.0)
         far = WALL + 2 * CLOCK_TOLERANCE
         world.up(report(2, stamp=far))
         assert world.clock.last == far
 
     def test_what_members_have_is_required(self) -> None:
-        world = World(2)
+        world = WatchedNodes(2)
         world.up(report(0, at((0, 1, 5)), durable=at((0, 1, 7))))
         assert world.view.required == at((0, 1, 7))
         world.up(report(1, at((0, 1, 6), (1, 1, 1))))
@@ -292,7 +292,7 @@ class TestStarting:
         assert world.view.required == at((0, 1, 7), (1, 1, 2))
 
     def test_unreported_members_count_as_missing(self) -> None:
-        world = World()
+        world = WatchedNodes()
         assert world.view.missing(world.view.required) == [0, 1, 2]
         world.up(report(1, at((0, 1, 5))))
         assert world.view.missing(world.view.required) == [0, 2]
@@ -308,14 +308,14 @@ class TestStarting:
 
 class TestPrimary:
     def test_none_is_there(self) -> None:
-        world = World()
+        world = WatchedNodes()
         assert world.primary() is None
         world.view.connected(0, world.now)
         assert world.primary() is None
         assert world.view.up() == []
 
     def test_node_0_at_first_start_though_another_is_first(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(2))
         assert world.primary() == 2
         world.up(report(1))
@@ -327,7 +327,7 @@ class TestPrimary:
         assert world.primary() == 0
 
     def test_is_not_chosen_by_being_looked_at(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0), report(1), report(2))
         assert world.view.primary() == 0
         world.report(report(1, at((1, 1, 50))))
@@ -338,7 +338,7 @@ class TestPrimary:
         assert world.view.primary() == 1
 
     def test_without_node_0_when_it_had_its_time(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(2))
         assert world.primary() == 2
         world.now += 5.0
@@ -348,7 +348,7 @@ class TestPrimary:
         assert world.primary() == 2
 
     def test_who_misses_the_least_follows(self) -> None:
-        world = World(4)
+        world = WatchedNodes(4)
         reports = [report(0), report(1, at((0, 1, 3))), report(2, at((0, 1, 4))), report(3, at((0, 1, 4)))]
         world.up(*reports)
         world.view.disconnected(2)
@@ -360,7 +360,7 @@ class TestPrimary:
         assert world.primary() == 2
 
     def test_batches_missing_are_summed_over_all_logs(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(
             report(0, at((0, 1, 9))),
             report(1, at((0, 1, 8), (1, 1, 9))),
@@ -372,7 +372,7 @@ class TestPrimary:
         assert world.primary() == 2
 
     def test_candidates_begin_with_it(self) -> None:
-        world = World(4)
+        world = WatchedNodes(4)
         world.up(report(0), report(1, at((1, 1, 1))), report(2, at((1, 1, 3))), report(3, at((1, 1, 3))))
         assert world.primary() == 2
         assert world.view.candidates(at((1, 1, 3))) == [2, 3, 1, 0]
@@ -385,7 +385,7 @@ class TestPrimary:
 
 class TestWhoIsThere:
     def test_states(self) -> None:
-        world = World(1)
+        world = WatchedNodes(1)
         assert world.view.state(0) == "new"
         world.view.connected(0, world.now)
         assert world.view.state(0) == "new"
@@ -396,7 +396,7 @@ class TestWhoIsThere:
         assert world.view.report(0) == report(0)
 
     def test_writers_are_up_and_willing(self) -> None:
-        world = World(4)
+        world = WatchedNodes(4)
         world.up(report(0), report(1, refuses="full"), report(2))
         world.view.connected(3, world.now)
         world.view.disconnected(2)
@@ -404,7 +404,7 @@ class TestWhoIsThere:
         assert world.view.up() == [0, 1]
 
     def test_the_silent(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0), report(1), report(2))
         world.view.disconnected(2)
         for _ in range(4):
@@ -415,7 +415,7 @@ class TestWhoIsThere:
         assert world.silent() == [1]
 
     def test_who_slept_suspects_nobody(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0), report(1), report(2))
         assert world.silent() == []
         world.now += 60
@@ -430,7 +430,7 @@ class TestWhoIsThere:
         assert world.silent() == [2]
 
     def test_what_is_known_of_a_node(self) -> None:
-        world = World(2)
+        world = WatchedNodes(2)
         assert world.view.applied(0) == world.view.durable(0) == Position()
         assert world.view.report(0) is None
         world.view.connected(0, world.now)
@@ -449,16 +449,16 @@ class TestWhoIsThere:
 
     @pytest.mark.parametrize(("ahead", "shown"), [(-5, 0), (0, 0), (999_999, 0), (7_000_000, 7)])
     def test_skew(self, ahead: int, shown: int) -> None:
-        world = World(heard=WALL + ahead)
+        world = WatchedNodes(heard=WALL + ahead)
         assert world.view.clock_skew_ms(WALL) == shown
 
 
 class TestLost:
-    def _before(self) -> World:
+    def _before(self) -> WatchedNodes:
         """
         Node 0 has acknowledged 5 batches, the others have 3 of them, and it dies.
         """
-        world = World()
+        world = WatchedNodes()
         world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))), report(2, at((0, 1, 3))))
         world.view.disconnected(0)
         assert world.view.required == at((0, 1, 5))
@@ -475,7 +475,7 @@ class TestLost:
         assert world.view.missing(world.view.required) == []
 
     def test_nothing_of_a_run_may_be_left(self) -> None:
-        world = World()
+        world = WatchedNodes()
         world.up(report(0, at((0, 1, 5)), run=1), report(1), report(2))
         world.view.disconnected(0)
         assert world.settled(report(0), report(1), report(2)) == [LostRun(0, 1, 0, 2)]
@@ -498,7 +498,7 @@ class TestLost:
 
     def test_is_not_known_from_what_was_said_before_the_connection_was_lost(self) -> None:
         # Node 0 is connected again, and this process slept: nobody knows yet what node 0 has.
-        world = World(1)
+        world = WatchedNodes(1)
         world.up(report(0, at((0, 1, 5)), run=1))
         world.view.require(at((0, 1, 6)))
         world.view.disconnected(0)
@@ -533,7 +533,7 @@ class TestLost:
 
     def test_is_what_the_nodes_name(self) -> None:
         # They have folded it: only the name tells.
-        world = World(2)
+        world = WatchedNodes(2)
         world.up(report(0, at((0, 1, 3))), report(1, at((1, 1, 1)), run=1))
         world.view.require(at((0, 1, 5), (0, 2, 1), (0, 4, 1), (1, 1, 1)))
         folded = Position({0: NodePosition(4, {4: 1})})
@@ -545,7 +545,7 @@ class TestLost:
         assert world.view.missing(world.view.required) == []
 
     def test_is_not_what_a_member_may_have_that_has_not_heard_who_was_given_up(self) -> None:
-        world = World(3)
+        world = WatchedNodes(3)
         world.settled(report(0), report(1, run=1), report(2))
         # Node 0 was told; node 1 took in a batch since it reported.
         told = replace_fields(report(0), forgotten=[2])
@@ -557,7 +557,7 @@ class TestLost:
         assert world.report(told_too) == [LostRun(2, 1, 3, 2)]
 
     def test_of_a_token_and_of_a_node_that_is_no_member(self) -> None:
-        world = World(1)
+        world = WatchedNodes(1)
         world.settled(report(0, at((0, 2, 1)), run=2))
         assert world.view.lost_of(at((0, 1, 4), (0, 2, 9), (7, 1, 1)), world.now) == [LostRun(0, 1, 0, 2)]
         # Asking does not change what is required.
@@ -587,7 +587,7 @@ class TestLost:
         assert world.view.lost == set()
 
     def test_is_what_only_nodes_knew_that_are_empty_now(self) -> None:
-        world = World(2)
+        world = WatchedNodes(2)
         folded = Position({0: NodePosition(4, {4: 2})})
         world.up(report(0, folded, run=4), report(1, folded))
         for node in range(2):
@@ -609,7 +609,7 @@ class TestLost:
     def test_is_not_what_nodes_have_whose_fold_was_forgotten(
         self, opening: Opening | None, lost: bool
     ) -> None:
-        world = World(2)
+        world = WatchedNodes(2)
         folded = Position({0: NodePosition(4, {4: 2})})
         world.up(report(0, folded, run=4), report(1, folded))
         for node in range(2):
@@ -622,7 +622,7 @@ class TestLost:
         assert bool(found) is lost
 
     def test_is_named_all_the_same_what_an_empty_node_lost_before_a_fold_that_was_forgotten(self) -> None:
-        world = World(2)
+        world = WatchedNodes(2)
         world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))))
         # Another coordinator was told of the fold, this one of its loss by nobody yet.
         world.view.require(Position({0: NodePosition(4, {4: 2})}))
@@ -637,7 +637,7 @@ class TestLost:
         assert world.report(told) == [LostRun(0, 1, 3, 2)]
 
     def test_a_token_newer_than_the_reports_names_nothing_lost(self) -> None:
-        world = World(1)
+        world = WatchedNodes(1)
         world.settled(report(0, at((0, 2, 1)), run=2))
         token = Position({0: NodePosition(3, {3: 7})})
         assert world.view.lost_of(token, world.now, told=world.now) == []
@@ -649,7 +649,7 @@ class TestLost:
         assert world.view.lost_of(at((0, 1, 7)), world.now, told=world.now) == [LostRun(0, 1, 0, 2)]
 
     def test_is_not_durable_anywhere(self) -> None:
-        world = World(1)
+        world = WatchedNodes(1)
         folded = Position({0: NodePosition(4, {4: 1})})
         world.up(report(0, folded, run=4, lost=[LostRun(0, 1, 3, 4)]))
         assert world.view.has_durable(0, at((0, 1, 3)))

@@ -129,7 +129,7 @@ class Connection:
         return self.wire.half_closed
 
 
-class World:
+class CalledSite:
     """
     A site on a clock, and those who call it.
     """
@@ -163,8 +163,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World(max_body=1_000)
+def world() -> Iterator[CalledSite]:
+    world = CalledSite(max_body=1_000)
     yield world
     world.close()
 
@@ -187,7 +187,7 @@ ONE = b'[{"ID":1,"tenant":"a"}]'
 
 
 class TestBodies:
-    def test_arrive_in_any_pieces(self, world: World) -> None:
+    def test_arrive_in_any_pieces(self, world: CalledSite) -> None:
         connection = world.connect()
         request = post(ONE)
         assert connection.send(*(request[i : i + 1] for i in range(len(request)))) == []
@@ -202,13 +202,13 @@ class TestBodies:
             b"multipart/form-data; boundary=x",
         ],
     )
-    def test_are_not_parsed_as_forms(self, world: World, kind: bytes) -> None:
+    def test_are_not_parsed_as_forms(self, world: CalledSite, kind: bytes) -> None:
         connection = world.connect()
         connection.send(post(ONE, b"Content-Type: " + kind))
         world.store.release()
         assert connection.send()[0].json["items"] == 1
 
-    def test_may_be_as_large_as_the_limit(self, world: World) -> None:
+    def test_may_be_as_large_as_the_limit(self, world: CalledSite) -> None:
         padded = ONE.rjust(1_000)
         for request in (post(padded), chunked(padded[:500], padded[500:], b"")):
             connection = world.connect()
@@ -216,7 +216,7 @@ class TestBodies:
             world.store.release()
             assert connection.send()[0].status == 200
 
-    def test_too_large_is_refused_before_it_is_read(self, world: World) -> None:
+    def test_too_large_is_refused_before_it_is_read(self, world: CalledSite) -> None:
         connection = world.connect()
         head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
         (reply,) = connection.send(head)
@@ -227,19 +227,19 @@ class TestBodies:
         assert connection.refused
         assert connection.send(b"x" * 1_001, GET) == []
 
-    def test_too_large_is_refused_with_the_body_at_hand(self, world: World) -> None:
+    def test_too_large_is_refused_with_the_body_at_hand(self, world: CalledSite) -> None:
         connection = world.connect()
         (reply,) = connection.send(post(b"x" * 1_001) + GET)
         assert reply.status == 413
 
-    def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: World) -> None:
+    def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: CalledSite) -> None:
         connection = world.connect()
         (reply,) = connection.send(
             b"POST /items HTTP/1.1\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
         )
         assert reply.status == 413
 
-    def test_who_asks_may_continue_with_the_rest(self, world: World) -> None:
+    def test_who_asks_may_continue_with_the_rest(self, world: CalledSite) -> None:
         connection = world.connect()
         head, _, body = post(ONE, b"Expect: 100-continue").partition(b"\r\n\r\n")
         (reply,) = connection.send(head + b"\r\n\r\n")
@@ -248,7 +248,7 @@ class TestBodies:
         world.store.release()
         assert connection.send()[0].status == 200
 
-    def test_chunks_are_cut_off_when_they_are_too_many(self, world: World) -> None:
+    def test_chunks_are_cut_off_when_they_are_too_many(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(chunked(b"x" * 600)) == []
         assert world.site.body_bytes == 600
@@ -258,20 +258,20 @@ class TestBodies:
         assert connection.refused
         assert connection.send(b"\r\n0\r\n\r\n", GET) == []
 
-    def test_chunks_are_cut_off_with_their_end_at_hand(self, world: World) -> None:
+    def test_chunks_are_cut_off_with_their_end_at_hand(self, world: CalledSite) -> None:
         connection = world.connect()
         (reply,) = connection.send(chunked(b"x" * 600, b"x" * 600, b"") + GET)
         assert reply.status == 413
         assert world.store.waiting == []
 
-    def test_broken_chunks_are_refused(self, world: World) -> None:
+    def test_broken_chunks_are_refused(self, world: CalledSite) -> None:
         connection = world.connect()
         (reply,) = connection.send(chunked(b"[")[:-2] + b"zz\r\n")
         assert reply.problem == (400, "bad_request")
         assert connection.refused
 
     def test_all_together_are_bounded_but_small_ones_pass(self) -> None:
-        world = World(max_bodies=1_000, small_body=100)
+        world = CalledSite(max_bodies=1_000, small_body=100)
         head = b"POST /items HTTP/1.1\r\nContent-Length: 900\r\n\r\n"
         first, second, third = world.connect(), world.connect(), world.connect()
         assert first.send(head + b"x" * 899) == []
@@ -314,7 +314,7 @@ class TestBadRequests:
         ],
         ids=range(15),
     )
-    def test_are_told_so_and_cut_off(self, world: World, data: bytes) -> None:
+    def test_are_told_so_and_cut_off(self, world: CalledSite, data: bytes) -> None:
         connection = world.connect()
         (reply,) = connection.send(data)
         assert reply.problem == (400, "bad_request")
@@ -323,7 +323,7 @@ class TestBadRequests:
         assert connection.send(GET) == []
 
     @pytest.mark.parametrize("host", [b"", b"\xff\xfe", b"<script>", b"a b:c:d", b"x" * 300])
-    def test_the_host_does_not_matter_elsewhere(self, world: World, host: bytes) -> None:
+    def test_the_host_does_not_matter_elsewhere(self, world: CalledSite, host: bytes) -> None:
         request = b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
         (reply,) = world.connect(OUTSIDE, OUTSIDE).send(request)
         assert reply.status == 200
@@ -341,12 +341,12 @@ class TestBadRequests:
             (b"http://x", (404, "unknown_path")),
         ],
     )
-    def test_odd_targets(self, world: World, target: bytes, problem: tuple[int, str]) -> None:
+    def test_odd_targets(self, world: CalledSite, target: bytes, problem: tuple[int, str]) -> None:
         (reply,) = world.connect().send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
         assert reply.problem == problem
 
     @pytest.mark.parametrize("origin", [b"http://x", b"HTTPS://x:80", b"http://"])
-    def test_the_target_may_be_absolute(self, world: World, origin: bytes) -> None:
+    def test_the_target_may_be_absolute(self, world: CalledSite, origin: bytes) -> None:
         (reply,) = world.connect().send(b"GET " + origin + b"/items/a%2F..?/count HTTP/1.1\r\n\r\n")
         assert reply.status == 404
         (reply,) = world.connect().send(
@@ -356,7 +356,7 @@ class TestBadRequests:
 
 
 class TestConnections:
-    def test_are_kept_and_answer_in_order(self, world: World) -> None:
+    def test_are_kept_and_answer_in_order(self, world: CalledSite) -> None:
         connection = world.connect()
         first, second, third, fourth = (
             *connection.send(GET + GET.replace(b"/a/", b"/bb/")),
@@ -364,19 +364,19 @@ class TestConnections:
         )
         assert [each.json["counter"] for each in (first, second, third, fourth)] == [1, 2, 1, 1]
 
-    def test_pipelined_requests_wait_for_the_one_before(self, world: World) -> None:
+    def test_pipelined_requests_wait_for_the_one_before(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + GET) == []
         world.store.release()
         assert [each.status for each in connection.send()] == [200, 200]
 
-    def test_a_pipelined_request_may_be_refused(self, world: World) -> None:
+    def test_a_pipelined_request_may_be_refused(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + post(b"x" * 1_001)) == []
         world.store.release()
         assert [each.status for each in connection.send()] == [200, 413]
 
-    def test_end_when_the_caller_says_so(self, world: World) -> None:
+    def test_end_when_the_caller_says_so(self, world: CalledSite) -> None:
         for request in (
             b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
             b"GET /healthz HTTP/1.0\r\n\r\n",
@@ -388,13 +388,13 @@ class TestConnections:
             assert len(reply.text) == int(reply.headers["content-length"])
             assert connection.wire.disconnecting
 
-    def test_speak_the_version_of_the_caller(self, world: World) -> None:
+    def test_speak_the_version_of_the_caller(self, world: CalledSite) -> None:
         for version in (b"HTTP/1.0", b"HTTP/1.1"):
             connection = world.connect()
             connection.channel.dataReceived(b"GET /items/a/count " + version + b"\r\n\r\n")
             assert connection.wire.value().startswith(version + b" 200 OK\r\n")
 
-    def test_a_bug_costs_one_answer_only(self, world: World, expected_failures: Any) -> None:
+    def test_a_bug_costs_one_answer_only(self, world: CalledSite, expected_failures: Any) -> None:
         connection = world.connect()
         connection.send(post(ONE))
         world.store.waiting.pop(0).errback(RuntimeError("oh no"))
@@ -404,12 +404,12 @@ class TestConnections:
         assert connection.send(GET)[0].status == 200
         assert len(expected_failures(RuntimeError)) == 1
 
-    def test_no_answer_names_its_server(self, world: World) -> None:
+    def test_no_answer_names_its_server(self, world: CalledSite) -> None:
         (reply,) = world.connect().send(GET)
         assert "server" not in reply.headers
         assert "date" in reply.headers
 
-    def test_idle_ones_are_closed(self, world: World) -> None:
+    def test_idle_ones_are_closed(self, world: CalledSite) -> None:
         connection = world.connect()
         connection.send(GET)
         world.clock.advance(74)
@@ -417,7 +417,7 @@ class TestConnections:
         world.clock.advance(1)
         assert connection.wire.disconnecting
 
-    def test_are_idle_from_the_last_byte_or_answer_on(self, world: World) -> None:
+    def test_are_idle_from_the_last_byte_or_answer_on(self, world: CalledSite) -> None:
         connection = world.connect()
         world.clock.advance(40)
         connection.send(GET)
@@ -432,7 +432,7 @@ class TestConnections:
         world.clock.advance(1)
         assert connection.wire.disconnecting
 
-    def test_stalled_requests_are_told_and_cut_off(self, world: World) -> None:
+    def test_stalled_requests_are_told_and_cut_off(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(post(ONE)[:-1]) == []
         world.clock.advance(75)
@@ -441,14 +441,14 @@ class TestConnections:
         assert reply.json["outcome"] == "not_applied"
         assert connection.refused
 
-    def test_waiting_for_the_store_is_not_idle(self, world: World) -> None:
+    def test_waiting_for_the_store_is_not_idle(self, world: CalledSite) -> None:
         connection = world.connect()
         connection.send(post(ONE))
         world.clock.advance(1_000)
         world.store.release()
         assert connection.send()[0].status == 200
 
-    def test_a_refused_caller_has_time_to_read(self, world: World) -> None:
+    def test_a_refused_caller_has_time_to_read(self, world: CalledSite) -> None:
         connection = world.connect()
         connection.send(b"nonsense\r\n")
         world.clock.advance(1.9)
@@ -457,14 +457,14 @@ class TestConnections:
         world.clock.advance(0.1)
         assert connection.wire.aborted
 
-    def test_a_refused_caller_over_tls_is_closed_at_once(self, world: World) -> None:
+    def test_a_refused_caller_over_tls_is_closed_at_once(self, world: CalledSite) -> None:
         connection = world.connect(LOCAL, LOCAL, ISSLTransport)
         connection.send(b"nonsense\r\n")
         assert connection.wire.disconnecting
         assert not connection.wire.half_closed
 
     def test_too_many_are_told_and_more_are_closed(self) -> None:
-        world = World(max_connections=2, spare_connections=1)
+        world = CalledSite(max_connections=2, spare_connections=1)
         first, second, third = world.connect(), world.connect(), world.connect()
         (reply,) = third.send()
         assert reply.problem == (503, "overloaded")
@@ -478,18 +478,18 @@ class TestConnections:
         assert world.connect().send(GET)[0].status == 200
         world.close()
 
-    def test_none_outlives_its_site(self, world: World) -> None:
+    def test_none_outlives_its_site(self, world: CalledSite) -> None:
         connection = world.connect()
         world.site.doStop()
         assert connection.wire.disconnecting
         world.site.doStart()
 
-    def test_no_other_protocol_is_negotiated(self, world: World) -> None:
+    def test_no_other_protocol_is_negotiated(self, world: CalledSite) -> None:
         assert world.site.acceptableProtocols() == [b"http/1.1"]
 
 
 class TestHangingUp:
-    def test_before_the_answer_harms_nobody(self, world: World) -> None:
+    def test_before_the_answer_harms_nobody(self, world: CalledSite) -> None:
         gone, there = world.connect(), world.connect()
         gone.send(post(ONE))
         there.send(post(ONE))
@@ -499,19 +499,19 @@ class TestHangingUp:
         world.store.release()
         assert there.send()[0].status == 200
 
-    def test_even_if_the_store_then_refuses(self, world: World) -> None:
+    def test_even_if_the_store_then_refuses(self, world: CalledSite) -> None:
         gone = world.connect()
         gone.send(post(ONE.replace(b"1", b"-1")))
         gone.hang_up()
         assert world.store.cancelled == 1
 
-    def test_a_bug_that_nobody_hears_of_is_logged(self, world: World, expected_failures: Any) -> None:
+    def test_a_bug_that_nobody_hears_of_is_logged(self, world: CalledSite, expected_failures: Any) -> None:
         gone = world.connect()
         gone.send(post(ONE.replace(b"1", b"-2")))
         gone.hang_up()
         assert len(expected_failures(ZeroDivisionError)) == 1
 
-    def test_in_the_middle_of_a_body(self, world: World) -> None:
+    def test_in_the_middle_of_a_body(self, world: CalledSite) -> None:
         gone = world.connect()
         gone.send(post(ONE)[:-1])
         gone.hang_up()
@@ -532,7 +532,7 @@ class TestRestart:
         ],
         ids=["IPv4", "IPv6", "both", "Unix"],
     )
-    def test_is_for_callers_on_this_machine(self, world: World, peer: Any) -> None:
+    def test_is_for_callers_on_this_machine(self, world: CalledSite, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
         assert reply.json == {"status": "OK", "node": 1}
         assert world.nodes.restarted == [1]
@@ -546,7 +546,7 @@ class TestRestart:
         ],
         ids=["IPv4", "IPv6", "both"],
     )
-    def test_is_not_for_others(self, world: World, peer: Any) -> None:
+    def test_is_not_for_others(self, world: CalledSite, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
         assert reply.problem == (403, "forbidden")
         assert world.nodes.restarted == []
@@ -558,7 +558,7 @@ class TestBehindAProxy:
     """
 
     @pytest.fixture
-    def connection(self, world: World) -> Iterator[Connection]:
+    def connection(self, world: CalledSite) -> Iterator[Connection]:
         reactor = MemoryReactorClock()
         endpoints.serverFromString(reactor, "haproxy:tcp:8085").listen(world.site)
         connection = Connection(reactor.tcpServers[0][1])
@@ -576,7 +576,7 @@ class TestBehindAProxy:
         ],
     )
     def test_the_peer_is_the_caller(
-        self, world: World, connection: Connection, header: bytes, status: int
+        self, world: CalledSite, connection: Connection, header: bytes, status: int
     ) -> None:
         (reply,) = connection.send(header, TestRestart.REQUEST)
         assert reply.status == status
@@ -597,7 +597,7 @@ class TestBehindAProxy:
 class TestWebPages:
     HEAD = b"POST /items HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
 
-    def test_are_refused_before_the_body_is_read(self, world: World) -> None:
+    def test_are_refused_before_the_body_is_read(self, world: CalledSite) -> None:
         for more in (
             b"Content-Length: 900\r\n",
             b"Content-Length: 1001\r\n",
@@ -611,7 +611,7 @@ class TestWebPages:
             assert connection.refused
             assert connection.send(GET) == []
 
-    def test_may_not_hide_behind_others(self, world: World) -> None:
+    def test_may_not_hide_behind_others(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + self.HEAD + b"\r\n" + GET) == []
         world.store.release()
@@ -619,7 +619,7 @@ class TestWebPages:
         assert world.store.waiting == []
 
     def test_names_may_be_added(self) -> None:
-        world = World(names=["counter.example.org"])
+        world = CalledSite(names=["counter.example.org"])
         request = GET.replace(b"localhost", b"Counter.example.org:8085")
         assert world.connect().send(request)[0].status == 200
         assert world.connect().send(GET.replace(b"localhost", b"example.org"))[0].status == 403
@@ -637,7 +637,7 @@ class TestWebPages:
         ids=["IPv4", "IPv6", "both", "elsewhere", "Unix"],
     )
     def test_the_name_counts_where_the_caller_reached_this_machine_by_itself(
-        self, world: World, host: Any, status: int
+        self, world: CalledSite, host: Any, status: int
     ) -> None:
         connection = world.connect(LOCAL, host)
         assert connection.send(GET.replace(b"localhost", b"evil.example"))[0].status == status
@@ -672,7 +672,7 @@ class TestUnreadAnswers:
     OPENAPI = b"GET /openapi.json HTTP/1.1\r\n\r\n"
 
     @pytest.fixture
-    def channel(self, world: World) -> Iterator[Any]:
+    def channel(self, world: CalledSite) -> Iterator[Any]:
         channel = world.site.buildProtocol(LOCAL)
         yield channel
         channel.connectionLost(Failure(ConnectionDone()))
@@ -709,7 +709,7 @@ class TestUnreadAnswers:
         assert len({each.text for each in answers}) == 1
         assert reader.producerState == "producing"
 
-    def test_nothing_more_is_read_meanwhile(self, world: World, channel: Any, reader: Any) -> None:
+    def test_nothing_more_is_read_meanwhile(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
         assert reader.producerState == "paused"
         # What was on its way.
@@ -721,7 +721,9 @@ class TestUnreadAnswers:
         world.store.release()
         assert b'"items":1' in reader.read()
 
-    def test_answers_that_come_later_are_bounded_too(self, world: World, channel: Any, reader: Any) -> None:
+    def test_answers_that_come_later_are_bounded_too(
+        self, world: CalledSite, channel: Any, reader: Any
+    ) -> None:
         reader.bound = 100
         channel.dataReceived(post(ONE) * 3)
         for _ in range(3):
@@ -731,7 +733,7 @@ class TestUnreadAnswers:
             assert reader.read().count(b"HTTP/1.1 200") == 1
         assert world.store.waiting == []
 
-    def test_who_never_reads_is_closed(self, world: World, channel: Any, reader: Any) -> None:
+    def test_who_never_reads_is_closed(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
         world.clock.advance(world.site.limits.idle - 1)
         assert not reader.disconnecting
@@ -742,14 +744,14 @@ class TestUnreadAnswers:
         world.clock.advance(15)
         assert reader.aborted is True
 
-    def test_who_reads_at_last_is_not_idle(self, world: World, channel: Any, reader: Any) -> None:
+    def test_who_reads_at_last_is_not_idle(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
         world.clock.advance(world.site.limits.idle - 1)
         reader.read()
         world.clock.advance(world.site.limits.idle - 1)
         assert not reader.disconnecting
 
-    def test_the_end_of_the_site_ends_them(self, world: World, channel: Any, reader: Any) -> None:
+    def test_the_end_of_the_site_ends_them(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
         world.site.doStop()
         assert reader.disconnecting

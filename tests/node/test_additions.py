@@ -14,7 +14,7 @@ from dcounter.node.durability import Own
 from dcounter.node.effects import Append
 from dcounter.node.replica import Replica
 from dcounter.protocol import codec, messages
-from tests.support.replicas import World, appended, entry, limits, ready, restore
+from tests.support.replicas import Replicas, appended, entry, limits, ready, restore
 
 # Per item a column, per batch a field; the second spelling is one of another client.
 NOTED = (
@@ -35,7 +35,7 @@ def _record(batch: bytes, number: int = 1, more: bytes = b"") -> bytes:
     return b'{"type":"record","node":0,"run":7,"number":%d,"stamp":1001,"batch":%s%s}' % (number, batch, more)
 
 
-def _hears(world: World, caller: int, node: int, line: bytes) -> None:
+def _hears(world: Replicas, caller: int, node: int, line: bytes) -> None:
     """
     A node hears a line on the connection that it made to another one.
     """
@@ -65,7 +65,7 @@ class TestIgnored:
 
     def test_it_is_read_and_handed_on_after_a_start(self) -> None:
         line = _record(NOTED, more=b',"sent":"by a newer version"')
-        world = World(3)
+        world = Replicas(3)
         restore(world.replicas[1], [line])
         world.connect_all()
         world.settle()

@@ -25,7 +25,7 @@ def has(node: int, number: int) -> Position:
     return Position().advance(node, 10, number)
 
 
-class World:
+class NodeLines:
     def __init__(self, most: int = 1_000) -> None:
         self.out = Outbox()
         self.all = Durability(0, self.out, most)
@@ -40,7 +40,7 @@ class World:
 
 
 def test_the_very_line_goes_to_the_journal() -> None:
-    world = World()
+    world = NodeLines()
     line = own(1)
     [effect] = world.append(line)
     assert isinstance(effect, Append)
@@ -49,7 +49,7 @@ def test_the_very_line_goes_to_the_journal() -> None:
 
 
 def test_lines_become_durable_one_by_one() -> None:
-    world = World()
+    world = NodeLines()
     lines: list[Pending] = [own(1), followed(1), followed(2), Part(b"part"), Removal(b"gone", request=3)]
     world.append(*lines)
     for line, expected in zip(
@@ -72,7 +72,7 @@ def test_lines_become_durable_one_by_one() -> None:
     ],
 )
 def test_batches_of_its_own_are_known_to_be_under_way(line: Own, *, expected: bool) -> None:
-    world = World()
+    world = NodeLines()
     world.append(line)
     assert world.all.own_under_way == expected
     world.all.synced(line)
@@ -80,7 +80,7 @@ def test_batches_of_its_own_are_known_to_be_under_way(line: Own, *, expected: bo
 
 
 def test_what_comes_while_the_disk_fails_is_appended_later() -> None:
-    world = World()
+    world = NodeLines()
     lost, kept, asked = own(1), followed(1), Removal(b"gone", channel=4, request=3)
     world.append(lost, kept, asked)
     assert not world.fail(lost, kept, asked)
@@ -94,7 +94,7 @@ def test_what_comes_while_the_disk_fails_is_appended_later() -> None:
 
 
 def test_more_than_may_be_kept_is_given_up_for_a_snapshot() -> None:
-    world = World(most=10)
+    world = NodeLines(most=10)
     assert not world.fail(followed(1))
     assert world.all.append(followed(2), has(1, 9), waits=False)
     assert world.all.mended(snapshot=True) == []
@@ -113,7 +113,7 @@ def test_more_than_may_be_kept_is_given_up_for_a_snapshot() -> None:
 
 
 def test_the_end_of_a_copy_is_not_kept_without_all_of_it() -> None:
-    world = World(most=15)
+    world = NodeLines(most=15)
     # The first two lines are too many, and given up; the end alone must not stand in the journal.
     assert world.fail(Part(b"0123456789"), Part(b"0123456789"))
     assert world.all.append(EndOfCopy(b"end", covers=has(1, 3)), has(1, 9), waits=False)
@@ -122,7 +122,7 @@ def test_the_end_of_a_copy_is_not_kept_without_all_of_it() -> None:
 
 
 def test_the_end_of_a_copy_makes_durable_what_it_covers() -> None:
-    world = World()
+    world = NodeLines()
     line = EndOfCopy(b"end", covers=has(1, 3))
     world.append(line)
     world.all.synced(line)
@@ -130,7 +130,7 @@ def test_the_end_of_a_copy_makes_durable_what_it_covers() -> None:
 
 
 def test_a_snapshot_may_be_relied_on_when_the_log_reaches_its_end() -> None:
-    world = World()
+    world = NodeLines()
     world.all.snapshot_begins()
     assert not world.all.snapshot_ready()
     world.all.snapshot_reaches(Position())
@@ -142,7 +142,7 @@ def test_a_snapshot_may_be_relied_on_when_the_log_reaches_its_end() -> None:
 
 
 def test_a_needed_snapshot_is_asked_for_again_and_again_but_not_while_the_disk_fails() -> None:
-    world = World()
+    world = NodeLines()
     world.all.ask(0.0)
     assert world.out.take() == []
     world.all.doubted(has(1, 2))
@@ -157,7 +157,7 @@ def test_a_needed_snapshot_is_asked_for_again_and_again_but_not_while_the_disk_f
 
 
 def test_what_was_doubted_is_durable_with_a_snapshot_only() -> None:
-    world = World()
+    world = NodeLines()
     world.all.restored(has(1, 2))
     assert world.all.durable == has(1, 2)
     world.all.doubted(has(1, 2))

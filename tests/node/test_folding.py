@@ -10,7 +10,7 @@ CLOSED = has((1, 5, 2))
 FIRST, NEXT = Opening(5, 0, 0, wiped=False), Opening(9, 5, 2, wiped=False)
 
 
-class World(Machines):
+class FoldingNode(Machines):
     def __init__(self, opening: Opening = NEXT) -> None:
         super().__init__()
         self.all = Folding(self.contents, self.durability, self.members)
@@ -26,7 +26,7 @@ class World(Machines):
 
 
 def test_a_closed_run_that_every_member_has_is_folded() -> None:
-    world = World()
+    world = FoldingNode()
     world.hears(report(1, CLOSED), report(2, CLOSED))
     world.all.fold()
     assert world.folded() == (9, 9)
@@ -36,7 +36,7 @@ def test_a_closed_run_that_every_member_has_is_folded() -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_not_before_each_has_it_durably(number: int) -> None:
-    world = World()
+    world = FoldingNode()
     world.hears(report(1, CLOSED), report(2, CLOSED, has((1, 5, number))))
     world.all.fold()
     assert world.folded() == (0, 0)
@@ -46,7 +46,7 @@ def test_not_before_each_has_it_durably(number: int) -> None:
 
 
 def test_not_before_all_have_reported() -> None:
-    world = World()
+    world = FoldingNode()
     world.hears(report(1, CLOSED))
     world.all.fold()
     assert world.folded() == (0, 0)
@@ -54,7 +54,7 @@ def test_not_before_all_have_reported() -> None:
 
 
 def test_what_another_one_has_folded_is_folded_if_all_of_it_is_here() -> None:
-    world = World()
+    world = FoldingNode()
     heard = has().fold(1, 9)
     world.durability.restored(has((1, 5, 1)))
     world.all.adopt(heard)
@@ -65,7 +65,7 @@ def test_what_another_one_has_folded_is_folded_if_all_of_it_is_here() -> None:
 
 
 def test_a_fold_over_a_loss_names_the_loss() -> None:
-    world = World(Opening(9, 5, 2, wiped=True))
+    world = FoldingNode(Opening(9, 5, 2, wiped=True))
     world.all.adopt(has().fold(1, 9))
     assert world.contents.runs.lost == [LostRun(1, 5, 2, 9)]
     assert world.contents.applied.of(1) == NodePosition(9)

@@ -22,7 +22,7 @@ def report(node: int, applied: Position, *, run: int = 0) -> messages.Report:
     return messages.Report(node, 8090, 0, run, applied, applied, 0, 0, 0)
 
 
-class World:
+class FollowedNode:
     """
     Node 0, which has called nodes 1 and 2 on channels 1 and 2; a coordinator is on channel 9.
     """
@@ -56,21 +56,21 @@ def unfollow(channel: int, node: int) -> Send:
 
 class TestGetting:
     def test_each_peer_that_was_called_is_followed_once(self) -> None:
-        world = World()
+        world = FollowedNode()
         assert world.all.sources(world.reports) == {}
         assert world.hears(1, NOWHERE) == [follow(1, 1)]
         assert world.hears(1, NOWHERE) == []
         assert world.all.sources(world.reports) == {1: 1}
 
     def test_a_caller_is_not_followed(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.all.connected(3, 2, calls=False)
         world.reports[2] = report(2, NOWHERE)
         world.all.reported(3, 2, NOWHERE)
         assert world.out.take() == []
 
     def test_a_hole_is_asked_for_once(self) -> None:
-        world = World()
+        world = FollowedNode()
         applied = has((1, 5, 3))
         for _ in range(3):
             world.all.hole(1, 1, 5, 3, applied)
@@ -79,7 +79,7 @@ class TestGetting:
         assert world.out.take() == [follow(1, 1, has((1, 5, 4)).of(1))]
 
     def test_the_log_of_one_that_is_away_comes_from_who_has_most_of_it(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         assert world.chooses((0, 1, 2, 3)) == [follow(1, 3)]
         assert world.chooses((0, 1, 2, 3)) == []
@@ -88,7 +88,7 @@ class TestGetting:
         assert world.chooses((0, 1, 2, 3)) == [unfollow(1, 3), follow(2, 3, world.applied.of(3))]
 
     def test_a_relay_is_kept_while_it_has_what_is_missing(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         assert world.chooses((3,)) == [follow(1, 3)]
         # Both follow node 3, and report in turn.
@@ -97,13 +97,13 @@ class TestGetting:
             assert world.chooses((3,)) == []
 
     def test_the_best_of_several_is_chosen_first(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         world.hears(2, has((3, 7, 9)))
         assert world.chooses((3,)) == [follow(2, 3)]
 
     def test_of_two_runs_one_may_come_from_each_relay_after_the_other(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         world.hears(2, has((3, 8, 1)))
         assert world.chooses((3,)) == [follow(1, 3)]
@@ -111,7 +111,7 @@ class TestGetting:
         assert world.chooses((3,)) == [unfollow(1, 3), follow(2, 3, world.applied.of(3))]
 
     def test_another_relay_is_chosen_when_the_first_one_is_gone(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         world.hears(2, has((3, 7, 2)))
         [chosen] = world.chooses((3,))
@@ -120,7 +120,7 @@ class TestGetting:
         assert world.chooses((3,)) == [follow(2, 3)]
 
     def test_no_relay_while_its_own_node_sends_it(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((1, 7, 2)), run=7)
         world.hears(2, has((1, 7, 2)))
         assert world.chooses((1,)) == []
@@ -131,13 +131,13 @@ class TestGetting:
         assert world.chooses((1,)) == [unfollow(2, 1)]
 
     def test_nobody_has_more_of_the_run_that_is_open_here(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((0, 7, 2)))
         assert world.chooses((0,), run=7) == []
         assert world.chooses((0,), run=8) == [follow(1, 0)]
 
     def test_after_a_copy_all_are_followed_anew_and_relays_forgotten(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         world.chooses((3,))
         world.applied = has((1, 5, 3))
@@ -147,7 +147,7 @@ class TestGetting:
         assert world.chooses((3,)) == [follow(1, 3)]
 
     def test_a_removed_member_is_relayed_from_the_beginning(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.hears(1, has((3, 7, 2)))
         world.chooses((3,))
         world.all.without(3)
@@ -157,13 +157,13 @@ class TestGetting:
 
 
 class TestHandingOn:
-    def _log(self, world: World, *numbers: int) -> None:
+    def _log(self, world: FollowedNode, *numbers: int) -> None:
         for number in numbers:
             world.backlog.append(0, 5, number, b"line %d" % number)
             world.applied = world.applied.advance(0, 5, number)
 
     def test_lines_are_given_once_and_in_order(self) -> None:
-        world = World()
+        world = FollowedNode()
         self._log(world, 1, 2)
         assert world.all.next_lines(1, world.applied) == []
         world.all.start(1, messages.Follow(0, NodePosition()), world.applied)
@@ -176,13 +176,13 @@ class TestHandingOn:
         assert world.all.next_lines(1, world.applied) == [b"line 3"]
 
     def test_only_what_is_announced_is_given(self) -> None:
-        world = World()
+        world = FollowedNode()
         world.all.start(1, messages.Follow(0, NodePosition()), NOWHERE)
         self._log(world, 1)
         assert world.all.next_lines(1, NOWHERE) == []
 
     def test_a_follower_goes_on_where_it_is(self) -> None:
-        world = World()
+        world = FollowedNode()
         self._log(world, 1, 2)
         world.all.start(1, messages.Follow(0, NodePosition(0, {5: 1})), world.applied)
         assert world.all.next_lines(1, world.applied) == [b"line 2"]
@@ -192,7 +192,7 @@ class TestHandingOn:
 
     @pytest.mark.parametrize("cut", [True, False])
     def test_what_is_no_longer_there_is_a_gap(self, *, cut: bool) -> None:
-        world = World()
+        world = FollowedNode()
         self._log(world, 1, 2)
         if cut:
             world.backlog.cut(0, 5, 1)

@@ -23,7 +23,7 @@ from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Opening, Record, Report
 from dcounter.protocol.position import LostRun, NodePosition, Position
-from tests.support.replicas import WALL, End, Heard, World, appended, limits, ready, store
+from tests.support.replicas import WALL, End, Heard, Replicas, appended, limits, ready, store
 
 
 def _sent(effects: Iterable[Effect], channel: int | None = None) -> list[messages.Message]:
@@ -179,7 +179,7 @@ class TestStoring:
         assert world.unsynced[0] == []
 
     def test_a_node_alone_needs_nobody(self) -> None:
-        world = World(1)
+        world = Replicas(1)
         world.store(world.coordinator(0), 1)
         world.sync(0)
         assert world.replicas[0].ledger.count("t") == 1
@@ -195,7 +195,7 @@ class TestStoring:
 
 class TestRefusing:
     def test_before_every_member_reported(self) -> None:
-        world = World(3)
+        world = Replicas(3)
         caller = world.coordinator(0)
         world.connect(0, 1)
         world.settle()
@@ -552,7 +552,7 @@ class TestWiped:
 
 
 class TestFolding:
-    def _restarted(self, world: World, node: int = 0) -> None:
+    def _restarted(self, world: Replicas, node: int = 0) -> None:
         world.stop(node)
         world.start(node)
         world.connect_all()
@@ -676,7 +676,7 @@ class TestFolding:
 
 
 class TestCounting:
-    def _asked(self, world: World, end: End, required: Position, wait: int = 0, *tenants: str) -> None:
+    def _asked(self, world: Replicas, end: End, required: Position, wait: int = 0, *tenants: str) -> None:
         world.say(end, messages.Count(5, list(tenants) or ["t"], required, wait))
 
     def test_is_exact_at_once_if_all_is_here(self) -> None:
@@ -837,7 +837,7 @@ class TestTime:
         assert cut[0].reason.startswith("silent for 1.")
 
     def test_a_coordinator_may_be_silent_for_longer(self) -> None:
-        world = World(1)
+        world = Replicas(1)
         caller = world.coordinator(0)
         for _ in range(149):
             world.tick()
@@ -947,7 +947,7 @@ class TestCopies:
 
     ITEMS = 40
 
-    def _apart(self, nodes: int = 2) -> tuple[World, End]:
+    def _apart(self, nodes: int = 2) -> tuple[Replicas, End]:
         world = ready(nodes, limits=limits(log=600, piece=7))
         caller = world.coordinator(0)
         for peer in range(1, nodes):
@@ -957,7 +957,7 @@ class TestCopies:
         world.sync(0)
         return world, caller
 
-    def _copying(self, world: World, follower: int = 1, giver: int = 0) -> tuple[End, End]:
+    def _copying(self, world: Replicas, follower: int = 1, giver: int = 0) -> tuple[End, End]:
         """
         Connect a node to another one, until the copy is about to begin.
         """
@@ -1140,7 +1140,7 @@ class TestCopies:
         world.settle()
         assert world.replicas[1].applied.covers(world.replicas[2].applied)
 
-    def _torn(self, world: World) -> End:
+    def _torn(self, world: Replicas) -> End:
         """
         Half of node 0's ledger is copied to node 1 when node 0 dies and loses it all.
         """
@@ -1154,7 +1154,7 @@ class TestCopies:
         world.connect_all()
         return world.coordinator(1)
 
-    def _is_exact(self, world: World, end: End) -> bool:
+    def _is_exact(self, world: Replicas, end: End) -> bool:
         world.say(end, messages.Count(1, ["t1"]))
         world.turn()
         [answer] = _answers(end)[-1:]
@@ -1266,7 +1266,7 @@ class Chaos:
 
     def __init__(self, seed: int, nodes: int, log: int) -> None:
         self.random = random.Random(seed)
-        self.world = World(nodes, limits=limits(log=log, piece=3, stream=400))
+        self.world = Replicas(nodes, limits=limits(log=log, piece=3, stream=400))
         self.model: dict[int, tuple[int, str | None]] = {}
         self.stamp = 10_000
         self.callers: dict[int, End] = {}

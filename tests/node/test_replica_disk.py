@@ -21,13 +21,13 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report, Stored
 from dcounter.protocol.position import NodePosition, Position
-from tests.support.replicas import End, World, appended, limits, restore
+from tests.support.replicas import End, Replicas, appended, limits, restore
 from tests.support.replicas import entry as kept
 
 FULL = "No space left on device"
 
 
-class DiskWorld(World):
+class ReplicasOnDisks(Replicas):
     """
     A world whose nodes have disks: they fail, are mended, take snapshots, and nodes start from them again.
 
@@ -123,8 +123,8 @@ class DiskWorld(World):
 
 
 @pytest.fixture
-def world() -> DiskWorld:
-    return DiskWorld()
+def world() -> ReplicasOnDisks:
+    return ReplicasOnDisks()
 
 
 def _answer(end: End, request: int) -> Stored:
@@ -133,7 +133,7 @@ def _answer(end: End, request: int) -> Stored:
     return answers[0]
 
 
-def _restored(world: DiskWorld, node: int) -> Replica:
+def _restored(world: ReplicasOnDisks, node: int) -> Replica:
     """
     A replica that only has the journal of a node.
     """
@@ -149,7 +149,7 @@ def _openings(replica: Replica, node: int) -> Sequence[messages.Opening]:
 # Starting again
 
 
-def test_a_node_that_starts_again_is_as_it_was(world: DiskWorld) -> None:
+def test_a_node_that_starts_again_is_as_it_was(world: ReplicasOnDisks) -> None:
     for node in world.members:
         caller = world.coordinator(node)
         world.store(caller, node, 10 + node, base=1_000 * node + 1)
@@ -166,7 +166,7 @@ def test_a_node_that_starts_again_is_as_it_was(world: DiskWorld) -> None:
         assert restored.run == 0
 
 
-def test_it_opens_a_run_that_says_where_the_last_one_ended(world: DiskWorld) -> None:
+def test_it_opens_a_run_that_says_where_the_last_one_ended(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     world.store(caller, 2)
@@ -183,7 +183,7 @@ def test_it_opens_a_run_that_says_where_the_last_one_ended(world: DiskWorld) -> 
     assert len(world.digests()) == 1
 
 
-def test_what_was_not_synced_is_not_missed(world: DiskWorld) -> None:
+def test_what_was_not_synced_is_not_missed(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     world.settle()
@@ -197,7 +197,7 @@ def test_what_was_not_synced_is_not_missed(world: DiskWorld) -> None:
     assert world.digests() == {replica.ledger.digest()}
 
 
-def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
+def test_a_node_that_starts_again_serves_its_log(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     # Durable at node 0, and nobody else has it.
@@ -218,12 +218,14 @@ def test_a_node_that_starts_again_serves_its_log(world: DiskWorld) -> None:
         (codec.encode(messages.Beat(3)), "not a line of a journal: .*beat"),
     ],
 )
-def test_a_line_that_this_version_does_not_know_is_no_damage(world: DiskWorld, line: bytes, why: str) -> None:
+def test_a_line_that_this_version_does_not_know_is_no_damage(
+    world: ReplicasOnDisks, line: bytes, why: str
+) -> None:
     with pytest.raises(NewerJournal, match=why):
         world.replicas[0].restoring.restore(JournalEntry(line))
 
 
-def test_a_hole_in_our_own_run_is_corruption(world: DiskWorld) -> None:
+def test_a_hole_in_our_own_run_is_corruption(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     for item in (1, 2, 3):
         world.store(caller, item)
@@ -233,7 +235,7 @@ def test_a_hole_in_our_own_run_is_corruption(world: DiskWorld) -> None:
         _restored(world, 0)
 
 
-def test_a_hole_in_the_run_of_another_is_fetched_again(world: DiskWorld) -> None:
+def test_a_hole_in_the_run_of_another_is_fetched_again(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     for item in (1, 2, 3):
         world.store(caller, item)
@@ -248,7 +250,7 @@ def test_a_hole_in_the_run_of_another_is_fetched_again(world: DiskWorld) -> None
     assert _restored(world, 1).applied == replica.applied
 
 
-def test_a_line_that_stands_there_twice_is_taken_once(world: DiskWorld) -> None:
+def test_a_line_that_stands_there_twice_is_taken_once(world: ReplicasOnDisks) -> None:
     world.store(world.coordinator(0), 1)
     world.settle()
     world.journals[0] *= 2
@@ -258,7 +260,7 @@ def test_a_line_that_stands_there_twice_is_taken_once(world: DiskWorld) -> None:
 # A disk that fails
 
 
-def test_our_own_batches_that_failed_are_refused_and_gone(world: DiskWorld) -> None:
+def test_our_own_batches_that_failed_are_refused_and_gone(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     world.settle()
@@ -292,7 +294,7 @@ def test_our_own_batches_that_failed_are_refused_and_gone(world: DiskWorld) -> N
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
 
-def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: DiskWorld) -> None:
+def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     assert _openings(world.replicas[0], 0) == []
@@ -307,7 +309,7 @@ def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: D
     assert len(world.digests()) == 1
 
 
-def test_a_caller_that_left_is_not_answered(world: DiskWorld) -> None:
+def test_a_caller_that_left_is_not_answered(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     world.store(caller, 1)
     world.break_off(caller)
@@ -315,7 +317,7 @@ def test_a_caller_that_left_is_not_answered(world: DiskWorld) -> None:
     assert world.replicas[0].refuses() is not None
 
 
-def test_what_others_stored_is_counted_and_journalled_later(world: DiskWorld) -> None:
+def test_what_others_stored_is_counted_and_journalled_later(world: ReplicasOnDisks) -> None:
     world.store(world.coordinator(1), 1)
     world.settle()
     replica = world.replicas[0]
@@ -343,7 +345,7 @@ def test_what_others_stored_is_counted_and_journalled_later(world: DiskWorld) ->
     assert not world.wanted
 
 
-def test_it_tells_the_others_how_it_is(world: DiskWorld) -> None:
+def test_it_tells_the_others_how_it_is(world: ReplicasOnDisks) -> None:
     world.store(world.coordinator(0), 1)
     world.fail(0)
     world.settle()
@@ -360,11 +362,11 @@ def test_it_tells_the_others_how_it_is(world: DiskWorld) -> None:
 # More than memory should hold
 
 
-def _flooded(batches: int = 40) -> DiskWorld:
+def _flooded(batches: int = 40) -> ReplicasOnDisks:
     """
     Node 0 got more while its disk failed than it keeps.
     """
-    world = DiskWorld(limits=limits(log=2_000))
+    world = ReplicasOnDisks(limits=limits(log=2_000))
     world.store(world.coordinator(1), 0)
     world.settle()
     world.store(world.coordinator(1), 1_000)
@@ -442,7 +444,7 @@ def test_what_comes_while_that_snapshot_is_taken_is_not_durable_with_it() -> Non
 
 
 def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> None:
-    world = DiskWorld(limits=limits(log=600))
+    world = ReplicasOnDisks(limits=limits(log=600))
     caller = world.coordinator(1)
     world.store(caller, 0)
     world.settle()
@@ -501,7 +503,7 @@ def test_a_snapshot_that_it_needs_is_asked_for_until_it_has_it() -> None:
     assert world.wanted == []
 
 
-def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorld) -> None:
+def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: ReplicasOnDisks) -> None:
     world.store(world.coordinator(0), 1)
     world.settle()
     journal = world.journals[0]
@@ -530,7 +532,7 @@ def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: DiskWorl
 # Snapshots
 
 
-def test_a_snapshot_and_the_log_behind_it_give_the_same_node(world: DiskWorld) -> None:
+def test_a_snapshot_and_the_log_behind_it_give_the_same_node(world: ReplicasOnDisks) -> None:
     caller = world.coordinator(0)
     for item in range(5):
         world.store(caller, item)
@@ -546,7 +548,7 @@ def test_a_snapshot_and_the_log_behind_it_give_the_same_node(world: DiskWorld) -
     assert restored.report().stamp == replica.report().stamp
 
 
-def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: DiskWorld) -> None:
+def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: ReplicasOnDisks) -> None:
     replica = world.replicas[0]
     caller = world.coordinator(1)
     world.store(caller, 1)
@@ -563,14 +565,14 @@ def test_a_snapshot_is_ready_when_the_journal_reaches_its_end(world: DiskWorld) 
     assert replica.copies.snapshot_ready()
 
 
-def test_a_snapshot_that_never_ended_is_not_ready(world: DiskWorld) -> None:
+def test_a_snapshot_that_never_ended_is_not_ready(world: ReplicasOnDisks) -> None:
     assert len(list(world.replicas[0].copies.snapshot())) == 2
     assert world.replicas[0].copies.snapshot_ready()
     next(world.replicas[0].copies.snapshot())
     assert not world.replicas[0].copies.snapshot_ready()
 
 
-def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
+def test_a_snapshot_knows_who_was_given_up(world: ReplicasOnDisks) -> None:
     asker = world.coordinator(0)
     world.say(asker, messages.Forget(5, 2))
     world.settle()
@@ -582,11 +584,11 @@ def test_a_snapshot_knows_who_was_given_up(world: DiskWorld) -> None:
 
 def _copying(
     limits: Limits | None = None,
-) -> tuple[DiskWorld, End, list[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]]:
+) -> tuple[ReplicasOnDisks, End, list[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]]:
     """
     Node 0 is about to load a copy, whose lines are given.
     """
-    world = DiskWorld(2, limits=limits)
+    world = ReplicasOnDisks(2, limits=limits)
     world.store(world.coordinator(0), 1)
     world.settle()
     link = world.between(0, 1)[0]
@@ -650,7 +652,7 @@ def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> N
 
 
 def test_a_copy_that_broke_off_and_came_another_way_leaves_nothing_behind() -> None:
-    world = DiskWorld(2)
+    world = ReplicasOnDisks(2)
     world.connect_all()
     world.store(world.coordinator(1), 1)
     world.settle()
@@ -704,7 +706,7 @@ def _acknowledged(end: End, request: int) -> bool:
 @pytest.mark.parametrize("seed", range(60))
 def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> None:
     random = Random(seed)
-    world = DiskWorld(limits=limits(log=random.choice((600, 2_000, 10**6)), chunk=3, stream=200))
+    world = ReplicasOnDisks(limits=limits(log=random.choice((600, 2_000, 10**6)), chunk=3, stream=200))
     nodes = list(world.members)
     stamp = 1_000
     stored: dict[int, tuple[End, int]] = {}
@@ -757,7 +759,7 @@ def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> Non
         assert restored.ledger.digest() == replica.ledger.digest()
 
 
-def test_a_record_is_written_as_it_came(world: DiskWorld) -> None:
+def test_a_record_is_written_as_it_came(world: ReplicasOnDisks) -> None:
     world.store(world.coordinator(0), 1)
     world.settle()
     appended = [each for each in world.trace[1] if isinstance(each, Append)]
@@ -775,7 +777,7 @@ class TestLoading:
     Between `restore` and `loaded` a node knows what it has, and its ledger does not hold it yet.
     """
 
-    def _loading(self, world: DiskWorld, node: int = 0) -> tuple[Replica, list[bytes]]:
+    def _loading(self, world: ReplicasOnDisks, node: int = 0) -> tuple[Replica, list[bytes]]:
         """
         A node that starts again, and what it has yet to load.
         """
@@ -789,7 +791,7 @@ class TestLoading:
         world.connect_all()
         return replica, [line for line in journal if codec.is_chunk(line) or kept(line).number]
 
-    def _load(self, world: DiskWorld, replica: Replica, lines: Sequence[bytes]) -> None:
+    def _load(self, world: ReplicasOnDisks, replica: Replica, lines: Sequence[bytes]) -> None:
         for line in lines:
             replica.restoring.load(kept(line))
         world.perform(replica.node, replica.loaded())
@@ -799,7 +801,7 @@ class TestLoading:
         return [(each.counts, each.complete) for each in end.received if isinstance(each, messages.Counted)]
 
     @pytest.mark.parametrize("snapshot", [False, True])
-    def test_positions_are_known_and_nothing_is_counted(self, world: DiskWorld, snapshot: bool) -> None:
+    def test_positions_are_known_and_nothing_is_counted(self, world: ReplicasOnDisks, snapshot: bool) -> None:
         caller = world.coordinator(0)
         for item in range(4):
             world.store(caller, item, base=item + 1)
@@ -831,7 +833,7 @@ class TestLoading:
         assert not replica.report().loading
         assert len(world.digests()) == 1
 
-    def test_a_copy_is_given_when_all_is_loaded(self, world: DiskWorld) -> None:
+    def test_a_copy_is_given_when_all_is_loaded(self, world: ReplicasOnDisks) -> None:
         world.store(world.coordinator(0), *range(5))
         world.settle()
         replica, rest = self._loading(world)
@@ -849,7 +851,7 @@ class TestLoading:
         assert codec.is_chunk(chunk)
 
     def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
-        world = DiskWorld(2, limits=limits(log=300))
+        world = ReplicasOnDisks(2, limits=limits(log=300))
         caller = world.coordinator(0)
         for item in range(20):
             world.store(caller, item, base=item + 1)
@@ -866,7 +868,7 @@ class TestLoading:
         assert wiped.ledger.digest() == replica.ledger.digest()
         assert len(wiped.ledger) == 20
 
-    def test_no_snapshot_is_wanted_before_all_is_loaded(self, world: DiskWorld) -> None:
+    def test_no_snapshot_is_wanted_before_all_is_loaded(self, world: ReplicasOnDisks) -> None:
         world.store(world.coordinator(0), 1)
         world.settle()
         replica, rest = self._loading(world)
@@ -880,7 +882,7 @@ class TestLoading:
         assert world.snapshot(0)
         assert replica.durable == replica.applied
 
-    def test_what_came_behind_a_hole_is_not_loaded_but_fetched(self, world: DiskWorld) -> None:
+    def test_what_came_behind_a_hole_is_not_loaded_but_fetched(self, world: ReplicasOnDisks) -> None:
         caller = world.coordinator(0)
         for item in (1, 2, 3):
             world.store(caller, item)
@@ -895,7 +897,7 @@ class TestLoading:
         assert len(world.digests()) == 1
 
     def test_an_unfinished_copy_is_loaded_too(self) -> None:
-        world = DiskWorld(2)
+        world = ReplicasOnDisks(2)
         chunk = messages.CopyChunk.of(
             (np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
         )
@@ -908,12 +910,12 @@ class TestLoading:
 
     @pytest.mark.parametrize("line", [b"{}", codec.encode(messages.Beat(3)), b'{"type":"record"}'])
     def test_what_this_version_does_not_know_of_a_ledger_is_no_damage(
-        self, world: DiskWorld, line: bytes
+        self, world: ReplicasOnDisks, line: bytes
     ) -> None:
         with pytest.raises(NewerJournal, match="this version"):
             world.replicas[0].restoring.load(JournalEntry(line))
 
-    def test_a_record_without_a_stamp_is_no_damage(self, world: DiskWorld) -> None:
+    def test_a_record_without_a_stamp_is_no_damage(self, world: ReplicasOnDisks) -> None:
         with pytest.raises(NewerJournal, match="this version cannot read a line: not a record"):
             world.replicas[0].restoring.restore(JournalEntry(b'{"type":"record"}', 1, 7, 1))
 

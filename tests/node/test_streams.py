@@ -28,7 +28,7 @@ class Pipe:
         raise AssertionError(reason)
 
 
-class World:
+class StreamingNode:
     def __init__(self, room: int = 10) -> None:
         self.clock = Clock()
         self.pipe = Pipe(room)
@@ -41,7 +41,7 @@ class World:
 
 
 def test_what_there_is_is_written_at_once() -> None:
-    world = World()
+    world = StreamingNode()
     world.ready = [[b"a", b"b"], [b"c"]]
     world.streams.soon(1)
     assert world.pipe.lines == [b"a", b"b", b"c"]
@@ -49,7 +49,7 @@ def test_what_there_is_is_written_at_once() -> None:
 
 
 def test_what_comes_a_moment_later_is_written_together() -> None:
-    world = World()
+    world = StreamingNode()
     world.streams.soon(1)
     for line in (b"a", b"b"):
         world.ready.append([line])
@@ -61,7 +61,7 @@ def test_what_comes_a_moment_later_is_written_together() -> None:
 
 
 def test_a_full_channel_is_continued_when_it_says_so() -> None:
-    world = World(room=1)
+    world = StreamingNode(room=1)
     world.ready = [[b"a"], [b"b"]]
     world.streams.soon(1)
     assert world.pipe.lines == [b"a"]
@@ -71,7 +71,7 @@ def test_a_full_channel_is_continued_when_it_says_so() -> None:
 
 
 def test_a_channel_that_is_gone_is_written_to_no_more() -> None:
-    world = World()
+    world = StreamingNode()
     world.streams.soon(1)
     world.streams.soon(1)
     world.ready = [[b"a"]]

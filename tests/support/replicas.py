@@ -93,7 +93,7 @@ class End:
     offered: bool = False
 
 
-class World:
+class Replicas:
     """
     Replicas, what is under way between them, and the time.
 
@@ -348,11 +348,11 @@ def appended(effects: Iterable[Effect]) -> list[Pending]:
     return [cast("Pending", effect.entry) for effect in effects if isinstance(effect, Append)]
 
 
-def ready(nodes: int = 3, *, limits: Limits | None = None) -> World:
+def ready(nodes: int = 3, *, limits: Limits | None = None) -> Replicas:
     """
     Replicas that are all connected, have heard of each other and take writes.
     """
-    world = World(nodes, limits=limits)
+    world = Replicas(nodes, limits=limits)
     world.connect_all()
     world.settle()
     assert all(replica.refuses() is None for replica in world.replicas.values())
