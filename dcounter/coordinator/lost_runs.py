@@ -89,7 +89,7 @@ def _came_back_without(reports: Mapping[NodeId, Report], node: NodeId, run: Stam
     """
     if node not in reports:
         # What a member said before it knew may be older than what it has of that node.
-        return all(node in each.forgotten for each in reports.values())
+        return all(node in each.removed for each in reports.values())
     report = reports[node]
     closed = report.run != run if newer else report.run > run
     return closed and report.refuses is None

@@ -30,7 +30,7 @@ async def remove(
     :raises NoAnswer: whether one was told is not known.
     """
     up = view.up()
-    again = node in view.forgotten
+    again = node in view.removed
     if again:
         # A node that knew it may have lost that with its power: then the others wait for the member for ever.
         up = [other for other in up if not _knows(view, other, node)]
@@ -44,7 +44,7 @@ async def remove(
         if link is None:
             continue
         try:
-            answer = link.ask(lambda number: messages.Forget(number, node))
+            answer = link.ask(lambda number: messages.Remove(number, node))
             await answer.addTimeout(limits.request, time)
         except (LinkLost, TimeoutError):
             doubtful += 1
@@ -58,4 +58,4 @@ async def remove(
 
 def _knows(view: View, node: NodeId, removed: NodeId) -> bool:
     report = view.report(node)
-    return report is not None and removed in report.forgotten
+    return report is not None and removed in report.removed

@@ -244,7 +244,7 @@ class Coordinator(Service):
         """
         return [*self._troubles(), *self._clock_watch.warnings().values()]
 
-    async def forget(self, node: int) -> None:
+    async def remove(self, node: int) -> None:
         await remove(node, self._links, self._view, limits=self._limits, time=self._time)
 
     # Storing
@@ -328,7 +328,7 @@ class Coordinator(Service):
         if message.port:
             link.moved(message.port)
         lost_runs = self._view.reported(message, self._time.seconds())
-        for node in self._view.forgotten & self._links.keys():
+        for node in self._view.removed & self._links.keys():
             _log.warn("node {node} was given up", node=node)
             self._links.pop(node).stopService().addErrback(
                 lambda why: _log.failure("a link did not stop", why)

@@ -60,7 +60,7 @@ class View:
         self._settled = False
         self.required = Position()
         self.lost: set[LostRun] = set()
-        self.forgotten: set[int] = set()
+        self.removed: set[int] = set()
         self._folded_away: dict[tuple[int, int], int] = {}
 
     def _member(self, node: int) -> _Member:
@@ -94,8 +94,8 @@ class View:
 
         :returns: what is now known to be lost: it is required no longer.
         """
-        for node in report.forgotten:
-            self.forgotten.add(node)
+        for node in report.removed:
+            self.removed.add(node)
             self._members.pop(node, None)
         if report.node not in self._members:
             return []

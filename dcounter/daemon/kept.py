@@ -142,7 +142,7 @@ def read_all(
         node: replace(
             found[node],
             position=state.adopt(known),
-            forgotten=frozenset(state.members.removed),
+            removed=frozenset(state.members.removed),
             complete=state.complete,
         )
         for node, state in states.items()

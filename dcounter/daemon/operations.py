@@ -41,4 +41,4 @@ class Operations:
         await self._restarter.restart(node)
 
     async def remove(self, node: int) -> None:
-        await self._coordinator.forget(node)
+        await self._coordinator.remove(node)

@@ -24,14 +24,14 @@ class Kept:
     What a node keeps on its disk; nothing unless something is said.
 
     :ivar position: what it has, as far as it can be read.
-    :ivar forgotten: members that it knows to have been given up.
+    :ivar removed: members that it knows to have been given up.
     :ivar complete: it is not in the middle of being made anew itself.
     :ivar why: what is wrong with it.
     """
 
     condition: Condition = "whole"
     position: Position = field(default_factory=Position)
-    forgotten: frozenset[int] = frozenset()
+    removed: frozenset[int] = frozenset()
     complete: bool = True
     why: str = ""
 
@@ -69,7 +69,7 @@ def objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
         for node in sorted(chosen)
         if kept[node].condition == "newer"
     ]
-    given_up = frozenset[int]().union(*(each.forgotten for each in kept.values()))
+    given_up = frozenset[int]().union(*(each.removed for each in kept.values()))
     going = {node: kept[node] for node in sorted(chosen) if node not in given_up}
     keepers = [
         each
@@ -119,8 +119,8 @@ def _given_up(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
         for node, each in kept.items()
         if node not in chosen and each.condition not in ("damaged", "unreadable")
     ]
-    known = frozenset[int]().union(*(each.forgotten for each in staying))
-    gone = frozenset[int]().union(*(kept[node].forgotten for node in chosen)) - known
+    known = frozenset[int]().union(*(each.removed for each in staying))
+    gone = frozenset[int]().union(*(kept[node].removed for node in chosen)) - known
     if not gone:
         return []
     return [f"no other node knows that {_nodes(gone)} was given up, and it would be a member again"]

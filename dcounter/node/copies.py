@@ -94,7 +94,7 @@ class Copies:
         self._durability.snapshot_begins()
         unfinished = self._catch_up.unfinished
         removed = sorted(self._members.removed)
-        standing = self._members.standing()
+        standing = self._members.journal_state()
         if standing is not None:
             yield codec.encode(standing)
         for message in self._copy():
@@ -104,7 +104,7 @@ class Copies:
                 self._durability.snapshot_ends(message.position)
             yield codec.encode(message)
         for node in removed:
-            yield codec.encode(messages.Forget(0, node))
+            yield codec.encode(messages.Remove(0, node))
         if unfinished is not None:
             # The rest of that copy, and its end, are in the log behind this snapshot.
             yield codec.encode(unfinished)

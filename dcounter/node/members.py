@@ -167,7 +167,7 @@ class Members:
 
     # What an empty journal means
 
-    def restored(self, message: messages.Standing | None) -> None:
+    def restored(self, message: messages.JournalState | None) -> None:
         """
         The journal has a line: one that says what it is, or another one.
         """
@@ -188,11 +188,11 @@ class Members:
         self._stands = True
         return True
 
-    def standing(self) -> messages.Standing | None:
+    def journal_state(self) -> messages.JournalState | None:
         """
         What the journal must say; `None` if it was not empty.
         """
-        return messages.Standing(not self.awaited, self.wiped) if self._stands else None
+        return messages.JournalState(not self.awaited, self.wiped) if self._stands else None
 
     def settle(self) -> bool:
         """

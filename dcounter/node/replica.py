@@ -212,7 +212,7 @@ class Replica:
                 self._follow_record(channel, message, line)
             case Report():
                 self._on_report(channel, message)
-            case messages.Forget():
+            case messages.Remove():
                 self._remove({message.node}, channel, message.request)
             case messages.Beat():
                 self.contents.observe(message.stamp)
@@ -249,7 +249,7 @@ class Replica:
         All that the journal kept is restored, and it takes lines.
         """
         if self.members.begin():
-            self._keep_standing()
+            self._keep_journal_state()
         return self._out.take()
 
     def loaded(self) -> list[Effect]:
@@ -268,7 +268,7 @@ class Replica:
             if isinstance(line, Own):
                 self._storing.stored(line)
                 if self.members.opened_run():
-                    self._keep_standing()
+                    self._keep_journal_state()
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=True)
             self._durability.synced(line)
@@ -368,8 +368,8 @@ class Replica:
         if self._durability.append(line, self.applied, waits=waits):
             self.catch_up.given_up()
 
-    def _keep_standing(self) -> None:
-        standing = self.members.standing()
+    def _keep_journal_state(self) -> None:
+        standing = self.members.journal_state()
         if standing is not None:
             self._append(Part(codec.encode(standing)))
 
@@ -408,7 +408,7 @@ class Replica:
         self.members.on_report(report)
         self.contents.observe(report.stamp)
         self.contents.runs.learn_all(report.openings.items(), report.lost)
-        self._remove(set(report.forgotten))
+        self._remove(set(report.removed))
         self._folding.adopt(report.applied)
         self._settle_members()
         if self._durability.settle_doubt(self.members.known, self.applied):
@@ -428,7 +428,7 @@ class Replica:
         Whether it is known by now what an empty journal means.
         """
         if self.members.settle():
-            self._keep_standing()
+            self._keep_journal_state()
             if self.members.wiped:
                 self._out.say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()
@@ -456,7 +456,7 @@ class Replica:
             self._following.without(node)
             self._out.add(StopFollowing(node))
             self._channels.close_to(node, "this node was given up")
-            line = codec.encode(messages.Forget(request, node))
+            line = codec.encode(messages.Remove(request, node))
             self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
             self._broadcast()

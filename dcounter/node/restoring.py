@@ -72,7 +72,7 @@ class Restoring:
             self._restore_record(entry)
         else:
             message = _understand(codec.decode_kept, entry.line)
-            self._members.restored(message if isinstance(message, messages.Standing) else None)
+            self._members.restored(message if isinstance(message, messages.JournalState) else None)
             self._restore_message(message)
         self._durability.restored(self._contents.applied)
 
@@ -88,9 +88,9 @@ class Restoring:
 
     def _restore_message(self, message: messages.JournalLine) -> None:
         match message:
-            case messages.Standing():
+            case messages.JournalState():
                 pass
-            case messages.Forget():
+            case messages.Remove():
                 self._members.remove(message.node)
             case messages.CopyBegin():
                 self._catch_up.restored_begin(message)
@@ -120,7 +120,7 @@ class Restoring:
             case messages.CopyChunk():
                 self._contents.merge_rows(message.packed())
                 self._catch_up.reach(message.position)
-            case messages.Forget() | messages.CopyBegin() | messages.CopyEnd() | messages.Standing():
+            case messages.Remove() | messages.CopyBegin() | messages.CopyEnd() | messages.JournalState():
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
                 assert_never(message)

@@ -293,7 +293,7 @@ class Node(Service):
             run=self.replica.run,
             nonce=self._nonce(),
             instance=self._address_book.instance,
-            forgotten=self.replica.members.removed,
+            removed=self.replica.members.removed,
             abilities=self._address_book.abilities,
         )
         return Accepted(self, callee, self._limits, self._clock)

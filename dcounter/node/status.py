@@ -80,7 +80,7 @@ class Status:
             items_taken=self.items_taken,
             openings=mine.runs.live(mine.applied),
             lost=mine.runs.lost,
-            forgotten=sorted(self._members.removed),
+            removed=sorted(self._members.removed),
             refuses=self.refuses(),
             loading=mine.loading,
             in_doubt=self._durability.in_doubt,

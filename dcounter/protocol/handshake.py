@@ -194,7 +194,7 @@ class Callee:
     :param run: its open run, 0 if it has none.
     :param nonce: random text, at least 32 characters.
     :param instance: random text of this process.
-    :param forgotten: members that were removed.
+    :param removed: members that were removed.
     :param abilities: what it speaks.
     """
 
@@ -206,10 +206,10 @@ class Callee:
         run: int,
         nonce: str,
         instance: str = "",
-        forgotten: Collection[int] = (),
+        removed: Collection[int] = (),
         abilities: Abilities = ABILITIES,
     ) -> None:
-        self._forgotten = forgotten
+        self._removed = removed
         self._identity = identity
         self._abilities = abilities
         self._own = _Claims(node, run, NEGOTIATES + nonce, instance, abilities)
@@ -261,6 +261,6 @@ class Callee:
         expected = _code("caller", self._identity, hello, self._own)
         if not hmac.compare_digest(expected.encode(), proof.proof.encode()):
             raise HandshakeRefused("the caller does not have this cluster's secret")
-        if hello.role == "node" and hello.node in self._forgotten:
+        if hello.role == "node" and hello.node in self._removed:
             raise Removed(f"node {hello.node} was removed from the cluster")
         return Peer(hello.role, hello.node, hello.instance, *self._uses)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
 from dcounter.protocol.clock import MAX_STAMP
@@ -223,7 +223,7 @@ class Await(Struct, frozen=True, tag="await"):
 
 class Awaited(Struct, frozen=True, tag="awaited"):
     """
-    The answer to an `Await`, or to a `Forget`.
+    The answer to an `Await`, or to a `Remove`.
 
     :ivar reached: whether all that was awaited is durable here.
     :ivar durable: as in a `Report`.
@@ -235,7 +235,7 @@ class Awaited(Struct, frozen=True, tag="awaited"):
     stamp: Stamp
 
 
-class Forget(Struct, frozen=True, tag="forget"):
+class Remove(Struct, frozen=True, tag="forget"):
     """
     Give up this node for good: it counts as a member no longer, and is let in no more.
 
@@ -270,7 +270,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar items_taken: items it stored straight from a coordinator.
     :ivar openings: what it knows of the beginnings of runs that are not folded: node -> openings.
     :ivar lost: what it knows to be lost.
-    :ivar forgotten: members that were given up.
+    :ivar removed: members that were removed.
     :ivar refuses: why it takes no writes; `None` if it takes them.
     :ivar passing: what it refuses for passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
@@ -289,7 +289,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     items_taken: Natural
     openings: dict[NodeId, list[Opening]] = {}
     lost: list[LostRun] = []
-    forgotten: list[NodeId] = []
+    removed: list[NodeId] = field(default_factory=list, name="forgotten")
     refuses: str | None = None
     loading: bool = False
     in_doubt: bool = False
@@ -430,7 +430,7 @@ class CopyEnd(Struct, frozen=True, tag="copy_end"):
 # In journals only
 
 
-class Standing(Struct, frozen=True, tag="standing"):
+class JournalState(Struct, frozen=True, tag="standing"):
     """
     What a node has found out about its own journal; never sent.
 
@@ -455,7 +455,7 @@ WelcomeLast = Welcome | Farewell
 The four steps of a handshake, in their order; either end may leave at each.
 """
 
-Request = Store | Count | Await | Forget
+Request = Store | Count | Await | Remove
 """
 What a coordinator asks a node.
 """
@@ -469,7 +469,7 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
     Store: Stored,
     Count: Counted,
     Await: Awaited,
-    Forget: Awaited,
+    Remove: Awaited,
 }
 """
 Which kind of message answers which.
@@ -497,7 +497,7 @@ Message = (
 All that goes from one process to another.
 """
 
-JournalLine = Record | Forget | CopyBegin | CopyChunk | CopyEnd | Standing
+JournalLine = Record | Remove | CopyBegin | CopyChunk | CopyEnd | JournalState
 """
 What a journal keeps.
 """

@@ -9,9 +9,9 @@ from dcounter.protocol.position import LostRun, NodePosition, Position
 NAMED = LostRun(0, 2, 3, 5)
 
 
-def report(node: int, *, run: int = 9, refuses: str | None = None, forgotten: Sequence[int] = ()) -> Report:
+def report(node: int, *, run: int = 9, refuses: str | None = None, removed: Sequence[int] = ()) -> Report:
     none = Position()
-    return Report(node, 8090, 1, run, none, none, 0, 0, 0, refuses=refuses, forgotten=list(forgotten))
+    return Report(node, 8090, 1, run, none, none, 0, 0, 0, refuses=refuses, removed=list(removed))
 
 
 def at(*entries: tuple[int, int, int]) -> Position:
@@ -73,7 +73,7 @@ class TestConcluded:
 
     @pytest.mark.parametrize(("others", "lost"), [([[3], [3]], True), ([[3], []], False)])
     def test_of_a_removed_member_when_all_know(self, others: list[list[int]], *, lost: bool) -> None:
-        reports = {node: report(node, forgotten=forgotten) for node, forgotten in enumerate(others)}
+        reports = {node: report(node, removed=removed) for node, removed in enumerate(others)}
         found = lost_runs.concluded(reports, at((3, 2, 7)), at((3, 2, 3)), newer=True, already=[])
         assert found == ([LostRun(3, 2, 3, 3)] if lost else [])
 

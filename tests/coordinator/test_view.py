@@ -142,7 +142,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "durable": lambda: [view.durable(node) for node in range(4)],
         # It is asked about members only.
         "has_durable": lambda: [
-            view.has_durable(node, position) for node in range(3) if node not in view.forgotten
+            view.has_durable(node, position) for node in range(3) if node not in view.removed
         ],
         "everything": view.everything,
         "lag": lambda: [view.lag(node, position) for node in range(4)],
@@ -162,9 +162,9 @@ positions = st.lists(st.tuples(nodes, st.integers(1, 2), st.integers(1, 9)), max
     lambda entries: at(*entries)
 )
 reports = st.builds(
-    lambda node, applied, lost, forgotten, **kw: replace_fields(
+    lambda node, applied, lost, removed, **kw: replace_fields(
         report(node, applied, lost=lost, refuses=kw.pop("refuses"), run=kw.pop("run")),
-        forgotten=[each for each in forgotten if each != node],
+        removed=[each for each in removed if each != node],
         **kw,
     ),
     nodes,
@@ -548,12 +548,12 @@ class TestLost:
         world = WatchedNodes(3)
         world.settled(report(0), report(1, run=1), report(2))
         # Node 0 was told; node 1 took in a batch since it reported.
-        told = replace_fields(report(0), forgotten=[2])
+        told = replace_fields(report(0), removed=[2])
         world.view.told(1, at((1, 1, 1)))
         world.view.require(at((2, 1, 4), (1, 1, 1)))
         assert world.report(told) == []
         assert world.view.required.number(2, 1) == 4
-        told_too = replace_fields(report(1, at((1, 1, 1), (2, 1, 3)), run=1), forgotten=[2])
+        told_too = replace_fields(report(1, at((1, 1, 1), (2, 1, 3)), run=1), removed=[2])
         assert world.report(told_too) == [LostRun(2, 1, 3, 2)]
 
     def test_of_a_token_and_of_a_node_that_is_no_member(self) -> None:
@@ -606,9 +606,7 @@ class TestLost:
             (None, True),
         ],
     )
-    def test_is_not_what_nodes_have_whose_fold_was_forgotten(
-        self, opening: Opening | None, lost: bool
-    ) -> None:
+    def test_is_not_what_nodes_have_whose_fold_was_removed(self, opening: Opening | None, lost: bool) -> None:
         world = WatchedNodes(2)
         folded = Position({0: NodePosition(4, {4: 2})})
         world.up(report(0, folded, run=4), report(1, folded))
@@ -621,7 +619,7 @@ class TestLost:
         found = world.settled(*again)
         assert bool(found) is lost
 
-    def test_is_named_all_the_same_what_an_empty_node_lost_before_a_fold_that_was_forgotten(self) -> None:
+    def test_is_named_all_the_same_what_an_empty_node_lost_before_a_fold_that_was_removed(self) -> None:
         world = WatchedNodes(2)
         world.up(report(0, at((0, 1, 5)), run=1), report(1, at((0, 1, 3))))
         # Another coordinator was told of the fold, this one of its loss by nobody yet.

@@ -53,8 +53,8 @@ class TestRule:
             ([Kept()], [0]),
             ([ALL, Kept()], [1]),
             # What was given up needs no other copy.
-            ([Kept(position=has(5, 5), forgotten=frozenset({2})), ALL, ALL], [2]),
-            ([Kept(position=has(5), forgotten=frozenset({1})), DAMAGED, ALL], [1]),
+            ([Kept(position=has(5, 5), removed=frozenset({2})), ALL, ALL], [2]),
+            ([Kept(position=has(5), removed=frozenset({1})), DAMAGED, ALL], [1]),
         ],
     )
     def test_allows(self, kept: list[Kept], chosen: list[int]) -> None:
@@ -76,7 +76,7 @@ class TestRule:
             ([ALL, Kept("doubtful", has(5, 5, 5))], [0], "at least 15 batches that node 0 has"),
             ([ALL, Kept("damaged", has(5, 5, 5), why="x")], [0], "at least 15 batches that node 0 has"),
             (
-                [ALL, Kept(position=has(5, 5, 5), forgotten=frozenset({2})), ALL],
+                [ALL, Kept(position=has(5, 5, 5), removed=frozenset({2})), ALL],
                 [0, 1],
                 "15 batches that one of nodes 0, 1 has",
             ),
@@ -92,7 +92,7 @@ class TestRule:
             ([DAMAGED, REFILLING], [0], "node 0 is damaged .*, and no other node is complete"),
             # Who was given up must stay so.
             (
-                [Kept(position=has(1), forgotten=frozenset({2})), Kept(position=has(1)), Kept()],
+                [Kept(position=has(1), removed=frozenset({2})), Kept(position=has(1)), Kept()],
                 [0],
                 "no other node knows that node 2 was given up",
             ),
@@ -204,8 +204,8 @@ class TestReading:
     def test_who_was_given_up(self, cluster: Cluster) -> None:
         cluster.kill_node(2)
         cluster.run(0.1)
-        cluster.result(cluster.coordinator.forget(2))
-        assert read(off(cluster))[0].forgotten == {2}
+        cluster.result(cluster.coordinator.remove(2))
+        assert read(off(cluster))[0].removed == {2}
 
     def test_damage_and_strangers(self, cluster: Cluster) -> None:
         disks = off(cluster)

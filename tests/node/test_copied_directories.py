@@ -158,7 +158,7 @@ def test_a_removed_node_says_once_that_it_was_removed(caplog: pytest.LogCaptureF
     store(cluster, cluster.coordinator, range(30))
     cluster.kill_node(2)
     cluster.run(0.1)
-    cluster.result(cluster.coordinator.forget(2))
+    cluster.result(cluster.coordinator.remove(2))
     caplog.clear()
     removed = cluster.start_node(2)
     cluster.run(30)

@@ -6,7 +6,7 @@ from dcounter.limits import Limits
 from dcounter.node.copies import Copies
 from dcounter.node.effects import StreamReady
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Forget
+from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Remove
 from tests.support.machines import Machines, has
 
 
@@ -104,8 +104,8 @@ def test_a_snapshot_has_what_the_journal_before_it_had(node: Giving) -> None:
     node.members.remove(2)
     node.catch_up.restored_begin(CopyBegin(has((1, 6, 3)), {}, []))
     lines = node.snapshot()
-    assert names(lines) == ["Standing", *WHOLE, "Forget", "CopyBegin"]
-    assert lines[-2] == Forget(0, 2)
+    assert names(lines) == ["JournalState", *WHOLE, "Remove", "CopyBegin"]
+    assert lines[-2] == Remove(0, 2)
     assert lines[-1] == CopyBegin(has((1, 6, 3)), {}, [])
 
 

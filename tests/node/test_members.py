@@ -38,7 +38,7 @@ def test_an_empty_journal_means_what_all_others_say(
     assert members.begin()
     assert members.settle() == known
     assert (members.awaited, members.wiped) == (not known, wiped)
-    assert members.standing() == messages.Standing(known, wiped)
+    assert members.journal_state() == messages.JournalState(known, wiped)
     # It is found out once, and told once at the beginning.
     assert not members.settle()
     assert not members.begin()
@@ -48,7 +48,7 @@ def test_a_node_that_is_alone_awaits_nobody() -> None:
     members = Members(0, [0], Outbox())
     assert not members.awaited
     assert not members.begin()
-    assert members.standing() is None
+    assert members.journal_state() is None
 
 
 def test_a_journal_that_was_not_empty_says_nothing_of_itself() -> None:
@@ -56,17 +56,17 @@ def test_a_journal_that_was_not_empty_says_nothing_of_itself() -> None:
     members.restored(None)
     assert not members.awaited
     assert not members.begin()
-    assert members.standing() is None
+    assert members.journal_state() is None
 
 
 @pytest.mark.parametrize("known", [False, True])
 def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> None:
     members = three()
-    members.restored(messages.Standing(known, wiped=known))
+    members.restored(messages.JournalState(known, wiped=known))
     # What its peers gave back is no proof.
     members.restored(None)
     assert (members.awaited, members.wiped) == (not known, known)
-    assert members.standing() == messages.Standing(known, known)
+    assert members.journal_state() == messages.JournalState(known, known)
 
 
 def test_one_that_was_given_up_is_no_member_any_more() -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_says_that_the_journal_was_lost_says_so_once() -> None:
     assert members.settle()
     assert members.opened_run()
     assert not members.opened_run()
-    assert members.standing() == messages.Standing(known=True, wiped=False)
+    assert members.journal_state() == messages.JournalState(known=True, wiped=False)
 
 
 @pytest.mark.parametrize(

@@ -574,12 +574,12 @@ def test_a_snapshot_that_never_ended_is_not_ready(world: ReplicasOnDisks) -> Non
 
 def test_a_snapshot_knows_who_was_given_up(world: ReplicasOnDisks) -> None:
     asker = world.coordinator(0)
-    world.say(asker, messages.Forget(5, 2))
+    world.say(asker, messages.Remove(5, 2))
     world.settle()
     assert world.snapshot(0)
     restored = _restored(world, 0)
     assert restored.members.removed == {2}
-    assert restored.report().forgotten == [2]
+    assert restored.report().removed == [2]
 
 
 def _copying(

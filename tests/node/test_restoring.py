@@ -5,7 +5,7 @@ from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.restoring import Restoring
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Forget, Opening, Record, Standing
+from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, JournalState, Opening, Record, Remove
 from tests.support.machines import Machines, has
 from tests.support.replicas import entry, store
 
@@ -91,12 +91,12 @@ def test_a_copy_without_its_end_is_taken_again(node: Machines, restoring: Restor
 
 
 def test_who_was_removed_stays_so(node: Machines, restoring: Restoring) -> None:
-    restoring.restore(line(Forget(0, 2)))
+    restoring.restore(line(Remove(0, 2)))
     assert (node.members.removed, node.members.peers) == ({2}, {1})
 
 
 def test_what_the_journal_says_of_itself(node: Machines, restoring: Restoring) -> None:
-    restoring.restore(line(Standing(known=True, wiped=True)))
+    restoring.restore(line(JournalState(known=True, wiped=True)))
     assert (node.members.awaited, node.members.wiped) == (False, True)
 
 
@@ -115,7 +115,7 @@ def test_a_line_that_means_nothing_here_is_newer(restoring: Restoring, kept: Jou
         restoring.restore(kept)
 
 
-@pytest.mark.parametrize("kept", [BEGIN, END, Forget(0, 2), Standing(known=True, wiped=False)])
+@pytest.mark.parametrize("kept", [BEGIN, END, Remove(0, 2), JournalState(known=True, wiped=False)])
 def test_only_what_fills_the_ledger_is_loaded(restoring: Restoring, kept: messages.JournalLine) -> None:
     with pytest.raises(NewerJournal, match="expects no"):
         restoring.load(line(kept))

@@ -125,8 +125,8 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
     messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
     messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),
-    messages.Forget: st.builds(messages.Forget, requests, node_ids),
-    messages.Standing: st.builds(messages.Standing, st.booleans(), st.booleans()),
+    messages.Remove: st.builds(messages.Remove, requests, node_ids),
+    messages.JournalState: st.builds(messages.JournalState, st.booleans(), st.booleans()),
     messages.Beat: st.builds(messages.Beat, stamps),
     messages.Report: st.builds(
         messages.Report,
@@ -167,4 +167,4 @@ any_message = st.one_of([STRATEGIES[kind] for kind in get_args(Message)])
 
 
 def decode_line(kind: type[Any], line: bytes) -> Message | JournalLine:
-    return codec.decode_kept(line) if kind is messages.Standing else codec.decode(line)
+    return codec.decode_kept(line) if kind is messages.JournalState else codec.decode(line)

@@ -49,7 +49,7 @@ def _callee(
     *,
     node: int = 0,
     run: int = RUN,
-    forgotten: Collection[int] = (),
+    removed: Collection[int] = (),
     abilities: Abilities = ABILITIES,
 ) -> Callee:
     return Callee(
@@ -58,7 +58,7 @@ def _callee(
         run=run,
         nonce=CALLEE_NONCE,
         instance="another process",
-        forgotten=forgotten,
+        removed=removed,
         abilities=abilities,
     )
 
@@ -305,19 +305,19 @@ class TestStarts:
 
 class TestRemoved:
     def test_a_removed_node_learns_it_from_a_member_that_has_proved_itself(self) -> None:
-        caller, callee = _caller(), _callee(forgotten={1})
+        caller, callee = _caller(), _callee(removed={1})
         proof = caller.answer(callee.greet(caller.hello, PORT))
         with pytest.raises(Removed, match="node 1 was removed from the cluster"):
             callee.verify(proof)
 
     def test_without_the_secret_nobody_is_told_who_was_removed(self) -> None:
-        callee = _callee(forgotten={1})
+        callee = _callee(removed={1})
         callee.greet(_caller().hello, PORT)
         with pytest.raises(HandshakeRefused, match="the caller does not have"):
             callee.verify(Proof("0" * 64))
 
     def test_others_come_in(self) -> None:
-        caller, callee = _caller(node=2), _callee(forgotten={1})
+        caller, callee = _caller(node=2), _callee(removed={1})
         assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 2
 
 

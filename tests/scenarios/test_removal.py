@@ -33,13 +33,13 @@ def bereft() -> Cluster:
     return cluster
 
 
-def forget(cluster: Cluster, node: int) -> None:
-    cluster.result(cluster.coordinator.forget(node))
+def remove(cluster: Cluster, node: int) -> None:
+    cluster.result(cluster.coordinator.remove(node))
     cluster.run(1.5)
 
 
 def test_it_is_a_member_no_longer(bereft: Cluster) -> None:
-    forget(bereft, 3)
+    remove(bereft, 3)
     assert [node.id for node in bereft.coordinator.status().nodes] == [0, 1, 2]
     assert bereft.coordinator.readiness().missing == []
     store(bereft, 8, ack="all")
@@ -48,7 +48,7 @@ def test_it_is_a_member_no_longer(bereft: Cluster) -> None:
 
 
 def test_every_node_knows_and_lets_it_in_no_more(bereft: Cluster) -> None:
-    forget(bereft, 3)
+    remove(bereft, 3)
     assert [node.replica.members.removed for node in bereft.nodes.values()] == [{3}] * 3
     returned = bereft.start_node(3)
     bereft.run(3)
@@ -60,7 +60,7 @@ def test_every_node_knows_and_lets_it_in_no_more(bereft: Cluster) -> None:
 def test_one_that_was_away_is_told_when_it_is_back(bereft: Cluster) -> None:
     bereft.freeze("node 2")
     bereft.run(1.5)
-    bereft.result(bereft.coordinator.forget(3))
+    bereft.result(bereft.coordinator.remove(3))
     assert bereft.nodes[2].replica.members.removed == set()
     bereft.thaw("node 2")
     bereft.wait_for(lambda: bereft.nodes[2].replica.members.removed == {3})
@@ -68,7 +68,7 @@ def test_one_that_was_away_is_told_when_it_is_back(bereft: Cluster) -> None:
 
 
 def test_a_coordinator_that_starts_later_does_not_miss_it(bereft: Cluster) -> None:
-    forget(bereft, 3)
+    remove(bereft, 3)
     later = bereft.start_coordinator()
     bereft.wait_for(lambda: later.readiness().exact)
     assert bereft.result(later.count("t", consistency="exact")).counter == 8
@@ -84,7 +84,7 @@ def test_what_only_it_had_is_lost_and_said(bereft: Cluster) -> None:
     cluster.kill_node(3)
     with pytest.raises(Incomplete):
         count(cluster)
-    forget(cluster, 3)
+    remove(cluster, 3)
     # A quarter of each request was node 3's.
     assert count(cluster).counter == 60
     assert [lost["node"] for lost in cluster.coordinator.status().lost] == [3]
@@ -94,12 +94,12 @@ def test_what_only_it_had_is_lost_and_said(bereft: Cluster) -> None:
 
 def test_only_a_member_that_is_away(bereft: Cluster) -> None:
     with pytest.raises(NodeIsUp):
-        bereft.result(bereft.coordinator.forget(1))
+        bereft.result(bereft.coordinator.remove(1))
     with pytest.raises(UnknownNode):
-        bereft.result(bereft.coordinator.forget(4))
-    forget(bereft, 3)
+        bereft.result(bereft.coordinator.remove(4))
+    remove(bereft, 3)
     with pytest.raises(UnknownNode):
-        bereft.result(bereft.coordinator.forget(3))
+        bereft.result(bereft.coordinator.remove(3))
     bereft.stop()
 
 
@@ -112,7 +112,7 @@ def test_what_only_some_have_of_it_they_pass_on() -> None:
     cluster.run(0.1)
     cluster.kill_node(2)
     cluster.run(0.1)
-    cluster.result(cluster.coordinator.forget(2))
+    cluster.result(cluster.coordinator.remove(2))
     cluster.heal("node 0", "node 1")
     cluster.wait_for(lambda: len({node.replica.ledger.digest() for node in cluster.nodes.values()}) == 1)
     assert count(cluster).counter == 40
@@ -127,7 +127,7 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     cluster.run(0.1)
     # Node 1 tells the coordinator, but its power fails before it is durable.
     cluster.lags[1] = 0.2
-    telling = Deferred.fromCoroutine(cluster.coordinator.forget(2))
+    telling = Deferred.fromCoroutine(cluster.coordinator.remove(2))
     cluster.run(0.1)
     cluster.lose_power(1)
     with pytest.raises(NoAnswer):
@@ -138,11 +138,11 @@ def test_nodes_that_do_not_know_are_told_again() -> None:
     cluster.start_node(1)
     cluster.wait_for(lambda: cluster.coordinator.readiness().ready)
     assert [node.replica.members.removed for node in cluster.nodes.values()] == [set(), set()]
-    cluster.result(cluster.coordinator.forget(2))
+    cluster.result(cluster.coordinator.remove(2))
     cluster.run(1.0)
     assert [node.replica.members.removed for node in cluster.nodes.values()] == [{2}, {2}]
     with pytest.raises(UnknownNode):
-        cluster.result(cluster.coordinator.forget(2))
+        cluster.result(cluster.coordinator.remove(2))
     cluster.stop()
 
 
@@ -152,7 +152,7 @@ def test_nobody_is_there_to_be_told() -> None:
         cluster.kill_node(node)
     cluster.run(0.1)
     with pytest.raises(NotApplied, match="no other node could be told"):
-        cluster.result(cluster.coordinator.forget(1))
+        cluster.result(cluster.coordinator.remove(1))
     cluster.stop()
 
 
@@ -167,7 +167,7 @@ def test_a_disk_that_fails_keeps_nobody_waiting(told_before: bool) -> None:
         # Its disk is known to fail; else it fails with the very line that says so.
         store(cluster, 0, ack="node")
     began = cluster.clock.seconds()
-    cluster.result(cluster.coordinator.forget(2))
+    cluster.result(cluster.coordinator.remove(2))
     assert cluster.clock.seconds() < began + 1
     assert [cluster.nodes[node].replica.members.removed for node in (0, 1)] == [{2}, {2}]
     disk.errors.clear()
@@ -184,7 +184,7 @@ def test_a_node_that_does_not_answer_keeps_nobody_waiting_for_ever() -> None:
     cluster.run(0.1)
     cluster.lags[0] = 60.0
     began = cluster.clock.seconds()
-    cluster.result(cluster.coordinator.forget(2))
+    cluster.result(cluster.coordinator.remove(2))
     assert cluster.clock.seconds() < began + 6
     cluster.lags.clear()
     cluster.run(60)
@@ -196,5 +196,5 @@ def test_somebody_must_be_there_to_be_told(bereft: Cluster) -> None:
         bereft.kill_node(node)
     bereft.run(0.1)
     with pytest.raises(NotApplied):
-        bereft.result(bereft.coordinator.forget(3))
+        bereft.result(bereft.coordinator.remove(3))
     bereft.stop()

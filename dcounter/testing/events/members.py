@@ -33,7 +33,7 @@ def _remove(world: World, node: int) -> None:
         return
     coordinator = world.random.choice(world.history.running())
     world.history.note(f"forget node {node}, at {world.process_of(coordinator)}")
-    asking = Deferred.fromCoroutine(coordinator.forget(node))
+    asking = Deferred.fromCoroutine(coordinator.remove(node))
     asking.addErrback(lambda why: cast(None, why.trap(UnknownNode, NodeIsUp, NotApplied, NoAnswer)))
     asking.addErrback(world.history.failed)
     world.after(1.0, lambda: _remove(world, node))
