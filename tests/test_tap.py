@@ -273,7 +273,7 @@ class TestMakeService:
         ("arguments", "expected"),
         [
             ([], Limits()),
-            (["--suspicion", "0.5"], Limits(suspicion=0.5, heartbeat=0.1)),
+            (["--suspicion", "0.5"], Limits(suspicion_s=0.5, heartbeat_s=0.1)),
             (["--max-body", str(2**25)], Limits(window_bytes=2**26)),
             (["--max-body", str(2**26)], Limits(window_bytes=2**27, queue_bytes=2**27)),
             (
@@ -324,7 +324,7 @@ class TestMakeService:
         _, _, services = built("--idle", "33", "--host", "a.example", "--host", "[::2]", "--max-tenant", "7")
         [http] = [service for service in services if isinstance(service, StreamServerEndpointService)]
         site: Any = http.factory
-        assert (site.limits.idle, site.limits.max_tenant_bytes) == (33, 7)
+        assert (site.limits.idle_s, site.limits.max_tenant_bytes) == (33, 7)
         for host, ours in ((b"a.example", True), (b"[::2]:80", True), (b"b.example", False)):
             headers = Headers({b"Host": [host]})
             refusal = site.guard.objection(headers, inside=True, secure=False, body=False)

@@ -128,5 +128,5 @@ class Acks:
                 answer = await link.ask(make)
                 if answer.reached:
                     return True
-            await deferLater(self._time, min(left, self._limits.heartbeat))
+            await deferLater(self._time, min(left, self._limits.heartbeat_s))
         return False

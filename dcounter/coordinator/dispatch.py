@@ -80,7 +80,7 @@ class Dispatch:
         """
         if self._queue or self._again:
             self._wait(request, self._queue)
-        elif len(request.items.ids) <= self._limits.small:
+        elif len(request.items.ids) <= self._limits.small_items:
             self._wait(request, self._small)
         elif not self._place(request, writers := self._writers(), writers):
             self._wait(request, self._queue)
@@ -194,7 +194,7 @@ class Dispatch:
         )
         for window in self._windows.values():
             for flight in window.flights:
-                if not flight.slow and now - flight.since >= self._limits.slow:
+                if not flight.slow and now - flight.since >= self._limits.slow_after_s:
                     flight.slow = True
                     for slice_ in flight.slices:
                         if not (slice_.settled or slice_.waits) and slice_.flights < _AT_ONCE:
@@ -358,7 +358,7 @@ class Dispatch:
         """
         The slices of a request, the node each prefers and their sizes: one per node, or several large ones.
         """
-        limit = self._limits.slice
+        limit = self._limits.slice_bytes
         items = request.items
         for preferred, first, end in assign(len(items.ids), nodes, self._turn):
             whole = len(nodes) == 1

@@ -204,7 +204,7 @@ class Reads:
         """
         When (s) a question that comes now must be answered.
         """
-        return now + self._limits.count_wait
+        return now + self._limits.count_wait_s
 
     def begin(self, question: Question[Any]) -> None:
         """
@@ -238,7 +238,7 @@ class Reads:
             required = self._view.required.join(required)
         unknown = bool(self._view.unreported())
         # The node's own answer, however little it has, is to be here before the time is over.
-        left = max(0, int((question.until - now - self._limits.heartbeat) * 1000))
+        left = max(0, int((question.until - now - self._limits.heartbeat_s) * 1000))
         wait = left if question.waits else 0
         self._view.elect()
         for node in self._view.candidates(required):
@@ -289,7 +289,7 @@ class Reads:
                 question.tried.clear()
                 return "ask"
             return "wait"
-        return "ask" if now - question.asked >= self._limits.hedge else "wait"
+        return "ask" if now - question.asked >= self._limits.hedge_after_s else "wait"
 
     # Failing
 
@@ -298,7 +298,7 @@ class Reads:
         What the caller has seen and no member has any more.
         """
         # Reports that are long on their way may be older than the position.
-        newer = question.until - self._limits.count_wait / 2
+        newer = question.until - self._limits.count_wait_s / 2
         return self._view.lost_of(question.extra, now, told=newer)
 
     def missing(self, question: Question[Any]) -> list[NodeId]:

@@ -45,7 +45,7 @@ async def remove(
             continue
         try:
             answer = link.ask(lambda number: messages.Remove(number, node))
-            await answer.addTimeout(limits.request, time)
+            await answer.addTimeout(limits.request_s, time)
         except (LinkLost, TimeoutError):
             doubtful += 1
             continue

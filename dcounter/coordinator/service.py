@@ -126,7 +126,7 @@ class Coordinator(Service):
         Service.startService(self)
         for link in self._links.values():
             link.startService()
-        self._ticking.start(self._limits.heartbeat / 4, now=False).addErrback(
+        self._ticking.start(self._limits.heartbeat_s / 4, now=False).addErrback(
             lambda why: _log.failure("the coordinator ticks no more", why)
         )
 
@@ -135,9 +135,9 @@ class Coordinator(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        until = self._time.seconds() + self._limits.drain
+        until = self._time.seconds() + self._limits.drain_s
         while self._busy() and self._time.seconds() < until:
-            await deferLater(self._time, self._limits.heartbeat / 4)
+            await deferLater(self._time, self._limits.heartbeat_s / 4)
         if self._ticking.running:
             self._ticking.stop()
         self._dispatch.stop()
@@ -165,7 +165,7 @@ class Coordinator(Service):
         self._clock.observe(stamp)
         if not len(items):
             return Receipt(0, ack, self._seal.seal(before, self._clock.last))
-        deadline = self._time.seconds() + self._limits.request
+        deadline = self._time.seconds() + self._limits.request_s
         stored: Deferred[None] = Deferred()
         await self._until_writes_begin(deadline)
         if not self.running:
@@ -183,7 +183,7 @@ class Coordinator(Service):
         if reached != ack:
             raise NotReplicated(
                 f"all {len(items)} items are stored, but durable at '{reached}' instead of '{ack}' "
-                f"within {self._limits.request:g} s",
+                f"within {self._limits.request_s:g} s",
                 position=token,
                 items=len(items),
                 reached=reached,
@@ -226,7 +226,7 @@ class Coordinator(Service):
 
     def readiness(self) -> Readiness:
         view = self._view
-        waited = self._time.seconds() - self._started >= self._limits.startup
+        waited = self._time.seconds() - self._started >= self._limits.startup_s
         missing = view.missing(view.required)
         writers = view.writers()
         able = bool(writers and view.readers())
@@ -286,7 +286,7 @@ class Coordinator(Service):
 
     def _send(self, flight: Flight) -> None:
         batch = flight.batch()
-        if batch.items >= self._limits.packed:
+        if batch.items >= self._limits.packed_items:
             batch = batch.pack()
         raw = Raw(encode_batch(batch))
         try:
@@ -369,8 +369,8 @@ class Coordinator(Service):
         now = self._time.seconds()
         self._view.look(now)
         for node in self._view.silent(now):
-            self._links[node].cut(f"silent for {self._limits.suspicion:g} s")
-        if now - self._last_beat >= self._limits.heartbeat:
+            self._links[node].cut(f"silent for {self._limits.suspicion_s:g} s")
+        if now - self._last_beat >= self._limits.heartbeat_s:
             self._last_beat = now
             self._tell_of_clocks()
             beat = codec.encode(messages.Beat(self._clock.last))
@@ -408,7 +408,7 @@ class Coordinator(Service):
             raise NotApplied(
                 "the nodes have not reported yet; nothing of the request was stored", retry_after=1
             )
-        await deferLater(self._time, self._limits.heartbeat / 4)
+        await deferLater(self._time, self._limits.heartbeat_s / 4)
 
     # Positions
 

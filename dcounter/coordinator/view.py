@@ -109,7 +109,7 @@ class View:
             # What only a coordinator before this one was told of is required all the same.
             self.require(report.applied.join(report.durable))
             member.known = not report.in_doubt
-        self._settled = not self.unreported() or now - self._started >= self._limits.startup
+        self._settled = not self.unreported() or now - self._started >= self._limits.startup_s
         if not self.unreported():
             self._takes_writes = True
         return self._drop_lost(now)
@@ -126,7 +126,7 @@ class View:
         Time has passed; to be called at least once per heartbeat.
         """
         # After a pause of our own, the nodes' silence proves nothing.
-        slept = max(0.0, now - self._last_look - self._limits.heartbeat)
+        slept = max(0.0, now - self._last_look - self._limits.heartbeat_s)
         self._last_look = now
         for member in self._members.values():
             member.heard += slept
@@ -145,7 +145,7 @@ class View:
         """
         A caller wants to store: take writes from now on if the members that have not reported had their time.
         """
-        patience = min(self._limits.suspicion, self._limits.startup)
+        patience = min(self._limits.suspicion_s, self._limits.startup_s)
         if not self._takes_writes and now - self._started >= patience:
             # A member that has not reported may have heard of any stamp that was allowed.
             self._clock.observe(self._clock.latest_allowed())
@@ -183,7 +183,7 @@ class View:
         return [
             node
             for node, member in self._members.items()
-            if member.up and now - member.heard > self._limits.suspicion
+            if member.up and now - member.heard > self._limits.suspicion_s
         ]
 
     def up(self) -> list[int]:
@@ -331,7 +331,7 @@ class View:
         reports = self._reports()
         found = lost_runs.told(reports.values(), position.entries())
         for member in self._members.values():
-            settled = member.up and now - member.since >= self._limits.suspicion
+            settled = member.up and now - member.since >= self._limits.suspicion_s
             if not settled or not member.reported:
                 return found
         newer = all(member.reported_at > told for member in self._members.values())

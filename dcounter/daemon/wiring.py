@@ -211,9 +211,9 @@ class Wiring:
             in_thread=WriterThread(self.reactor, f"journal of node {node}"),
             clock=self.reactor,
             owner=self.owner(node),
-            segment_bytes=self.limits.segment,
-            snapshot_bytes=self.limits.snapshot,
-            pace_s=self.limits.commit_pace,
+            segment_bytes=self.limits.segment_bytes,
+            snapshot_bytes=self.limits.snapshot_bytes,
+            pace_s=self.limits.commit_pace_s,
         )
 
     def node(self, node: int, path: str | None, interface: str, *, tell: Tell, remedy: str = "") -> Node:
@@ -323,9 +323,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     )
     http_limits = replace(
         HttpLimits(),
-        max_body=options["max-body"],
+        max_body_bytes=options["max-body"],
         max_tenant_bytes=options["max-tenant"],
-        idle=options["idle"],
+        idle_s=options["idle"],
     )
     daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
     inline = len(addresses) if options["inline"] and not options["join"] else 0
@@ -453,7 +453,7 @@ def _supervisor(
         members,
         spawn=spawn,
         clock=wiring.reactor,
-        patience=wiring.limits.drain + 5,
+        patience=wiring.limits.drain_s + 5,
         at_once=2 * len(os.sched_getaffinity(0)),
         hopeless=hopeless,
     )
@@ -464,8 +464,8 @@ def _limits(options: TwistedOptions) -> Limits:
     return replace(
         limits,
         # A long suspicion is no reason to look at deadlines more seldom.
-        heartbeat=min(limits.heartbeat, options["suspicion"] / 5),
-        suspicion=options["suspicion"],
+        heartbeat_s=min(limits.heartbeat_s, options["suspicion"] / 5),
+        suspicion_s=options["suspicion"],
     )
 
 
@@ -475,7 +475,7 @@ def _coordinator_limits(options: TwistedOptions) -> Limits:
         limits,
         # All slices of a request need room at once, perhaps at a single node.
         window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
-        window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice),
+        window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice_bytes),
         queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
     )
 

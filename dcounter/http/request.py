@@ -112,10 +112,10 @@ class BoundedRequest(Request):
         self._taken += len(data)
         self._site.body_bytes += len(data)
         limits = self._site.api.limits
-        if self._taken > limits.max_body:
-            raise BodyTooLarge(limits.max_body)
-        if self._site.body_bytes > limits.max_bodies and self._taken > limits.small_body:
-            raise Overloaded(f"the bodies under way hold more than {limits.max_bodies} bytes")
+        if self._taken > limits.max_body_bytes:
+            raise BodyTooLarge(limits.max_body_bytes)
+        if self._site.body_bytes > limits.max_bodies_bytes and self._taken > limits.small_body_bytes:
+            raise Overloaded(f"the bodies under way hold more than {limits.max_bodies_bytes} bytes")
         self.content.write(data)
 
     def process(self) -> None:

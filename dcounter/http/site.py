@@ -172,7 +172,7 @@ class BoundedChannel(HTTPChannel):
 
     def _look(self) -> None:
         # While an answer is awaited there is no time-out; there will be one again.
-        period = self.site.limits.idle if self.timeOut is None else self.timeOut
+        period = self.site.limits.idle_s if self.timeOut is None else self.timeOut
         since = self.site.seconds() if self.timeOut is None else self._heard
         left = since + period - self.site.seconds()
         if left > 0:
@@ -206,7 +206,7 @@ class BoundedChannel(HTTPChannel):
             or given.get(b"Host") != ends.hosts
             or b"Origin" in given
             or b"Content-Encoding" in given
-            or (self.length and self.length > self.site.limits.max_body)
+            or (self.length and self.length > self.site.limits.max_body_bytes)
         ):
             refusal = self._objection()
             if refusal is not None:
@@ -228,7 +228,7 @@ class BoundedChannel(HTTPChannel):
         if refusal is not None:
             return refusal
         ends.hosts = headers._rawHeaders.get(b"Host")  # noqa: SLF001
-        limit = self.site.limits.max_body
+        limit = self.site.limits.max_body_bytes
         return BodyTooLarge(limit) if self.length and self.length > limit else None
 
     def requestDone(self, request: PlainRequest) -> None:
@@ -265,7 +265,7 @@ class BoundedChannel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self.refuse(RequestTimeout(f"nothing came for {self.site.limits.idle:g} seconds"))
+            self.refuse(RequestTimeout(f"nothing came for {self.site.limits.idle_s:g} seconds"))
         else:
             super().timeoutConnection()
 
@@ -310,7 +310,7 @@ class BoundedChannel(HTTPChannel):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
-            self._cut = self.callLater(self.site.limits.linger, self._cut_off)
+            self._cut = self.callLater(self.site.limits.linger_s, self._cut_off)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
@@ -355,7 +355,7 @@ class BoundedSite(Site):
     ) -> None:
         limits = api.limits
         # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
-        super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle, reactor=reactor)
+        super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle_s, reactor=reactor)
         self._reactor = reactor
         self.seconds = reactor.seconds
         self.api = api
@@ -404,7 +404,7 @@ class BoundedSite(Site):
         """
         Wait until the last connection is closed, but not for callers who do not read their answer.
         """
-        until = self.seconds() + self.limits.linger
+        until = self.seconds() + self.limits.linger_s
         while self.channels and self.seconds() < until:
             await deferLater(self._reactor, 0.05)
         for channel in tuple(self.channels):

@@ -95,7 +95,7 @@ class Call(Conversation):
     def connectionMade(self) -> None:
         super().connectionMade()
         # A node would answer at once: what is silent for so long is none, or as good as gone.
-        wait = min(self._limits.handshake, self._limits.suspicion)
+        wait = min(self._limits.handshake_s, self._limits.suspicion_s)
         self._start_timeout(wait, lambda: self.close(NO_ANSWER))
         self.send(self._caller.hello)
 

@@ -110,7 +110,7 @@ class Conversation(TwistedProtocol):
     def connectionMade(self) -> None:
         self.tcp.setTcpNoDelay(True)
         self._consumer.registerProducer(self, True)
-        self._start_timeout(self._limits.handshake, lambda: self.close("no handshake in time"))
+        self._start_timeout(self._limits.handshake_s, lambda: self.close("no handshake in time"))
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -148,7 +148,7 @@ class Conversation(TwistedProtocol):
         The handshake is over: longer lines are welcome.
         """
         self._welcomed = True
-        self._splitter.limit = self._limits.line
+        self._splitter.limit = self._limits.line_bytes
         self._stop_timeout()
 
     def send(self, message: messages.Message) -> None:

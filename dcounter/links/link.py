@@ -150,7 +150,7 @@ class _NodeEndpoint:
         """
         answers = Answers(self.port)
         port = await self._address_book.locate(self._node, self.port, answers)
-        self._next_search = self._clock.seconds() + self._limits.search
+        self._next_search = self._clock.seconds() + self._limits.search_s
         if port is not None:
             self.moved(port)
         else:
@@ -171,7 +171,7 @@ class _NodeEndpoint:
         The node is not, or may not be, where it is thought to listen.
         """
         self.doubtful = True
-        self._next_doubtful = self._clock.seconds() + self._limits.search
+        self._next_doubtful = self._clock.seconds() + self._limits.search_s
 
     def _missed(self, answers: Answers) -> None:
         """

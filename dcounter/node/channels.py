@@ -125,11 +125,11 @@ class Channels:
         :param outcast: close the rest as well, since the other nodes refuse this process.
         """
         # After a pause of our own, the silence of others proves nothing.
-        slept = max(0.0, now - self._last_check - self._limits.heartbeat)
+        slept = max(0.0, now - self._last_check - self._limits.heartbeat_s)
         self._last_check = now
         for channel, there in self._channels.items():
             there.heard += slept
-            limit = self._limits.idle if there.peer.node is None else self._limits.suspicion
+            limit = self._limits.idle_s if there.peer.node is None else self._limits.suspicion_s
             if now - there.heard > limit:
                 self._out.add(CloseChannel(channel, f"silent for {now - there.heard:.1f} s"))
             elif outcast:

@@ -122,7 +122,7 @@ class Copies:
         yield messages.CopyBegin(
             mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.known
         )
-        for chunk in mine.ledger.chunks(self._limits.piece, self._limits.slice):
+        for chunk in mine.ledger.chunks(self._limits.chunk_rows, self._limits.slice_bytes):
             yield messages.CopyChunk.of(chunk.packed(), self._upper_bound())
         yield messages.CopyEnd(self._upper_bound(), mine.stamp)
 

@@ -73,15 +73,15 @@ class Replica:
         self.node = node
         self._limits = limits
         self._out = out = Outbox()
-        backlog = Backlog(limits.log)
+        backlog = Backlog(limits.backlog_bytes)
         self.contents = contents(backlog, Runs(limits.unfolded_runs), seed)
         self.members = Members(node, members, out)
         self._own = OwnRun(node, out, wall, seed)
-        self._durability = Durability(node, out, limits.log)
-        self.catch_up = CatchUp(out, limits.suspicion)
+        self._durability = Durability(node, out, limits.backlog_bytes)
+        self.catch_up = CatchUp(out, limits.suspicion_s)
         self.restoring = Restoring(node, self.contents, self._durability, self.members, self.catch_up)
         self._channels = Channels(out, limits)
-        self._following = Following(node, out, backlog, limits.stream)
+        self._following = Following(node, out, backlog, limits.stream_bytes)
         kept = (self.contents, self._durability, self.members)
         self.copies = Copies(out, *kept, self.catch_up, limits)
         self._answers = Answers(out, *kept, self.catch_up, limits.waits)
@@ -328,7 +328,7 @@ class Replica:
         Time has passed: heartbeats, silent channels, waits that are over.
         """
         self._channels.check(now, outcast=self.outcast())
-        if now - self._last_beat >= self._limits.heartbeat:
+        if now - self._last_beat >= self._limits.heartbeat_s:
             self._last_beat = now
             self._broadcast()
         self._choose_relays()

@@ -133,9 +133,9 @@ class Node(Service):
         self._channels: dict[int, Channel] = {}
         self._link_channels: dict[PeerLink, int] = {}
         self._last_channel = 0
-        self._streams = Streams(self._channels, self.replica.stream, limits.stream_pace, clock)
+        self._streams = Streams(self._channels, self.replica.stream, limits.stream_pace_s, clock)
         self.holders = holders(
-            (node, address_book.instance), patience=limits.suspicion, seconds=clock.seconds
+            (node, address_book.instance), patience=limits.suspicion_s, seconds=clock.seconds
         )
         self._rivals = Throttle(1, _RIVALS_INTERVAL, clock.seconds)
         self._links = [
@@ -176,12 +176,12 @@ class Node(Service):
         for link in self._links:
             if link.node not in self.replica.members.removed:
                 link.startService()
-        self._ticking.start(self._limits.heartbeat / 4, now=True).addErrback(
+        self._ticking.start(self._limits.heartbeat_s / 4, now=True).addErrback(
             lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
         )
         try:
             while not loaded:
-                await deferLater(self._clock, self._limits.load_pause)
+                await deferLater(self._clock, self._limits.load_pause_s)
                 loaded = self._load_some(rest)
         except _LASTING as error:
             # It counted nothing exactly yet, so nobody was told anything wrong. What it took meanwhile goes
@@ -204,19 +204,19 @@ class Node(Service):
         Find out what the journal kept, without stopping whatever else this process does.
         """
         entries, entry = await self._open_journal()
-        pause = self._clock.seconds() + self._limits.load
+        pause = self._clock.seconds() + self._limits.load_s
         while entry is not None:
             self.replica.restoring.restore(entry)
             if self._clock.seconds() > pause:
                 await deferLater(self._clock, 0)
-                pause = self._clock.seconds() + self._limits.load
+                pause = self._clock.seconds() + self._limits.load_s
             entry = next(entries, None)
 
     def _load_some(self, entries: Iterator[JournalEntry]) -> bool:
         """
         Take more of what the journal kept into the ledger; whether that was all.
         """
-        pause = self._clock.seconds() + self._limits.load
+        pause = self._clock.seconds() + self._limits.load_s
         for entry in entries:
             self.replica.restoring.load(entry)
             if self._clock.seconds() >= pause:
@@ -252,9 +252,9 @@ class Node(Service):
     async def _shut_down(self) -> None:
         self._listener.settle()
         self._perform(self.replica.drain())
-        until = self._clock.seconds() + self._limits.drain
+        until = self._clock.seconds() + self._limits.drain_s
         while not self.replica.drained() and self._clock.seconds() < until:
-            await deferLater(self._clock, self._limits.heartbeat / 4)
+            await deferLater(self._clock, self._limits.heartbeat_s / 4)
         if self._ticking.running:
             self._ticking.stop()
         self.complaints.settle(at_once=True)
@@ -264,7 +264,7 @@ class Node(Service):
             conversation.close("the node is stopping")
         await gatherResults([link.stopService() for link in self._links if link.running])
         while self.conversations:
-            await deferLater(self._clock, self._limits.heartbeat / 4)
+            await deferLater(self._clock, self._limits.heartbeat_s / 4)
         await self._journal.close()
 
     # What the listener asks for

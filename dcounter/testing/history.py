@@ -204,7 +204,7 @@ class History:
         self._unstamped[id(items)] = write
         self.note(f"store {write.place}: {len(items)} items, ack={ack}")
         answer = Deferred.fromCoroutine(coordinator.store(items, ack=ack, after=after and after[0]))
-        self._start(answer, coordinator, self.cluster.limits.request, f"store {write.place}")
+        self._start(answer, coordinator, self.cluster.limits.request_s, f"store {write.place}")
         answer.addCallbacks(self._stored, self._not_stored, (write,), {}, (write,), {})
         answer.addErrback(self.failed)
         return answer
@@ -260,7 +260,7 @@ class History:
         asked = Asked(coordinator, tenant, consistency, must)
         what = f"{consistency} count asked at {self.now:.3f}"
         answer = Deferred.fromCoroutine(coordinator.count(tenant, consistency=consistency, after=token))
-        self._start(answer, coordinator, self.cluster.limits.count_wait, what)
+        self._start(answer, coordinator, self.cluster.limits.count_wait_s, what)
         answer.addCallbacks(self._counted, self._not_counted, (asked,), {}, (), {})
         answer.addErrback(self.failed)
         return answer

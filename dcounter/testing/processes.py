@@ -146,9 +146,9 @@ class Processes:
             is_chunk=is_chunk,
             in_thread=SimulatedWriter(clock, chance, lambda: self.random.choice((0.0, 0.0, 0.001))),
             clock=clock,
-            segment_bytes=self.limits.segment,
-            snapshot_bytes=self.limits.snapshot,
-            pace_s=self.limits.commit_pace,
+            segment_bytes=self.limits.segment_bytes,
+            snapshot_bytes=self.limits.snapshot_bytes,
+            pace_s=self.limits.commit_pace_s,
             owner=f"node {node}",
         )
 

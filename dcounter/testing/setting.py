@@ -96,18 +96,20 @@ def draw(seed: int, setting: Setting) -> Scene:
 def _limits(random: Random, loading: Random) -> Limits:
     limits = Limits(ports=12)
     if random.random() < 0.4:
-        limits = replace(limits, log=random.choice([300, 2_000, 10_000]))
+        limits = replace(limits, backlog_bytes=random.choice([300, 2_000, 10_000]))
     if random.random() < 0.4:
-        limits = replace(limits, piece=random.choice([1, 5, 20]), stream=400)
+        limits = replace(limits, chunk_rows=random.choice([1, 5, 20]), stream_bytes=400)
     if random.random() < 0.3:
         limits = replace(limits, window_batches=2, batch_bytes=200)
     if random.random() < 0.7:
         limits = replace(
-            limits, segment=random.choice([100, 500, 2_000]), snapshot=random.choice([300, 1_000, 5_000])
+            limits,
+            segment_bytes=random.choice([100, 500, 2_000]),
+            snapshot_bytes=random.choice([300, 1_000, 5_000]),
         )
     if random.random() < 0.5:
-        limits = replace(limits, packed=random.choice([1, 4]))
+        limits = replace(limits, packed_items=random.choice([1, 4]))
     if loading.random() < 0.5:
         # Line by line, and others do something in between.
-        limits = replace(limits, load=0.0, load_pause=loading.choice([0.0, 0.002, 0.02, 0.1]))
+        limits = replace(limits, load_s=0.0, load_pause_s=loading.choice([0.0, 0.002, 0.02, 0.1]))
     return limits

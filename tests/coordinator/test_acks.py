@@ -102,7 +102,7 @@ def test_one_that_was_given_up_meanwhile_is_not_waited_for() -> None:
         world.links[node].answer()
     world.give_up(3)
     # It is looked at again a heartbeat later, and nobody is misled by that.
-    world.tick(Limits().heartbeat)
+    world.tick(Limits().heartbeat_s)
     assert world.reached == []
     world.links[2].answer()
     assert world.reached == ["all"]
@@ -125,9 +125,9 @@ def test_one_that_was_lost_or_full_is_asked_again() -> None:
     world.wait("all")
     world.links[0].answer()
     world.links[1].answer(reached=False)
-    world.tick(Limits().heartbeat)
+    world.tick(Limits().heartbeat_s)
     world.links[1].asked[-1].errback(LinkLost("gone"))
-    world.tick(Limits().heartbeat)
+    world.tick(Limits().heartbeat_s)
     world.links[1].answer()
     assert world.reached == ["all"]
     assert len(world.links[1].asked) == 3

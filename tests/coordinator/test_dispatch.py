@@ -157,7 +157,7 @@ class TestFlushing:
         desk.dispatch.lost(first)
         assert desk.flush_asked == 1
         desk.launch()
-        desk.tick(LIMITS.slow)
+        desk.tick(LIMITS.slow_after_s)
         # Node 0 gets a second chance, and both are slow.
         assert desk.flush_asked == 1
         assert second.node == 1

@@ -271,7 +271,7 @@ class TestStarting:
             other = world.cluster.start_coordinator()
             world.cluster.result(world.storing([1], "a", by=other))
             world.cluster.result(other.stopService())
-        assert world.cluster.clock.seconds() - now >= 3 * world.cluster.limits.suspicion
+        assert world.cluster.clock.seconds() - now >= 3 * world.cluster.limits.suspicion_s
         # The maximum, not a sum.
         ahead = world.entry(1)[0] - world.cluster.wall()
         assert 9 * SECOND < ahead <= 10 * SECOND
@@ -371,7 +371,7 @@ class TestStoring:
 
     def test_that_waits_is_refused_when_the_last_disk_fails(self) -> None:
         world = CalledCluster(
-            2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, small=0)
+            2, disks=True, limits=replace(Limits(), window_batches=1, batch_bytes=1, small_items=0)
         )
         for node in (0, 1):
             world.cluster.lags[node] = 1.0
@@ -442,7 +442,7 @@ class TestStoring:
         else:
             before = world.cluster.clock.seconds()
             error = world.refused(NotReplicated, world.storing([1, 2], ack=ack))
-            assert world.cluster.clock.seconds() - before <= world.cluster.limits.request + 0.3
+            assert world.cluster.clock.seconds() - before <= world.cluster.limits.request_s + 0.3
             assert (error.outcome, error.reached, error.items) == ("stored", reached, 2)
             assert world.count(after=error.position) == 2
 
@@ -471,7 +471,7 @@ class TestStoring:
             world.cluster.freeze(f"node {node}")
         asked = world.cluster.clock.seconds()
         world.refused(NotReplicated, world.storing([1, 2], ack="all"))
-        assert world.cluster.clock.seconds() - asked <= world.cluster.limits.request + 0.1
+        assert world.cluster.clock.seconds() - asked <= world.cluster.limits.request_s + 0.1
 
     def test_goes_elsewhere_when_a_node_dies_under_it(self, world: CalledCluster) -> None:
         storing = world.storing(range(11))
@@ -493,7 +493,7 @@ class TestStoring:
         error = world.refused(NotApplied, world.storing([1]))
         assert error.outcome == "not_applied"
         assert error.retry_after
-        assert world.cluster.clock.seconds() - before <= world.cluster.limits.request + 0.1
+        assert world.cluster.clock.seconds() - before <= world.cluster.limits.request_s + 0.1
 
     def test_says_that_nothing_is_known_when_no_answer_comes(self, world: CalledCluster) -> None:
         world.freeze_all()
@@ -507,7 +507,7 @@ class TestStoring:
         limits = world.cluster.limits
         # What is slow goes elsewhere, so keep those from taking more.
         storing = world.storing(range(8))
-        world.cluster.run(limits.slow / 2)
+        world.cluster.run(limits.slow_after_s / 2)
         for node in (0, 1):
             world.cluster.freeze(f"node {node}")
         error = world.refused(OutcomeUnknown, storing)
@@ -561,7 +561,7 @@ class TestCounting:
 
     def test_of_many_long_names_at_once_fits_into_lines(self) -> None:
         # All names in one line would be longer than any that a node takes.
-        world = CalledCluster(2, limits=Limits(line=60_000, batch_bytes=9_000, slice=9_000))
+        world = CalledCluster(2, limits=Limits(line_bytes=60_000, batch_bytes=9_000, slice_bytes=9_000))
         names = [f"{number:03}{'x' * 3_000}" for number in range(40)]
         waiting = [world.counting(name) for name in names]
         assert [world.cluster.result(each).counter for each in waiting] == [0] * 40
@@ -617,7 +617,7 @@ class TestCounting:
         world.cluster.freeze(f"node {primary}")
         before = world.cluster.clock.seconds()
         assert world.count() == 8
-        assert world.cluster.clock.seconds() - before < 2 * world.cluster.limits.hedge
+        assert world.cluster.clock.seconds() - before < 2 * world.cluster.limits.hedge_after_s
 
     def test_survives_a_node_that_dies_under_it(self, world: CalledCluster) -> None:
         world.store(range(8), ack="all")
@@ -911,7 +911,7 @@ class TestStopping:
         unasked = outcome(world.counting())
         world.coordinator.stopService()
         # What was begun may still end well; nobody waits for longer than that may take.
-        world.cluster.run(world.cluster.limits.drain + 0.1)
+        world.cluster.run(world.cluster.limits.drain_s + 0.1)
         told = [each[0].value for each in (wide, sent, unsent, counting, unasked)]
         assert [type(each) for each in told] == [
             NotReplicated,

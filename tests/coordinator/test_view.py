@@ -16,7 +16,7 @@ from dcounter.protocol.messages import Opening, Report
 from dcounter.protocol.position import LostRun, NodePosition, Position
 
 WALL = 1_800_000_000_000_000_000
-LIMITS = replace(Limits(), suspicion=1.0, heartbeat=0.25)
+LIMITS = replace(Limits(), suspicion_s=1.0, heartbeat_s=0.25)
 
 
 def at(*entries: tuple[int, int, int]) -> Position:

@@ -167,7 +167,9 @@ class TestReading:
     def test_knows_a_fold_that_only_some_kept(self) -> None:
         # A node that takes snapshots keeps that runs are folded; one that has not taken one yet has their
         # numbers, and has no less.
-        cluster = Cluster(3, seed=3, disks=True, limits=Limits(snapshot=4_000, segment=1_000)).start()
+        cluster = Cluster(
+            3, seed=3, disks=True, limits=Limits(snapshot_bytes=4_000, segment_bytes=1_000)
+        ).start()
         for first in range(0, 600, 12):
             store(cluster, first)
         for _ in range(3):
@@ -216,7 +218,7 @@ class TestReading:
         assert kept[1].why == "the journal belongs to node 1, not to node 0"
 
     def test_damage_to_what_the_ledger_is_made_of(self) -> None:
-        limits = Limits(snapshot=500, segment=200)
+        limits = Limits(snapshot_bytes=500, segment_bytes=200)
         cluster = Cluster(3, seed=3, disks=True, limits=limits).start()
         for first in range(0, 360, 12):
             store(cluster, first)

@@ -35,12 +35,12 @@ def test_the_code_says_what_each_one_is_for() -> None:
 def test_they_fit_each_other() -> None:
     limits = Limits()
     # One lost heartbeat is no alarm, and a slow node is noticed before a caller gives up.
-    assert 4 * limits.heartbeat < limits.suspicion < limits.idle
-    assert limits.slow < limits.request
-    assert limits.hedge < limits.count_wait
+    assert 4 * limits.heartbeat_s < limits.suspicion_s < limits.idle_s
+    assert limits.slow_after_s < limits.request_s
+    assert limits.hedge_after_s < limits.count_wait_s
     # A slice of the largest size, in its longest form in JSON, fits a line, and so does an open batch.
-    assert 6 * max(limits.slice, limits.batch_bytes) < limits.line
+    assert 6 * max(limits.slice_bytes, limits.batch_bytes) < limits.line_bytes
     assert limits.batch_bytes * limits.window_batches >= limits.window_bytes
-    assert limits.window_bytes > limits.line
+    assert limits.window_bytes > limits.line_bytes
     # So does an item of the longest tenant that any option allows.
-    assert limits.line > 6 * (LONGEST_TENANT + ITEM_BYTES)
+    assert limits.line_bytes > 6 * (LONGEST_TENANT + ITEM_BYTES)

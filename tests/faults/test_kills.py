@@ -12,7 +12,12 @@ from tests.faults.processes import Caller, Daemon, wait_until
 ROUNDS = int(os.environ.get("DCOUNTER_KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("DCOUNTER_KILL_SEED", "1"))
 
-SMALL = {"segment": 64 * 1024, "snapshot": 512 * 1024, "log": 16 * 1024, "piece": 500}
+SMALL = {
+    "segment_bytes": 64 * 1024,
+    "snapshot_bytes": 512 * 1024,
+    "backlog_bytes": 16 * 1024,
+    "chunk_rows": 500,
+}
 """
 Bounds that make nodes take snapshots and copies all the time.
 """

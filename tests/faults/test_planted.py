@@ -314,16 +314,18 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=ContinuingReplica),
         {"lose_tail": 15, "part": 5, "silence": 5},
         (2,),
-        limits={"snapshot": 10**6},
+        limits={"snapshot_bytes": 10**6},
         events=120,
     ),
     "accept a hole": Fault(
-        Parts(replica=CarelessReplica), {"store": 60, "mend_badly": 5}, limits={"log": 300, "piece": 1}
+        Parts(replica=CarelessReplica),
+        {"store": 60, "mend_badly": 5},
+        limits={"backlog_bytes": 300, "chunk_rows": 1},
     ),
     "snapshot labelled with its end position": Fault(
         Parts(replica=partial(Replica, contents=EndLabelContents)),
         {"store": 60, "wipe": 6, "kill": 8, "slow": 5},
-        limits={"log": 300, "piece": 1, "stream": 400},
+        limits={"backlog_bytes": 300, "chunk_rows": 1, "stream_bytes": 400},
         events=120,
     ),
     "count without a required position": Fault(
@@ -343,7 +345,7 @@ FAULTS: Mapping[str, Fault] = {
     "log cut too early": Fault(
         Parts(journal=partial(FileJournal, segments=HastySegments)),
         {"kill": 5, "slow_disk": 5},
-        limits={"segment": 100, "snapshot": 300},
+        limits={"segment_bytes": 100, "snapshot_bytes": 300},
     ),
     "refused lines left in place": Fault(
         Parts(journal=partial(FileJournal, segments=UnhiddenExcess)),

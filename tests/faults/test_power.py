@@ -70,7 +70,7 @@ def _record(directory: Path, trace: Path) -> dict[int, list[list[int]]]:
     """
     A node takes items and snapshots, is killed, starts again and goes on.
     """
-    daemon = Daemon(directory, ["--nodes=1"], {"segment": 2_000, "snapshot": 6_000}, trace=trace)
+    daemon = Daemon(directory, ["--nodes=1"], {"segment_bytes": 2_000, "snapshot_bytes": 6_000}, trace=trace)
     writers = [Writer(place, daemon.ports.http) for place in range(_WRITERS)]
     try:
         daemon.start()

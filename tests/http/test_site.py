@@ -735,7 +735,7 @@ class TestUnreadAnswers:
 
     def test_who_never_reads_is_closed(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
-        world.clock.advance(world.site.limits.idle - 1)
+        world.clock.advance(world.site.limits.idle_s - 1)
         assert not reader.disconnecting
         world.clock.advance(1)
         assert reader.disconnecting
@@ -746,9 +746,9 @@ class TestUnreadAnswers:
 
     def test_who_reads_at_last_is_not_idle(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
-        world.clock.advance(world.site.limits.idle - 1)
+        world.clock.advance(world.site.limits.idle_s - 1)
         reader.read()
-        world.clock.advance(world.site.limits.idle - 1)
+        world.clock.advance(world.site.limits.idle_s - 1)
         assert not reader.disconnecting
 
     def test_the_end_of_the_site_ends_them(self, world: CalledSite, channel: Any, reader: Any) -> None:

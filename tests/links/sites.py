@@ -25,7 +25,7 @@ from dcounter.testing import MemoryPort, Network
 IDENTITY = Identity("c" * 32, b"secret", range(3))
 
 
-LIMITS = Limits(line=20_000)
+LIMITS = Limits(line_bytes=20_000)
 
 
 def lines(*messages: messages.Message) -> bytes:

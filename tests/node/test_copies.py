@@ -16,7 +16,7 @@ class Giving(Machines):
     """
 
     def __init__(self) -> None:
-        super().__init__(replace(Limits(), piece=2))
+        super().__init__(replace(Limits(), chunk_rows=2))
         self.all = Copies(self.out, self.contents, self.durability, self.members, self.catch_up, self.limits)
         self.contents.ledger.merge([1, 2, 3, 4], [1, 2, 3, 4], ["t"] * 4)
         self.contents.applied = has((0, 5, 1))

@@ -11,7 +11,9 @@ from dcounter.limits import Limits
 from dcounter.store import Consistency, Items
 from dcounter.testing import Cluster
 
-LIMITS = replace(Limits(), load=0.0, load_pause=0.5, piece=5, segment=2_000, snapshot=1_000)
+LIMITS = replace(
+    Limits(), load_s=0.0, load_pause_s=0.5, chunk_rows=5, segment_bytes=2_000, snapshot_bytes=1_000
+)
 """
 A line of the journal at a time, and half a second in between.
 """

@@ -307,7 +307,7 @@ class TestFollowing:
         assert alone.replica.applied == Position()
 
     def test_streams_in_bounded_pieces(self) -> None:
-        world = ready(2, limits=limits(stream=300))
+        world = ready(2, limits=limits(stream_bytes=300))
         world.part(0, 1)
         caller = world.coordinator(0)
         for item in range(20):
@@ -425,7 +425,7 @@ class TestRelays:
 
     def test_what_a_copy_brought_is_not_in_the_log_and_that_is_said(self) -> None:
         # Node 1 has part of node 0's log in its own and the rest from a copy: it cannot relay it.
-        world = ready(3, limits=limits(log=500))
+        world = ready(3, limits=limits(backlog_bytes=500))
         caller = world.coordinator(0)
         world.store(caller, 1)
         world.settle()
@@ -948,7 +948,7 @@ class TestCopies:
     ITEMS = 40
 
     def _apart(self, nodes: int = 2) -> tuple[Replicas, End]:
-        world = ready(nodes, limits=limits(log=600, piece=7))
+        world = ready(nodes, limits=limits(backlog_bytes=600, chunk_rows=7))
         caller = world.coordinator(0)
         for peer in range(1, nodes):
             world.part(0, peer)
@@ -1266,7 +1266,7 @@ class Chaos:
 
     def __init__(self, seed: int, nodes: int, log: int) -> None:
         self.random = random.Random(seed)
-        self.world = Replicas(nodes, limits=limits(log=log, piece=3, stream=400))
+        self.world = Replicas(nodes, limits=limits(backlog_bytes=log, chunk_rows=3, stream_bytes=400))
         self.model: dict[int, tuple[int, str | None]] = {}
         self.stamp = 10_000
         self.callers: dict[int, End] = {}

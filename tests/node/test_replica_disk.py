@@ -366,7 +366,7 @@ def _flooded(batches: int = 40) -> ReplicasOnDisks:
     """
     Node 0 got more while its disk failed than it keeps.
     """
-    world = ReplicasOnDisks(limits=limits(log=2_000))
+    world = ReplicasOnDisks(limits=limits(backlog_bytes=2_000))
     world.store(world.coordinator(1), 0)
     world.settle()
     world.store(world.coordinator(1), 1_000)
@@ -444,7 +444,7 @@ def test_what_comes_while_that_snapshot_is_taken_is_not_durable_with_it() -> Non
 
 
 def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> None:
-    world = ReplicasOnDisks(limits=limits(log=600))
+    world = ReplicasOnDisks(limits=limits(backlog_bytes=600))
     caller = world.coordinator(1)
     world.store(caller, 0)
     world.settle()
@@ -625,7 +625,7 @@ def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int
 
 
 def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> None:
-    world, link, copy = _copying(limits(log=200))
+    world, link, copy = _copying(limits(backlog_bytes=200))
     begin, *chunks, end = copy
     world.hear(link, begin)
     world.sync(0)
@@ -675,7 +675,7 @@ def _types(lines: Iterable[bytes]) -> list[type[messages.Message]]:
 
 
 def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
-    world, link, copy = _copying(limits(log=200))
+    world, link, copy = _copying(limits(backlog_bytes=200))
     begin = copy[0]
     assert isinstance(begin, messages.CopyBegin)
     replica = world.replicas[0]
@@ -706,7 +706,9 @@ def _acknowledged(end: End, request: int) -> bool:
 @pytest.mark.parametrize("seed", range(60))
 def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> None:
     random = Random(seed)
-    world = ReplicasOnDisks(limits=limits(log=random.choice((600, 2_000, 10**6)), chunk=3, stream=200))
+    world = ReplicasOnDisks(
+        limits=limits(backlog_bytes=random.choice((600, 2_000, 10**6)), chunk=3, stream_bytes=200)
+    )
     nodes = list(world.members)
     stamp = 1_000
     stored: dict[int, tuple[End, int]] = {}
@@ -851,7 +853,7 @@ class TestLoading:
         assert codec.is_chunk(chunk)
 
     def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
-        world = ReplicasOnDisks(2, limits=limits(log=300))
+        world = ReplicasOnDisks(2, limits=limits(backlog_bytes=300))
         caller = world.coordinator(0)
         for item in range(20):
             world.store(caller, item, base=item + 1)

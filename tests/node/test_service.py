@@ -275,7 +275,7 @@ class TestStreaming:
         cluster.run(0.3)
         # It stopped at about what the connection holds.
         assert far.delivered == before
-        assert 0 < far._bytes < 2 * cluster.limits.stream  # noqa: SLF001
+        assert 0 < far._bytes < 2 * cluster.limits.stream_bytes  # noqa: SLF001
         [conversation] = [each for each in node.conversations if each.paused]
         assert self._sent(cluster, follower) == []
 
@@ -371,7 +371,7 @@ class TestStopping:
         stopped(cluster)
 
     def test_waits_for_a_follower_no_longer_than_allowed(self) -> None:
-        cluster = Cluster(2, limits=replace(Limits(), drain=0.5)).start()
+        cluster = Cluster(2, limits=replace(Limits(), drain_s=0.5)).start()
         cluster.run(1)
         cluster.network.silent = {("node 0", "node 1")}
         cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="node"))
@@ -395,7 +395,7 @@ class TestStopping:
         assert node.replica.ledger.count("t") == 1
 
     def test_lets_followers_in_until_it_has_drained(self) -> None:
-        cluster = Cluster(2, limits=replace(Limits(), drain=0.5)).start()
+        cluster = Cluster(2, limits=replace(Limits(), drain_s=0.5)).start()
         cluster.run(1)
         cluster.network.silent = {("node 0", "node 1")}
         cluster.result(cluster.coordinator.store(Items([1, 2], ["t"] * 2), ack="node"))

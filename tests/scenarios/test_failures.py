@@ -121,7 +121,7 @@ class TestDeath:
             model.cluster.start_node(node)
             model.settle()
 
-    @pytest.mark.parametrize("model", [Limits(stream_pace=0.0)], indirect=True)
+    @pytest.mark.parametrize("model", [Limits(stream_pace_s=0.0)], indirect=True)
     def test_during_writes_is_seen_by_nobody(self, model: Model) -> None:
         # Its batch is asked of another node again; whether it took it nobody knows, nor needs to. What was
         # answered is on its way to others at once, for these nodes have no disk to find it on again.
@@ -182,7 +182,7 @@ class TestRestart:
 
     @pytest.mark.parametrize("log", [300, 64 * 2**20])
     def test_refills_from_a_log_or_from_a_copy(self, log: int) -> None:
-        model = Model(limits=replace(Limits(), log=log, piece=7, stream=500))
+        model = Model(limits=replace(Limits(), backlog_bytes=log, chunk_rows=7, stream_bytes=500))
         for _ in range(10):
             model.store(11)
         model.cluster.stop_node(3)
@@ -195,7 +195,12 @@ class TestRestart:
 
 class TestCopy:
     def test_of_long_names_fits_into_lines(self) -> None:
-        model = Model(2, limits=replace(Limits(), log=300, line=60_000, slice=9_000, batch_bytes=9_000))
+        model = Model(
+            2,
+            limits=replace(
+                Limits(), backlog_bytes=300, line_bytes=60_000, slice_bytes=9_000, batch_bytes=9_000
+            ),
+        )
         for first in range(0, 40, 4):
             names = [f"{item}\x01".ljust(4_000, "\x01") for item in range(first, first + 4)]
             items = Items(range(first, first + 4), names)
@@ -208,7 +213,7 @@ class TestCopy:
 
     @pytest.mark.parametrize("piece", range(12))
     def test_that_breaks_off_is_taken_again(self, piece: int) -> None:
-        model = Model(2, limits=replace(Limits(), log=300, piece=10, stream=100))
+        model = Model(2, limits=replace(Limits(), backlog_bytes=300, chunk_rows=10, stream_bytes=100))
         for _ in range(10):
             model.store(11, ack="all")
         cluster = model.cluster
@@ -227,7 +232,7 @@ class TestCopy:
 
     @pytest.mark.parametrize("piece", [1, 5])
     def test_whose_giver_dies_counts_no_half(self, piece: int) -> None:
-        model = Model(3, limits=replace(Limits(), log=300, piece=10, stream=100))
+        model = Model(3, limits=replace(Limits(), backlog_bytes=300, chunk_rows=10, stream_bytes=100))
         for _ in range(10):
             model.store(11, ack="all")
         cluster = model.cluster
@@ -243,7 +248,7 @@ class TestCopy:
         model.stop()
 
     def test_of_each_other_is_given_by_nodes_that_both_need_one(self) -> None:
-        model = Model(2, limits=replace(Limits(), log=300, piece=10))
+        model = Model(2, limits=replace(Limits(), backlog_bytes=300, chunk_rows=10))
         model.cluster.part("node 0", "node 1")
         for _ in range(20):
             model.store(11)
@@ -252,7 +257,7 @@ class TestCopy:
         model.stop()
 
     def test_goes_on_while_writes_come(self) -> None:
-        model = Model(3, limits=replace(Limits(), log=2_000, piece=5, stream=100))
+        model = Model(3, limits=replace(Limits(), backlog_bytes=2_000, chunk_rows=5, stream_bytes=100))
         for _ in range(20):
             model.store(11, ack="all")
         model.cluster.kill_node(1)

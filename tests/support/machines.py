@@ -28,10 +28,10 @@ class Machines:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.out = Outbox()
-        self.contents = Contents(Backlog(self.limits.log), Runs(self.limits.unfolded_runs), 0)
-        self.durability = Durability(0, self.out, self.limits.log)
+        self.contents = Contents(Backlog(self.limits.backlog_bytes), Runs(self.limits.unfolded_runs), 0)
+        self.durability = Durability(0, self.out, self.limits.backlog_bytes)
         self.members = Members(0, range(3), self.out)
-        self.catch_up = CatchUp(self.out, self.limits.suspicion)
+        self.catch_up = CatchUp(self.out, self.limits.suspicion_s)
         self.channels = Channels(self.out, self.limits)
         self.own = OwnRun(0, self.out, lambda: WALL, 0)
         self.status = Status(
