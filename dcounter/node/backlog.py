@@ -10,7 +10,7 @@ class _Run:
     """
     The lines of one run, from number `first` on.
 
-    :ivar gone: lines at the beginning that are forgotten and still take their place: to take one away from a
+    :ivar gone: lines at the beginning that were dropped and still take their place: to take one away from a
         long list costs as much as the list is long.
     """
 
@@ -31,7 +31,7 @@ class _Run:
 
     def cut(self, through: int) -> int:
         """
-        Forget all numbers up to `through`; tell how many bytes that freed.
+        Drop all numbers up to `through`; how many bytes that freed.
         """
         begin, end = self.gone, min(self.after(through), len(self.lines))
         if end <= begin:
@@ -92,7 +92,7 @@ class Backlog:
 
     def cut(self, node: int, run: int, through: int) -> None:
         """
-        Forget a run's lines up to a number: everybody has them.
+        Drop a run's lines up to a number: every member has them.
         """
         kept = self._runs.get((node, run))
         if kept is not None:
@@ -100,7 +100,7 @@ class Backlog:
 
     def fold(self, node: int, run: int) -> None:
         """
-        Forget all runs of a node below `run`.
+        Drop all runs of a node below `run`.
         """
         for key in [key for key in self._runs if key[0] == node and key[1] < run]:
             self.bytes -= self._runs.pop(key).bytes

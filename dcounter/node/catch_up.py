@@ -47,7 +47,7 @@ class Idle:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """
-    A copy is needed, and nobody was asked for one.
+    A copy is needed, and no peer was asked for one yet.
     """
 
 
@@ -77,7 +77,7 @@ class Taking:
     """
     A copy is coming in.
 
-    :ivar kept: whether all of it stands in the journal, or will.
+    :ivar kept: whether all of it is in the journal, or will be.
     """
 
     channel: int
@@ -94,8 +94,8 @@ class CatchUp:
     """
     The copies that one node takes.
 
-    :param patience: time (s) for which no member must have something before it is given up.
-    :ivar state: where it stands.
+    :param patience: time (s) for which no member must have something before it is no longer required.
+    :ivar state: which of the states above it is in.
     :ivar must_reach: what must be applied before the ledger is what the position says.
     """
 
@@ -166,7 +166,7 @@ class CatchUp:
         """
         match self.state:
             case Wanted() | Interrupted():
-                # The beginning of a copy that is needed no more must not stand in the next snapshot.
+                # The beginning of a copy that is needed no more must not be in the next snapshot.
                 self.state = Idle()
                 return True
             case Idle() | Asked() | Taking():
@@ -180,7 +180,7 @@ class CatchUp:
 
         :param line: the same as it came.
         :returns: the line for the journal; `None` at the end of a copy that only a snapshot can make durable,
-            since lines of it were given up.
+            since lines of it were dropped.
         :raises MalformedMessage: it was not asked for, or does not belong there.
         """
         match message:
@@ -241,9 +241,9 @@ class CatchUp:
             raise MalformedMessage("a copy without its beginning")
         return state
 
-    def given_up(self) -> None:
+    def lines_dropped(self) -> None:
         """
-        Lines were given up, and do not come into the journal.
+        Lines were dropped, and do not come into the journal.
         """
         if isinstance(self.state, Taking):
             self.state = replace(self.state, kept=False)
@@ -273,13 +273,11 @@ class CatchUp:
         """
         self.must_reach = self.must_reach.join(position)
 
-    def give_up_lost(
-        self, now: float, known: Position | None, is_closed: Callable[[NodeId, int], bool]
-    ) -> None:
+    def drop_lost(self, now: float, known: Position | None, is_closed: Callable[[NodeId, int], bool]) -> None:
         """
         Wait no longer for batches that were in a copy and that, for a while now, no member has.
 
-        :param known: what anybody has; `None` while not all members are heard of, or nothing is waited for.
+        :param known: what any node has; `None` while not all members are heard of, or nothing is waited for.
         :param is_closed: whether a node adds nothing to a run any more.
         """
         gone = {}

@@ -1,5 +1,5 @@
 """
-The connections of one node: who is at the other end, and when it was heard of last.
+The connections of one node: which process is at the other end, and when it was heard of last.
 
 What holds, after each call:
 

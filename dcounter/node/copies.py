@@ -6,8 +6,8 @@ which is in it for certain, and at its end what may be in it, since late chunks 
 
 What holds, after each call:
 
-- a copy is begun only when the ledger is what the position says; who asks before waits until it is;
-- a channel gets one copy at a time: who asks again gets a new one, from its beginning.
+- a copy is begun only when the ledger is what the position says; followers that ask before wait until it is;
+- a channel gets one copy at a time: a follower that asks again gets a new one, from its beginning.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Copies:
 
     def give_waiting(self) -> None:
         """
-        The ledger may be by now what the position says: those who wait for that get their copies.
+        The ledger may be by now what the position says: followers that wait for that get their copies.
         """
         for channel in sorted(self._waiting):
             self.ask(channel)

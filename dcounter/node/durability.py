@@ -3,17 +3,17 @@ What of a node's state its disk keeps, and what waits for the disk.
 
 Lines go to the journal in order, and the very same objects come back when they are durable, or are not. While
 the disk fails nothing is appended: lines that may be journalled later are kept, up to a bound; beyond it they
-are given up for a snapshot, since the ledger has all that they hold. (etcd's raft owns what is not stable yet
+are dropped for a snapshot, since the ledger has all that they hold. (etcd's raft owns what is not stable yet
 in the same way, in its `log_unstable`.)
 
 What holds, after each call:
 
 - `durable` covers nothing that a loss of power could take away, and while this node is in doubt, it announces
   nothing of its own that one could;
-- of what was given up for a snapshot, or came behind it, nothing becomes durable before a snapshot that holds
+- of what was dropped for a snapshot, or came behind it, nothing becomes durable before a snapshot that holds
   all of it is kept;
-- a line that was given up is never appended: the end of a copy must not stand in the journal as if all of the
-  copy did.
+- a line that was dropped is never appended: the end of a copy must not be in the journal as if all of the
+  copy were.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,9 +70,9 @@ class Followed(JournalEntry):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal(JournalEntry):
     """
-    A member was given up.
+    A member was removed from the cluster.
 
-    :ivar request: whom to answer, on `channel`, when it is durable; 0 if nobody waits for that.
+    :ivar request: the request to answer, on `channel`, when it is durable; 0 if none waits for that.
     """
 
     channel: int = 0
@@ -89,7 +89,7 @@ class Part(JournalEntry):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndOfCopy(JournalEntry):
     """
-    The end of a copy, all of which stands before it.
+    The end of a copy, the rest of which is before it in the journal.
 
     :ivar covers: what is durable with it.
     """
@@ -106,7 +106,7 @@ class Durability:
 
     :param node: its id.
     :param most: bytes of lines that are kept while the disk fails.
-    :ivar durable: what stands in the journal without a hole, and is certain to be on the disk.
+    :ivar durable: what is in the journal without a hole, and certain to be on the disk.
     :ivar failure: why the disk takes nothing at present; `None` if it does.
     :ivar in_doubt: whether the ledger may hold batches of this node that only its machine's memory has.
     :ivar needs: what only a snapshot can make durable; `None` if there is nothing of that kind.
@@ -124,7 +124,7 @@ class Durability:
         self._own = 0
         self._kept: list[Pending] = []
         self._kept_bytes = 0
-        # What is journalled behind lines that were given up for a snapshot.
+        # What is journalled behind lines that were dropped for a snapshot.
         self._synced_past_gap = _NOWHERE
         self._asked = float("-inf")
         self._begin = _NOWHERE
@@ -144,8 +144,8 @@ class Durability:
         Journal a line, now or when the disk works again.
 
         :param applied: what the ledger has.
-        :param waits: whether somebody waits for it.
-        :returns: whether lines were given up for a snapshot.
+        :param waits: whether a request waits for it.
+        :returns: whether lines were dropped for a snapshot.
         """
         if self.failure is not None:
             return self._keep(line, applied)
@@ -185,7 +185,7 @@ class Durability:
 
     def _journalled(self, node: int, run: int, number: int) -> None:
         if number > self.durable.number(node, run) + 1:
-            # What is before it was given up for a snapshot, and is not durable before that is kept.
+            # What is before it was dropped for a snapshot, and is not durable before that is kept.
             self._synced_past_gap = self._synced_past_gap.advance(node, run, number)
         else:
             self.durable = self.durable.advance(node, run, number)
@@ -194,25 +194,25 @@ class Durability:
         """
         Lines that were appended are not durable, and none will be until `mended`.
 
-        Batches of this node are given up, and refused elsewhere: nothing of them was applied.
+        Batches of this node are dropped, and refused elsewhere: nothing of them was applied.
 
-        :returns: whether other lines were given up for a snapshot.
+        :returns: whether other lines were dropped for a snapshot.
         """
         self.failure = reason
-        given_up = False
+        dropped = False
         for line in lines:
             self._own -= self._is_own(line)
             match line:
                 case Own():
                     pass
                 case Removal():
-                    # Whoever asked is answered now.
-                    given_up |= self._keep(replace(line, request=0), applied)
+                    # The request is answered now.
+                    dropped |= self._keep(replace(line, request=0), applied)
                 case Followed() | Part() | EndOfCopy():
-                    given_up |= self._keep(line, applied)
+                    dropped |= self._keep(line, applied)
                 case _:
                     assert_never(line)
-        return given_up
+        return dropped
 
     def mended(self, *, snapshot: bool) -> list[Pending]:
         """

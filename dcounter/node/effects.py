@@ -1,5 +1,7 @@
 """
-What a node does to the world outside: a replica gives effects, the service around it performs them in order.
+What a node does to the world outside.
+
+A replica gives effects, and the service around it performs them in order.
 """
 
 from collections.abc import Iterable
@@ -27,7 +29,7 @@ class Append:
     """
     Write a line to the journal, and call `synced` when it is durable, `failed` when it is not.
 
-    :ivar waits: whether somebody waits for it.
+    :ivar waits: whether a request waits for it.
     """
 
     entry: JournalEntry
@@ -37,7 +39,7 @@ class Append:
 @dataclass(frozen=True, slots=True)
 class FlushJournal:
     """
-    Somebody waits, after all, for lines that were appended.
+    Write the lines that were appended without delay: a request waits for them now.
     """
 
 
@@ -80,7 +82,7 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class StopFollowing:
     """
-    Stop looking for a node: it was given up.
+    Stop following a node, and looking for it: it was removed.
     """
 
     node: int

@@ -26,7 +26,7 @@ class Folding:
 
     def fold(self) -> None:
         """
-        Fold the closed runs that every member has durably, and cut the backlog that everybody has.
+        Fold the closed runs that every member has durably, and cut the backlog that every member has.
         """
         if not self._members.all_heard:
             return

@@ -1,5 +1,5 @@
 """
-Logs on their way: which ones this node hands on to whom, and where it gets those from that it lacks.
+Logs on their way: to which peers this node hands them on, and from which ones it gets what it lacks.
 
 A node follows every peer that it has called: the peer then streams its own log. What a log's own node will
 not send, since it is away or starts a new run, is fetched from another peer that has it: a relay.
@@ -25,10 +25,10 @@ from dcounter.protocol.position import NodeId, Position
 @dataclass(slots=True)
 class _Channel:
     """
-    One connection to another node, or to a coordinator, which follows nobody.
+    One connection to another node, or to a coordinator, which follows no log.
 
-    :ivar node: who is at the other end; `None` for a coordinator.
-    :ivar calls: we made the connection, so we follow whom we reached.
+    :ivar node: which node is at the other end; `None` for a coordinator.
+    :ivar calls: we made the connection, so we follow the node that we reached.
     :ivar following: we follow its own log.
     :ivar sends: node -> run -> the last number sent, for the logs that are streamed here.
     :ivar asked: node -> the run and number after which a hole was met, so that it is asked for once.
@@ -46,7 +46,7 @@ class View:
     """
     What a choice of relays depends on.
 
-    :ivar run: this node's open run; nobody else has more of it.
+    :ivar run: this node's open run; no other node has more of it.
     :ivar nodes: whose logs there are.
     :ivar reports: node -> what it said last.
     """
@@ -59,7 +59,7 @@ class View:
 
 class Following:
     """
-    Who follows whom at one node.
+    The logs that one node hands on, and those that it gets.
 
     :param node: its id.
     :param backlog: the newest batches of all logs.
@@ -104,7 +104,7 @@ class Following:
 
     def start(self, channel: int, message: messages.Follow, applied: Position) -> None:
         """
-        Somebody follows a log here.
+        The other end follows a log here.
         """
         mine = applied.of(message.node)
         if message.position.folded < mine.folded:
@@ -116,7 +116,7 @@ class Following:
 
     def stop(self, channel: int, node: NodeId) -> None:
         """
-        Somebody follows a log here no longer.
+        The other end follows a log here no longer.
         """
         self._channels[channel].sends.pop(node, None)
 
@@ -179,7 +179,7 @@ class Following:
 
     def anew(self, view: View) -> None:
         """
-        Follow everybody from what is applied now; relays are chosen anew.
+        Follow every peer from what is applied now; relays are chosen anew.
         """
         for node in list(self._relays):
             self._leave_relay(node)

@@ -249,9 +249,9 @@ class Listener:
 
     async def _check_port(self) -> None:
         """
-        Whether our own port still answers: a listener that was closed underneath the reactor tells nobody.
+        Whether our own port still answers: a listener that was closed underneath the reactor raises no event.
 
-        On a busy machine our own answer may be late; then it is asked again. It is not ours any more if
+        On a busy machine our own answer may be late; then it is asked again. The port is not ours any more if
         another one answers, or if connections get there of which we never hear.
         """
         port = self._port

@@ -1,12 +1,12 @@
 """
-Who belongs to the cluster, as one node knows it, what each member said last, and what an empty journal means.
+The members of the cluster as one node knows them, what each said last, and what an empty journal means.
 
 What holds, after each call:
 
 - the set of removed members only grows, and none of them is a peer, has a report or is a rival;
 - a node that found its journal empty waits until every peer has reported: only all of them together can tell
   whether the cluster is new or the journal was lost;
-- what a node found out about that stands in its journal, or else it would take what its peers gave back for
+- what a node found out about that is in its journal, or else it would take what its peers gave back for
   all it ever had, if it died again while they did.
 """
 
@@ -46,7 +46,7 @@ class Members:
         self.awaited = bool(self.peers)
         self.wiped = False
         # Whether the journal says so.
-        self._stands = False
+        self._says = False
 
     # What they said
 
@@ -66,7 +66,7 @@ class Members:
 
     def known(self, mine: Position) -> Position:
         """
-        What anybody is known to have.
+        What any node is known to have.
 
         :param mine: what this node has.
         """
@@ -82,7 +82,7 @@ class Members:
 
     def have_no_more_than(self, mine: Position) -> bool:
         """
-        Whether nobody is known to have what this node lacks.
+        Whether no node is known to have what this node lacks.
         """
         return all(mine.covers(each.applied) for each in self.reports.values())
 
@@ -104,7 +104,7 @@ class Members:
             return own_run != run and not self.awaited
         return self.reports[node].run != run and self.reports[node].refuses is None
 
-    # Who belongs
+    # Removal
 
     def not_removed(self, nodes: Collection[NodeId]) -> list[NodeId]:
         """
@@ -172,10 +172,10 @@ class Members:
         The journal has a line: one that says what it is, or another one.
         """
         if message is not None:
-            self._stands = True
+            self._says = True
             self.awaited = not message.known and bool(self.peers)
             self.wiped = message.wiped
-        elif not self._stands:
+        elif not self._says:
             # Only a journal that was empty says what it is.
             self.awaited = False
 
@@ -183,16 +183,16 @@ class Members:
         """
         All that the journal has is known; whether it must be told now what it is.
         """
-        if not self.awaited or self._stands:
+        if not self.awaited or self._says:
             return False
-        self._stands = True
+        self._says = True
         return True
 
     def journal_state(self) -> messages.JournalState | None:
         """
         What the journal must say; `None` if it was not empty.
         """
-        return messages.JournalState(not self.awaited, self.wiped) if self._stands else None
+        return messages.JournalState(not self.awaited, self.wiped) if self._says else None
 
     def settle(self) -> bool:
         """

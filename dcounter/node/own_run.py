@@ -4,8 +4,8 @@ The run of this node that is open: where a batch that a coordinator sends gets i
 What holds, after each call:
 
 - the numbers of a run are 1, 2, 3, ... in the order in which they were given;
-- a run that was closed is never opened again, and a new one is above all that anybody has heard of, so that a
-  node that forgot everything gives no number twice.
+- a run that was closed is never opened again, and a new one is above all that any node has heard of: a node
+  that lost everything gives no number twice.
 """
 
 from collections.abc import Callable
@@ -59,8 +59,8 @@ class OwnRun:
 
         Other nodes hear of it when it is durable: the run before it is closed only then.
 
-        :param known: all that anybody is known to have of this node's log.
-        :param latest: the latest run that anybody heard of; there may be no batch of it.
+        :param known: all that any node is known to have of this node's log.
+        :param latest: the latest run that any node has heard of; there may be no batch of it.
         :param wiped: whether this node lost its journal.
         """
         # What is folded has no numbers any more; the fold itself is a run to stay above.

@@ -14,7 +14,7 @@ from dcounter.errors import CorruptJournal, NewerJournal
 State = Literal["up", "waits", "cannot start"]
 """
 `up`: it listens. `waits`: for something that may end by itself. `cannot start`: for a reason that lasts until
-somebody does something about it.
+an operator does something about it.
 """
 
 CANNOT_START = 78
@@ -49,7 +49,7 @@ class Progress:
     @classmethod
     def from_line(cls, line: bytes) -> "Progress | None":
         """
-        What a line says; `None` if it is none of ours.
+        What a line says; `None` if it is something else.
         """
         state, _, why = line.decode(errors="replace").partition(": ")
         return cls(cast(State, state), why.strip()) if state in get_args(State) else None

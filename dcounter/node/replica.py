@@ -1,7 +1,7 @@
 """
 One node's behaviour, without sockets, files or clocks: messages in, effects out.
 
-A node is the origin of its own log and a follower of everybody else's. What makes replication safe without
+A node is the origin of its own log and a follower of all others. What makes replication safe without
 a vote is that the ledger is merged (`dcounter.ledger.ledger`) and that positions
 (`dcounter.protocol.position`) say exactly what a copy holds: a batch is journalled, then applied, then
 answered and offered to the followers, each of whom accepts only the next number.
@@ -52,7 +52,7 @@ class Replica:
         (`dcounter.ledger.id_table`), and so that no run has the number of another one.
     :param contents: makes what the node has in memory.
     :ivar contents: what the node has in memory.
-    :ivar members: who belongs to the cluster.
+    :ivar members: the members of the cluster.
     :ivar status: what it says of itself.
     :ivar restoring: takes in what the journal kept, before `begin`.
     :ivar catch_up: the copies of a ledger that it takes.
@@ -177,7 +177,7 @@ class Replica:
 
     def outcast(self) -> bool:
         """
-        Whether peers refuse this process for another one, and none lets it in: then it serves nobody.
+        Whether peers refuse this process for another one, and none lets it in: then it serves no requests.
         """
         return bool(self.members.rivals) and not self._channels.any_calls
 
@@ -288,7 +288,7 @@ class Replica:
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=False)
         if self._durability.failed(lines, reason, self.applied):
-            self.catch_up.given_up()
+            self.catch_up.lines_dropped()
         self._own.close()
         self._broadcast()
         return self._out.take()
@@ -366,7 +366,7 @@ class Replica:
         awaited = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
         waits = awaited or self._answers.for_durability
         if self._durability.append(line, self.applied, waits=waits):
-            self.catch_up.given_up()
+            self.catch_up.lines_dropped()
 
     def _keep_journal_state(self) -> None:
         standing = self.members.journal_state()
@@ -489,7 +489,7 @@ class Replica:
         if unreached and self._following.sources(self.members.reports).keys() == self.members.peers:
             known = self.members.known(self.applied)
         is_closed = partial(self.members.is_closed, own_run=self._own.run)
-        self.catch_up.give_up_lost(now, known, is_closed)
+        self.catch_up.drop_lost(now, known, is_closed)
 
     # Output
 

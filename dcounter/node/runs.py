@@ -84,7 +84,7 @@ class Runs:
 
         :param durable: what is durable here, asked anew each time: what was given before may be folded.
         :param everywhere: what is durable at each member.
-        :param known: what anybody is known to have.
+        :param known: what any node is known to have.
         """
         for node, openings in self._openings.items():
             for run in sorted(openings):
@@ -97,7 +97,7 @@ class Runs:
         """
         What a peer has folded and we can fold, too, since we have all of it.
 
-        Whoever folded knew that every member had it durably; we may have been wiped since.
+        The node that folded knew that every member had it durably; this one may have been wiped since.
 
         :param mine: what is applied and what is durable here, asked anew each time.
         """
@@ -112,7 +112,7 @@ class Runs:
         """
         Before runs of a node are folded up to an opening: see which of them ended in a loss.
         """
-        # An opening that nobody knew a run before is never folded to on its own, but passed over.
+        # An opening before which no run was known is never folded to on its own, but passed over.
         for each in (*self._openings.get(node, {}).values(), opening):
             if each.wiped and applied.of(node).folded < each.run <= opening.run:
                 self._lost.add(LostRun(node, each.previous, each.last, each.run))
@@ -123,7 +123,7 @@ class Runs:
         """
         Whether all the positions have all runs before an opening.
 
-        :param known: what anybody is known to have; a node that lost its journal may have stated less.
+        :param known: what any node is known to have; a node that lost its journal may have stated less.
         """
         if opening.previous == 0:
             return False

@@ -65,7 +65,7 @@ Shortest time (s) between two complaints of two processes that hold one node id.
 
 _LASTING = (CorruptJournal, NewerJournal, ConfigurationError, OSError)
 """
-Why a node cannot start before somebody has done something about it.
+Why a node cannot start before an operator has done something about it.
 """
 
 
@@ -168,7 +168,7 @@ class Node(Service):
             loaded = self._load_some(rest)
         except _LASTING as error:
             await self._journal.close()
-            self._give_up(error)
+            self._cannot_start(error)
             return
         self._journal.open(self)
         self._perform(self.replica.begin())
@@ -184,16 +184,16 @@ class Node(Service):
                 await deferLater(self._clock, self._limits.load_pause_s)
                 loaded = self._load_some(rest)
         except _LASTING as error:
-            # It counted nothing exactly yet, so nobody was told anything wrong. What it took meanwhile goes
-            # to the others first.
+            # It counted nothing exactly yet, so no caller was told anything wrong. What it took meanwhile
+            # goes to the others first.
             await self._shut_down()
-            self._give_up(error)
+            self._cannot_start(error)
 
     def _log_progress(self, progress: Progress) -> None:
         if progress.why:
             _log.error("{sentence}", sentence=progress.sentence(self.node))
 
-    def _give_up(self, error: Exception) -> None:
+    def _cannot_start(self, error: Exception) -> None:
         """
         Leave it to the one that runs this node to say that it cannot start, and to try again.
         """
@@ -346,7 +346,7 @@ class Node(Service):
 
     def left(self, channel: int) -> None:
         """
-        A conversation that somebody else began is over.
+        A conversation that another process began is over.
         """
         self._closed(channel)
         self._listener.check_soon()
@@ -392,7 +392,7 @@ class Node(Service):
         elif said.code == Removed.code:
             self._perform(self.replica.removed_by(peer))
 
-    def _abandon(self, node: int) -> None:
+    def _stop_following(self, node: int) -> None:
         for link in self._links:
             if link.node == node and link.running:
                 stopping = link.stopService()
@@ -451,7 +451,7 @@ class Node(Service):
                 case Append():
                     self._journal.append(effect.entry, waits=effect.waits)
                 case StopFollowing():
-                    self._abandon(effect.node)
+                    self._stop_following(effect.node)
                 case Snapshot():
                     self._take_snapshot()
                 case StreamReady():

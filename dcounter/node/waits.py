@@ -1,8 +1,8 @@
 """
 Questions that wait until this node has what they require.
 
-Each is answered once: when it can be, or when its time is over, unless whoever asked has left before. (etcd's
-raft keeps reads that wait for an index in the same way, in its `readOnly`.)
+Each is answered once: when it can be, or when its time is over, unless the coordinator has left before.
+(etcd's raft keeps reads that wait for an index in the same way, in its `readOnly`.)
 """
 
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class Waits:
 
     def drop(self, channel: int) -> None:
         """
-        Whoever asked on a channel has left.
+        The coordinator on a channel has left.
         """
         self._waiting = [each for each in self._waiting if each.channel != channel]
 

@@ -119,13 +119,13 @@ def test_what_pieces_bring_must_be_reached_even_if_the_copy_breaks_off() -> None
 
 def test_a_copy_of_which_lines_are_given_up_is_not_kept() -> None:
     catch_up, _ = in_state(Asked(1, None))
-    catch_up.given_up()
+    catch_up.lines_dropped()
     catch_up.begins(1, NEW)
     assert catch_up.ends(1) == Taking(1, NEW)
     catch_up.want()
     catch_up.ask(1, able=True)
     catch_up.begins(1, NEW)
-    catch_up.given_up()
+    catch_up.lines_dropped()
     assert catch_up.ends(1) == Taking(1, NEW, kept=False)
 
 
@@ -148,13 +148,13 @@ def test_what_no_member_has_for_a_while_is_given_up() -> None:
         return True
 
     for now in (0.0, 0.9):
-        catch_up.give_up_lost(now, known, closed)
+        catch_up.drop_lost(now, known, closed)
     # Not all members were heard of for a moment: it begins again.
-    catch_up.give_up_lost(1.0, None, closed)
+    catch_up.drop_lost(1.0, None, closed)
     for now in (1.1, 2.0):
-        catch_up.give_up_lost(now, known, closed)
+        catch_up.drop_lost(now, known, closed)
         assert out.take() == []
-    catch_up.give_up_lost(2.1, known, closed)
+    catch_up.drop_lost(2.1, known, closed)
     assert out.take() == [LogMessage("error", "a copy held items of node 1 that no member has any more")]
     assert known.covers(catch_up.must_reach)
 
@@ -168,13 +168,13 @@ def test_each_run_is_waited_for_by_itself() -> None:
         return node in closed
 
     known = has(6).join(has(2, node=2))
-    catch_up.give_up_lost(0.0, known, is_closed)
+    catch_up.drop_lost(0.0, known, is_closed)
     closed.add(2)
-    catch_up.give_up_lost(0.9, known, is_closed)
-    catch_up.give_up_lost(1.0, known, is_closed)
+    catch_up.drop_lost(0.9, known, is_closed)
+    catch_up.drop_lost(1.0, known, is_closed)
     assert out.take() == [LogMessage("error", "a copy held items of node 1 that no member has any more")]
     assert catch_up.must_reach == has(6).join(has(9, node=2))
-    catch_up.give_up_lost(2.0, known, is_closed)
+    catch_up.drop_lost(2.0, known, is_closed)
     assert out.take() == [LogMessage("error", "a copy held items of node 2 that no member has any more")]
     assert catch_up.must_reach == known
 
@@ -183,6 +183,6 @@ def test_what_may_still_come_is_waited_for() -> None:
     catch_up, out = in_state(Idle())
     catch_up.reach(has(9))
     for now in (0.0, 5.0):
-        catch_up.give_up_lost(now, has(6), lambda node, run: False)
+        catch_up.drop_lost(now, has(6), lambda node, run: False)
     assert out.take() == []
     assert catch_up.must_reach == has(9)
