@@ -451,11 +451,11 @@ class Replica:
         works = self._durability.failure is None
         new = self.members.not_removed(nodes)
         for node in new:
-            self._out.say("warn", f"node {node} was given up: it is a member no longer")
+            self._out.say("warn", f"node {node} was removed from the cluster")
             self.members.remove(node)
             self._following.without(node)
             self._out.add(StopFollowing(node))
-            self._channels.close_to(node, "this node was given up")
+            self._channels.close_to(node, "this node was removed from the cluster")
             line = codec.encode(messages.Remove(request, node))
             self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
@@ -464,7 +464,9 @@ class Replica:
         if request and not (new and works):
             # Nothing waits for a disk that fails: it is known here, told to all, and written down later.
             self._answers.awaited(channel, request, reached=works)
-        if self.node in nodes and self.members.remove_self("the others have given this node up"):
+        if self.node in nodes and self.members.remove_self(
+            "this node was removed from the cluster: stop it for good"
+        ):
             self._broadcast()
 
     # Copies of a ledger

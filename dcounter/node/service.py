@@ -177,7 +177,7 @@ class Node(Service):
             if link.node not in self.replica.members.removed:
                 link.startService()
         self._ticking.start(self._limits.heartbeat_s / 4, now=True).addErrback(
-            lambda why: _log.failure("node {node} ticks no more", why, node=self.node)
+            lambda why: _log.failure("node {node}: heartbeat stopped", why, node=self.node)
         )
         try:
             while not loaded:

@@ -52,7 +52,7 @@ class Status:
         if self._before_drain is not None:
             return "the node is stopping"
         if self._members.self_removed:
-            return "the others have given this node up"
+            return "this node was removed from the cluster"
         if self._members.rivals:
             return f"another process holds the id of this node at nodes {sorted(self._members.rivals)}"
         if self._durability.failure is not None:

@@ -117,7 +117,7 @@ def test_what_pieces_bring_must_be_reached_even_if_the_copy_breaks_off() -> None
     assert catch_up.must_reach == has(4)
 
 
-def test_a_copy_of_which_lines_are_given_up_is_not_kept() -> None:
+def test_a_copy_of_which_lines_are_dropped_is_not_kept() -> None:
     catch_up, _ = in_state(Asked(1, None))
     catch_up.lines_dropped()
     catch_up.begins(1, NEW)
@@ -139,7 +139,7 @@ def test_after_a_start_the_journal_says_where_it_stands() -> None:
     assert not catch_up.wanted
 
 
-def test_what_no_member_has_for_a_while_is_given_up() -> None:
+def test_what_no_member_has_for_a_while_is_required_no_more() -> None:
     catch_up, out = in_state(Idle())
     catch_up.reach(has(9).join(has(2, node=2)))
     known = has(6).join(has(2, node=2))

@@ -165,7 +165,7 @@ def test_a_removed_node_says_once_that_it_was_removed(caplog: pytest.LogCaptureF
     [told] = lines(caplog, "ERROR")
     assert told.startswith("node 2: this node was removed from the cluster, node ")
     assert told.endswith("says: stop it for good")
-    assert removed.replica.refuses() == "the others have given this node up"
+    assert removed.replica.refuses() == "this node was removed from the cluster"
     cluster.stop()
 
 

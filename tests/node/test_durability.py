@@ -93,7 +93,7 @@ def test_what_comes_while_the_disk_fails_is_appended_later() -> None:
     assert not world.all.own_under_way
 
 
-def test_more_than_may_be_kept_is_given_up_for_a_snapshot() -> None:
+def test_more_than_may_be_kept_is_dropped_for_a_snapshot() -> None:
     world = NodeLines(most=10)
     assert not world.fail(followed(1))
     assert world.all.append(followed(2), has(1, 9), waits=False)
@@ -114,7 +114,7 @@ def test_more_than_may_be_kept_is_given_up_for_a_snapshot() -> None:
 
 def test_the_end_of_a_copy_is_not_kept_without_all_of_it() -> None:
     world = NodeLines(most=15)
-    # The first two lines are too many, and given up; the end alone must not stand in the journal.
+    # The first two lines are too many, and dropped; the end alone must not be in the journal.
     assert world.fail(Part(b"0123456789"), Part(b"0123456789"))
     assert world.all.append(EndOfCopy(b"end", covers=has(1, 3)), has(1, 9), waits=False)
     assert world.all.mended(snapshot=False) == []

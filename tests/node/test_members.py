@@ -69,7 +69,7 @@ def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> No
     assert members.journal_state() == messages.JournalState(known, known)
 
 
-def test_one_that_was_given_up_is_no_member_any_more() -> None:
+def test_one_that_was_removed_is_no_member_any_more() -> None:
     members = three(report(1, 4), report(2, 9))
     assert members.refused_by(2, "why")
     assert members.not_removed([2, 1]) == [1, 2]

@@ -443,7 +443,7 @@ def test_what_comes_while_that_snapshot_is_taken_is_not_durable_with_it() -> Non
     assert replica.durable == replica.applied
 
 
-def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> None:
+def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_dropped() -> None:
     world = ReplicasOnDisks(limits=limits(backlog_bytes=600))
     caller = world.coordinator(1)
     world.store(caller, 0)
@@ -468,7 +468,7 @@ def test_a_snapshot_that_was_begun_before_does_not_hold_what_was_given_up() -> N
     assert replica.durable == replica.applied
 
 
-def test_what_was_given_up_is_fetched_again_after_a_crash() -> None:
+def test_what_was_dropped_is_fetched_again_after_a_crash() -> None:
     world = _flooded()
     world.mend(0)
     world.store(world.coordinator(1), 2_000)
@@ -572,7 +572,7 @@ def test_a_snapshot_that_never_ended_is_not_ready(world: ReplicasOnDisks) -> Non
     assert not world.replicas[0].copies.snapshot_ready()
 
 
-def test_a_snapshot_knows_who_was_given_up(world: ReplicasOnDisks) -> None:
+def test_a_snapshot_knows_who_was_removed(world: ReplicasOnDisks) -> None:
     asker = world.coordinator(0)
     world.say(asker, messages.Remove(5, 2))
     world.settle()
@@ -624,7 +624,7 @@ def test_a_snapshot_may_be_taken_while_a_copy_is_loaded(place: int, waiting: int
     assert restored.ledger.count("c") == 2
 
 
-def test_a_copy_of_which_parts_were_given_up_does_not_count_after_a_crash() -> None:
+def test_a_copy_of_which_parts_were_dropped_does_not_count_after_a_crash() -> None:
     world, link, copy = _copying(limits(backlog_bytes=200))
     begin, *chunks, end = copy
     world.hear(link, begin)

@@ -44,7 +44,7 @@ def unfolded(node: Machines) -> None:
     ("happens", "why"),
     [
         (drained, "the node is stopping"),
-        (removed, "the others have given this node up"),
+        (removed, "this node was removed from the cluster"),
         (rivalled, "another process holds the id of this node at nodes [2]"),
         (failed, "the disk failed: no room"),
         (unfolded, "more than 64 runs are not on every node yet"),
