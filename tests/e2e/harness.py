@@ -293,11 +293,14 @@ class Twistd:
     One `twistd` process.
 
     :param arguments: what follows `twistd`.
+    :param release: a directory with the package of another release, which is run instead of this version.
     """
 
-    def __init__(self, arguments: Sequence[str], directory: Path) -> None:
+    def __init__(self, arguments: Sequence[str], directory: Path, *, release: Path | None = None) -> None:
         self._watched = _Watched()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if release is not None:
+            environment["PYTHONPATH"] = str(release)
         self._transport: IProcessTransport = cast(IReactorProcess, _reactor()).spawnProcess(
             self._watched,
             sys.executable,
