@@ -10,6 +10,7 @@ from typing import Any, get_args, get_overloads, get_type_hints
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
@@ -79,9 +80,11 @@ def test_only_what_fits_the_moment_may_be_said_and_farewell(
 def test_every_request_has_its_reply_and_the_link_knows_which() -> None:
     assert set(messages.REPLIES) == set(get_args(messages.Request))
     assert set(messages.REPLIES.values()) == set(get_args(messages.Reply))
-    # What type checkers are told is what happens.
+    # What type checkers are told is what happens; the last one is for those that do not know the request.
     told: dict[type[Any], type[Any]] = {}
-    for overload in get_overloads(Link.ask):
+    *overloads, general = get_overloads(Link.ask)
+    assert get_type_hints(general)["return"] == Deferred[Any]
+    for overload in overloads:
         hints = get_type_hints(overload)
         [reply] = get_args(hints["return"])
         if reply is Any:
