@@ -1,3 +1,3 @@
 """
-A coordinator: where batches go and who is asked, which is pure, and the service around it.
+A coordinator: pure machines that decide where batches go and which node is asked, and a service around them.
 """

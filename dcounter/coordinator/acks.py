@@ -48,7 +48,7 @@ class Acks:
 
     def tick(self, now: float) -> None:
         """
-        Let those go on whose time is over, or who have enough by now.
+        Let the callers go on that have enough by now, or whose time is over.
         """
         for enough, over in list(self._waiting.items()):
             if over(now):

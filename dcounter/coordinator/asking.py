@@ -169,6 +169,6 @@ class Asking:
 
 def position_lost(lost: Sequence[LostRun]) -> PositionLost:
     """
-    What a caller is told who has seen what is lost.
+    What a caller is told that has seen what is lost now.
     """
     return PositionLost(f"the position names items of node {lost[0].node} that no member has any more")

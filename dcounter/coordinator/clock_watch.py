@@ -70,7 +70,7 @@ class ClockWatch:
 
     def warning_for_own_stamps(self) -> str | None:
         """
-        What a caller should know who gave items stamps of their own; `None` if all is well.
+        What a caller that gave items their own stamps should know; `None` if all is well.
         """
         ahead = self._stamps_ahead()
         if not ahead:

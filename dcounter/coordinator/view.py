@@ -170,7 +170,7 @@ class View:
 
     def unreported(self) -> list[int]:
         """
-        Members of which nobody has told since the start what they hold.
+        Members that have not told since the start what they hold.
         """
         return [node for node, member in self._members.items() if not member.known]
 
