@@ -31,7 +31,7 @@ class Limits:
     :ivar idle_s: silence after which a node gives up a coordinator's connection.
     :ivar request_s: time a caller waits for a store.
     :ivar slow_after_s: time after which a slice is sent to another node as well.
-    :ivar count_wait_s: time a count may wait until a node has all that it requires.
+    :ivar read_wait_s: time a count may wait until a node has all that it requires.
     :ivar hedge_after_s: time after which a count is asked of another node as well.
     :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
     :ivar window_bytes: the same in bytes.
@@ -75,7 +75,7 @@ class Limits:
     idle_s: float = 30.0
     request_s: float = 5.0
     slow_after_s: float = 1.0
-    count_wait_s: float = 2.0
+    read_wait_s: float = 2.0
     hedge_after_s: float = 0.2
     window_batches: int = 64
     window_bytes: int = 32 * MEBIBYTE

@@ -103,6 +103,8 @@ class NodeStatus:
     :ivar applied: node id -> run -> highest number, both as text, of what counts here include.
     :ivar durable: the same of what this node has journalled.
     :ivar lag: batches this node misses from the join of all positions.
+    :ivar reported_ms_ago: how old that is: milliseconds since the node reported last; `None` if it never has.
+        A node reports at every heartbeat, and at once when something else than its items changes.
     :ivar refuses: why the node takes no writes at present; `None` if it takes them.
     :ivar loading: it has started, and answers no exact count before it has loaded its ledger.
     :ivar in_doubt: it has started on a disk that fails, and answers no count before it is known, of what it
@@ -120,6 +122,7 @@ class NodeStatus:
     applied: Mapping[str, Mapping[str, int]]
     durable: Mapping[str, Mapping[str, int]]
     lag: int
+    reported_ms_ago: int | None = None
     refuses: str | None = None
     loading: bool = False
     in_doubt: bool = False

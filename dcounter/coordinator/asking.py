@@ -162,7 +162,7 @@ class Asking:
         missing = self._reads.missing(question)
         where = f"the items of nodes {missing} are" if missing else "some items are"
         question.refuse_incomplete(
-            f"no node could answer exactly within {self._limits.count_wait_s:g} s: {where} not accounted for",
+            f"no node could answer exactly within {self._limits.read_wait_s:g} s: {where} not accounted for",
             missing,
         )
 

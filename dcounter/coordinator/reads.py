@@ -204,7 +204,7 @@ class Reads:
         """
         When (s) a question that comes now must be answered.
         """
-        return now + self._limits.count_wait_s
+        return now + self._limits.read_wait_s
 
     def begin(self, question: Question[Any]) -> None:
         """
@@ -298,7 +298,7 @@ class Reads:
         What the caller has seen and no member has any more.
         """
         # Reports that are long on their way may be older than the position.
-        newer = question.until - self._limits.count_wait_s / 2
+        newer = question.until - self._limits.read_wait_s / 2
         return self._view.lost_of(question.extra, now, told=newer)
 
     def missing(self, question: Question[Any]) -> list[NodeId]:

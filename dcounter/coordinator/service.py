@@ -433,6 +433,7 @@ class Coordinator(Service):
     def _node_status(self, node: int, primary: int | None, everything: Position) -> NodeStatus:
         view = self._view
         report = view.report(node)
+        age = view.report_age(node, self._time.seconds())
         return NodeStatus(
             id=node,
             address=self._links[node].address,
@@ -445,6 +446,7 @@ class Coordinator(Service):
             applied=view.applied(node).shown(),
             durable=view.durable(node).shown(),
             lag=view.lag(node, everything),
+            reported_ms_ago=None if age is None else round(1000 * age),
             refuses=report.refuses if report else None,
             loading=report.loading if report else False,
             in_doubt=report.in_doubt if report else False,

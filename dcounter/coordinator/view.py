@@ -262,6 +262,13 @@ class View:
         """
         return self._member(node).report
 
+    def report_age(self, node: int, now: float) -> float | None:
+        """
+        How long ago (s) a node reported; `None` if it has not been heard of.
+        """
+        member = self._member(node)
+        return None if member.report is None else now - member.reported_at
+
     def state(self, node: int) -> str:
         """
         `up`, `down` or `new` (never seen).

@@ -260,7 +260,7 @@ class History:
         asked = Asked(coordinator, tenant, consistency, must)
         what = f"{consistency} count asked at {self.now:.3f}"
         answer = Deferred.fromCoroutine(coordinator.count(tenant, consistency=consistency, after=token))
-        self._start(answer, coordinator, self.cluster.limits.count_wait_s, what)
+        self._start(answer, coordinator, self.cluster.limits.read_wait_s, what)
         answer.addCallbacks(self._counted, self._not_counted, (asked,), {}, (), {})
         answer.addErrback(self.failed)
         return answer

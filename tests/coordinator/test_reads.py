@@ -13,7 +13,7 @@ from dcounter.protocol.position import Position
 from dcounter.store import Consistency
 
 NOWHERE = Position()
-LIMITS = Limits(heartbeat_s=0.2, hedge_after_s=0.2, count_wait_s=2.0)
+LIMITS = Limits(heartbeat_s=0.2, hedge_after_s=0.2, read_wait_s=2.0)
 
 
 def has(number: int) -> Position:

@@ -956,6 +956,19 @@ class TestStatus:
             assert node.run is not None
             assert node.applied == node.durable
             assert node.applied[str(node.id)] == {node.run: 1}
+            # It may lag by one heartbeat.
+            assert node.reported_ms_ago is not None
+            assert 0 <= node.reported_ms_ago <= 1_000 * world.cluster.limits.heartbeat_s * 1.25 + 10
+
+    def test_tells_how_old_a_report_is(self, two: CalledCluster) -> None:
+        two.cluster.run(1)
+        two.cluster.part("node 1", "coordinator")
+        before = two.coordinator.status().nodes[1].reported_ms_ago
+        two.cluster.run(0.5)
+        now = two.coordinator.status().nodes[1].reported_ms_ago
+        assert before is not None
+        assert now is not None
+        assert abs(now - before - 500) <= 1
 
     def test_tells_lag_and_who_is_away(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")

@@ -146,6 +146,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         ],
         "everything": view.everything,
         "lag": lambda: [view.lag(node, position) for node in range(4)],
+        "report_age": lambda: [view.report_age(node, now) for node in range(4)],
         "missing": partial(view.missing, position),
         "lost_of": lambda: (view.lost_of(position, now), view.lost_of(position, now, told=now)),
         "clock_skew_ms": partial(view.clock_skew_ms, world.wall),

@@ -37,7 +37,7 @@ def test_they_fit_each_other() -> None:
     # One lost heartbeat is no alarm, and a slow node is noticed before a caller gives up.
     assert 4 * limits.heartbeat_s < limits.suspicion_s < limits.idle_s
     assert limits.slow_after_s < limits.request_s
-    assert limits.hedge_after_s < limits.count_wait_s
+    assert limits.hedge_after_s < limits.read_wait_s
     # A slice of the largest size, in its longest form in JSON, fits a line, and so does an open batch.
     assert 6 * max(limits.slice_bytes, limits.batch_bytes) < limits.line_bytes
     assert limits.batch_bytes * limits.window_batches >= limits.window_bytes

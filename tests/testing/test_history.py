@@ -149,7 +149,7 @@ def test_a_request_is_answered_late_or_never(history: History) -> None:
 
     vars(history.cluster.coordinator)["count"] = waiting
     _count(history)
-    history.cluster.run(history.cluster.limits.count_wait_s)
+    history.cluster.run(history.cluster.limits.read_wait_s)
     history.overdue()
     assert history.problems == []
     history.cluster.run(1.5)
@@ -161,7 +161,7 @@ def test_a_request_is_answered_late_or_never(history: History) -> None:
     released.pop().callback(Count(2, ""))
 
     _count(history)
-    history.cluster.run(history.cluster.limits.count_wait_s + 1.5)
+    history.cluster.run(history.cluster.limits.read_wait_s + 1.5)
     released.pop().callback(Count(2, ""))
     assert _problems(history)[1].startswith("a request was answered later than it may: exact count asked at")
     assert not history.under_way
