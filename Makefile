@@ -1,5 +1,6 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
 # make test    lint, types, tests with branch coverage and its gate
+# make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make bench   against FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
@@ -14,7 +15,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test test-faults bench lint types constraints dist clean
+.PHONY: run test check test-faults bench lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -23,6 +24,12 @@ run: $(VENV)/.run
 
 test: lint types
 	@$(BIN)/python -m pytest --cov
+
+# Of the tests, those that start no process and play no long story.
+FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
+
+check: lint types
+	@$(BIN)/python -m pytest --quiet $(FAST)
 
 # What breaks networks, disks and clocks; installed if it is not there.
 FAULT_TOOLS = strace iproute2 nftables libfaketime
