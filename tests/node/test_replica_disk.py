@@ -707,7 +707,7 @@ def _acknowledged(end: End, request: int) -> bool:
 def test_what_was_said_to_be_durable_is_there_whatever_happens(seed: int) -> None:
     random = Random(seed)
     world = ReplicasOnDisks(
-        limits=limits(backlog_bytes=random.choice((600, 2_000, 10**6)), piece=3, stream_bytes=200)
+        limits=limits(backlog_bytes=random.choice((600, 2_000, 10**6)), chunk_rows=3, stream_bytes=200)
     )
     nodes = list(world.members)
     stamp = 1_000
