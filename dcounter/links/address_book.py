@@ -83,7 +83,7 @@ class Call(Conversation):
     """
     The calling side of a conversation.
 
-    :ivar refusal: why the other end, or we, ended the handshake; empty if nobody said it.
+    :ivar refusal: why the other end, or we, ended the handshake; empty if neither said it.
     """
 
     def __init__(self, address_book: "AddressBook", caller: Caller) -> None:
@@ -131,7 +131,7 @@ class Call(Conversation):
         if self._state == "welcome":
             super().refuse(error)
         else:
-            # Whoever looks for a node meets others.
+            # A search for a node meets others: that is no reason for a warning.
             self.refusal = messages.Farewell(str(error))
             self.close(str(error))
 
@@ -305,18 +305,18 @@ class AddressBook:
                     return
 
         looking = [Deferred.fromCoroutine(look()) for _ in range(_PROBES)]
-        everybody = gatherResults(looking, consumeErrors=True)
-        everybody.addCallbacks(
+        all_of_them = gatherResults(looking, consumeErrors=True)
+        all_of_them.addCallbacks(
             lambda _: None if found.called else found.callback(None),
             lambda why: None if found.called else found.errback(why.value.subFailure),
         )
-        # No `finally`: the garbage collector would run it, too, when nobody waits for this any more.
+        # No `finally`: the garbage collector would run it, too, when nothing waits for this any more.
         try:
             port_found = await found
         except Exception:
-            everybody.cancel()
+            all_of_them.cancel()
             raise
-        everybody.cancel()
+        all_of_them.cancel()
         return port_found
 
     async def probe(self, node: int, port: int) -> Found:

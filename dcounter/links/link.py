@@ -42,7 +42,7 @@ After so many searches in vain the operator is told: a node that starts is found
 _STOPPING = "stopping"
 _IN_ORDER = (_STOPPING, "the node says: the node is stopping", "the node says: stopping")
 """
-Why connections end that nobody has to wonder about.
+Why connections end when all is well.
 """
 
 
@@ -320,7 +320,7 @@ class Link(ClientService, Generic[_M]):
 
     def mistake(self, reason: str) -> None:
         """
-        Another process should be at the other end: give up this connection, and look for that.
+        The process at the other end is the wrong one: close this connection, and look for the right one.
         """
         self._endpoint.doubt()
         self.cut(reason)

@@ -91,7 +91,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         """
         The same batch, packed.
         """
-        names = {name: place for place, name in enumerate(dict.fromkeys(self.tenants))}
+        names = {name: i for i, name in enumerate(dict.fromkeys(self.tenants))}
         owners = np.fromiter(map(names.__getitem__, self.tenants), INT, len(self.tenants))
         stamps = None if self.stamps is None else np.array(self.stamps, LONG).tobytes()
         ids = np.array(self.ids, LONG).tobytes()

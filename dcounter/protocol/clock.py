@@ -27,7 +27,7 @@ How long (ns) a jump of the wall clock must last before it is believed.
 
 class SteadyWall:
     """
-    The wall clock, as far as a clock that nobody sets confirms it.
+    The wall clock, as far as a clock that cannot be set confirms it.
 
     A jump would give stamps that nothing undoes: all later ones must be beyond them. So the time that has
     passed is measured by the steady clock, and the wall clock is believed within `CLOCK_TOLERANCE` of that.
@@ -125,7 +125,7 @@ class HybridClock:
 
     def observe(self, stamp: int) -> None:
         """
-        Move past a stamp that somebody else gave out.
+        Move past a stamp that another clock gave out.
         """
         self._last = max(self._last, stamp)
 

@@ -5,7 +5,7 @@ The messages are closed unions, one for each moment of a connection; `dcounter.p
 them. Decoding and validating is one typed step, and whatever bytes arrive, it either gives a message that may
 be said then or raises `MalformedMessage`. A batch is one
 raw field: the node that stores it, the followers that copy it and the journal that keeps it all handle the
-same bytes, and nobody encodes it twice.
+same bytes, and it is encoded once.
 `docs/protocol.md` shows an example of each message.
 
 msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
@@ -258,9 +258,9 @@ class Beat(Struct, frozen=True, tag="beat"):
 
 class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     """
-    A node's heartbeat, to everybody it is connected with.
+    A node's heartbeat, to all that it is connected with.
 
-    :ivar node: who reports.
+    :ivar node: which node reports.
     :ivar port: where it listens now; 0 if it does not.
     :ivar run: its open run; 0 if it has none.
     :ivar applied: what its counts include.
@@ -274,7 +274,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar refuses: why it takes no writes; `None` if it takes them.
     :ivar passing: what it refuses for passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
-    :ivar in_doubt: nobody knows whether all of its own log is on its disk: what may not be is not in
+    :ivar in_doubt: it cannot tell whether all of its own log is on its disk: what may not be is not in
         `applied`, and it counts nothing.
     """
 
@@ -445,7 +445,7 @@ class JournalState(Struct, frozen=True, tag="standing"):
     wiped: bool
 
 
-# Which of them may come when: a decoder takes what fits the moment, so nobody refuses what can never come.
+# Which of them may come when: a decoder takes what fits the moment, so no code refuses what can never come.
 
 HelloFirst = Hello | Farewell
 ChallengeNext = Challenge | Farewell

@@ -1,5 +1,5 @@
 """
-Positions: how much of every node's log somebody has.
+Positions: how much of every node's log a process has.
 
 Each node numbers its batches 1, 2, ... within a run, so "all up to here" is one number per run. A position
 holds that for every node; positions join by taking the higher number of each, which makes them a lattice:
@@ -21,7 +21,7 @@ Number = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
 
 class NodePosition(Struct, frozen=True, omit_defaults=True):
     """
-    How much of one node's log somebody has.
+    How much of one node's log a process has.
 
     :ivar folded: runs below this one are had completely (or are lost, see `LostRun`) and no longer listed.
     :ivar runs: run -> the highest number without a hole, for runs that are not folded.
@@ -63,7 +63,7 @@ _NOTHING = NodePosition()
 
 class Position(Struct, frozen=True, omit_defaults=True):
     """
-    How much of every node's log somebody has; immutable.
+    How much of every node's log a process has; immutable.
     """
 
     nodes: dict[NodeId, NodePosition] = {}
