@@ -3,9 +3,8 @@ What nodes and coordinators say to each other: one class per message.
 
 The messages are closed unions, one for each moment of a connection; `dcounter.protocol.codec` makes lines of
 them. Decoding and validating is one typed step, and whatever bytes arrive, it either gives a message that may
-be said then or raises `MalformedMessage`. A batch is one
-raw field: the node that stores it, the followers that copy it and the journal that keeps it all handle the
-same bytes, and it is encoded once.
+be said then or raises `MalformedMessage`. A batch is one raw field: the node that stores it, the followers
+that copy it and the journal that keeps it all handle the same bytes, and it is encoded once.
 `docs/protocol.md` shows an example of each message.
 
 msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
