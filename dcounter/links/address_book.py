@@ -18,7 +18,8 @@ from dcounter.errors import PeerError, WrongNode
 from dcounter.limits import Limits
 from dcounter.links.connection import NO_ANSWER, Complaints, Conversation
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import ABILITIES, Caller, Identity, Peer, Role
+from dcounter.protocol.abilities import ABILITIES, Abilities
+from dcounter.protocol.handshake import Caller, Identity, Peer, Role
 
 _PROBES = 16
 """
@@ -244,7 +245,7 @@ class AddressBook:
         limits: Limits,
         clock: IReactorTime,
         instance: str = "",
-        abilities: messages.Abilities = ABILITIES,
+        abilities: Abilities = ABILITIES,
         complaints: Complaints | None = None,
     ) -> None:
         self.limits = limits

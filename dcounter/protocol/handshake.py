@@ -6,9 +6,10 @@ with a code (HMAC-SHA256) over both nonces and all that was claimed. The codes o
 by a label, so that none can be sent back to its maker. The port that was called is among the claims: a
 process that took a node's old port can't relay the handshake to where the node listens now.
 
-Each end says which versions of the protocol it speaks and which features it has (`messages.Abilities`); the
-connection uses the highest version and the features that both have. Release 0.1.0 says no such thing: towards
-it, the codes are over the claims that it knows, and the connection uses its version and no features.
+Each end says which versions of the protocol it speaks and which features it has
+(`dcounter.protocol.abilities`); the connection uses the highest version and the features that both have.
+Release 0.1.0 says no such thing: towards it, the codes are over the claims that it knows, and the connection
+uses its version and no features.
 
 Nothing between two ends that negotiate can make them take each other for that release. Either marks its
 nonce (`NEGOTIATES`), and codes of every version cover both nonces. Abilities cannot be changed, for the codes
@@ -24,23 +25,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dcounter.errors import HandshakeRefused, Removed, WrongNode
-from dcounter.protocol.messages import LOWEST_PROTOCOL, PROTOCOL, Abilities, Challenge, Hello, Proof
+from dcounter.protocol.abilities import ABILITIES, PROTOCOL, Abilities, Common, in_common
+from dcounter.protocol.messages import Challenge, Hello, Proof
 
 Role = Literal["node", "coordinator", "probe"]
 
 NEGOTIATES = "negotiates-"
 """
 How the nonce of an end begins that says what it speaks.
-"""
-
-REFUSES_UNKNOWN_NEEDS = "needs"
-"""
-The feature of an end that refuses a batch or a copy that needs what it does not know (`batch.NEEDS`).
-"""
-
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS])
-"""
-What this version of dcounter speaks.
 """
 
 
@@ -102,22 +94,22 @@ def _code(label: str, identity: Identity, hello: Hello, its: _Claims) -> str:
     return hmac.digest(identity.secret, json.dumps(claims).encode(), "sha256").hex()
 
 
-def _common(caller: Abilities | None, node: Abilities | None, protocol: int) -> tuple[int, AbstractSet[str]]:
+def _agree(caller: Abilities | None, node: Abilities | None, protocol: int) -> Common:
     """
-    The version and the features that a connection uses.
+    What a connection uses.
 
     :param protocol: what an end speaks that does not say it.
     :raises HandshakeRefused: the two ends have no version in common.
     """
     caller = caller or Abilities(protocol, protocol)
     node = node or Abilities(protocol, protocol)
-    highest = min(caller.highest, node.highest)
-    if highest < max(caller.lowest, node.lowest):
+    common = in_common(caller, node)
+    if common is None:
         raise HandshakeRefused(
             f"no common protocol: the caller speaks {caller}, the node {node}; "
             "update the one with the lower numbers"
         )
-    return highest, frozenset(caller.features).intersection(node.features)
+    return common
 
 
 def _see_abilities_are_there(nonce: str, abilities: Abilities | None) -> None:
@@ -182,8 +174,8 @@ class Caller:
             raise HandshakeRefused(
                 "the node does not have this cluster's secret, or the handshake was changed on its way"
             )
-        protocol, features = _common(self.hello.abilities, challenge.abilities, self.hello.protocol)
-        self.peer = Peer("node", challenge.node, challenge.instance, protocol, features)
+        uses = _agree(self.hello.abilities, challenge.abilities, self.hello.protocol)
+        self.peer = Peer("node", challenge.node, challenge.instance, *uses)
         return Proof(_code("caller", self._identity, self.hello, its))
 
 
@@ -214,7 +206,7 @@ class Callee:
         self._abilities = abilities
         self._own = _Claims(node, run, NEGOTIATES + nonce, instance, abilities)
         self._hello: Hello | None = None
-        self._uses: tuple[int, AbstractSet[str]] = (0, frozenset())
+        self._uses = Common(PROTOCOL, frozenset())
 
     def greet(self, hello: Hello, port: int) -> Challenge:
         """
@@ -225,7 +217,7 @@ class Callee:
         """
         mine, own = self._identity, self._own
         _see_abilities_are_there(hello.nonce, hello.abilities)
-        self._uses = _common(hello.abilities, self._abilities, hello.protocol)
+        self._uses = _agree(hello.abilities, self._abilities, hello.protocol)
         if hello.cluster != mine.cluster:
             raise HandshakeRefused("another cluster, or another secret")
         if hello.to != own.node:

@@ -16,26 +16,16 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Raw, Struct, field
 
+from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
-
-LOWEST_PROTOCOL = 2
-PROTOCOL = 2
-"""
-The lowest and the highest version of the messages that this version of dcounter speaks.
-
-Version 2 is that of release 0.1.0.
-"""
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-ProtocolVersion = Annotated[int, Meta(ge=1, le=65_535)]
-# A thousand members and these fit the longest line of a stranger.
-Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
 
 
 class Opening(Struct, frozen=True):
@@ -52,27 +42,6 @@ class Opening(Struct, frozen=True):
     previous: Stamp
     last: Natural
     wiped: bool = False
-
-
-class Abilities(Struct, frozen=True):
-    """
-    What one end of a connection can speak.
-
-    :ivar lowest: the lowest version of the protocol.
-    :ivar highest: the highest one.
-    :ivar features: names of what it can do beyond that; what the other end does not know means nothing to it.
-    """
-
-    lowest: ProtocolVersion
-    highest: ProtocolVersion
-    features: Features = []
-
-    def __post_init__(self) -> None:
-        if self.lowest > self.highest:
-            raise ValueError("the lowest protocol is above the highest")
-
-    def __str__(self) -> str:
-        return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
 
 
 # Handshake: Hello ->, <- Challenge, Proof ->, <- Welcome. Either side may say Farewell and hang up.

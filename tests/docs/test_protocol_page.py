@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from dcounter.protocol import codec, messages
+from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
-from dcounter.protocol.handshake import ABILITIES, NEGOTIATES, Callee, Caller, Identity
+from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
 from dcounter.protocol.messages import Opening
 from dcounter.protocol.position import LostRun, NodePosition, Position
 from tests.protocol.drawn import MESSAGES, decode_line
@@ -21,7 +22,7 @@ from tests.protocol.drawn import MESSAGES, decode_line
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
-VALUES: tuple[type[Any], ...] = (Batch, NodePosition, Position, Opening, LostRun, messages.Abilities)
+VALUES: tuple[type[Any], ...] = (Batch, NodePosition, Position, Opening, LostRun, Abilities)
 
 
 SECTIONS: dict[str, str] = dict(

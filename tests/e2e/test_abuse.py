@@ -20,6 +20,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from dcounter.protocol import codec, messages
+from dcounter.protocol.abilities import PROTOCOL
 from dcounter.protocol.handshake import Caller, Identity
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import (
@@ -206,7 +207,7 @@ async def test_a_wrong_hello_is_refused(reason: str, watch: Watch) -> None:
 async def test_another_protocol_is_refused(watch: Watch) -> None:
     cluster = (await watch.client.cluster())["cluster"]
     hello = messages.Hello(
-        messages.PROTOCOL + 1,
+        PROTOCOL + 1,
         cluster,
         "coordinator",
         None,

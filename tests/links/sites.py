@@ -17,8 +17,9 @@ from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
+from dcounter.protocol.abilities import ABILITIES
 from dcounter.protocol.codec import LineSplitter
-from dcounter.protocol.handshake import ABILITIES, Callee, Identity, Role
+from dcounter.protocol.handshake import Callee, Identity, Role
 from dcounter.protocol.position import Position
 from dcounter.testing import MemoryPort, Network
 

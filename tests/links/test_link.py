@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from dcounter.errors import LinkLost
 from dcounter.links.address_book import Address
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import ABILITIES, Identity, Peer, Role
-from dcounter.protocol.messages import Abilities
+from dcounter.protocol.abilities import ABILITIES, Abilities
+from dcounter.protocol.handshake import Identity, Peer, Role
 from dcounter.protocol.position import Position
 from tests.links.sites import BEAT, IDENTITY, Site, asked, counted, lines, report
 

@@ -19,6 +19,7 @@ from dcounter.limits import Limits
 from dcounter.links.connection import Conversation
 from dcounter.node.progress import Progress
 from dcounter.protocol import messages
+from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.handshake import Caller
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodePosition, Position
@@ -176,7 +177,7 @@ class TestVisitors:
             to=0,
             port=8090,
             nonce="v" * 32,
-            abilities=messages.Abilities(8, 9),
+            abilities=Abilities(8, 9),
         )
         visitor.say(caller.hello)
         cluster.run(0.05)

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
 from dcounter.protocol import codec, messages
+from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import JournalLine, Message, Opening
@@ -72,7 +73,7 @@ def copy_pieces(draw: st.DrawFn) -> messages.CopyChunk:
 
 
 abilities = st.builds(
-    lambda lowest, more, features: messages.Abilities(lowest, lowest + more, features),
+    lambda lowest, more, features: Abilities(lowest, lowest + more, features),
     st.integers(1, 30_000),
     st.integers(0, 30_000),
     st.lists(st.text(min_size=1, max_size=32), max_size=3),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dcounter.errors import HandshakeRefused, MalformedMessage, Removed
 from dcounter.protocol import codec
-from dcounter.protocol.handshake import ABILITIES, NEGOTIATES, Callee, Caller, Identity, Peer, Role
-from dcounter.protocol.messages import Abilities, Challenge, Hello, Proof
+from dcounter.protocol.abilities import ABILITIES, Abilities
+from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity, Peer, Role
+from dcounter.protocol.messages import Challenge, Hello, Proof
 from tests.support import strategies
 
 IDENTITY = Identity("cluster", b"secret", range(3))

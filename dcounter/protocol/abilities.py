@@ -1,0 +1,74 @@
+"""
+What one end of a connection can speak, and what two ends speak with each other.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct
+
+LOWEST_PROTOCOL = 2
+PROTOCOL = 2
+"""
+The lowest and the highest version of the messages that this version of dcounter speaks.
+
+Version 2 is that of release 0.1.0.
+"""
+
+REFUSES_UNKNOWN_NEEDS = "needs"
+"""
+The feature of an end that refuses a batch or a copy that needs what it does not know (`batch.NEEDS`).
+"""
+
+Version = Annotated[int, Meta(ge=1, le=65_535)]
+# A thousand members and these fit the longest line of a stranger.
+Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
+
+
+class Abilities(Struct, frozen=True):
+    """
+    What one end of a connection can speak.
+
+    :ivar lowest: the lowest version of the protocol.
+    :ivar highest: the highest one.
+    :ivar features: names of what it can do beyond that; what the other end does not know means nothing to it.
+    """
+
+    lowest: Version
+    highest: Version
+    features: Features = []
+
+    def __post_init__(self) -> None:
+        if self.lowest > self.highest:
+            raise ValueError("the lowest protocol is above the highest")
+
+    def __str__(self) -> str:
+        return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
+
+
+ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS])
+"""
+What this version of dcounter speaks.
+"""
+
+
+class Common(NamedTuple):
+    """
+    What two ends speak with each other.
+
+    :ivar protocol: the version of the protocol.
+    :ivar features: what both can do beyond that.
+    """
+
+    protocol: int
+    features: AbstractSet[str]
+
+
+def in_common(one: Abilities, other: Abilities) -> Common | None:
+    """
+    The highest version that both speak, and the features of both; `None` if they have no version in common.
+    """
+    highest = min(one.highest, other.highest)
+    if highest < max(one.lowest, other.lowest):
+        return None
+    return Common(highest, frozenset(one.features).intersection(other.features))
