@@ -120,7 +120,7 @@ class TestPlacing:
         assert sizes(desk.launch()) == {1: [6], 3: [5]}
 
     def test_large_requests_are_cut_into_slices_that_fit(self) -> None:
-        desk = Desk(2, slice=3 * ITEM)
+        desk = Desk(2, slice_bytes=3 * ITEM)
         request = desk.admit(14)
         flights = desk.launch()
         assert sizes(flights) == {0: [3, 3, 1], 1: [3, 3, 1]}
@@ -219,7 +219,7 @@ class TestCoalescing:
         assert sorted(found) == sorted(expected)
 
     def test_an_open_batch_is_bounded(self) -> None:
-        desk = Desk(1, batch_bytes=3 * ITEM, small=0)
+        desk = Desk(1, batch_bytes=3 * ITEM, small_items=0)
         for _ in range(4):
             desk.admit(2)
         desk.admit(1)
@@ -321,7 +321,7 @@ class TestSmallRequests:
         assert [flight.node for flight in desk.launch()] == [2]
 
     def test_do_not_wait_for_a_batch_that_is_full(self) -> None:
-        desk = Desk(2, small=2, batch_bytes=2 * ITEM)
+        desk = Desk(2, small_items=2, batch_bytes=2 * ITEM)
         desk.admit(3)
         desk.admit(columns(1, first=3))
         assert sizes(desk.launch()) == {0: [2], 1: [1, 1]}
@@ -339,7 +339,7 @@ class TestSmallRequests:
             desk.stored(flight)
 
     def test_go_with_what_is_sent_anyway(self) -> None:
-        desk = Desk(2, small=1)
+        desk = Desk(2, small_items=1)
         desk.admit(2)
         assert len(desk.launch()) == 2
         small = desk.admit(1)
@@ -397,7 +397,7 @@ class TestSmallRequests:
 
 class TestRoom:
     def test_another_node_when_one_has_none(self) -> None:
-        desk = Desk(2, window_batches=1, small=1)
+        desk = Desk(2, window_batches=1, small_items=1)
         desk.admit(1)
         [busy] = desk.launch()
         desk.admit(2)
@@ -406,7 +406,7 @@ class TestRoom:
         assert [len(each.items.ids) for each in flight.slices] == [1, 1]
 
     def test_bytes_are_bounded_too(self) -> None:
-        desk = Desk(2, window_bytes=5 * ITEM, small=0)
+        desk = Desk(2, window_bytes=5 * ITEM, small_items=0)
         desk.writers = [0]
         desk.admit(4)
         desk.launch()
@@ -429,7 +429,7 @@ class TestRoom:
 
     def test_reservation_is_all_or_nothing(self) -> None:
         # Node 0 has room for one slice, node 1 for none; the request has two.
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small=0)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small_items=0)
         desk.writers = [1]
         desk.admit(1)
         [busy] = desk.launch()
@@ -641,7 +641,7 @@ class TestRetrying:
 
     def test_a_slice_that_waits_to_be_sent_again_is_sent_once(self) -> None:
         # It was slow, found no room elsewhere, and then its node was gone as well.
-        desk = Desk(2, window_batches=2, batch_bytes=ITEM, small=0)
+        desk = Desk(2, window_batches=2, batch_bytes=ITEM, small_items=0)
         desk.writers = [1]
         desk.admit(columns(1, first=1))
         desk.admit(columns(1, first=2))
@@ -814,7 +814,7 @@ class TestEnding:
         assert desk.is_empty()
 
     def test_slices_that_wait_end_with_their_request(self) -> None:
-        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small=0)
+        desk = Desk(2, window_batches=1, batch_bytes=ITEM, small_items=0)
         desk.writers = [1]
         desk.admit(1, deadline=9.0)
         desk.launch()
@@ -844,7 +844,7 @@ class Storm:
             batch_bytes=self.random.choice([ITEM, 5 * ITEM, 10**9]),
             queue_requests=self.random.randint(0, 6),
             queue_bytes=self.random.choice([5 * ITEM, 10**9]),
-            slice=self.random.choice([2 * ITEM, 10**9]),
+            slice_bytes=self.random.choice([2 * ITEM, 10**9]),
         )
         self.nodes = len(self.desk.writers)
         self.requests: list[Request] = []
