@@ -164,7 +164,7 @@ class CalledSite:
 
 @pytest.fixture
 def world() -> Iterator[CalledSite]:
-    world = CalledSite(max_body=1_000)
+    world = CalledSite(max_body_bytes=1_000)
     yield world
     world.close()
 
@@ -271,7 +271,7 @@ class TestBodies:
         assert connection.refused
 
     def test_all_together_are_bounded_but_small_ones_pass(self) -> None:
-        world = CalledSite(max_bodies=1_000, small_body=100)
+        world = CalledSite(max_bodies_bytes=1_000, small_body_bytes=100)
         head = b"POST /items HTTP/1.1\r\nContent-Length: 900\r\n\r\n"
         first, second, third = world.connect(), world.connect(), world.connect()
         assert first.send(head + b"x" * 899) == []
@@ -820,7 +820,7 @@ class Listening:
 async def test_a_refused_caller_reads_the_answer_although_it_was_sending() -> None:
     from twisted.internet import reactor
 
-    async with Listening(reactor, max_body=1_000) as listening:
+    async with Listening(reactor, max_body_bytes=1_000) as listening:
         body = b"x" * 5_000_000
         for request in (post(body), chunked(body)):
             talker = await listening.talk(request)
