@@ -4,7 +4,7 @@ A coordinator's picture of the nodes: which are up, which is preferred, what an 
 Pure: it is told what happened and when, and answers questions. Commands change it, queries never do.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dcounter.coordinator import lost_runs
@@ -234,7 +234,9 @@ class View:
 
         That is the node that misses the fewest batches. Those that load their ledgers come last.
         """
-        able = self.readers() or self.up()
+        return self._first_of(self.readers() or self.up())
+
+    def _first_of(self, able: Sequence[int]) -> int | None:
         if self._primary in able:
             return self._primary
         everything = self.everything()
@@ -244,9 +246,10 @@ class View:
         """
         Nodes to ask, best first: the primary, then those that miss the least of what is required.
         """
-        primary = self.primary()
+        readers = self.readers()
+        primary = self._first_of(readers)
         return sorted(
-            self.readers(),
+            readers,
             key=lambda node: (
                 node != primary,
                 sum(self.applied(node).missing(required).values()),
