@@ -192,3 +192,17 @@ def test_pure_floors_do_not_import_twisted(module: str) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+LINES = 500
+METHODS = 40
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_and_no_class_has_too_much_to_do(module: str) -> None:
+    source = MODULES[module].read_text("utf-8")
+    assert len(source.splitlines()) <= LINES
+    for each in ast.walk(ast.parse(source)):
+        if isinstance(each, ast.ClassDef):
+            methods = [part for part in each.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+            assert len(methods) <= METHODS, each.name
