@@ -26,7 +26,7 @@ class Acks:
     """
     The callers that wait for an acknowledgement level.
 
-    :param links: node -> the link to it; members that were given up are deleted from it.
+    :param links: node -> the link to it; removed members are deleted from it.
     :param view: the coordinator's picture of the nodes.
     """
 
@@ -98,7 +98,7 @@ class Acks:
 
     def _reaches(self, ack: Ack, there: set[NodeId]) -> bool:
         """
-        Whether being durable at these nodes is what `ack` means; those that were given up do not count.
+        Whether being durable at these nodes is what `ack` means; removed members do not count.
         """
         match ack:
             case "node":
@@ -120,7 +120,7 @@ class Acks:
         while (left := deadline - self._time.seconds()) > 0:
             link = self._links.get(node)
             if link is None:
-                # It was given up meanwhile, and does not count any more.
+                # It was removed meanwhile, and no longer counts.
                 return False
             make = partial(messages.Await, position=position, wait=int(left * 1000))
             # After this it is asked again: it had no room for us to wait there, or is gone.

@@ -28,7 +28,7 @@ class Asking:
     """
     The questions of a coordinator.
 
-    :param links: node -> the link to it; members that were given up are deleted from it.
+    :param links: node -> the link to it; removed members are deleted from it.
     :param view: the coordinator's picture of the nodes.
     :param clock: the coordinator's clock, moved past every stamp that a node has heard of.
     :param seal: makes tokens of the positions that answers include.

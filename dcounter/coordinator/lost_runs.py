@@ -67,8 +67,8 @@ def _reaches_fold(reports: Iterable[Report], node: NodeId, mine: NodePosition, f
     """
     Whether live nodes have all of a node's runs up to a fold: folds are forgotten at a restart.
 
-    What a node lost that came back empty does not count: whoever folded over that named it lost, and will do
-    so again when it folds again.
+    What a node lost that came back empty does not count: the node that folded over it named it lost, and will
+    do so again at its next fold.
 
     :param mine: what they have together.
     """

@@ -1,5 +1,5 @@
 """
-Questions asked at a position: whom to ask, how long to wait, whom to ask as well, and when to give up.
+Questions asked at a position: which node to ask, how long to wait, which other node to ask, when to fail.
 
 A kind of question is a subclass of `Question` (`dcounter.coordinator.counts` has the first one): it says what
 is sent to a node and what its callers are told. All else is the same for every question and is here.

@@ -56,7 +56,7 @@ class View:
         self._started = self._last_look = now
         self._takes_writes = False
         self._primary: int | None = None
-        # Until everybody had the chance to report, whoever was first would be preferred.
+        # Before every member had the chance to report, the first to do so would be preferred.
         self._settled = False
         self.required = Position()
         self.lost: set[LostRun] = set()
@@ -64,7 +64,7 @@ class View:
         self._folded_away: dict[tuple[int, int], int] = {}
 
     def _member(self, node: int) -> _Member:
-        # Of one that was given up nothing more is noted.
+        # Nothing more is noted of a removed member.
         return self._members.get(node) or _Member()
 
     # What happened

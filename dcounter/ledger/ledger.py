@@ -6,7 +6,7 @@ division in which entries arrive (a last-writer-wins map, Shapiro et al., "Conve
 Replicated Data Types", 2011). Counts are kept up to date entry by entry; a recount would give the same.
 
 Entries are merged many at a time, column by column, which is two to three times as fast as one by one. So
-small merges wait for one another, unless somebody asks.
+small merges wait for one another until a query comes.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ Entries that wait at most.
 
 _RESERVED = 2**27
 """
-IDs for which room is made at once, at most; whoever says that there are more may be wrong.
+IDs for which room is made at once, at most: a claim that there are more may be wrong.
 """
 
 

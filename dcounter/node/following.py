@@ -2,7 +2,7 @@
 Logs on their way: to which peers this node hands them on, and from which ones it gets what it lacks.
 
 A node follows every peer that it has called: the peer then streams its own log. What a log's own node will
-not send, since it is away or starts a new run, is fetched from another peer that has it: a relay.
+not send, since it is unavailable or starts a new run, is fetched from another peer that has it: a relay.
 
 What holds, after each call:
 
