@@ -81,18 +81,18 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("arguments", "why"),
         [
-            (["--nodes", "0"], "--nodes must be a whole number from 1 on, not '0'"),
-            (["--nodes", "four"], "--nodes must be a whole number from 1 on, not 'four'"),
-            (["--nodes", "-1"], "--nodes must be a whole number from 1 on, not '-1'"),
-            (["--nodes", "17"], "--nodes: at most 16"),
-            (["--node-port", "0"], "--node-port must be a whole number from 1 on, not '0'"),
-            (["--node-port", "65533"], "--node-port: no room for 4 nodes from 65533 on"),
+            (["--nodes", "0"], "--nodes must be an integer >= 1, not '0'"),
+            (["--nodes", "four"], "--nodes must be an integer >= 1, not 'four'"),
+            (["--nodes", "-1"], "--nodes must be an integer >= 1, not '-1'"),
+            (["--nodes", "17"], "--nodes must be at most 16"),
+            (["--node-port", "0"], "--node-port must be an integer >= 1, not '0'"),
+            (["--node-port", "65533"], "--node-port: 65533 is too high for 4 nodes"),
             (
                 ["--node-port", "65520", "--nodes", "16", "--max-body", "9"],
-                "--max-body must be .* from 1024 on",
+                "--max-body must be an integer >= 1024",
             ),
-            (["--max-tenant", "0"], "--max-tenant must be a whole number from 1 on, not '0'"),
-            (["--max-tenant", str(2**20 + 1)], "--max-tenant must be at most 1048576: a name has to fit"),
+            (["--max-tenant", "0"], "--max-tenant must be an integer >= 1, not '0'"),
+            (["--max-tenant", str(2**20 + 1)], "--max-tenant must be at most 1048576: a name must fit"),
             (["--ack", "some"], "--ack must be one of node, primary, majority, all, not 'some'"),
             (
                 ["--consistency", "sure"],
@@ -104,19 +104,19 @@ class TestOptions:
             (["--suspicion", "soon"], "--suspicion must be 0.1 to 3600 seconds, not 'soon'"),
             (["--idle", "0.9"], "--idle must be 1 to 86400 seconds, not '0.9'"),
             (["--idle", "86401"], "--idle must be 1 to 86400 seconds, not '86401'"),
-            (["--host", ""], "--host: '' is no name of a host"),
-            (["--host", "http://x"], "--host: 'http://x' is no name of a host; leave out scheme and port"),
-            (["--host", "x:80"], "--host: 'x:80' is no name of a host"),
-            (["--http", ""], "--http: '' is no endpoint: Unknown endpoint type: ''"),
-            (["--http", "8085"], "--http: '8085' is no endpoint"),
-            (["--http", "tcp"], "--http: 'tcp' is no endpoint"),
-            (["--http", "tcp:http"], "--http: 'tcp:http' is no endpoint: invalid literal"),
-            (["--http", "tcp:80:colour=red"], "--http: .* is no endpoint: .*colour"),
-            (["--http", "ssl:443:privateKey=/nonexistent"], "--http: .* is no endpoint: .*No such file"),
-            (["--http", "systemd:domain=INET:index=9"], "--http: .* is no endpoint"),
-            (["--http", "tcp:65536"], "--http: .* is no endpoint: there is no port 65536"),
-            (["--nodes", "\u0664"], "--nodes must be a whole number"),
-            (["--accept-data-loss"], "--accept-data-loss is for --rebuild only"),
+            (["--host", ""], "--host: '' is not a host name"),
+            (["--host", "http://x"], "--host: 'http://x' is not a host name; leave out scheme and port"),
+            (["--host", "x:80"], "--host: 'x:80' is not a host name"),
+            (["--http", ""], "--http: '' is not an endpoint: Unknown endpoint type: ''"),
+            (["--http", "8085"], "--http: '8085' is not an endpoint"),
+            (["--http", "tcp"], "--http: 'tcp' is not an endpoint"),
+            (["--http", "tcp:http"], "--http: 'tcp:http' is not an endpoint: invalid literal"),
+            (["--http", "tcp:80:colour=red"], "--http: .* is not an endpoint: .*colour"),
+            (["--http", "ssl:443:privateKey=/nonexistent"], "--http: .* is not an endpoint: .*No such file"),
+            (["--http", "systemd:domain=INET:index=9"], "--http: .* is not an endpoint"),
+            (["--http", "tcp:65536"], "--http: .* is not an endpoint: there is no port 65536"),
+            (["--nodes", "\u0664"], "--nodes must be an integer >= 1"),
+            (["--accept-data-loss"], "--accept-data-loss works only with --rebuild"),
             (["--log-level", "all"], "--log-level must be one of debug, info, warn, error, not 'all'"),
             (["--colour", "red"], "option --colour not recognized"),
             (["more"], "Unknown command: more"),
@@ -349,7 +349,9 @@ class TestMakeService:
         (data / "operator-token").write_bytes(b"short")
         options = Options()
         options.parseOptions(["--inline", "--data-dir", str(data)])
-        with pytest.raises(SystemExit, match=r"dcounter does not start: .* holds no operator's token"):
+        with pytest.raises(
+            SystemExit, match=r"dcounter does not start: .* does not hold an operator's token"
+        ):
             makeService(options, MemoryReactorClock())
 
     def test_each_daemon_has_a_secret_of_its_own(self) -> None:
@@ -389,7 +391,7 @@ class TestMakeService:
 
     def test_it_says_that_nothing_is_kept(self, caplog: pytest.LogCaptureFixture) -> None:
         built()
-        assert "what is stored is gone when the daemon stops" in caplog.text
+        assert "all items are lost when the daemon stops" in caplog.text
 
 
 @pytest.fixture
@@ -416,7 +418,7 @@ class TestDescriptors:
 
     def test_as_many_as_are_permitted(self, descriptors: int, caplog: pytest.LogCaptureFixture) -> None:
         assert self._started(descriptors + 1) == descriptors
-        assert f"only {descriptors} descriptors are permitted" in caplog.text
+        assert f"only {descriptors} file descriptors are permitted" in caplog.text
 
     def test_the_daemon_wants_enough_for_all_its_connections(self) -> None:
         _, _, services = built("--nodes", "3")

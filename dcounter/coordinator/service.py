@@ -127,7 +127,7 @@ class Coordinator(Service):
         for link in self._links.values():
             link.startService()
         self._ticking.start(self._limits.heartbeat_s / 4, now=False).addErrback(
-            lambda why: _log.failure("the coordinator's heartbeat stopped", why)
+            lambda why: _log.failure("the heartbeat of the coordinator stopped", why)
         )
 
     def stopService(self) -> Deferred[None]:
@@ -329,7 +329,7 @@ class Coordinator(Service):
             link.moved(message.port)
         lost_runs = self._view.reported(message, self._time.seconds())
         for node in self._view.removed & self._links.keys():
-            _log.warn("node {node} was removed from the cluster", node=node)
+            _log.warn("node {node} was removed", node=node)
             self._links.pop(node).stopService().addErrback(
                 lambda why: _log.failure("a link did not stop", why)
             )

@@ -1,3 +1,3 @@
 """
-How a daemon is put together, started, watched and stopped, and the directory that it has.
+The daemon: its options and wiring, its processes and their supervision, its data directory and its log.
 """

@@ -1,8 +1,8 @@
 """
 The user that a daemon becomes: `twistd --uid` and `--gid`.
 
-`twistd` changes the user when everything is built and the ports are bound. Whatever is made before that, in
-the data directory above all, must belong to that user.
+`twistd` changes the user after everything is built and the ports are bound. Files that are made before that,
+above all in the data directory, must belong to that user.
 """
 
 import os
@@ -18,7 +18,7 @@ from dcounter.errors import ConfigurationError
 @dataclass(frozen=True, slots=True)
 class Account:
     """
-    A user and a group; `None` for the ones that this process has already.
+    A user and a group; `None` for what this process has already.
     """
 
     uid: int | None = None
@@ -27,9 +27,9 @@ class Account:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Account":
         """
-        What the options of `twistd` say.
+        The account that the options of `twistd` name.
 
-        :raises ConfigurationError: nobody can become that.
+        :raises ConfigurationError: this process cannot become that user.
         """
         uid, gid = options.get("uid"), options.get("gid")
         if uid is not None and gid is None:
@@ -37,7 +37,7 @@ class Account:
                 gid = pwd.getpwuid(uid).pw_gid
             except KeyError as error:
                 raise ConfigurationError(
-                    f"--uid: this machine knows no user {uid}, and so no group of it: give --gid, too"
+                    f"--uid: this machine has no user {uid}, so its group is unknown: give --gid as well"
                 ) from error
         if os.geteuid() != 0 and (uid not in {None, os.geteuid()} or gid not in {None, os.getegid()}):
             raise ConfigurationError("--uid and --gid: only root can become another user: start it as root")
@@ -45,7 +45,7 @@ class Account:
 
     def own(self, descriptor: int) -> None:
         """
-        Give something that was just made to this user.
+        Make this user the owner of a file that was just made.
         """
         if self._changes:
             os.fchown(descriptor, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
@@ -53,7 +53,7 @@ class Account:
     @contextmanager
     def acting(self) -> Iterator[None]:
         """
-        What is done meanwhile is done, permitted and forbidden as for this user.
+        Act with the rights of this user meanwhile.
         """
         if not self._changes:
             yield
@@ -77,7 +77,7 @@ class Account:
 
     def _groups(self, gid: int) -> list[int]:
         """
-        The groups that the user will have, as `twistd` gives them.
+        The groups that `twistd` will give to the user.
         """
         if self.uid is None:
             return os.getgroups()

@@ -1,5 +1,5 @@
 """
-An endpoint that says where HTTP listens and what to try, or why it cannot.
+Logs where HTTP listens and what to try, or why it cannot listen.
 """
 
 import os
@@ -24,10 +24,10 @@ _log = Logger()
 @implementer(IStreamServerEndpoint)
 class Announced:
     """
-    An endpoint that says where it listens and what to try.
+    An endpoint that logs where it listens and what to try.
 
-    :param description: what it was made of.
-    :param new: whether the cluster was made just now.
+    :param description: the description that it was made from.
+    :param new: whether this start made the cluster.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Announced:
         _log.info("HTTP listens on {where}", where=where)
         command = f"curl {options} {url}" if options else f"curl {url}"
         if not self._new:
-            # Items of an example would take the place of real ones.
+            # The items of the example could overwrite real ones.
             _log.info("try: {command}/cluster", command=command)
             return port
         items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
@@ -76,5 +76,5 @@ class CannotListen(Exception):
     """
     HTTP cannot listen, and the process is in the background already.
 
-    Not `SystemExit`: twistd would never hear of that, and wait for the process for ever.
+    Not `SystemExit`: twistd in the terminal would not be told, and would wait for this process for ever.
     """

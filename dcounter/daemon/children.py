@@ -1,5 +1,5 @@
 """
-How a daemon's nodes are started as processes, and end with it.
+Starts the nodes of a daemon as child processes that end together with it.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from dcounter.protocol.handshake import Identity
 
 BOOT_VARIABLE = "DCOUNTER_BOOT"
 """
-How a child process is told which start of the daemon it belongs to.
+The environment variable that tells a child to which start of the daemon it belongs.
 """
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 """
-What the process of a node runs. `python -m` would import what lies in the working directory.
+The program of a node's process. `python -m` would import modules from the working directory.
 """
 
 _PR_SET_PDEATHSIG = 1
@@ -31,20 +31,20 @@ _PR_SET_PDEATHSIG = 1
 
 def report_progress(descriptor: int, progress: Progress) -> None:
     """
-    Tell the process that started this node how its start goes.
+    Report the progress of this node's start to the process that started it.
     """
-    # A pipe takes that much; if nobody reads it, this process is about to be killed.
+    # A pipe has room for a line; if its reader is gone, this process is about to be killed.
     with contextlib.suppress(OSError):
         os.write(descriptor, progress.to_line())
 
 
 def child_environment(identity: Identity) -> dict[str, str]:
     """
-    The environment of the process of a node: its parent's, the secret, and which start this is.
+    The environment of a node's process: the parent's, the secret, and the id of this start of the daemon.
     """
     environment = {**os.environ, SECRET_VARIABLE: identity.secret.hex(), BOOT_VARIABLE: identity.boot}
     path = environment.pop("PYTHONPATH", "")
-    # An empty part, as in "$NOT_SET:/opt/lib", would be the working directory.
+    # Python takes an empty part, as in "$NOT_SET:/opt/lib", for the working directory.
     parts = [part for part in path.split(os.pathsep) if part]
     return {**environment, "PYTHONPATH": os.pathsep.join(parts)} if parts else environment
 
@@ -53,9 +53,9 @@ def node_command(
     node: int, cluster: str, addresses: Mapping[int, Address], path: str | None, options: Options
 ) -> Sequence[str]:
     """
-    The command line of the process of one of our nodes.
+    The command line that starts one of our nodes.
     """
-    # The user that the daemon became may not be permitted to enter the directory in which it was started.
+    # The daemon's new user may not have the right to enter the directory in which it was started.
     command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "--rundir=/", "dcounter", "node"]
     command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", cluster]
     command += ["--status", str(STATUS), "--log-level", options["log-level"]]
@@ -69,11 +69,11 @@ def node_command(
 
 def die_with(parent: int) -> None:
     """
-    Have the kernel kill this process when its parent ends, whatever state it is in.
+    Have the kernel kill this process when its parent ends, even if this process is frozen.
 
     :raises ConfigurationError: the parent has ended already.
     """
-    # Ctrl-C reaches a whole process group: the parent stops its nodes in order, nobody else does.
+    # Ctrl-C reaches a whole process group, but only the parent may stop its nodes: it does that in order.
     os.setsid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

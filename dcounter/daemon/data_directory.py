@@ -1,5 +1,5 @@
 """
-The directory of a daemon: which cluster its nodes are, and where each keeps its journal.
+The data directory of a daemon: the identity of the cluster, and the journals of its nodes.
 """
 
 import os
@@ -29,7 +29,7 @@ _OF_A_NODE = re.compile(r"owner|[0-9]{12}\.(journal|snapshot)")
 
 class _Versioned(msgspec.Struct):
     """
-    What of a cluster's file every version can read.
+    The part of a cluster's file that every version can read.
     """
 
     version: int
@@ -37,7 +37,7 @@ class _Versioned(msgspec.Struct):
 
 class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
     """
-    What a data directory says of its cluster.
+    The content of `cluster.json`.
 
     :ivar secret: the shared secret, in hexadecimal.
     :ivar members: ids of all nodes.
@@ -51,12 +51,12 @@ class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
 
 class DataDirectory:
     """
-    A directory that this daemon uses, and no other one until this is closed or the process ends.
+    A directory that this daemon uses exclusively, until this is closed or the process ends.
 
-    :param made: directories that were made for it, the outermost one first.
+    :param made: directories that were made for it, outermost first.
     :ivar path: absolute: twistd may change the working directory.
     :ivar identity: the cluster in it.
-    :ivar new: whether it was made just now, and nothing uses it yet.
+    :ivar new: whether this start made the cluster, and nothing uses it yet.
     """
 
     def __init__(self, path: str, identity: Identity, lock: int, *, made: Sequence[str], new: bool) -> None:
@@ -68,15 +68,15 @@ class DataDirectory:
 
     def node(self, node: int) -> str:
         """
-        Where a node keeps its journal.
+        The directory of a node's journal.
         """
         return os.path.join(self.path, f"node-{node}")
 
     def begin(self, pid: int) -> None:
         """
-        The daemon begins to use it: from now on nothing is undone.
+        Begin to use it: from now on, `close` undoes nothing.
 
-        :param pid: the process that a second daemon is told of. Only a message depends on it.
+        :param pid: this process, for the message that a second daemon gets; nothing else depends on it.
         """
         self._made, self.new = (), False
         with suppress(OSError):
@@ -84,7 +84,7 @@ class DataDirectory:
 
     def close(self) -> None:
         """
-        Let others use it. If the daemon never began to, it is as it was before.
+        Release the directory. If the daemon never began to use it, undo what its start has changed.
         """
         lock, self._lock = self._lock, None
         if lock is None:
@@ -108,11 +108,11 @@ def open_data_directory(
     sleep: Callable[[float], None] = time.sleep,
 ) -> DataDirectory:
     """
-    Use the directory of a cluster, or make a new cluster there.
+    Open the directory of a cluster, or make a new cluster there.
 
-    :param nodes: how many nodes it must have.
-    :param account: the user that it must belong to.
-    :raises ConfigurationError: it cannot be used; the message says what to do. Nothing is changed then.
+    :param nodes: how many nodes the cluster must have.
+    :param account: the user to which it must belong.
+    :raises ConfigurationError: it cannot be used; the message says what to do, and nothing is changed.
     """
     path = _absolute(path)
     account = account or Account()
@@ -142,14 +142,15 @@ def open_node_directory(
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """
-    See that a node can use a directory, and make it if it is not there; its absolute path.
+    Check that a node can use a directory, make it if it does not exist, and return its absolute path.
 
-    :param alone: it is not a daemon's; one of those waits for an earlier process that may be about to end.
+    :param alone: the node is not a daemon's. A daemon's node waits for an earlier process that may be about
+        to end.
     :raises ConfigurationError: it cannot be used; the message says what to do.
     """
     path = _absolute(path)
     account = account or Account()
-    # The daemon's other nodes would not be there: all that is stored would seem to be gone.
+    # The journals of the daemon's nodes are one level below, so everything stored would seem to be gone.
     with _usable(path, account, elsewhere=alone), account.acting():
         if os.path.lexists(os.path.join(path, _CLUSTER)):
             raise ConfigurationError(
@@ -175,9 +176,9 @@ def _absolute(path: str) -> str:
 @contextmanager
 def _usable(path: str, account: Account, *, elsewhere: bool = True) -> Iterator[list[str]]:
     """
-    A directory that is there and can be written to; it is not made if what is done with it fails.
+    Make a directory if necessary and check that it is writable; if the block fails, remove it again.
 
-    Gives the directories that were made, the outermost one first.
+    Yields the directories that were made, outermost first.
 
     :param elsewhere: another directory would do as well.
     """
@@ -221,15 +222,17 @@ def _refuse_a_nodes_directory(path: str) -> None:
 
 def _make_cluster(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> bool:
     """
-    Make a new cluster, unless there is one; whether that was so.
+    Make a new cluster, unless there is one already; return whether one was made.
     """
     name = os.path.join(path, _CLUSTER)
-    # A symbolic link that leads nowhere is no reason to make a new one.
+    # A dangling symbolic link is no reason to make a new cluster.
     if os.path.lexists(name):
         return False
     strangers = sorted(each for each in os.listdir(path) if each.startswith("node-"))
     if strangers:
-        raise ConfigurationError(f"{path} has {strangers}, but {_CLUSTER} is gone: put it back from a backup")
+        raise ConfigurationError(
+            f"{path} has {strangers}, but {_CLUSTER} is missing: restore it from a backup"
+        )
     secret = randbytes(_SECRET_BYTES).hex()
     cluster = _Cluster(_VERSION, randbytes(16).hex(), secret, list(range(nodes)))
     _write_durably(name, msgspec.json.encode(cluster))
@@ -241,21 +244,23 @@ def _read_cluster(path: str, nodes: int) -> Identity:
     try:
         with open(name, "rb") as file:
             content = file.read()
-        # First: the file of a newer version may have more in it, which is no damage.
+        # First the version alone: the additional fields of a newer version are not damage.
         version = msgspec.json.decode(content, type=_Versioned).version
         if version != _VERSION:
             raise ConfigurationError(
-                f"{name} is of version {version}, this dcounter reads version {_VERSION}: start the dcounter "
-                "that wrote it, or a newer one"
+                f"{name} has version {version}, and this dcounter reads version {_VERSION}: start the "
+                "dcounter that wrote it, or a newer one"
             )
         cluster = msgspec.json.decode(content, type=_Cluster)
         secret_bytes = bytes.fromhex(cluster.secret)
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {trouble(error, name, elsewhere=False)}") from error
     except ValueError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error}: put it back from a backup") from error
+        raise ConfigurationError(f"{name} cannot be read: {error}: restore it from a backup") from error
     if len(secret_bytes) < _SECRET_BYTES:
-        raise ConfigurationError(f"{name}: the secret is too short to be one")
+        raise ConfigurationError(
+            f"{name}: the secret has fewer than {_SECRET_BYTES} bytes: restore the file from a backup"
+        )
     if cluster.members != list(range(nodes)):
         raise ConfigurationError(
             f"the cluster in {path} has nodes {cluster.members}; start it with --nodes {len(cluster.members)}"
@@ -265,7 +270,7 @@ def _read_cluster(path: str, nodes: int) -> Identity:
 
 def _named_pids(path: str) -> list[int]:
     """
-    The process that wrote its number there, if that is a number.
+    The process id in the file, if it holds one.
     """
     with suppress(OSError, ValueError), open(os.path.join(path, _PID), "rb") as file:
         return [int(file.read(20))]

@@ -1,7 +1,8 @@
 """
-Reads what nodes keep on their disks while they do not run.
+Reads the journals of nodes that do not run.
 
-It takes what a node would take if it started, and changes nothing: `dcounter.daemon.rebuild` decides by it.
+It reads them as a node does when it starts, and changes nothing. `dcounter.daemon.rebuild` decides by the
+result.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,10 +33,10 @@ from dcounter.protocol.position import Position, join_all
 
 class ProvingDisk:
     """
-    A disk, already open, on which nothing is changed.
+    A disk, already open, that refuses changes.
 
-    It may still be asked to prove that it keeps what was read (`rewrite`, `sync`): that changes nothing, and
-    what is in the memory of this machine only is not something to rely on.
+    It still proves that it keeps what was read (`rewrite`, `sync`). That changes no content, and without that
+    proof the data may exist only in the memory of this machine.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -66,7 +67,7 @@ class ProvingDisk:
         _refuse(old)
 
     def remove(self, name: str) -> None:
-        # What is not used any more is in nobody's way.
+        # Obsolete files do no harm.
         pass
 
     def shorten(self, name: str, size: int) -> bool:
@@ -82,7 +83,7 @@ def _refuse(name: str) -> NoReturn:
 
 class _Weightless(Ledger):
     """
-    A ledger that nothing is put into.
+    A ledger that stays empty.
     """
 
     def reserve(self, rows: int) -> None:
@@ -97,11 +98,11 @@ class _Weightless(Ledger):
 
 class _State:
     """
-    What a node would know at its start.
+    The state that a node would have after its start.
 
-    :ivar contents: what it would have.
-    :ivar members: which members it knows.
-    :ivar restoring: takes its journal in.
+    :ivar contents: what it would hold.
+    :ivar members: the members that it would know.
+    :ivar restoring: takes in the journal.
     """
 
     def __init__(self, node: int, members: Collection[int], limits: Limits) -> None:
@@ -120,7 +121,7 @@ class _State:
 
     def adopt(self, known: Position) -> Position:
         """
-        What it has, put as others put it who know that runs are complete.
+        Its position, folded as far as the other nodes know runs to be complete.
         """
         self._folding.adopt(known)
         return self.contents.applied
@@ -130,10 +131,10 @@ def read_all(
     members: Collection[int], disks: Mapping[int, Disk], owner: Callable[[int], str], limits: Limits
 ) -> dict[int, Kept]:
     """
-    What each node of a cluster keeps; nodes that have no disk keep nothing.
+    Read what each node of a cluster keeps; a node without a disk keeps nothing.
 
-    :param disks: of nodes that do not run, already open.
-    :param owner: whose journal that of a node has to be.
+    :param disks: disks of nodes that do not run, already open.
+    :param owner: the owner that a node's journal must name.
     """
     states = {node: _State(node, members, limits) for node in disks}
     found = {node: _read(disk, owner(node), states[node]) for node, disk in disks.items()}
@@ -151,14 +152,14 @@ def read_all(
 
 def _read(disk: Disk, owner: str, state: _State) -> Kept:
     """
-    What condition a journal is in; how much of it can be read is in the state.
+    Read a journal into the state, and return its condition.
     """
     recovery = Recovery(ProvingDisk(disk), is_chunk=is_chunk, owner=owner)
     try:
         for entry in recovery.read():
             state.restoring.restore(entry)
         for entry in recovery.load():
-            # To see that all of it is as it was written, and that this version can read it.
+            # This checks every checksum, and that this version can read every line.
             state.restoring.load(entry)
     except NewerJournal as error:
         return Kept("newer", why=str(error))

@@ -1,5 +1,5 @@
 """
-Descriptions of where HTTP listens: what they leave open, and how to call what listens there.
+Endpoint descriptions of HTTP: adds our defaults, and tells how to call what listens there.
 """
 
 import os
@@ -16,7 +16,7 @@ _ENCRYPTED: Final = frozenset({"ssl", "tls"})
 
 _UNIX_MODE: Final = "660"
 """
-Who may connect to a socket in the file system: its owner and group. Twisted would let everybody.
+The mode of a Unix socket: its owner and group may connect. Twisted's default lets every user connect.
 """
 
 _PLACES: Final = {
@@ -27,23 +27,24 @@ _PLACES: Final = {
     "unix": {"mode": 2, "backlog": 3},
 }
 """
-For each kind of endpoint, which of its fields we complete: name -> place, if it is given without its name.
+For each kind of endpoint, the fields that we complete: name -> position of the field if it has no name.
 """
 
 
 def complete(description: str, backlog: int) -> str:
     """
-    A description with what it leaves open.
+    Add our defaults to a description.
 
-    Kinds that listen nowhere themselves, such as `systemd`, stay as they are: whoever listens has decided.
+    Kinds that do not listen themselves, such as `systemd`, stay unchanged: the program that listens has
+    decided.
 
-    :param description: of a Twisted endpoint, such as `tcp:8085`.
+    :param description: the description of a Twisted endpoint, such as `tcp:8085`.
     :param backlog: how many connections may wait to be accepted.
     """
     kind, _, rest = description.partition(":")
     if kind.lower() == _PROXIED:
         return f"{kind}:{complete(rest, backlog)}"
-    # Only names are looked at, and no name of a field holds what must be escaped.
+    # Only names matter here, and no field's name contains a character that must be escaped.
     fields = _ESCAPED.sub("_", rest).split(":")
     named = {field.partition("=")[0] for field in fields if "=" in field}
     given = len([field for field in fields if "=" not in field])
@@ -55,12 +56,12 @@ def complete(description: str, backlog: int) -> str:
 
 def curl(description: str, address: IAddress) -> tuple[str, str] | None:
     """
-    How to call what listens: options for `curl` (none: an empty text), and how its URLs begin.
+    How to call what listens: options for `curl` (may be empty), and the beginning of its URLs.
 
-    `None` if nobody knows.
+    `None` if that is unknown.
 
-    :param description: what was asked for.
-    :param address: what has become of it.
+    :param description: the description of the endpoint.
+    :param address: the address on which it listens.
     """
     kind, _, rest = description.partition(":")
     if kind.lower() == _PROXIED:
@@ -69,7 +70,7 @@ def curl(description: str, address: IAddress) -> tuple[str, str] | None:
     scheme = "https" if kind in _ENCRYPTED else "http"
     match address:
         case IPv4Address(host=host, port=port):
-            # To listen on all addresses is no address to call.
+            # The address that stands for all addresses cannot be called.
             return "", f"{scheme}://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
         case IPv6Address(host=host, port=port):
             host = "::1" if host == "::" else host.replace("%", "%25")

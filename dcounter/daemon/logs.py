@@ -1,8 +1,8 @@
 """
 The log of a process: lines on standard output or in a file.
 
-The daemon goes on although nobody reads them. A thread writes, and may block as long as it likes; lines wait
-for it in a bounded buffer, and beyond the bound they are dropped and counted.
+The daemon never waits for its log. A thread writes, and may block for any time; lines wait for it in a
+bounded buffer. If the buffer is full, further lines are dropped and counted.
 """
 
 import os
@@ -33,44 +33,45 @@ What `--log-level` may be, from the most lines to the fewest.
 
 _BUFFER = MEBIBYTE
 """
-Bytes of lines that wait to be written: some thousand lines, more than a reader that is merely slow lets wait.
+Bytes of lines that may wait to be written: some thousand lines, more than a merely slow reader leaves
+waiting.
 """
 
 _AT_ONCE = 64 * 1024
 """
-Bytes from which no further line is written in the same call: what a pipe usually holds.
+Bytes after which no further line joins the same write: the usual capacity of a pipe.
 """
 
 _LAST_WORDS = 1.0
 """
-Time (s) that a process that ends waits until the rest of its log is written.
+Time (s) that an ending process waits for the rest of its log to be written.
 """
 
 _FILE = 10 * MEBIBYTE
 _OLD_FILES = 10
 """
-Bytes from which a log file becomes `.1`, and how many such files are kept: nothing fills a disk if no other
-program rotates the log.
+Size (bytes) at which a log file is renamed to `.1`, and how many such files are kept. So the log cannot fill
+a disk even if no other program rotates it.
 """
 
 
 class Sink(Protocol):
     """
-    Where lines go in the end.
+    What log lines are written to.
     """
 
     def write(self, data: bytes) -> None:
         """
-        Write all of it, however long that takes.
+        Write all of the data, however long that takes.
 
-        :raises OSError: not all of it was written.
+        :raises OSError: not everything was written.
         """
 
     def reopen(self) -> str:
         """
-        Open again what it writes to; what happened, as a sentence.
+        Open the destination again; return what happened, as a sentence.
 
-        :raises OSError: that failed, and it goes on as before.
+        :raises OSError: that failed, and writing goes on as before.
         """
         ...
 
@@ -87,14 +88,14 @@ class Output:
         _write_all(self._descriptor, data)
 
     def reopen(self) -> str:
-        return "the log is no file: there is nothing to open again"
+        return "the log is not a file, so there is nothing to open again"
 
 
 class LogFile:
     """
     A file, renamed when it grows large.
 
-    :param path: the file, which others may rename as well; see `reopen`.
+    :param path: the file; other programs may rename it as well, see `reopen`.
     :raises ConfigurationError: it cannot be written.
     """
 
@@ -118,10 +119,10 @@ class LogFile:
             try:
                 self._rotate()
             except FileNotFoundError:
-                # Somebody else has moved it.
+                # Another program has moved it.
                 self.reopen()
             except OSError:
-                # What was to be written is; the directory may permit it later.
+                # The line itself was written; renaming may succeed later.
                 self._next = size + self._largest
 
     def reopen(self) -> str:
@@ -144,15 +145,15 @@ class LogFile:
 @dataclass(slots=True)
 class _Gap:
     """
-    The place of lines that are not written.
+    A gap in the log: lines that were dropped.
     """
 
     lines: int
     why: str
 
-    def told(self, now: float) -> bytes:
+    def to_line(self, now: float) -> bytes:
         """
-        What the reader is told.
+        The line that takes their place.
         """
         event: LogEvent = {
             "log_format": "{lines} log lines were dropped: {why}",
@@ -169,7 +170,7 @@ class LogWriter:
     """
     Writes lines in a thread of its own.
 
-    :param sink: where to.
+    :param sink: what to write to.
     :param wall: the wall clock, seconds since 1970.
     :param buffer: bytes of lines that may wait.
     """
@@ -187,7 +188,9 @@ class LogWriter:
 
     def start(self) -> None:
         """
-        Begin to write: not before the process has become a daemon, which no thread survives.
+        Start the thread.
+
+        Not before twistd has left the terminal: threads do not survive that fork.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -195,7 +198,7 @@ class LogWriter:
 
     def write(self, line: bytes) -> None:
         """
-        Have a line written soon. This never waits.
+        Queue a line to be written. This never blocks.
         """
         with self._changed:
             if self._bytes + len(line) <= self._buffer:
@@ -205,13 +208,13 @@ class LogWriter:
             elif self._queue and isinstance(self._queue[-1], _Gap):
                 self._queue[-1].lines += 1
             else:
-                self._queue.append(_Gap(1, "nobody reads them"))
+                self._queue.append(_Gap(1, "the output is blocked"))
 
     def reopen(self, done: Callable[[str], None]) -> None:
         """
-        Have the sink opened again.
+        Have the thread open the sink again.
 
-        :param done: is told, in the thread, what happened.
+        :param done: called in the thread with what happened.
         """
         with self._changed:
             self._reopened = done
@@ -219,10 +222,10 @@ class LogWriter:
 
     def finish(self, within: float = _LAST_WORDS) -> None:
         """
-        Wait until all is written, but not for long.
+        Wait until everything is written, but at most for a while.
         """
         if self._thread is None:
-            # It ends before it has begun, while somebody looks.
+            # The process ends before it has left the terminal, so blocking is visible there.
             while self._due():
                 self._step()
             return
@@ -230,7 +233,7 @@ class LogWriter:
             self._changed.wait_for(lambda: not (self._busy or self._due()), within)
 
     def _due(self) -> bool:
-        # What could not be written is told with the next line: trying that again and again helps nobody.
+        # A gap alone is not due: it is written with the next line, not tried again and again.
         return self._bytes > 0 or self._reopened is not None
 
     def _run(self) -> None:
@@ -244,7 +247,7 @@ class LogWriter:
 
     def _step(self) -> None:
         """
-        Write some of what waits.
+        Write one batch of the lines that wait.
         """
         with self._changed:
             reopened, self._reopened = self._reopened, None
@@ -253,11 +256,13 @@ class LogWriter:
             try:
                 told = self._sink.reopen()
             except OSError as error:
-                told = f"the log goes on as before, since it cannot be opened again: {error}"
+                told = f"could not open the log again and still write to the old one: {error}"
             reopened(told)
         now = self._wall()
         try:
-            self._sink.write(b"".join(each if isinstance(each, bytes) else each.told(now) for each in batch))
+            self._sink.write(
+                b"".join(each if isinstance(each, bytes) else each.to_line(now) for each in batch)
+            )
         except OSError as error:
             lost = sum(1 if isinstance(each, bytes) else each.lines for each in batch)
             with self._changed:
@@ -277,7 +282,7 @@ class LogWriter:
 @implementer(ILogObserver)
 class LinesObserver:
     """
-    Turns what is logged into lines.
+    Formats log events as lines and passes them to the writer.
 
     :param level: the least level that is written.
     """
@@ -295,22 +300,22 @@ class LinesObserver:
 
     def _is_wanted(self, event: LogEvent) -> bool:
         level = event.get("log_level", LogLevel.info)
-        # Twisted tells of every port that it opens and every connection that it tries again.
+        # Twisted logs every port that it opens and every connection that it retries.
         if self._quiet and level < LogLevel.warn and _is_twisteds(event):
             return False
         return bool(level >= self._level)
 
 
 def _is_twisteds(event: LogEvent) -> bool:
-    # Also what our services and factories have from their base classes: our own loggers are modules'. And
-    # its older half logs under one name.
+    # Our own loggers belong to modules, so an event with a source comes from one of Twisted's base classes.
+    # Twisted's legacy log has a single namespace.
     inherited = event.get("log_source") is not None
     return inherited or str(event.get("log_namespace")).startswith(("twisted.", "log_legacy"))
 
 
 def _as_line(event: LogEvent) -> bytes:
     if "written_at" in event:
-        # A child had said it when it told us.
+        # The line of a child: keep the time at which the child wrote it.
         event = {**event, "log_time": event["written_at"]}
     text = formatEventAsClassicLogText(event, formatTime=lambda when: formatTime(when, timeFormatRFC3339))
     return (text or "").encode("utf-8", "backslashreplace")
@@ -322,7 +327,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
-            # Whoever else has this pipe or terminal made it so.
+            # Another process that shares this pipe or terminal made it non-blocking.
             ready = select.poll()
             ready.register(descriptor, select.POLLOUT)
             ready.poll()

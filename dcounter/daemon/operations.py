@@ -1,5 +1,5 @@
 """
-What an operator may do to the nodes: to look at them, to restart one, to remove one.
+What an operator can do with the nodes: see their status, restart one, remove one.
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ from dcounter.store import ClusterStatus
 
 class Restarter(Protocol):
     """
-    What runs the nodes.
+    Runs the nodes, and can restart one.
     """
 
     async def restart(self, node: int) -> None:
@@ -22,9 +22,9 @@ class Restarter(Protocol):
 
 class Operations:
     """
-    The `dcounter.store.Operator` of our own nodes.
+    The `dcounter.store.Operator` of the nodes of this cluster.
 
-    :param coordinator: knows the nodes, and removes them.
+    :param coordinator: knows the status of the nodes, and removes nodes.
     :param restarter: `None` if the nodes run elsewhere.
     """
 

@@ -27,9 +27,9 @@ _TOKEN: Final = re.compile(rb"[!-~]{16,256}")
 
 def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> OperatorToken:
     """
-    Read the token in a file, or make a new one there.
+    Read the token in a file, or make a new file with one.
 
-    :raises ConfigurationError: the file cannot be made or read, or holds no token.
+    :raises ConfigurationError: the file cannot be made or read, or does not hold a token.
     """
     path = os.path.abspath(path)
     try:
@@ -44,13 +44,13 @@ def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> Operato
         ) from error
     if _TOKEN.fullmatch(value) is None:
         raise ConfigurationError(
-            f"{path} holds no operator's token, which is 16 to 256 visible ASCII characters without blanks;"
-            " name another file, or move this one away to have a new one made"
+            f"{path} does not hold an operator's token (16 to 256 visible ASCII characters without blanks): "
+            "name another file, or move this one away and start again to get a new one"
         )
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         _log.warn(
-            "users other than the owner can read the operator's token in {path}: chmod 600 it, and see that "
-            "it belongs to the user that runs dcounter",
+            "other users can read the operator's token in {path}: set its mode to 600, and make sure that it "
+            "belongs to the user that runs dcounter",
             path=path,
         )
     return OperatorToken(path, value)
@@ -58,7 +58,7 @@ def open_operator_token(path: str, randbytes: Callable[[int], bytes]) -> Operato
 
 def _make(path: str, randbytes: Callable[[int], bytes]) -> None:
     """
-    Put a new token into a file, wholly or not at all; a file that was made meanwhile is left alone.
+    Put a new token into a file, atomically. A file that another process makes meanwhile is left alone.
     """
     directory = os.path.dirname(path)
     unfinished = f"{path}.{randbytes(8).hex()}.new"
@@ -67,7 +67,7 @@ def _make(path: str, randbytes: Callable[[int], bytes]) -> None:
         with open(descriptor, "wb") as file:
             owner = os.stat(directory)
             if os.geteuid() == 0:
-                # A daemon that is started by root may go on as the user whose directory this is.
+                # A daemon that root starts may later run as the owner of this directory.
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(randbytes(_RANDOM_BYTES).hex().encode() + b"\n")
             file.flush()

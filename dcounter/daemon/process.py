@@ -1,5 +1,5 @@
 """
-What every process that `twistd` runs for us has: a log, answers to signals, and an exit status.
+A process under `twistd`: its log, its signals, and its exit status.
 """
 
 import atexit
@@ -22,7 +22,7 @@ _log = Logger()
 
 _LOG_FILE = "twistd.log"
 """
-Where twistd writes the log of a process in the background, unless it is told otherwise.
+The file to which twistd logs in the background by default.
 """
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -31,12 +31,12 @@ _REOPENING = (signal.SIGHUP, signal.SIGUSR1)
 
 class Process(MultiService):
     """
-    The services of one process, which stop one after the other, the last one first.
+    The services of one process. They stop one after the other, the last one first.
 
-    :param twistd: twistd's own options; empty if something else runs this.
-    :param level: the least level that is logged.
-    :param child: its parent says already that everything stops.
-    :param at_exit: has something called when the interpreter ends.
+    :param twistd: twistd's own options; empty if another program runs this.
+    :param level: the lowest level that is logged.
+    :param child: this is a child process, whose parent already logs that everything stops.
+    :param at_exit: registers a function that is called when the interpreter exits.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Process(MultiService):
     @property
     def in_background(self) -> bool:
         """
-        Whether nobody sees what this process writes, and how it ends.
+        Whether twistd has left the terminal, so that output and exit status are not seen.
         """
         return not self._twistd.get("nodaemon", True)
 
     def end(self, status: int) -> None:
         """
-        Stop everything, and have the process end with that status.
+        Stop everything, and exit with that status.
         """
         self._status = self._status or status
         self._reactor.callWhenRunning(self._stop_reactor)
@@ -76,7 +76,7 @@ class Process(MultiService):
 
     def setServiceParent(self, parent: Any) -> None:
         """
-        Belong to a whole process: its log is ours from here on.
+        Join the application of twistd, and take over its log.
 
         :raises SystemExit: the log cannot be written; the message says why.
         """
@@ -86,7 +86,7 @@ class Process(MultiService):
             if not (self._twistd["syslog"] or self._twistd["logger"]):
                 self._writer = LogWriter(self._sink(), wall=time.time)
                 parent.setComponent(ILogObserver, LinesObserver(self._writer, self._level))
-            # twistd returns 0 however it went, and the log is not written wholly by then.
+            # twistd always exits with 0, and before the log is written completely.
             self._at_exit(self._finish)
 
     def privilegedStartService(self) -> None:
@@ -111,7 +111,7 @@ class Process(MultiService):
 
     async def stopped(self, service: IService) -> None:
         """
-        One of the services has stopped.
+        Called when one of the services has stopped.
         """
 
     # The log
@@ -150,7 +150,7 @@ class Process(MultiService):
                 signal.signal(number, self._received)
 
     def _received(self, number: int, frame: object) -> None:
-        # What runs just now may be half done with anything, the log too.
+        # The signal may have interrupted anything, even a log call: act in the next turn.
         self._reactor.callFromThread(self._obey, signal.Signals(number))
 
     def _obey(self, number: signal.Signals) -> None:
@@ -164,7 +164,9 @@ class Process(MultiService):
 
     def _stop_reactor(self) -> None:
         """
-        Stop by ourselves, which is an end without error: twistd alone would die of the signal in the end.
+        Stop the reactor, and end without an error.
+
+        Twisted's own handler would let the process die of the signal.
         """
         if not self._stopping:
             self._stopping = True

@@ -1,8 +1,8 @@
 """
-Whether a node may be made anew: only if the other ones keep all that it has.
+Decides whether nodes may be rebuilt: only if the other ones keep all of their data.
 
-Making a node anew deletes nothing, but what only its journal holds is counted no more. So this is decided by
-what is on the disks, before anything is changed.
+A rebuild deletes nothing, but items that only the node's journal holds are no longer counted. So the decision
+is made by the content of all disks, before anything is changed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,20 +13,21 @@ from dcounter.protocol.position import Position, join_all
 
 Condition = Literal["whole", "doubtful", "damaged", "unreadable", "newer"]
 """
-Of a journal: it can be read; that too, but the disk may not keep it; something in it is not what was written;
-it may be whole, but something else keeps it from being read; a newer version of dcounter wrote it.
+The condition of a journal. `whole`: it can be read. `doubtful`: it can be read, but the disk may not keep it.
+`damaged`: some of it is not what was written. `unreadable`: something else prevents reading it, and it may be
+whole. `newer`: a newer version of dcounter wrote it.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """
-    What a node keeps on its disk; nothing unless something is said.
+    What a node keeps on its disk; the defaults are those of an empty disk.
 
-    :ivar position: what it has, as far as it can be read.
-    :ivar removed: members that it knows to have been given up.
-    :ivar complete: it is not in the middle of being made anew itself.
-    :ivar why: what is wrong with it.
+    :ivar position: what it has, as far as the journal can be read.
+    :ivar removed: members of which it knows that they were removed.
+    :ivar complete: it is not itself in the middle of a rebuild.
+    :ivar why: what is wrong with the journal.
     """
 
     condition: Condition = "whole"
@@ -38,7 +39,7 @@ class Kept:
     @property
     def holds(self) -> bool:
         """
-        Whether it has any batch.
+        Whether it holds any batch.
         """
         return bool(self.position.nodes)
 
@@ -46,10 +47,10 @@ class Kept:
 @dataclass(frozen=True, slots=True)
 class Objections:
     """
-    What speaks against making nodes anew, a sentence each.
+    The reasons against a rebuild, one sentence each.
 
-    :ivar never: reasons that nobody can set aside.
-    :ivar losses: what would be lost.
+    :ivar never: reasons that an operator cannot override.
+    :ivar losses: data that would be lost.
     """
 
     never: Sequence[str] = ()
@@ -58,10 +59,10 @@ class Objections:
 
 def objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
     """
-    Look for what speaks against it.
+    Find the reasons against rebuilding nodes.
 
     :param kept: what each node keeps.
-    :param chosen: the nodes to be made anew, all at once.
+    :param chosen: the nodes to rebuild, all at once.
     """
     never = [
         f"the journal of node {node} was written by a newer version of dcounter ({kept[node].why}): "
@@ -69,34 +70,34 @@ def objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
         for node in sorted(chosen)
         if kept[node].condition == "newer"
     ]
-    given_up = frozenset[int]().union(*(each.removed for each in kept.values()))
-    going = {node: kept[node] for node in sorted(chosen) if node not in given_up}
+    removed = frozenset[int]().union(*(each.removed for each in kept.values()))
+    going = {node: kept[node] for node in sorted(chosen) if node not in removed}
     keepers = [
         each
         for node, each in kept.items()
-        if node not in chosen and node not in given_up and each.condition == "whole"
+        if node not in chosen and node not in removed and each.condition == "whole"
     ]
-    return Objections(never, [*_alone(going, keepers), *_unread(going, keepers), *_given_up(kept, chosen)])
+    return Objections(never, [*_alone(going, keepers), *_unread(going, keepers), *_removals(kept, chosen)])
 
 
 def _alone(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
     """
-    What nobody else has.
+    The batches that only these nodes have.
     """
     staying = join_all(each.position for each in keepers)
     batches = sum(staying.missing(join_all(each.position for each in going.values())).values())
     if not batches:
         return []
     holders = [node for node, each in going.items() if not staying.covers(each.position)]
-    return [f"no other node has at least {_number(batches, 'batch', 'batches')} that {_nodes(holders)} has"]
+    return [f"{_nodes(holders)} has at least {_number(batches, 'batch', 'batches')} that no other node has"]
 
 
 def _unread(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
     """
-    What nobody else can be relied on to have, since it cannot be read.
+    The journals that cannot be read, and that no other node can be relied on to replace.
     """
     found = [
-        f"the journal of node {node} cannot be read ({each.why}): mend that, and it may be whole"
+        f"the journal of node {node} cannot be read ({each.why}): fix that first, it may be whole"
         for node, each in going.items()
         if each.condition == "unreadable"
     ]
@@ -104,15 +105,15 @@ def _unread(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
         return found
     return found + [
         f"the journal of node {node} is damaged ({each.why}), and no other node "
-        + ("is complete" if any(keeper.holds for keeper in keepers) else "can be relied on to make it from")
+        + ("is complete" if any(keeper.holds for keeper in keepers) else "can be relied on as a source")
         for node, each in going.items()
         if each.condition == "damaged"
     ]
 
 
-def _given_up(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
+def _removals(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
     """
-    Whom only those know to have been given up.
+    The removed members that only the chosen nodes know as removed.
     """
     staying = [
         each
@@ -123,7 +124,7 @@ def _given_up(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
     gone = frozenset[int]().union(*(kept[node].removed for node in chosen)) - known
     if not gone:
         return []
-    return [f"no other node knows that {_nodes(gone)} was given up, and it would be a member again"]
+    return [f"no other node knows that {_nodes(gone)} was removed, so it would be a member again"]
 
 
 def _nodes(nodes: Collection[int]) -> str:

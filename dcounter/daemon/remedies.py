@@ -1,5 +1,5 @@
 """
-What an operator can do about an error of the operating system.
+Advice for operators about errors of the operating system.
 """
 
 import errno
@@ -8,7 +8,7 @@ import stat
 
 _ELSEWHERE = ", or name another directory"
 """
-No advice for a directory that has to be where it is.
+The end of advice that is dropped if another directory would not do.
 """
 
 _REMEDIES = {
@@ -16,7 +16,7 @@ _REMEDIES = {
     errno.EDQUOT: f"raise the quota{_ELSEWHERE}",
     errno.EROFS: f"make that file system writable{_ELSEWHERE}",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.ELOOP: "mend the symbolic links on that path",
+    errno.ELOOP: "repair the symbolic links on that path",
     errno.EMFILE: "raise the limit on open files (ulimit -n, LimitNOFILE=)",
     errno.ENFILE: "raise the limit on open files of this machine (sysctl fs.file-max)",
     errno.EIO: "look at the kernel's log (dmesg), and copy what can be read before you replace the disk",
@@ -26,11 +26,11 @@ _REMEDIES = {
 
 def trouble(error: OSError, path: str, *, elsewhere: bool = True) -> str:
     """
-    One line about an error: which path, what is wrong, what to do.
+    One line about an error: the path, what is wrong, what to do.
 
-    :param path: what was to be used, if the error itself names nothing.
-    :param elsewhere: another directory would do as well, unless there is one already: what it holds would not
-        be counted in another.
+    :param path: the path that the error is about, if the error itself does not name one.
+    :param elsewhere: another directory would do as well, if this one is empty. What it holds would not be
+        counted in another one.
     """
     named = error.filename if isinstance(error.filename, str) else path
     remedy = _remedy(error, named)
@@ -41,19 +41,19 @@ def trouble(error: OSError, path: str, *, elsewhere: bool = True) -> str:
 
 def holds_nothing(path: str) -> bool:
     """
-    Whether nothing is in a directory, as far as can be seen.
+    Whether a directory is empty or does not exist.
     """
     try:
         return not os.listdir(path)
     except OSError as error:
-        # What cannot be looked at may hold everything.
+        # A directory that cannot be read may hold data.
         return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
 def _remedy(error: OSError, path: str) -> str:
     if os.path.islink(path) and not os.path.exists(path):
         there = os.readlink(path)
-        return f"it is a symbolic link to {there}, which is not there: mend it, or mount what it leads to"
+        return f"it is a symbolic link to {there}, which does not exist: repair the link, or mount its target"
     match error.errno:
         case errno.EEXIST | errno.ENOTDIR:
             obstacle = _obstacle(path)
@@ -62,13 +62,15 @@ def _remedy(error: OSError, path: str) -> str:
         case errno.EACCES | errno.EPERM:
             return f"{_user()} needs the right to read and write there (chown, chmod)"
         case errno.EBUSY if os.path.ismount(path):
-            return "a mount point has no other name: move the files in it elsewhere, start without --rebuild"
-    return _REMEDIES.get(error.errno or 0, f"find out what keeps it from that{_ELSEWHERE}")
+            return (
+                "a mount point cannot be renamed: move the files in it elsewhere, and start without --rebuild"
+            )
+    return _REMEDIES.get(error.errno or 0, f"find out what prevents it{_ELSEWHERE}")
 
 
 def _obstacle(path: str) -> str | None:
     """
-    What on a path is there and is not a directory, if anything is.
+    The part of a path that exists and is not a directory, if there is one.
     """
     while path != os.path.dirname(path):
         try:

@@ -1,5 +1,5 @@
 """
-Sets the journals of nodes aside that are to be made anew: `--rebuild`.
+Sets aside the journals of nodes that are rebuilt: `--rebuild`.
 """
 
 import os
@@ -26,12 +26,12 @@ _ASIDE = ".set-aside-"
 
 class SettingAside:
     """
-    What was found to be permitted, and is not done yet.
+    A rebuild that is permitted, and not yet performed.
 
-    Nobody else can use the directories of the nodes until it is done or given up.
+    Until then, or until it is closed, no other process can use the directories of the nodes.
 
-    :param paths: the directories to be set aside.
-    :param locks: what is unlocked then.
+    :param paths: the directories to set aside.
+    :param locks: the locks that are released afterwards.
     """
 
     def __init__(self, paths: Sequence[str], locks: ExitStack) -> None:
@@ -40,10 +40,10 @@ class SettingAside:
 
     def perform(self, now: int) -> None:
         """
-        Give all of the directories other names, or none of them.
+        Rename all of the directories, or none of them.
 
-        :param now: the wall clock (ns since 1970), which becomes part of these names.
-        :raises ConfigurationError: it is not possible.
+        :param now: the wall clock (ns since 1970), which becomes part of the new names.
+        :raises ConfigurationError: that is not possible; the message says what to do.
         """
         done: list[tuple[str, str]] = []
         try:
@@ -61,7 +61,7 @@ class SettingAside:
         for path, aside in done:
             with suppress(OSError):
                 sync_directory(os.path.dirname(path))
-            _log.warn("set {path} aside as {aside}: the node is made anew", path=path, aside=aside)
+            _log.warn("set {path} aside as {aside}: the node is rebuilt", path=path, aside=aside)
             earlier = len(glob(escape(path + _ASIDE) + "*")) - 1
             if earlier:
                 _log.warn(
@@ -72,7 +72,7 @@ class SettingAside:
 
     def close(self) -> None:
         """
-        Let others use the directories.
+        Release the directories.
         """
         self._locks.close()
 
@@ -86,11 +86,11 @@ def prepare(
     limits: Limits,
 ) -> SettingAside:
     """
-    See whether nodes may be made anew, by what is on the disks of all.
+    Decide by the content of all disks whether nodes may be rebuilt.
 
-    :param accept_loss: the operator knows that something will be lost.
-    :param owner: whose journal that of a node has to be.
-    :raises ConfigurationError: they may not; nothing is changed.
+    :param accept_loss: the operator accepts that data will be lost.
+    :param owner: the owner that a node's journal must name.
+    :raises ConfigurationError: they may not be rebuilt; nothing is changed.
     """
     members = directory.identity.members
     with ExitStack() as locks:
@@ -113,7 +113,7 @@ def prepare(
         _judge({**read_all(members, disks, owner, limits), **unusable}, chosen, accept_loss=accept_loss)
         paths = [path for node in sorted({*chosen}) if os.path.lexists(path := directory.node(node))]
         for path in filter(os.path.ismount, paths):
-            # Rather now than when HTTP listens.
+            # Fail now rather than when HTTP listens already.
             busy = OSError(EBUSY, os.strerror(EBUSY))
             raise ConfigurationError(f"--rebuild: {trouble(busy, path, elsewhere=False)}")
         return SettingAside(paths, locks.pop_all())
@@ -126,10 +126,10 @@ def _judge(kept: Mapping[int, Kept], chosen: Collection[int], *, accept_loss: bo
         raise ConfigurationError(f"{words} is refused: {'; '.join(found.never)}. Nothing was changed")
     for node in sorted({*chosen}):
         if kept[node].condition == "damaged":
-            # No other node may have it, and then none knows that it is lost.
+            # If no other node has it, no node can know that it is lost.
             _log.warn(
-                "node {node}: what its journal holds behind the damage ({why}) cannot be compared with the "
-                "other nodes, and what only it held is counted no more: keep the directory",
+                "node {node}: what its journal holds after the damage ({why}) cannot be compared with the "
+                "other nodes, and items that only it held are no longer counted: keep the directory",
                 node=node,
                 why=kept[node].why,
             )
@@ -139,7 +139,7 @@ def _judge(kept: Mapping[int, Kept], chosen: Collection[int], *, accept_loss: bo
         _log.warn("--accept-data-loss: {losses}", losses="; ".join(found.losses))
         return
     raise ConfigurationError(
-        f"{words} is refused, since data would be lost: {'; '.join(found.losses)}. Nothing was changed. "
-        "Repair the other nodes first, or start without --rebuild. If that data may be lost, "
+        f"{words} is refused because data would be lost: {'; '.join(found.losses)}. Nothing was changed. "
+        "Repair the other nodes first, or start without --rebuild. If you accept that loss, "
         "start once with --accept-data-loss as well"
     )

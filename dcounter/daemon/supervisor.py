@@ -27,34 +27,34 @@ _log = Logger()
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 """
-Pauses (s) before a child that ended is started again; they double while it does not live long.
+Pauses (s) before a child that ended is started again; they double while its lives are short.
 """
 
 _LONG_LIFE = 1.5
 """
-Time (s) after which a child that ends is not thought to be unable to start: that shows within a second, and
-counts may have to wait for what only that child holds.
+A child that lived for longer than this (s) was able to start, so it is started again after the shortest
+pause: counts may be waiting for data that only this child holds.
 """
 
 _RETRY = 30.0
 """
-Time (s) after which a node that said that it cannot start is tried again: somebody may have mended what is
-wrong, and nothing is said if not.
+Time (s) after which a node that cannot start is tried again: an operator may have removed the cause. If not,
+nothing is logged again.
 """
 
 _TURN = 10.0
 """
-Time (s) after which the next nodes start although those that have their turn are not up.
+Time (s) after which a starting node no longer keeps the next ones waiting, although it is not up.
 """
 
 _LINE = 64 * 1024
 """
-Longest line (bytes) of a child's log; a longer one is cut in several.
+Longest line (bytes) of a child's log; a longer one is split.
 """
 
 STATUS = 3
 """
-The descriptor on which a child tells how its start goes.
+The descriptor on which a child reports the progress of its start.
 """
 
 _LINE_OF_LOG = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}) \[([\w.]*)#(\w+)\] (.*)", re.DOTALL)
@@ -62,10 +62,10 @@ _LINE_OF_LOG = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}) \[([\w.]*)
 
 class Troubles:
     """
-    What keeps nodes from starting: said once in the log, and as long as it lasts to everybody who asks.
+    The reasons why nodes do not start: each is logged once, and listed for as long as it lasts.
 
     :param nodes: all nodes of this daemon.
-    :param hopeless: called when none of them can ever start as things are.
+    :param hopeless: called when every node has said that it cannot start.
     """
 
     def __init__(self, nodes: Collection[int], hopeless: Callable[[], None]) -> None:
@@ -76,13 +76,13 @@ class Troubles:
 
     def __call__(self) -> list[str]:
         """
-        One sentence for each node that has trouble.
+        One sentence for each node that does not start.
         """
         return [told.sentence(node) for node, told in sorted(self._told.items())]
 
     def told(self, node: int, progress: Progress) -> None:
         """
-        A node told how its start goes.
+        Note the progress that a node reported.
         """
         if progress.state == "up":
             self._any_up = True
@@ -99,21 +99,21 @@ class Troubles:
         """
         return node in self._told and self._told[node].state == "cannot start"
 
-    def forget(self, node: int) -> None:
+    def clear(self, node: int) -> None:
         """
-        Somebody wants to see whether the node starts now; if not, it is said again.
+        Drop the reason of a node that is started anew; if it still holds, it is logged again.
         """
         self._told.pop(node, None)
 
 
 class InlineSupervisor(MultiService):
     """
-    Nodes as services of this process.
+    Runs nodes as services of this process.
 
     :param nodes: their ids.
-    :param make: makes the service of a node, each time anew, given whom it tells how its start goes.
-    :param hopeless: called when none of the nodes can start as things are.
-    :ivar troubles: what keeps nodes from starting.
+    :param make: makes a new service for a node, given the function to which it reports its progress.
+    :param hopeless: called when every node has said that it cannot start.
+    :ivar troubles: the reasons why nodes do not start.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class InlineSupervisor(MultiService):
         if service.parent is None:
             raise NodeIsBusy(f"node {node} is being restarted already")
         _log.info("restarting node {node}", node=node)
-        self.troubles.forget(node)
+        self.troubles.clear(node)
         if node in self._waiting:
             self._waiting.pop(node).cancel()
         await self._replace(node)
@@ -167,7 +167,7 @@ class InlineSupervisor(MultiService):
     def _retry(self, node: int) -> None:
         del self._waiting[node]
         retrying = Deferred.fromCoroutine(self._replace(node))
-        retrying.addErrback(lambda why: _log.failure("node {node} was not tried again", why, node=node))
+        retrying.addErrback(lambda why: _log.failure("node {node} was not started again", why, node=node))
 
     async def _replace(self, node: int) -> None:
         stopped = self._nodes[node].disownServiceParent()
@@ -187,7 +187,7 @@ class Spawn(Protocol):
 
 class _Child(ProcessProtocol):
     """
-    One life of a node's process; its log becomes part of ours.
+    One process of a node, from start to end; its log becomes part of ours.
     """
 
     transport: IProcessTransport
@@ -202,7 +202,7 @@ class _Child(ProcessProtocol):
         self.cannot_start = False
         self.restarted = False
         self._rests: dict[int, bytes] = {}
-        # What is written before there is a log, or without it, is of interest.
+        # Output without a level, such as that before the child has a log, is a warning.
         self._level = LogLevel.warn
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -228,7 +228,7 @@ class _Child(ProcessProtocol):
     def _log_line(self, line: str) -> None:
         found = _LINE_OF_LOG.fullmatch(line)
         if found is None:
-            # It belongs to the line before: a traceback, mostly.
+            # It belongs to the line before, such as the lines of a traceback.
             _log.emit(self._level, "{line}", line=line, log_system=f"node {self.node}")
             return
         when, module, level, text = found.groups()
@@ -245,15 +245,15 @@ class _Child(ProcessProtocol):
 
 class ProcessSupervisor(Service):
     """
-    Nodes as child processes, started again when they end.
+    Runs nodes as child processes, and starts them again when they end.
 
-    They start in turns: all at once, they would keep each other from being ready in time.
+    They start in turns, because all at once would slow each other down too much to be ready in time.
 
     :param nodes: their ids.
-    :param patience: time (s) for a node to stop in order before it is killed.
-    :param at_once: how many may start at the same time.
-    :param hopeless: called when none of the nodes can start as things are.
-    :ivar troubles: what keeps nodes from starting.
+    :param patience: time (s) that a node has to stop in order before it is killed.
+    :param at_once: how many nodes may start at the same time.
+    :param hopeless: called when every node has said that it cannot start.
+    :ivar troubles: the reasons why nodes do not start.
     """
 
     def __init__(
@@ -307,12 +307,12 @@ class ProcessSupervisor(Service):
             raise NodeIsBusy(f"node {node} is being started already")
         _log.info("restarting node {node}", node=node)
         self._pauses[node] = 0.0
-        self.troubles.forget(node)
+        self.troubles.clear(node)
         if child is None:
             self._waiting.pop(node).cancel()
             self._come_next(node)
         else:
-            # It may have said just now that it cannot start, and be about to end.
+            # It may just have said that it cannot start, and be about to end.
             child.restarted = True
             await self._stop(child)
 
@@ -343,7 +343,7 @@ class ProcessSupervisor(Service):
         try:
             self._spawn(child, node)
         except OSError as error:
-            # No memory, or no descriptor is left: perhaps later.
+            # Out of memory or descriptors: it may work later.
             self._start_again(node, f"{error}.")
             self._end_turn(node)
         else:
@@ -354,11 +354,11 @@ class ProcessSupervisor(Service):
         if not self.running:
             return
         if child.cannot_start and not child.restarted:
-            # It has said why.
+            # It has already said why.
             self._waiting[child.node] = self._clock.callLater(_RETRY, self._come_next, child.node)
         else:
             if self.troubles.is_lasting(child.node) or self._lived(child.node) > _LONG_LIFE:
-                self.troubles.forget(child.node)
+                self.troubles.clear(child.node)
             self._start_again(child.node, why)
         self._end_turn(child.node)
 
@@ -372,13 +372,13 @@ class ProcessSupervisor(Service):
             pause=pause,
         )
         if pause >= _LONGEST_PAUSE:
-            # It cannot say why: it ends before that.
-            self.troubles.told(node, Progress("waits", f"its process ends whenever it is started: {why}"))
+            # It ends before it can say why.
+            self.troubles.told(node, Progress("waits", f"its process ends after every start: {why}"))
         self._waiting[node] = self._clock.callLater(pause, self._come_next, node)
 
     def _lived(self, node: int) -> float:
         """
-        For how long (s) the process of a node has run.
+        How long (s) the process of a node has run.
         """
         return self._clock.seconds() - self._born[node]
 

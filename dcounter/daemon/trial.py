@@ -1,5 +1,5 @@
 """
-Whether a port is free, found out before anything is changed or the process is in the background.
+Checks that HTTP can listen, before anything is changed and before the process leaves the terminal.
 """
 
 import os
@@ -20,21 +20,21 @@ from dcounter.errors import ConfigurationError
 
 _TRIABLE = re.compile("(?:haproxy:)?(?:tcp6?|ssl):")
 """
-Endpoints that a trial does not use up: a descriptor from systemd is there once.
+Endpoints that can be tried. A descriptor from systemd, for example, can be used only once.
 """
 
 
 _LONGEST_PATH = 107
 """
-Bytes that Linux takes for the path of a Unix socket (unix(7)).
+Longest path (bytes) of a Unix socket on Linux (unix(7)).
 """
 
 
-def see_that_it_can_listen(description: str) -> None:
+def check_can_listen(description: str) -> None:
     """
-    See that what an endpoint description names is free now.
+    Check that HTTP can listen at an endpoint now.
 
-    :raises ConfigurationError: it is not; the message says why.
+    :raises ConfigurationError: it cannot; the message says why.
     """
     path = socket_path(description)
     if path is not None:
@@ -43,8 +43,8 @@ def see_that_it_can_listen(description: str) -> None:
         except SocketInUse as error:
             raise ConfigurationError(f"HTTP cannot listen: {error}") from error
         if os.path.isabs(path):
-            # Another one is below --rundir, where twistd goes later.
-            _see_that_it_can_be_made(path)
+            # A relative path is below --rundir, to which twistd changes later.
+            _check_path(path)
     if _TRIABLE.match(description) is None:
         return
     failures: list[Failure] = []
@@ -55,9 +55,9 @@ def see_that_it_can_listen(description: str) -> None:
         raise ConfigurationError(f"HTTP cannot listen: {failure.getErrorMessage()}")
 
 
-def _see_that_it_can_be_made(path: str) -> None:
+def _check_path(path: str) -> None:
     """
-    See that a socket can be made at a path.
+    Check that a socket can be made at a path.
 
     :raises ConfigurationError: it cannot; the message says why.
     """
@@ -75,7 +75,7 @@ def _see_that_it_can_be_made(path: str) -> None:
 
 class _Trial:
     """
-    A reactor that binds a port, and lets go of it at once.
+    A reactor that binds a port and releases it at once.
     """
 
     def listenTCP(self, port: int, factory: object, backlog: int = 0, interface: str = "") -> object:

@@ -1,9 +1,9 @@
 """
-Unix sockets that an unclean end left behind.
+Removes Unix sockets that an unclean end left behind.
 
 Twisted marks a socket with a lock beside it that names a process. In a container a daemon often has the same
-number at every start, so it takes its own lock for that of a living process. Whether somebody answers on the
-socket tells the truth.
+process id at every start, so it takes its old lock for that of a living process. Only an attempt to connect
+tells whether the socket is in use.
 """
 
 import os
@@ -53,7 +53,7 @@ def is_abandoned(path: str) -> bool:
     """
     Whether there may be a socket that an earlier process left behind.
 
-    :raises SocketInUse: somebody answers on it.
+    :raises SocketInUse: another process answers on it.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -65,21 +65,21 @@ def is_abandoned(path: str) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return True
         except BlockingIOError as error:
-            # So many callers wait there that it takes no more.
+            # A process listens there, and its queue is full.
             raise SocketInUse(path) from error
         except OSError:
-            # Nobody can tell: then it is left alone.
+            # That proves nothing, so the socket is left alone.
             return False
     raise SocketInUse(path)
 
 
 def clear_socket(path: str) -> None:
     """
-    Remove a socket that nobody answers on, and its lock, whatever process that names.
+    Remove a socket on which no process answers, and its lock, whatever process that names.
 
-    What is no socket, and what may be one of others, stays.
+    Anything that is not a socket, or may be in use, stays.
 
-    :raises SocketInUse: somebody answers.
+    :raises SocketInUse: another process answers on it.
     """
     if not is_abandoned(path):
         return
@@ -93,7 +93,7 @@ def clear_socket(path: str) -> None:
 @implementer(IStreamServerEndpoint)
 class Cleared:
     """
-    An endpoint that clears its socket before it listens.
+    An endpoint that removes an abandoned socket before it listens.
     """
 
     def __init__(self, endpoint: IStreamServerEndpoint, path: str) -> None:
@@ -110,7 +110,7 @@ class Cleared:
 
 def cleared(endpoint: IStreamServerEndpoint, description: str) -> IStreamServerEndpoint:
     """
-    An endpoint that listens although an earlier process left its socket behind.
+    Make an endpoint listen even if an earlier process left its socket behind.
     """
     path = socket_path(description)
     return endpoint if path is None else Cleared(endpoint, path)

@@ -1,5 +1,5 @@
 """
-How a daemon, or a node by itself, is put together: the only place that names real sockets, disks and clocks.
+Puts a daemon, or a node by itself, together: the only module that names real sockets, disks and clocks.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options,
 from dcounter.daemon.process import Process
 from dcounter.daemon.setting_aside import SettingAside, prepare
 from dcounter.daemon.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
-from dcounter.daemon.trial import see_that_it_can_listen
+from dcounter.daemon.trial import check_can_listen
 from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError
 from dcounter.http.auth import OperatorToken
@@ -65,24 +65,24 @@ _log = Logger()
 
 _CONNECT_TIMEOUT = 2
 """
-Time (s) for a connection to a node.
+Longest time (s) to connect to a node.
 """
 
 _SET_ASIDE = (
-    "If all other nodes of the cluster are up and take writes, set that directory aside, but keep it, and "
-    "start the node again: it is made anew from them. Else leave it there: it may hold what no other one has"
+    "If all other nodes of the cluster are up and take writes, set that directory aside (keep it) and "
+    "start the node again: it is rebuilt from them. Otherwise leave it: it may hold data that no other has"
 )
 
 
-_RESTORE = "The cluster has no other node to make it anew from: put back a backup, but keep that directory"
+_RESTORE = "The cluster has no other node to rebuild it from: restore a backup, but keep that directory"
 """
-What to do about a damaged journal of a node by itself: with others in its cluster, and without.
+What to do about a damaged journal of a node by itself, with and without other nodes in its cluster.
 """
 
 
 def _read_secret(path: str) -> bytes:
     """
-    The secret that all nodes and coordinators of a cluster share.
+    Read the secret that all nodes and coordinators of a cluster share.
     """
     try:
         with open(path, "rb") as file:
@@ -91,15 +91,15 @@ def _read_secret(path: str) -> bytes:
         raise ConfigurationError(f"--secret-file: {error}") from error
     if len(secret) < 16:
         raise ConfigurationError(
-            f"--secret-file: {path} holds less than 16 bytes: put the secret there that the cluster's other "
-            "processes have; a new cluster needs a longer one"
+            f"--secret-file: {path} holds fewer than 16 bytes: use the secret of the cluster's other "
+            "processes, or a longer one for a new cluster"
         )
     return secret
 
 
 class Daemon(Process):
     """
-    The services of the daemon: whoever waits is answered while it stops.
+    The services of the daemon. Callers that wait are answered while it stops.
     """
 
     def __init__(self, reactor: Any, *, twistd: Mapping[str, Any], level: str) -> None:
@@ -108,7 +108,7 @@ class Daemon(Process):
 
     def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
         """
-        What is to be done when that service has stopped.
+        Set what to do when that service has stopped.
         """
         self._after[service] = action
 
@@ -119,11 +119,11 @@ class Daemon(Process):
 
 class Tenure(Service):
     """
-    Uses the data directory for as long as the daemon lives: the first to start, the last to stop.
+    Uses the data directory for as long as the daemon runs: starts first, stops last.
 
-    :param aside: journals to be set aside before the nodes start. That is done when HTTP listens, so that a
-        start that fails changes nothing.
-    :param in_background: twistd has left the terminal: it tells nobody of a `SystemExit`, and waits for ever.
+    :param aside: journals to set aside before the nodes start. That happens after HTTP has begun to listen,
+        so a start that fails changes nothing.
+    :param in_background: twistd has left the terminal, and would wait for ever after a `SystemExit`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Tenure(Service):
 
 class Wiring:
     """
-    What all services of one process have in common.
+    Makes the services of one process from what they have in common.
     """
 
     def __init__(
@@ -167,9 +167,9 @@ class Wiring:
 
     def descriptors(self, nodes: int) -> int:
         """
-        How many descriptors a process with so many nodes may need.
+        How many file descriptors a process with that many nodes may need.
         """
-        # Nodes accept connections, and make some to each other; a hundred for files, timers and the like.
+        # Nodes accept connections and connect to each other; a hundred more for files, timers and the like.
         members = len(self.identity.members)
         return nodes * (self.limits.connections + 2 * members) + members + 100
 
@@ -198,7 +198,7 @@ class Wiring:
 
     def owner(self, node: int) -> str:
         """
-        Whose journal that of a node is.
+        The owner that the journal of a node names.
         """
         return f"node {node} of cluster {self.identity.cluster}"
 
@@ -221,7 +221,7 @@ class Wiring:
             node,
             identity=self.identity,
             address_book=self.address_book("node", node),
-            # As many may knock at once as there may be connections.
+            # As many connections may wait to be accepted as there may be open ones.
             listen=lambda port: TCP4ServerEndpoint(
                 self.reactor, port, backlog=self.limits.connections, interface=interface
             ),
@@ -252,11 +252,12 @@ class Wiring:
 
 class Descriptors(Service):
     """
-    Lets this process open as many descriptors as its connections may need, if that is permitted.
+    Raises the limit on file descriptors to what the connections of this process may need, if permitted.
 
-    Otherwise strangers on the port of a node could use up all there are, and callers found none.
+    Otherwise strangers that connect to a node's port could use up all descriptors, with none left for
+    callers.
 
-    :param wanted: how many that is.
+    :param wanted: how many file descriptors the process may need.
     """
 
     def __init__(self, wanted: int) -> None:
@@ -270,14 +271,14 @@ class Descriptors(Service):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         if most < self._wanted:
             _log.warn(
-                "only {most} descriptors are permitted; all connections at once may need {wanted}",
+                "only {most} file descriptors are permitted, but all connections together may need {wanted}",
                 most=most,
                 wanted=self._wanted,
             )
 
 
 def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
-    # Importing klein installs a reactor: not before this one was chosen.
+    # Importing klein installs a reactor, so it must wait until the reactor is chosen.
     from dcounter.http.limits import HttpLimits
     from dcounter.http.site import make_api, make_site
 
@@ -301,10 +302,10 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         undo.callback(directory.close)
         identity = directory.identity
     if twistd:
-        # Before anything is changed, and while somebody can read what is wrong.
-        see_that_it_can_listen(options["http"])
+        # Before anything is changed, and while the terminal still shows errors.
+        check_can_listen(options["http"])
     if not options["join"]:
-        # Its own nodes are its processes, not those of another daemon on a copy of its data directory.
+        # The boot id tells our nodes from those of a daemon on a copy of the data directory.
         identity = replace(identity, boot=secrets.token_hex(16))
     wiring = Wiring(reactor, identity, addresses, limits)
     if directory is not None and options["rebuild"]:
@@ -360,13 +361,13 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     http.setServiceParent(daemon)
     daemon.after(coordinator, site.ended)
     if options["in-memory"]:
-        _log.warn("in memory: what is stored is gone when the daemon stops")
+        _log.warn("--in-memory: all items are lost when the daemon stops")
     return daemon
 
 
 def _operator_token(file: str | None, directory: str | None) -> OperatorToken | None:
     """
-    The operator's token, from the file that was named or that of the data directory.
+    The operator's token, from the given file or the one in the data directory.
     """
     if file is None and directory is not None:
         file = os.path.join(directory, FILE_NAME)
@@ -375,9 +376,10 @@ def _operator_token(file: str | None, directory: str | None) -> OperatorToken | 
 
 def _refuse_chroot(options: TwistedOptions) -> None:
     """
-    Refuse what cannot work.
+    Refuse `--chroot`, which cannot work.
 
-    What is made before the root is changed would be outside, and Python would be gone for the nodes.
+    The data directory is opened before twistd changes the root, and the nodes would not find Python
+    afterwards.
     """
     if twistd_options(options).get("chroot") is not None:
         raise ConfigurationError(
@@ -424,18 +426,18 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
 def _supervisor(
     options: Options, wiring: Wiring, directory: DataDirectory | None, daemon: Process
 ) -> InlineSupervisor | ProcessSupervisor:
-    def place(node: int) -> str | None:
+    def journal_path(node: int) -> str | None:
         return None if directory is None else directory.node(node)
 
     def hopeless() -> None:
-        _log.error("dcounter does not start: none of its nodes can, see above")
+        _log.error("dcounter does not start: none of its nodes can start, see above")
         daemon.end(1)
 
     members = wiring.identity.members
     if options["inline"]:
         return InlineSupervisor(
             members,
-            lambda node, tell: wiring.node(node, place(node), HOST, tell=tell),
+            lambda node, tell: wiring.node(node, journal_path(node), HOST, tell=tell),
             clock=wiring.reactor,
             hopeless=hopeless,
         )
@@ -444,7 +446,7 @@ def _supervisor(
         return wiring.reactor.spawnProcess(  # type: ignore[no-any-return]
             protocol,
             sys.executable,
-            node_command(node, wiring.identity.cluster, wiring.addresses, place(node), options),
+            node_command(node, wiring.identity.cluster, wiring.addresses, journal_path(node), options),
             env=child_environment(wiring.identity),
             childFDs={0: "w", 1: "r", 2: "r", STATUS: "r"},
         )
@@ -463,7 +465,7 @@ def _limits(options: TwistedOptions) -> Limits:
     limits = Limits()
     return replace(
         limits,
-        # A long suspicion is no reason to look at deadlines more seldom.
+        # A long suspicion must not make checks of deadlines rarer.
         heartbeat_s=min(limits.heartbeat_s, options["suspicion"] / 5),
         suspicion_s=options["suspicion"],
     )
@@ -486,7 +488,7 @@ def _addresses(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, A
 
 def _identity(secret: bytes, members: Sequence[int], cluster: str | None = None) -> Identity:
     """
-    The cluster that shares a secret; unless it is told, its id follows from the secret.
+    The cluster that shares a secret; its id is derived from the secret unless it is given.
     """
     derived = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
     return Identity(cluster or derived, secret, members)

@@ -74,7 +74,7 @@ def test_nodes_without_their_cluster_are_refused(path: Path) -> None:
     (path / "node-1").mkdir()
     (path / "node-0").mkdir()
     (path / "lost+found").mkdir()
-    with pytest.raises(ConfigurationError, match=r"has \['node-0', 'node-1'\], but cluster\.json is gone"):
+    with pytest.raises(ConfigurationError, match=r"has \['node-0', 'node-1'\], but cluster\.json is missing"):
         _open(path)
 
 
@@ -87,15 +87,15 @@ def test_what_is_no_nodes_does_not_matter(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"version": 2}, "is of version 2, this dcounter reads version 1"),
+        ({"version": 2}, "has version 2, and this dcounter reads version 1"),
         # A newer version may keep more in it: that is no damage, and no reason for an old file in its place.
-        ({"version": 2, "more": 1}, "is of version 2, .*: start the dcounter that wrote it, or a newer one"),
+        ({"version": 2, "more": 1}, "has version 2, .*: start the dcounter that wrote it, or a newer one"),
         ({"version": "1"}, "cannot be read"),
         ({"members": None}, "cannot be read"),
         ({"more": 1}, "cannot be read"),
         ({"secret": "xx"}, "cannot be read"),
-        ({"secret": ""}, "the secret is too short"),
-        ({"secret": "01" * 31}, "the secret is too short"),
+        ({"secret": ""}, "the secret has fewer than 32 bytes"),
+        ({"secret": "01" * 31}, "the secret has fewer than 32 bytes"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused(path: Path, change: dict[str, object], why: str) -> None:
@@ -275,7 +275,7 @@ class TestWhatIsNotADaemonsDirectory:
     def test_a_cluster_whose_name_leads_nowhere(self, path: Path) -> None:
         path.mkdir(parents=True)
         (path / "cluster.json").symlink_to(path / "elsewhere")
-        with pytest.raises(ConfigurationError, match=r"cluster\.json .*elsewhere, which is not there"):
+        with pytest.raises(ConfigurationError, match=r"cluster\.json .*elsewhere, which does not exist"):
             _open(path)
 
     def test_no_name(self) -> None:
@@ -347,7 +347,7 @@ class TestErrorsOfTheSystem:
         for path in (tmp_path / "link", tmp_path / "link" / "data"):
             said = self._refused(path, tmp_path)
             assert f"{tmp_path / 'link'}: " in said
-            assert f"a symbolic link to {tmp_path / 'none'}, which is not there" in said
+            assert f"a symbolic link to {tmp_path / 'none'}, which does not exist" in said
 
     def test_links_in_a_circle(self, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(tmp_path / "link")

@@ -80,7 +80,9 @@ class TestWriter:
         writer.finish(_DEADLINE)
         lines = sink.text.splitlines()
         assert lines[:3] == ["first", "123456789", "123456789"]
-        assert lines[3].endswith("[dcounter.daemon.logs#warn] 8 log lines were dropped: nobody reads them")
+        assert lines[3].endswith(
+            "[dcounter.daemon.logs#warn] 8 log lines were dropped: the output is blocked"
+        )
         assert len(lines) == 4
 
     def test_waits_at_the_end_only_for_a_while(self) -> None:
@@ -126,7 +128,7 @@ class TestWriter:
         sink.failure = OSError("gone")
         writer.reopen(told.append)
         writer.finish()
-        assert told == ["opened", "the log goes on as before, since it cannot be opened again: gone"]
+        assert told == ["opened", "could not open the log again and still write to the old one: gone"]
 
 
 class TestLogFile:
@@ -183,7 +185,7 @@ class TestLogFile:
 
 class TestOutput:
     def test_cannot_be_opened_again(self) -> None:
-        assert Output(1).reopen() == "the log is no file: there is nothing to open again"
+        assert Output(1).reopen() == "the log is not a file, so there is nothing to open again"
 
     def test_waits_for_room_in_a_pipe_that_does_not_block(self) -> None:
         reader, writer = os.pipe()
@@ -208,7 +210,7 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_says_how_many() -> None:
         writer.write(b"123456789\n")
     writer.write(b"x" * 10_001)
     got = b""
-    while b"nobody reads them\n" not in got:
+    while b"the output is blocked\n" not in got:
         # It is written with the lines that wait before it.
         got += os.read(reader, 65_536)
     writer.finish(_DEADLINE)

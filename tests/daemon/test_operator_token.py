@@ -71,7 +71,7 @@ def test_what_is_there_may_be_given_by_the_operator(tmp_path: Path) -> None:
 def test_what_is_no_token_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "token"
     file.write_text(content)
-    with pytest.raises(ConfigurationError, match=f"{file} holds no operator's token"):
+    with pytest.raises(ConfigurationError, match=f"{file} does not hold an operator's token"):
         open_operator_token(str(file), os.urandom)
     assert file.read_text() == content
 
@@ -97,7 +97,7 @@ def test_a_token_for_all_to_read_is_complained_of(tmp_path: Path, caplog: pytest
     assert caplog.text == ""
     file.chmod(0o640)
     open_operator_token(str(file), os.urandom)
-    assert f"users other than the owner can read the operator's token in {file}" in caplog.text
+    assert f"other users can read the operator's token in {file}" in caplog.text
 
 
 TOKEN = OperatorToken("/run/token", b"a-token-of-one's-own")

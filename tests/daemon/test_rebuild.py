@@ -1,5 +1,5 @@
 """
-Whether a node may be made anew, by what is on the disks.
+Whether a node may be rebuilt, by the content of the disks.
 """
 
 import re
@@ -52,7 +52,7 @@ class TestRule:
             ([Kept(), Kept()], [0, 1]),
             ([Kept()], [0]),
             ([ALL, Kept()], [1]),
-            # What was given up needs no other copy.
+            # The data of a removed member needs no other copy.
             ([Kept(position=has(5, 5), removed=frozenset({2})), ALL, ALL], [2]),
             ([Kept(position=has(5), removed=frozenset({1})), DAMAGED, ALL], [1]),
         ],
@@ -64,37 +64,37 @@ class TestRule:
     @pytest.mark.parametrize(
         ("kept", "chosen", "why"),
         [
-            ([ALL], [0], "no other node has at least 15 batches that node 0 has"),
-            ([ALL, Kept()], [0], "at least 15 batches that node 0 has"),
-            ([ALL, ALL], [0, 1], "at least 15 batches that one of nodes 0, 1 has"),
-            ([ALL, Kept(position=has(5, 5, 4))], [0], "at least 1 batch that node 0 has"),
+            ([ALL], [0], "node 0 has at least 15 batches that no other node has"),
+            ([ALL, Kept()], [0], "node 0 has at least 15 batches"),
+            ([ALL, ALL], [0, 1], "one of nodes 0, 1 has at least 15 batches"),
+            ([ALL, Kept(position=has(5, 5, 4))], [0], "node 0 has at least 1 batch"),
             # One that only a damaged journal keeps, before the place where it is damaged.
-            ([Kept("damaged", has(6), why="x"), ALL], [0], "at least 1 batch that node 0 has"),
+            ([Kept("damaged", has(6), why="x"), ALL], [0], "node 0 has at least 1 batch"),
             # What cannot be relied on is no copy.
-            ([ALL, DAMAGED], [0], "at least 15 batches that node 0 has"),
-            ([ALL, NEWER], [0], "at least 15 batches that node 0 has"),
-            ([ALL, Kept("doubtful", has(5, 5, 5))], [0], "at least 15 batches that node 0 has"),
-            ([ALL, Kept("damaged", has(5, 5, 5), why="x")], [0], "at least 15 batches that node 0 has"),
+            ([ALL, DAMAGED], [0], "node 0 has at least 15 batches"),
+            ([ALL, NEWER], [0], "node 0 has at least 15 batches"),
+            ([ALL, Kept("doubtful", has(5, 5, 5))], [0], "node 0 has at least 15 batches"),
+            ([ALL, Kept("damaged", has(5, 5, 5), why="x")], [0], "node 0 has at least 15 batches"),
             (
                 [ALL, Kept(position=has(5, 5, 5), removed=frozenset({2})), ALL],
                 [0, 1],
-                "15 batches that one of nodes 0, 1 has",
+                "one of nodes 0, 1 has at least 15 batches",
             ),
             # Nobody knows what it had.
             (
                 [DAMAGED],
                 [0],
-                "node 0 is damaged .*byte 0.*, and no other node can be relied on to",
+                "node 0 is damaged .*byte 0.*, and no other node can be relied on as",
             ),
             ([DAMAGED, DAMAGED], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, DAMAGED], [0, 1], "node 0 is damaged .*; the journal of node 1 is damaged"),
             ([DAMAGED, Kept()], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, REFILLING], [0], "node 0 is damaged .*, and no other node is complete"),
-            # Who was given up must stay so.
+            # A removed member must stay removed.
             (
                 [Kept(position=has(1), removed=frozenset({2})), Kept(position=has(1)), Kept()],
                 [0],
-                "no other node knows that node 2 was given up",
+                "no other node knows that node 2 was removed",
             ),
         ],
     )
@@ -290,7 +290,7 @@ class TestReading:
         [why] = objections(kept, [1]).losses
         assert why == (
             "the journal of node 1 cannot be read (the journal belongs to node 1, not to node 0): "
-            "mend that, and it may be whole"
+            "fix that first, it may be whole"
         )
         # Of nobody's else.
         assert not objections(kept, [0]).losses
@@ -353,8 +353,8 @@ class TestSettingAside:
         before = self._names(directory)
         with pytest.raises(
             ConfigurationError,
-            match=r"--rebuild 0 --rebuild 1 --rebuild 2 is refused, since data would be lost: no other node "
-            r".*Nothing was changed.*--accept-data-loss as well$",
+            match=r"--rebuild 0 --rebuild 1 --rebuild 2 is refused because data would be lost: .*"
+            r"Nothing was changed.*--accept-data-loss as well$",
         ):
             self._prepare(directory, 2, 1, 0)
         assert self._names(directory) == before
@@ -364,7 +364,7 @@ class TestSettingAside:
     ) -> None:
         self._prepare(directory, 2, 1, 0, accept_loss=True)
         assert self._names(directory) == [f"node-{node}.set-aside-7" for node in range(3)]
-        assert "--accept-data-loss: no other node has at least" in caplog.text
+        assert "--accept-data-loss: one of nodes " in caplog.text
 
     def test_of_a_damaged_one(self, directory: DataDirectory) -> None:
         for node in (1, 2):
@@ -372,10 +372,10 @@ class TestSettingAside:
             content = bytearray(path.read_bytes())
             content[30] ^= 1
             path.write_bytes(content)
-        with pytest.raises(ConfigurationError, match="since data would be lost"):
+        with pytest.raises(ConfigurationError, match="because data would be lost"):
             self._prepare(directory, 0)
         self._prepare(directory, 1, 2)
-        with pytest.raises(ConfigurationError, match="since data would be lost"):
+        with pytest.raises(ConfigurationError, match="because data would be lost"):
             self._prepare(directory, 0)
         assert self._names(directory) == ["node-0", "node-1.set-aside-7", "node-2.set-aside-7"]
 
@@ -383,7 +383,7 @@ class TestSettingAside:
         there = Path(directory.node(1))
         there.rename(there.with_name("elsewhere"))
         there.touch()
-        with pytest.raises(ConfigurationError, match=r"node 1 cannot be read .* mend that"):
+        with pytest.raises(ConfigurationError, match=r"node 1 cannot be read .* fix that"):
             self._prepare(directory, 1)
         self._prepare(directory, 1, accept_loss=True)
         assert self._names(directory) == ["node-0", "node-1.set-aside-7", "node-2"]

@@ -128,7 +128,7 @@ def test_one_that_ends_is_started_again_ever_more_slowly(nursery: Nursery) -> No
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     # It had no time to say why, but that it is so is said where an operator looks.
     [trouble] = nursery.supervisor.troubles()
-    assert "waits: its process ends whenever it is started: " in trouble
+    assert "waits: its process ends after every start: " in trouble
     # One that lived long is not thought to be unable to start.
     nursery.clock.advance(60)
     nursery.processes[-1].end()

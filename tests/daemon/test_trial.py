@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from twisted.internet.error import CannotListenError
 
-from dcounter.daemon.trial import _Trial, see_that_it_can_listen
+from dcounter.daemon.trial import _Trial, check_can_listen
 from dcounter.errors import ConfigurationError
 
 _IPV4 = "127.0.0.1"
@@ -45,7 +45,7 @@ def _description(kind: str, host: str, port: int) -> str:
 def test_a_taken_port_is_told(kind: str, taken: tuple[str, int]) -> None:
     host, port = taken
     with pytest.raises(ConfigurationError, match="in use") as refused:
-        see_that_it_can_listen(_description(kind, host, port))
+        check_can_listen(_description(kind, host, port))
     assert str(refused.value).startswith("HTTP cannot listen: Couldn't listen on ")
     assert f"{host}:{port}" in str(refused.value)
 
@@ -53,7 +53,7 @@ def test_a_taken_port_is_told(kind: str, taken: tuple[str, int]) -> None:
 def test_a_port_that_every_interface_wants_is_told(taken: tuple[str, int]) -> None:
     host, port = taken
     with pytest.raises(ConfigurationError, match=rf"Couldn't listen on \S+:{port}: .*in use"):
-        see_that_it_can_listen(f"{'tcp6' if ':' in host else 'tcp'}:{port}")
+        check_can_listen(f"{'tcp6' if ':' in host else 'tcp'}:{port}")
 
 
 @pytest.mark.parametrize("host", [_IPV4, _IPV6])
@@ -65,14 +65,14 @@ def test_a_free_port_is_left_free(host: str) -> None:
     port = there.getsockname()[1]
     there.close()
     for _ in range(2):
-        see_that_it_can_listen(_description("tcp", host, port))
+        check_can_listen(_description("tcp", host, port))
     with socket.create_server((host, port), family=there.family):
         pass
 
 
 def test_an_address_of_another_machine_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"HTTP cannot listen: Couldn't listen on 192\.0\.2\.1:"):
-        see_that_it_can_listen("tcp:0:interface=192.0.2.1")
+        check_can_listen("tcp:0:interface=192.0.2.1")
 
 
 def test_a_socket_that_is_answered_is_told() -> None:
@@ -83,10 +83,10 @@ def test_a_socket_that_is_answered_is_told() -> None:
         with pytest.raises(
             ConfigurationError, match=f"HTTP cannot listen: another process answers on {path}: "
         ):
-            see_that_it_can_listen(f"unix:{path}")
+            check_can_listen(f"unix:{path}")
         there.close()
         # One that was left behind stays until it is replaced.
-        see_that_it_can_listen(f"unix:{path}")
+        check_can_listen(f"unix:{path}")
         assert Path(path).is_socket()
 
 
@@ -101,13 +101,13 @@ def test_a_socket_that_is_answered_is_told() -> None:
 )
 def test_a_socket_that_cannot_be_made_is_told(path: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        see_that_it_can_listen(f"unix:{path}")
+        check_can_listen(f"unix:{path}")
     assert str(refused.value) == f"HTTP cannot listen on {path}: {why}"
 
 
 @pytest.mark.parametrize("description", ["systemd:domain=INET:index=0", "fd:3", "unix:below/the/rundir"])
 def test_what_a_trial_would_use_up_is_not_tried(description: str) -> None:
-    see_that_it_can_listen(description)
+    check_can_listen(description)
 
 
 def test_https_is_a_port_as_well(taken: tuple[str, int]) -> None:

@@ -195,7 +195,7 @@ class TestProcesses:
         (tmp_path / "node-0").mkdir()
         (tmp_path / "node-0" / "000000000001.journal").write_text("damaged\nall of it\n")
         options = ["--nodes", "1", "--data-dir", str(tmp_path), "--rebuild", "0"]
-        with pytest.raises(SystemExit, match="--rebuild 0 is refused, since data would be lost"):
+        with pytest.raises(SystemExit, match="--rebuild 0 is refused because data would be lost"):
             built(*options)
         assert sorted(os.listdir(tmp_path)) == ["cluster.json", "node-0", "operator-token"]
         begun_and_ended(*built(*options, "--accept-data-loss"))
@@ -273,9 +273,12 @@ class TestJoining:
         ("arguments", "why"),
         [
             (["--join", "tcp:a:1"], "--join needs --secret-file"),
-            (["--secret-file", "s"], "--secret-file is for --join"),
+            (["--secret-file", "s"], "--secret-file works only with --join"),
             *(
-                (["--join", "tcp:a:1", "--secret-file", "s", *ignored], f"so {ignored[0]} would do nothing")
+                (
+                    ["--join", "tcp:a:1", "--secret-file", "s", *ignored],
+                    f"so {ignored[0]} would have no effect",
+                )
                 for ignored in (
                     # Whether or not it is what the option is anyway.
                     ["--nodes", "4"],
@@ -288,14 +291,14 @@ class TestJoining:
             ),
             (
                 ["--join", "tcp:a:1", "--secret-file", "s", "--inline", "--nodes", "2"],
-                "so --nodes, --inline would do nothing",
+                "so --nodes, --inline would have no effect",
             ),
-            (["--join", "a:1"], "'a:1' is no address like tcp:host:port"),
-            (["--join", "tcp:a:99999"], "no address"),
-            (["--rebuild", "x"], "--rebuild: 'x' is no node id"),
-            (["--rebuild", "4"], "--rebuild: only nodes 0 to 3 are there"),
-            (["--in-memory", "--data-dir", "d"], "nothing on disk, so --data-dir would do nothing"),
-            (["--in-memory", "--rebuild", "0"], "nothing on disk, so --rebuild would do nothing"),
+            (["--join", "a:1"], "'a:1' is not an address like tcp:HOST:PORT"),
+            (["--join", "tcp:a:99999"], "is not an address"),
+            (["--rebuild", "x"], "--rebuild: 'x' is not a node id"),
+            (["--rebuild", "4"], "--rebuild: the cluster has only nodes 0 to 3"),
+            (["--in-memory", "--data-dir", "d"], "nothing on disk, so --data-dir would have no effect"),
+            (["--in-memory", "--rebuild", "0"], "nothing on disk, so --rebuild would have no effect"),
         ],
     )
     def test_what_cannot_work_is_refused(self, arguments: list[str], why: str) -> None:
@@ -304,7 +307,7 @@ class TestJoining:
 
     def test_a_secret_must_be_readable_and_long(self, tmp_path: Path) -> None:
         (tmp_path / "short").write_text("short")
-        for name, why in [("short", "less than 16 bytes"), ("none", "No such file")]:
+        for name, why in [("short", "fewer than 16 bytes"), ("none", "No such file")]:
             with pytest.raises(SystemExit, match=f"dcounter does not start: --secret-file: .*{why}"):
                 built("--join", "tcp:a:1", "--secret-file", str(tmp_path / name))
 
@@ -352,9 +355,9 @@ class TestNode:
     @pytest.mark.parametrize(
         ("arguments", "why"),
         [
-            ("--peer 1", "is not like 1=tcp:host:port"),
-            ("--peer 2=tcp:a:1", "the nodes must be 0, 1, 2"),
-            ("--peer 0=tcp:a:1", "the nodes must be 0, 1, 2"),
+            ("--peer 1", "is not like 1=tcp:HOST:PORT"),
+            ("--peer 2=tcp:a:1", "must name nodes 0, 1, 2"),
+            ("--peer 0=tcp:a:1", "must name nodes 0, 1, 2"),
             ("--listen 8090", "--listen: '8090' is not like tcp:8090"),
             ("--listen tcp:0", "--listen"),
             ("", "--secret-file is needed"),

@@ -115,7 +115,7 @@ async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> Non
 
     async def all_read() -> bool:
         return process.output.rstrip().endswith(
-            "received SIGHUP: the log is no file: there is nothing to open again"
+            "received SIGHUP: the log is not a file, so there is nothing to open again"
         )
 
     try:

@@ -192,7 +192,7 @@ _OBSTACLES: list[tuple[Obstacle, str]] = [
         "dcounter does not start: the cluster in {data} has nodes [0, 1, 2, 3]; start it with --nodes 4",
     ),
     (_file, "dcounter does not start: {data}: "),
-    (_only_copy, "dcounter does not start: --rebuild 0 is refused, since data would be lost: "),
+    (_only_copy, "dcounter does not start: --rebuild 0 is refused because data would be lost: "),
 ]
 
 

@@ -179,7 +179,7 @@ def test_if_no_node_can_start_the_daemon_ends(inline: bool, daemon: Daemon, call
     assert [text.count(f"node {node} cannot start: its journal was written by") for node in range(4)] == [
         1
     ] * 4
-    assert text.count("dcounter does not start: none of its nodes can, see above") == 1
+    assert text.count("dcounter does not start: none of its nodes can start, see above") == 1
     assert sorted(daemon.data.rglob("*")) == before
     for each in undo:
         each()

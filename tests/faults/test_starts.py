@@ -95,7 +95,7 @@ def refused(*arguments: str, directory: Path) -> str:
         (read_only, "Read-only file system: make that file system writable"),
         (read_only_and_there, "cannot be written: make that file system writable"),
         (a_file, "is not a directory: move it away"),
-        (a_link_to_nothing, "which is not there: mend it, or mount what it leads to"),
+        (a_link_to_nothing, "which does not exist: repair the link, or mount its target"),
         (too_long, "File name too long: choose a shorter path"),
     ],
 )
