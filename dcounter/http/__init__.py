@@ -1,3 +1,3 @@
 """
-The HTTP API of a `dcounter.store.Store`; `dcounter.http.site.make_site` is the way in.
+The HTTP API over a `dcounter.store.Store`. `dcounter.http.site.make_site` is where to start reading.
 """

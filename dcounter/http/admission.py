@@ -1,5 +1,5 @@
 """
-What comes before the function of a route: is the request allowed, and are its parameters right?
+The checks before a route's function runs: permission and parameters.
 """
 
 from typing import Final
@@ -14,33 +14,33 @@ from dcounter.http.table import Route
 
 _DEPRECATED_SINCE: Final = 1_795_910_400
 """
-The time (s since 1970) of the change that renamed paths: 2026-11-29.
+When paths were renamed (s since 1970): 2026-11-29.
 """
 
 
 async def answer(api: Api, route: Route, call: Call) -> Answer:
     """
-    The answer to a request for a route; what this raises is a bug.
+    Answer a request for a route. An exception from this function is a bug.
     """
     try:
         if route.scope == "operator":
-            _see_operator(api, call)
+            _require_operator(api, call)
         if call.query:
             call.parameters = parse_query(call.query, route.values)
         for parameter, segment in zip(route.segments, call.segments, strict=True):
             call.parameters[parameter.name] = decode_segment(segment)
         found = await route.function(api, call)
     except Refusal as refusal:
-        # What is refused without an outcome of its own was refused before anything was done.
+        # A refusal without an outcome of its own was raised before anything was done.
         found = problem(refusal, outcome="not_applied" if route.changes else None)
     return _with_successor(found, route.successor) if route.successor else found
 
 
-def _see_operator(api: Api, call: Call) -> None:
+def _require_operator(api: Api, call: Call) -> None:
     """
-    See that the request is the operator's.
+    Refuse a request that does not come from the operator.
 
-    :raises Forbidden: nothing shows that; says what would.
+    :raises Forbidden: the request does not prove it; the text says what is missing.
     """
     if not call.local:
         raise Forbidden("this is only for callers on the machine on which the daemon runs")
@@ -50,8 +50,8 @@ def _see_operator(api: Api, call: Call) -> None:
             " start it with --operator-token-file FILE, and send the token in that file"
         )
     shown = call.headers.get(b"Authorization", ())
-    # Two of them show nothing.
-    if len(shown) != 1 or not api.token.is_shown(shown[0]):
+    # With two such headers, neither counts.
+    if len(shown) != 1 or not api.token.matches(shown[0]):
         raise Forbidden(
             "the header 'Authorization: Bearer TOKEN' is missing, or its token is not the one in the file"
             f" {api.token.path}"
@@ -61,7 +61,7 @@ def _see_operator(api: Api, call: Call) -> None:
 
 def _with_successor(answer: Answer, path: str) -> Answer:
     """
-    An answer that says, for programs, that its path goes (RFC 9745), and which one to use instead.
+    Mark an answer's path as deprecated (RFC 9745), and name the path to use instead.
     """
     added = [
         (b"Deprecation", b"@%d" % _DEPRECATED_SINCE),

@@ -1,5 +1,5 @@
 """
-What successful requests are answered: for the functions of routes to make, and for `dcounter.client` to read.
+The answers to successful requests. Functions of routes make them, and `dcounter.client` reads them.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Stored(Struct, frozen=True):
 
     :ivar items: how many items the request held.
     :ivar ack: which nodes have written them.
-    :ivar position: the token that makes a later read or write see this one.
-    :ivar warning: what the caller should know although the items are stored.
+    :ivar position: the token with which a later read or write sees this one.
+    :ivar warning: what the caller should know, although the items are stored.
     """
 
     status: Literal["OK"]
@@ -31,8 +31,8 @@ class Counted(Struct, frozen=True):
     """
     The answer to a count.
 
-    :ivar complete: `False` if the count is not exact; an exact one does not say so.
-    :ivar missing: ids of the nodes whose items cannot be accounted for, if it is not exact.
+    :ivar complete: `False` if the count is not exact; left out if it is.
+    :ivar missing: ids of the nodes whose items may be missing from the count; left out if it is exact.
     """
 
     counter: int
@@ -44,7 +44,7 @@ class Counted(Struct, frozen=True):
 
 class Operated(Struct, frozen=True):
     """
-    The answer to a request about a node.
+    The answer to an operation on a node.
     """
 
     status: Literal["OK"]
@@ -53,7 +53,7 @@ class Operated(Struct, frozen=True):
 
 class Alive(Struct, frozen=True):
     """
-    The answer of a process that lives.
+    The answer of a running process.
     """
 
     status: Literal["OK"]
@@ -61,11 +61,11 @@ class Alive(Struct, frozen=True):
 
 class Ready(Struct, frozen=True):
     """
-    The answer of a daemon to which callers may be sent.
+    The answer of a daemon that is ready for requests.
 
-    :ivar exact: counts are exact.
+    :ivar exact: whether counts are exact.
     :ivar missing: ids of the members that have not reported or are unavailable.
-    :ivar warnings: what an operator has to look at, one sentence each.
+    :ivar warnings: what an operator should look at, one sentence each.
     """
 
     exact: bool

@@ -1,7 +1,7 @@
 """
-What a request has to show that only the operator may make: to restart a node, or to remove one.
+The token that only the operator has, for requests that restart or remove nodes.
 
-It is a token. Unlike an address, no proxy adds it by itself.
+Unlike an address, no proxy adds it by itself.
 """
 
 import hmac
@@ -15,17 +15,17 @@ _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class OperatorToken:
     """
-    The token, and where operators find it.
+    The operator's token, and the file that holds it.
 
-    :ivar path: the file; absolute, since errors name it.
+    :ivar path: the file; absolute, because error messages name it.
     """
 
     path: str
     value: bytes = field(repr=False)
 
-    def is_shown(self, authorization: bytes) -> bool:
+    def matches(self, authorization: bytes) -> bool:
         """
-        Whether a header `Authorization` holds this token; how long that takes tells nothing of it.
+        Whether an `Authorization` header holds this token, compared in constant time.
         """
         found = _BEARER.fullmatch(authorization)
         return found is not None and hmac.compare_digest(found[1], self.value)

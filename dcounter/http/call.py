@@ -1,5 +1,5 @@
 """
-What the function of a route is given: the request, and what it may use to answer it.
+The arguments of a route's function: the request, and what the function needs to answer it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from dcounter.store import Ack, Consistency, Operator, Store
 
 Principal = Literal["anyone", "operator"]
 """
-What a request has shown to be allowed.
+The identity that a request has proved.
 """
 
 
 class Api(Struct, frozen=True, kw_only=True):
     """
-    What the routes answer from.
+    What the functions of all routes share.
 
     :ivar operator: `None` if there are no nodes to operate on.
-    :ivar token: shows that a request is the operator's; `None`: no request can be.
-    :ivar ack: which nodes must have written the items before the answer, if the request does not say.
-    :ivar consistency: what a count may answer, if the request does not say.
+    :ivar token: the operator's token; `None` if there is none, and requests of operators are refused.
+    :ivar ack: the default of the parameter `ack`.
+    :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
     """
 
@@ -40,16 +40,16 @@ class Api(Struct, frozen=True, kw_only=True):
 
 class Call(Struct):
     """
-    One request, whole.
+    One complete request.
 
-    A `Struct`, since every request makes one: it is the fastest to make.
+    A `Struct`, because each request creates one, and a `Struct` is the cheapest to create.
 
-    :ivar query: what follows the question mark, percent-encoded.
+    :ivar query: the part of the target after the question mark, percent-encoded.
     :ivar peer: the address of the caller.
-    :ivar headers: the values of each header; names are spelled as in `Content-Type`.
-    :ivar segments: what the path has in the places that the route leaves open, percent-encoded.
-    :ivar parameters: the same by name, and those of the query, decoded and checked.
-    :ivar principal: what the request has shown to be allowed.
+    :ivar headers: the values of each header; names are capitalised as in `Content-Type`.
+    :ivar segments: the variable segments of the path, percent-encoded.
+    :ivar parameters: the variable segments and the parameters of the query by name, decoded and checked.
+    :ivar principal: the identity that the request has proved.
     """
 
     body: bytes
@@ -63,6 +63,6 @@ class Call(Struct):
     @property
     def local(self) -> bool:
         """
-        Whether the caller sits on this machine.
+        Whether the caller is on this machine.
         """
         return is_this_machine(self.peer)

@@ -1,5 +1,5 @@
 """
-Who sends a request: a program on this machine or elsewhere, or a web page that a browser was led to.
+Where a request comes from: a program on this or another machine, or a web page in a browser.
 """
 
 import ipaddress
@@ -17,71 +17,71 @@ from dcounter.http.problems import ForeignOrigin, UnknownHost, UnsupportedEncodi
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 _LONGEST_HOST: Final = 300
 """
-A name of DNS has 253 characters at most; what is as long as this, or longer, is none.
+A DNS name has at most 253 characters; a text of this length or more is not a name.
 """
 
 _HOSTS_REMEMBERED: Final = 256
 _SCHEMES: Final = ((b"https://", b":443"), (b"http://", b":80"))
 """
-Beginnings of origins, and the port that is not said.
+The schemes of origins, and the default port of each.
 """
 
 _SHOWN: Final = 100
 """
-How much of a header an error repeats.
+How many characters of a header an error repeats.
 """
 
 
 def is_loopback(address: object) -> bool:
     """
-    Whether this is an address by which a machine reaches itself.
+    Whether this is a loopback address.
     """
     if not isinstance(address, IPv4Address | IPv6Address):
         return False
     try:
         ip = ipaddress.ip_address(address.host)
     except ValueError:
-        # What a proxy says of a caller need not be an address.
+        # A proxy may report something other than an address.
         return False
-    # A listener for both kinds of addresses shows those of IPv4 as ::ffff:127.0.0.1.
+    # A dual-stack listener shows IPv4 addresses as ::ffff:127.0.0.1.
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def is_this_machine(address: object) -> bool:
     """
-    Whether a caller with this address sits on this machine.
+    Whether a caller with this address is on this machine.
     """
     return is_loopback(address) or isinstance(address, UNIXAddress)
 
 
 class Guard:
     """
-    Refuses what web pages elsewhere make a browser send, and bodies that nobody here can read.
+    Refuses requests that web pages of other sites send through a browser, and encoded bodies.
 
-    A browser names the page that sends a request in `Origin`, and the name by which it was led here in
-    `Host`. A page that has its own name lead to this machine (DNS rebinding) is betrayed by that name.
+    A browser names the page that sends a request in `Origin`, and the host name to which it connected in
+    `Host`. A page whose own host name resolves to this machine (DNS rebinding) is recognised by its `Host`.
 
-    :param names: further names of this daemon, besides those of every machine for itself.
+    :param names: further host names of this daemon, besides `localhost` and the like.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(name.lower() for name in names)
-        # Callers repeat themselves; to look at a name again would cost more than the rest of this.
+        # Callers repeat their Host: checking it again would cost more than all other checks.
         self._is_ours = lru_cache(maxsize=_HOSTS_REMEMBERED)(self._names_us)
 
     def objection(self, headers: Headers, *, inside: bool, secure: bool, body: bool) -> Refusal | None:
         """
-        Why a request must not be answered; `None` if it may.
+        The reason to refuse a request; `None` if there is none.
 
         :param inside: whether the caller connected to a loopback address.
         :param secure: whether the connection is encrypted.
         :param body: whether the request has a body.
         """
-        # Past `getRawHeaders`, which looks up how each name is usually spelled: this costs every request.
+        # Not `getRawHeaders`, which normalises the name: that would cost every request.
         given = headers._rawHeaders  # noqa: SLF001
         hosts = given.get(b"Host", ())
         if inside:
-            # Without a Host it is no browser.
+            # A request without a Host does not come from a browser.
             for host in hosts:
                 if not self._is_ours(host[:_LONGEST_HOST]):
                     return UnknownHost(_shown(host))
@@ -111,13 +111,13 @@ class Guard:
 
 def _is_own_page(origins: Sequence[bytes], hosts: Iterable[bytes], *, secure: bool) -> bool:
     """
-    Whether the page that sends a request came from where the request goes.
+    Whether a request goes to the site that its web page came from.
     """
     if len(origins) != 1:
         return False
     origin = origins[0].lower()
     for host in filter(None, hosts):
-        # A proxy may take the encryption off; nobody puts it on.
+        # A proxy may remove encryption, but none adds it.
         for scheme, port in _SCHEMES[:1] if secure else _SCHEMES:
             if origin.removesuffix(port) == scheme + host.lower().removesuffix(port):
                 return True

@@ -1,9 +1,9 @@
 """
-The body of a request to store, read into columns, or refused with every reason.
+Parses the body of `POST /items` into columns, or says which items are invalid and why.
 
-A good body is decoded and checked in one typed step of msgspec. Only a body that fails there is
-read a second time, slowly, to say which items are wrong and why, or to find our fields under names in
-another case, such as `LastUpdateDt`: Go takes them, and callers of the original rely on it.
+msgspec decodes and checks a valid body in one typed step. Only a body that fails there is read a second time,
+slowly. That pass finds the mistakes, and fields whose names are in another case, such as `LastUpdateDt`: Go
+accepts them, and callers of the original rely on it.
 """
 
 import re
@@ -18,7 +18,9 @@ from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
 from dcounter.store import Items
 
 MAX_ERRORS: Final = 100
-"""Bad items named in one answer; more would only repeat the mistake."""
+"""
+The most mistakes that one answer lists; more would only repeat them.
+"""
 
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
@@ -40,9 +42,9 @@ _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 class _Item(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """
-    An item whose author writes `ID`, and no field that we do not know.
+    An item with `ID` and without unknown fields.
 
-    A Struct, not a dataclass: it is decoded and checked at once, for a third of the time.
+    A Struct, not a dataclass: msgspec decodes and checks it in one step, in a third of the time.
     """
 
     ID: _Int64
@@ -52,7 +54,7 @@ class _Item(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 class _LowerItem(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """
-    An item whose author writes `id`, and no field that we do not know.
+    An item with `id` and without unknown fields.
     """
 
     id: _Int64
@@ -62,10 +64,10 @@ class _LowerItem(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 class _LaxItem(msgspec.Struct, gc=False):
     """
-    An item with fields that we do not know, whose author writes `ID`.
+    An item with `ID`, and perhaps with unknown fields.
 
-    A field that admits nothing but its absence makes `id` beside `ID` fail here, so that the slow reader
-    may explain.
+    Its field `id` accepts no value. So an item with both `ID` and `id` fails here, and the slow pass explains
+    why.
     """
 
     ID: _Int64
@@ -76,7 +78,7 @@ class _LaxItem(msgspec.Struct, gc=False):
 
 class _LaxLowerItem(msgspec.Struct, gc=False):
     """
-    An item with fields that we do not know, whose author writes `id`.
+    An item with `id`, and perhaps with unknown fields.
     """
 
     id: _Int64
@@ -113,14 +115,14 @@ ITEMS: Final[dict[str, Any]] = {
     },
 }
 """
-The JSON schema of a body; msgspec cannot describe a choice between two objects.
+The JSON schema of a body. msgspec cannot describe a choice between two objects.
 """
 
 _NAMES: Final = ("id", "tenant", "lastupdatedt")
 _LONGEST_NAME: Final = max(map(len, _NAMES))
 _LONG_S: Final = "\u017f"
 """
-The `s` of old prints: the only letter beyond ASCII that folds to one of our names' letters.
+The long s: the only letter beyond ASCII that folds to a letter of our names.
 """
 _CASES: Final = [
     (b'"id"', (b'"ID"', b'"id"')),
@@ -131,23 +133,23 @@ _CASES: Final = [
 
 class FieldError(ValueError):
     """
-    A field of an item is not what it must be; the text completes "the field ...".
+    A field of an item is invalid; the text completes the sentence "the field ...".
     """
 
 
 def parse_items(body: bytes, *, latest: int, max_items: int, max_tenant_bytes: int) -> Items:
     """
-    Read the items of a request to store.
+    Parse the body of a `POST /items`.
 
-    :param latest: the largest stamp a caller may give, in ns since 1970.
+    :param latest: the largest stamp that a caller may give (ns since 1970).
     :raises MalformedBody: the body is not JSON, or not an array.
     :raises TooManyItems: the array is longer than `max_items`.
-    :raises InvalidItems: at least one of its elements is not an item.
+    :raises InvalidItems: at least one of its elements is not a valid item.
     """
     rules = _Rules(latest, max_items, max_tenant_bytes)
     try:
         if not body.isascii():
-            # msgspec does not look into the texts of fields that it skips.
+            # msgspec does not check the text of fields that it skips.
             body.decode()
         try:
             return _read(body, rules)
@@ -166,7 +168,7 @@ def parse_stamp(text: str) -> int:
     """
     Turn an RFC 3339 time into ns since 1970, exactly; before 1970 they are negative.
 
-    :raises FieldError: the text is not such a time; says why.
+    :raises FieldError: the text is not a valid time; the message says why.
     """
     match = _RFC_3339.fullmatch(text)
     if match is None:
@@ -194,7 +196,7 @@ def parse_stamp(text: str) -> int:
 @dataclass(frozen=True, slots=True)
 class _Rules:
     """
-    What an item may be, beyond its types.
+    The rules for items that types do not express.
     """
 
     latest: int
@@ -207,7 +209,9 @@ class _Rules:
 
     def tenant(self, value: object) -> str:
         """
-        :raises FieldError: this is no tenant name; says why.
+        Check the name of a tenant.
+
+        :raises FieldError: the value is not a valid name; the message says why.
         """
         if value is None:
             raise FieldError("is missing")
@@ -219,7 +223,9 @@ class _Rules:
 
     def stamp(self, value: object) -> int | None:
         """
-        :raises FieldError: this is no stamp that a caller may give; says why.
+        The stamp of an item; `None` if the caller gives none.
+
+        :raises FieldError: the value is not a valid stamp; the message says why.
         """
         if value is None or value == _ABSENT_STAMP:
             return None
@@ -236,9 +242,9 @@ class _Rules:
 @dataclass(frozen=True, slots=True)
 class _Names:
     """
-    Our fields of an item, whatever the case of their names.
+    The known fields of an item, whatever the case of their names.
 
-    :ivar spellings: for each of our names, in lower case, how the item spells it; in the order given.
+    :ivar spellings: known name in lower case -> how the item spells it, in the order given.
     """
 
     element: dict[str, Any]
@@ -248,7 +254,7 @@ class _Names:
     def of(cls, element: dict[str, Any]) -> "_Names":
         spellings: dict[str, list[str]] = {}
         for name in element:
-            # Not `casefold`: with it, one character may stand for two of ours.
+            # Not `casefold`: with it, one character may match two letters of a name.
             folded = name.lower().replace(_LONG_S, "s") if len(name) <= _LONGEST_NAME else ""
             if folded in _NAMES:
                 spellings.setdefault(folded, []).append(name)
@@ -259,9 +265,9 @@ class _Names:
 
     def value(self, folded: str) -> object:
         """
-        What the item holds under that name; `None` if it is not there.
+        The item's value under a name; `None` if it has none.
 
-        :raises FieldError: it is there twice, in two spellings.
+        :raises FieldError: the item has the name twice, in two spellings.
         """
         spellings = self.spellings.get(folded, ())
         if len(spellings) > 1:
@@ -270,7 +276,7 @@ class _Names:
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class _Parsed:
     """
     The items read so far.
     """
@@ -281,7 +287,7 @@ class _Columns:
 
     def add(self, index: int, element: dict[str, Any], rules: _Rules) -> Iterator[ItemError]:
         """
-        Append the fields of one item, and tell of those that are bad.
+        Append the fields of one item, and yield an error for each invalid one.
         """
         names = _Names.of(element)
         try:
@@ -304,9 +310,9 @@ class _Columns:
 
 def _read(body: bytes, rules: _Rules) -> Items:
     """
-    Read a body of which every item is good.
+    Read a body whose items are all valid.
 
-    Fields that we do not know are looked at before they are skipped: one of them may be ours in another case.
+    Unknown fields are examined before they are skipped: one may be a known field in another case.
     """
     try:
         return _of_upper(_items.decode(body), rules)
@@ -315,7 +321,7 @@ def _read(body: bytes, rules: _Rules) -> Items:
     try:
         return _of_lower(_lower_items.decode(body), rules)
     except msgspec.ValidationError:
-        # What is escaped may be anything.
+        # An escaped name may be any name.
         if b"\\" in body or _may_hold_odd_names(body):
             raise
     try:
@@ -326,7 +332,7 @@ def _read(body: bytes, rules: _Rules) -> Items:
 
 def _may_hold_odd_names(body: bytes) -> bool:
     """
-    Whether one of our names may be there in a case that is not ours; counting is faster than an expression.
+    Whether a known name may occur in another case. Counting is faster than a regular expression.
     """
     if _LONG_S.encode() in body:
         return True
@@ -346,7 +352,7 @@ def _of_lower(items: Sequence[_LowerItem | _LaxLowerItem], rules: _Rules) -> Ite
 
 def _checked(ids: list[int], items: Sequence[Any], rules: _Rules) -> Items:
     """
-    Check what the types do not; one comprehension per column is the fastest way.
+    Check what the types do not. One comprehension per column is the fastest way.
     """
     tenants = [item.tenant for item in items]
     texts = [item.lastUpdateDt for item in items]
@@ -356,17 +362,17 @@ def _checked(ids: list[int], items: Sequence[Any], rules: _Rules) -> Items:
             rules.tenant(tenant)
     if texts.count(None) == len(texts):
         return Items(ids=ids, tenants=tenants)
-    return _Columns(ids, tenants, [rules.stamp(text) for text in texts]).items()
+    return _Parsed(ids, tenants, [rules.stamp(text) for text in texts]).items()
 
 
 def _explain(body: bytes, rules: _Rules) -> Items:
     """
-    Read a body that `_read` could not, item by item: it is bad, or spells a field in more than one way.
+    Read item by item a body that `_read` could not: it is invalid, or has names in another case.
     """
     try:
         elements = _anything.decode(body)
     except msgspec.ValidationError as error:
-        # A number beyond any type of ours. msgspec says where, and is the only one to know.
+        # A number too large for any type. Only msgspec knows where it is.
         where = _ELEMENT.search(str(error))
         if where is None:
             raise
@@ -374,23 +380,25 @@ def _explain(body: bytes, rules: _Rules) -> Items:
     if not isinstance(elements, list):
         raise MalformedBody("the body is not an array of items")
     rules.check_number(len(elements))
-    columns = _Columns([], [], [])
+    parsed = _Parsed([], [], [])
     errors: list[ItemError] = []
     for index, element in enumerate(elements):
         if not isinstance(element, dict):
             errors.append(ItemError(index, "", "is not an object"))
         else:
-            errors.extend(columns.add(index, element, rules))
+            errors.extend(parsed.add(index, element, rules))
         if len(errors) >= MAX_ERRORS:
             break
     if errors:
         raise InvalidItems(errors[:MAX_ERRORS])
-    return columns.items()
+    return parsed.items()
 
 
 def _id_of(value: object) -> int:
     """
-    :raises FieldError: this is no ID; says why.
+    Check an ID.
+
+    :raises FieldError: the value is not a valid ID; the message says why.
     """
     if value is None:
         raise FieldError("is missing")

@@ -1,5 +1,5 @@
 """
-Every bound of the HTTP side, by name, with its default and its reason.
+Every bound of the HTTP server, by name, with its default and its reason.
 
 `docs/http.md` has the same table for people.
 """
@@ -14,20 +14,21 @@ class HttpLimits:
     """
     The bounds. A name ends with its unit: `_s` is seconds.
 
-    :ivar max_body_bytes: size of one body; larger ones are refused before, or cut off while, they arrive.
-    :ivar max_items: items of one request; no body of the default size holds as many, so it is for those who
-        raise `max_body`.
+    :ivar max_body_bytes: largest body; a larger one is refused before it arrives, or cut off while it does.
+    :ivar max_items: items in one request. No body of the default size has as many: this bound matters only
+        where `max_body_bytes` is raised.
     :ivar max_tenant_bytes: length of a tenant name as UTF-8.
-    :ivar max_connections: connections served at once; leaves room for the nodes' below the 1,024
+    :ivar max_connections: connections served at once. Together with those to nodes, they stay below the 1,024
         descriptors that a process usually has.
-    :ivar spare_connections: connections beyond that are told so; still more are closed unheard.
-    :ivar max_bodies_bytes: bodies held in memory at once, all together.
-    :ivar small_body_bytes: a body up to here is taken even then, so that who sends large bodies slowly
-        stops nobody but his like.
-    :ivar idle_s: silence, between requests or within one, after which a connection is closed. Longer than
-        the 60 s that load balancers keep theirs for reuse: the end that may send next must not be the last
-        to know.
-    :ivar linger_s: time a refused caller has to read the answer before its connection is cut.
+    :ivar spare_connections: connections beyond `max_connections` that get an error; further ones are closed
+        without an answer.
+    :ivar max_bodies_bytes: all bodies in memory together.
+    :ivar small_body_bytes: a body up to this size is accepted even then, so that slow uploads of large bodies
+        cannot block small requests.
+    :ivar idle_s: silence, between requests or within one, after which a connection is closed. Longer than the
+        60 s for which load balancers keep an idle connection, so that they do not send a request on one that
+        is just being closed.
+    :ivar linger_s: time that a refused caller has to read the answer before its connection is aborted.
     """
 
     max_body_bytes: int = 16 * MEBIBYTE

@@ -1,5 +1,5 @@
 """
-The API described for programs, as OpenAPI 3.1, made from the table of routes.
+Makes the OpenAPI 3.1 document of the API from the table of routes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ _ANY_ROUTE: Final = (
 )
 _WITH_BODY: Final = (RequestTimeout, BodyTooLarge, UnsupportedEncoding, MalformedBody)
 """
-What the server refuses before a route is asked.
+Refusals before the route's function runs: on every route, and on routes with a body.
 """
 
 _NAMES: Final = "#/components/schemas/{name}"
@@ -46,7 +46,9 @@ _NAMES: Final = "#/components/schemas/{name}"
 
 def _object(required: str, **properties: _Schema) -> _Schema:
     """
-    :param required: names of properties, separated by blanks.
+    The schema of an object.
+
+    :param required: names of properties, separated by spaces.
     """
     return {"type": "object", "required": required.split(), "properties": properties}
 
@@ -81,7 +83,7 @@ _PROBLEM: Final = _object(
 
 def document(routes: Sequence[Route]) -> _Schema:
     """
-    The OpenAPI document of some routes.
+    The OpenAPI document for these routes.
     """
     described = [each for route in routes for each in (route.answer, route.body) if _is_type(each)]
     schemas, components = msgspec.json.schema_components(described, ref_template=_NAMES)
@@ -116,7 +118,7 @@ def document(routes: Sequence[Route]) -> _Schema:
 
 def refusals(route: Route) -> set[type[Refusal]]:
     """
-    All that a request to a route may be refused with.
+    Every refusal that a route may answer with.
     """
     found = {*_ANY_ROUTE, *route.refusals}
     if route.body is not None:
@@ -163,7 +165,7 @@ def _parameters(parameters: Iterable[Parameter], where: str) -> Iterator[_Schema
 
 def _problems(kinds: Iterable[type[Refusal]]) -> Iterator[tuple[str, _Schema]]:
     """
-    For each status what it may mean, code by code.
+    The responses for these refusals: for each status, the codes that it may have.
     """
     meanings: dict[int, list[str]] = {}
     for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):

@@ -1,7 +1,8 @@
 """
-Request targets, taken apart before anything in them is decoded.
+Splits request targets before anything in them is decoded.
 
-A tenant may be named `a/b` or `..`: what is decoded first, and split or tidied afterwards, loses it.
+A tenant may be named `a/b` or `..`: code that decodes first, and splits or normalises afterwards, loses such
+a name.
 """
 
 import re
@@ -17,10 +18,10 @@ _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 def raw_segments(target: bytes) -> list[bytes]:
     """
-    The segments of a target's path, percent-encoded as they came.
+    The segments of a target's path, still percent-encoded.
 
-    :raises BadPath: the target is no path of HTTP.
-    :raises UnknownPath: it starts with an empty segment, which werkzeug would overlook.
+    :raises BadPath: the target is not a valid HTTP path.
+    :raises UnknownPath: the path starts with an empty segment, which werkzeug would ignore.
     """
     if not target.isascii():
         raise BadPath("bytes beyond ASCII must be percent-encoded in a path")
@@ -37,16 +38,16 @@ def raw_segments(target: bytes) -> list[bytes]:
 
 def raw_query(target: bytes) -> bytes:
     """
-    What follows the question mark of a target.
+    The query of a target: what follows the question mark.
     """
     return target.partition(b"?")[2]
 
 
 def decode_segment(raw: str) -> str:
     """
-    The text that a raw segment stands for; a plus is a plus.
+    Decode a raw segment. A plus stays a plus.
 
-    :raises BadPath: it stands for no text.
+    :raises BadPath: the segment is not percent-encoded UTF-8.
     """
     try:
         return _decode(raw)
@@ -56,12 +57,12 @@ def decode_segment(raw: str) -> str:
 
 def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
     """
-    The parameters of a request, each given at most once.
+    Parse the parameters of a query, each given at most once.
 
     An unknown name is refused: a mistyped `akc=all` must not silently weaken durability.
 
-    :param allowed: for each parameter its values; none named: any text but the empty one.
-    :raises BadParameter: anything else was given.
+    :param allowed: parameter -> the values that it may have; no values: any text that is not empty.
+    :raises BadParameter: a parameter is unknown or repeated, or has another value.
     """
     found: dict[str, str] = {}
     if not raw:
@@ -87,7 +88,9 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
 
 def _decode(raw: str) -> str:
     """
-    :raises ValueError: this is not the percent-encoding of a text.
+    Decode percent-encoded text.
+
+    :raises ValueError: the text is not percent-encoded UTF-8.
     """
     if "%" not in raw:
         return raw

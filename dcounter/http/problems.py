@@ -1,5 +1,5 @@
 """
-Answers, and what HTTP itself refuses; every refusal is answered as `application/problem+json` (RFC 9457).
+Answers, and the refusals of HTTP itself. Every refusal becomes `application/problem+json` (RFC 9457).
 """
 
 import math
@@ -13,7 +13,7 @@ from dcounter.errors import Outcome, Refusal
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What a caller is sent, whichever way it is sent.
+    The answer to a request, whichever way it is sent.
     """
 
     status: int
@@ -24,25 +24,25 @@ class Answer(msgspec.Struct, frozen=True):
 
 _RETRY_SOON: Final = 1
 """
-Seconds after which another try is worth it, where nothing is known better.
+Seconds after which to retry, where no better value is known.
 """
 
 
 class HttpRefusal(Refusal):
     """
-    A refusal that speaks of HTTP itself.
+    A refusal that concerns HTTP itself.
     """
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """
-        What the answer's head says besides.
+        Further headers of the answer.
         """
         return ()
 
 
 class BadRequest(HttpRefusal):
     """
-    The bytes that came are no request of HTTP/1.
+    The bytes are not a valid HTTP/1 request.
     """
 
     code = "bad_request"
@@ -52,7 +52,7 @@ class BadRequest(HttpRefusal):
 
 class BadPath(HttpRefusal):
     """
-    The path does not stand for any text.
+    The path is not percent-encoded UTF-8.
     """
 
     code = "bad_path"
@@ -62,7 +62,7 @@ class BadPath(HttpRefusal):
 
 class BadParameter(HttpRefusal):
     """
-    A query parameter is unknown, repeated, or has a value it cannot have.
+    A query parameter is unknown or repeated, or has an invalid value.
     """
 
     code = "bad_parameter"
@@ -72,7 +72,7 @@ class BadParameter(HttpRefusal):
 
 class Forbidden(HttpRefusal):
     """
-    Only the operator may do that, from this machine.
+    Only the operator may do this, and only from the daemon's machine.
     """
 
     code = "forbidden"
@@ -82,7 +82,7 @@ class Forbidden(HttpRefusal):
 
 class ForeignOrigin(HttpRefusal):
     """
-    A web page of another site had a browser send the request.
+    A web page of another site sent the request through a browser.
     """
 
     code = "foreign_origin"
@@ -96,7 +96,7 @@ class ForeignOrigin(HttpRefusal):
 
 class UnknownHost(HttpRefusal):
     """
-    The request came to this machine under a name that the daemon does not have.
+    The `Host` of the request is not a name of this daemon.
     """
 
     code = "unknown_host"
@@ -132,7 +132,7 @@ class UnsupportedEncoding(HttpRefusal):
 
 class UnknownPath(HttpRefusal):
     """
-    The path is none of the table's.
+    No route has this path.
     """
 
     code = "unknown_path"
@@ -145,7 +145,7 @@ class UnknownPath(HttpRefusal):
 
 class WrongMethod(HttpRefusal):
     """
-    The path does not take that method.
+    No route has this path with this method.
     """
 
     code = "wrong_method"
@@ -173,7 +173,7 @@ class RequestTimeout(HttpRefusal):
 
 class BodyTooLarge(HttpRefusal):
     """
-    The body is larger than one body may be.
+    The body is larger than the limit.
     """
 
     code = "body_too_large"
@@ -187,7 +187,7 @@ class BodyTooLarge(HttpRefusal):
 
 class Overloaded(HttpRefusal):
     """
-    The HTTP side has as much in its hands as it may.
+    Too many connections are open, or too many bytes of bodies are in memory.
     """
 
     code = "overloaded"
@@ -199,7 +199,7 @@ class Overloaded(HttpRefusal):
 
 class NotReady(HttpRefusal):
     """
-    Callers should not be sent here at present.
+    The daemon is not ready for requests.
     """
 
     code = "not_ready"
@@ -219,7 +219,7 @@ class NotReady(HttpRefusal):
 
 class InternalError(HttpRefusal):
     """
-    Something went wrong that is no fault of the caller's; the log says what.
+    A bug in dcounter; the log has the details.
     """
 
     code = "internal"
@@ -232,18 +232,18 @@ class InternalError(HttpRefusal):
 
 def ok(content: object) -> Answer:
     """
-    The answer to a request that was granted.
+    The answer to a successful request.
 
-    :param content: what msgspec can encode.
+    :param content: anything that msgspec can encode.
     """
     return Answer(200, msgspec.json.encode(content))
 
 
 def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
     """
-    The answer that tells a caller of a refusal.
+    The answer for a refusal.
 
-    :param outcome: what became of the request, where the refusal itself does not say.
+    :param outcome: the outcome, if the refusal has none of its own.
     """
     content: dict[str, Any] = {
         "type": f"urn:problem-type:dcounter:{refusal.code}",
@@ -271,5 +271,5 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
 
 
 def _retry_after(seconds: float) -> tuple[bytes, bytes]:
-    # The header knows whole seconds only; at once is never worth it.
+    # The header takes whole seconds only, and 0 would make callers retry at once.
     return b"Retry-After", b"%d" % max(1, math.ceil(seconds))

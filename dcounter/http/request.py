@@ -1,5 +1,5 @@
 """
-A request of twisted.web within bounds, and its answer in one piece.
+A twisted.web request with bounds, whose answer is written in one piece.
 """
 
 # The channel and the request of twisted.web, which are extended here, have no annotations.
@@ -22,7 +22,7 @@ from dcounter.http.problems import (
     BodyTooLarge,
     Overloaded,
 )
-from dcounter.http.routes import ShortWay, own_up
+from dcounter.http.routes import ShortWay, report_bug
 from dcounter.http.table import Route
 
 _log = Logger()
@@ -32,11 +32,11 @@ _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus
 
 def encode(answer: Answer, version: bytes, date: bytes, *, last: bool) -> bytes:
     """
-    An answer as it goes over the wire.
+    The bytes of an answer on the wire.
 
-    :param version: of HTTP, as the caller named it.
-    :param date: the time, as HTTP writes it.
-    :param last: whether the connection ends with it.
+    :param version: the HTTP version of the request.
+    :param date: the time in HTTP's format.
+    :param last: whether the connection is closed afterwards.
     """
     more = [b"%s: %s\r\n" % header for header in answer.headers]
     if last:
@@ -57,7 +57,7 @@ class Shared(Protocol):
     """
     What the requests of all connections share: `dcounter.http.site.BoundedSite`.
 
-    :ivar body_bytes: bytes of bodies that are held in memory.
+    :ivar body_bytes: bytes of all bodies in memory.
     """
 
     api: Api
@@ -67,16 +67,16 @@ class Shared(Protocol):
 
     def date(self) -> bytes:
         """
-        The time as HTTP writes it.
+        The current time in HTTP's format.
         """
 
 
 class BoundedRequest(Request):
     """
-    A request whose body stays in memory, and within the limits.
+    A request whose body stays in memory and within the limits.
     """
 
-    # Every answer says what it is; HTML is none of them.
+    # Every answer sets its own Content-Type; none is HTML.
     defaultContentType = None
 
     content: BytesIO
@@ -91,23 +91,25 @@ class BoundedRequest(Request):
 
     def getRequestHostname(self) -> bytes:
         """
-        Not the Host header: Klein decodes it and werkzeug checks it, and no route depends on it.
+        A constant, because no route depends on the Host header.
+
+        Klein would decode the real one, and werkzeug would check it.
         """
         return b"localhost"
 
     def parseCookies(self) -> None:
-        # We have none.
+        # No route uses cookies.
         pass
 
     def gotLength(self, length: int | None) -> None:
-        # Twisted would spool all beyond 100 kB to a file.
+        # Twisted would spool bodies over 100 kB to a file.
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """
-        Take a part of the body, and count it.
+        Take a part of the body and count its bytes.
 
-        :raises Refusal: it is one too many; the channel catches it.
+        :raises Refusal: a limit is exceeded; the channel catches this.
         """
         self._taken += len(data)
         self._site.body_bytes += len(data)
@@ -119,7 +121,7 @@ class BoundedRequest(Request):
         self.content.write(data)
 
     def process(self) -> None:
-        # Twisted's own looks for a resource along the decoded path, and answers `*` by itself.
+        # Twisted's own version looks for a resource by the decoded path, and answers `*` itself.
         self.awaited = True
         found = self._site.short_way.find(self)
         if found is not None:
@@ -133,22 +135,24 @@ class BoundedRequest(Request):
 
     async def _respond(self, route: Route, call: Call) -> None:
         """
-        Await an answer and send it; never fails, so that no callbacks are needed: they cost more.
+        Await an answer and send it.
+
+        Never fails, so that no callbacks are needed, which would cost more.
         """
         try:
             answer = await respond(self._site.api, route, call)
         except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
             if self._gone and isinstance(error, CancelledError):
                 return
-            answer = own_up(self, Failure())
+            answer = report_bug(self, Failure())
         try:
             self._send(answer)
-        except Exception:  # noqa: BLE001 - nobody is left to be told
+        except Exception:  # noqa: BLE001 - there is no other way to tell the caller
             _log.failure("an answer could not be sent")
 
     def _send(self, answer: Answer) -> None:
         """
-        Write an answer in one piece, past all that Twisted does to put one together.
+        Write an answer in one piece, bypassing Twisted's way of assembling one.
         """
         if not self._gone:
             self.startedWriting = 1
@@ -170,7 +174,7 @@ class BoundedRequest(Request):
 
     def release(self) -> None:
         """
-        Let go of the body.
+        Subtract the body from the bytes in memory.
         """
         self._site.body_bytes -= self._taken
         self._taken = 0

@@ -1,8 +1,8 @@
 """
-From twisted.web's requests to the functions of the table: by Klein, and by a shorter way past it.
+Routes twisted.web's requests to the functions of the table, by Klein or by a short way past it.
 
-Klein costs more than the rest of a small request. What remains for it are unusual spellings of a path, HEAD,
-and requests that no route takes: for another path, or by another method.
+Klein costs more than the rest of a small request. So it gets only unusual spellings of a path, HEAD, and
+requests that no route takes because of their path or method.
 """
 
 import re
@@ -31,24 +31,24 @@ _log = Logger()
 _OPEN_SEGMENT: Final = re.compile(r"\\?\{(\w+)\\?\}")
 _VISIBLE_ASCII: Final = r"[!-.0->@-~]+"
 """
-A segment in its plainest form: neither a slash, nor a question mark, nor anything beyond visible ASCII.
+A plain segment: visible ASCII characters without slashes and question marks.
 """
 
 
 class ShortWay(Protocol):
     """
-    Finds the route of some requests; `None` for those that Klein is to route.
+    Finds the route of some requests, and leaves the rest to Klein.
     """
 
     def find(self, request: Request) -> tuple[Route, Call] | None:
         """
-        The route of a request, and the request as the route's function sees it.
+        The route of a request, and the argument of its function; `None` if Klein is to route it.
         """
 
 
 class PlainPaths:
     """
-    The short way: paths that are spelled as the table spells them. Klein could route them all as well.
+    The short way, for paths that are spelled as in the table. Klein could route all of these, too.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -69,9 +69,9 @@ class PlainPaths:
 
 class Root(Resource):
     """
-    Hands requests to Klein with their path segments as they came, for the routes to decode.
+    Hands requests to Klein with their path segments undecoded.
 
-    Twisted decodes them first, and Klein joins them again: `a%2Fb` would become two segments.
+    Twisted would decode them, and Klein would join them again: `a%2Fb` would become two segments.
     """
 
     isLeaf = True
@@ -87,16 +87,16 @@ class Root(Resource):
             request.write(prepare(request, problem(refusal)))
             request.finish()
             return NOT_DONE_YET
-        # NOT_DONE_YET, always
+        # Always NOT_DONE_YET.
         return cast("int", self._routes.render(request))
 
 
 def make_resource(api: Api, routes: Sequence[Route]) -> Root:
     """
-    The routes as a resource of twisted.web.
+    The routes as a twisted.web resource.
     """
     app = Klein()
-    # An empty segment is no tenant; it must not be tidied away by a redirect.
+    # An empty segment is not a tenant, and must not be removed by a redirect.
     app.url_map.merge_slashes = False
     for route in routes:
         rule = _OPEN_SEGMENT.sub(r"<\1>", route.path)
@@ -127,27 +127,27 @@ def _unknown_path(request: IRequest, failure: Failure) -> bytes:
 
 
 def _internal_error(request: IRequest, failure: Failure) -> bytes:
-    return prepare(request, own_up(request, failure))
+    return prepare(request, report_bug(request, failure))
 
 
 def call_of(request: IRequest, query: bytes, segments: Sequence[str]) -> Call:
     """
-    A request as the functions of routes see it.
+    The argument of a route's function.
     """
     content: BytesIO = request.content
     return Call(
         content.read(),
         query,
         request.getClientAddress(),
-        # Past `getAllRawHeaders`, which copies them: this costs every request.
+        # Not `getAllRawHeaders`, which copies them: that would cost every request.
         request.requestHeaders._rawHeaders,  # noqa: SLF001
         segments,
     )
 
 
-def own_up(request: IRequest, failure: Failure) -> Answer:
+def report_bug(request: IRequest, failure: Failure) -> Answer:
     """
-    Log a bug, and make the answer that admits it.
+    Log a bug and make the answer for it.
     """
     _log.failure(
         "{method} {uri} failed",
@@ -155,16 +155,18 @@ def own_up(request: IRequest, failure: Failure) -> Answer:
         method=request.method.decode(),
         uri=request.uri.decode(),
     )
-    # What was sent before it went wrong may be stored.
+    # Items that were sent to nodes before the failure may be stored.
     outcome: Outcome | None = "unknown" if request.method == b"POST" else None
     return problem(InternalError(), outcome=outcome)
 
 
 def prepare(request: IRequest, answer: Answer) -> bytes:
     """
-    Set an answer's status and headers; its body is left to write.
+    Set an answer's status and headers.
+
+    :returns: the body, which is still to be written.
     """
-    # Twisted does not know all of them by name.
+    # Twisted does not know the phrases of all statuses.
     request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
     request.setHeader(b"Content-Type", answer.content_type)
     request.setHeader(b"Content-Length", b"%d" % len(answer.body))

@@ -1,5 +1,5 @@
 """
-The daemon's HTTP server: twisted.web with bounds, which speaks problem+json even of the worst request.
+The daemon's HTTP server: twisted.web with bounds, and problem+json even for malformed requests.
 """
 
 # The channel and the request of twisted.web, which are extended here, have no annotations.
@@ -58,12 +58,12 @@ def make_api(
     consistency: Consistency = "exact",
 ) -> Api:
     """
-    What the routes of the table answer from.
+    Build what the functions of all routes share.
 
     :param operator: `None` if there are no nodes to operate on.
-    :param token: what an operator must show; `None` if no request is an operator's.
-    :param ack: which nodes must have written the items before the answer, if the request does not say.
-    :param consistency: what a count may answer, if the request does not say.
+    :param token: the operator's token; `None` if there is none, and requests of operators are refused.
+    :param ack: the default of the parameter `ack`.
+    :param consistency: the default of the parameter `consistency`.
     """
     return Api(
         store=store,
@@ -80,10 +80,10 @@ def make_site(
     api: Api, *, reactor: IReactorTime, now: Callable[[], int], names: Iterable[str] = ()
 ) -> "BoundedSite":
     """
-    Build the HTTP side of a daemon: a factory to listen with.
+    Build the HTTP server of a daemon: a factory to listen with.
 
     :param now: the wall clock, ns since 1970.
-    :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
+    :param names: further host names of the daemon, besides `localhost` and the like.
     """
     return BoundedSite(
         api,
@@ -100,12 +100,12 @@ class _Ends:
     """
     The two ends of a connection.
 
-    One object: with some attributes more, a channel would have too many for Python to share their names, and
-    cost a tenth more per request.
+    One object, because a channel with these as attributes of its own would have too many for Python to share
+    their names between channels, and each request would cost a tenth more.
 
     :ivar inside: whether the caller connected to a loopback address.
     :ivar secure: whether the connection is encrypted.
-    :ivar hosts: the header `Host` that was found right last: callers repeat it with each request.
+    :ivar hosts: the last `Host` header that was accepted: callers repeat it with each request.
     """
 
     peer: IAddress
@@ -117,7 +117,7 @@ class _Ends:
 
 class BoundedChannel(HTTPChannel):
     """
-    A connection that refuses what is too large, too many or unreadable, and then ends.
+    A connection that refuses requests that are too large, too many or malformed, and then closes.
     """
 
     site: "BoundedSite"
@@ -128,7 +128,7 @@ class BoundedChannel(HTTPChannel):
     _heard = 0.0
     _ends: "_Ends | None" = None
     _unread = False
-    # Twisted's own say that it is whole seconds.
+    # Twisted's annotation allows whole seconds only.
     timeOut: float | None  # type: ignore[assignment]
 
     def connectionMade(self) -> None:
@@ -146,37 +146,38 @@ class BoundedChannel(HTTPChannel):
 
     def _look_at_ends(self) -> "_Ends":
         """
-        Keep what each request wants to know, and would ask the socket.
+        Ask the socket once for what each request needs to know.
 
-        Not before the first request has begun: behind `haproxy:` the first bytes tell the transport.
+        Not before the first request has begun: behind `haproxy:` the addresses come with the first bytes.
         """
         host: IAddress = self.transport.getHost()
-        # Browsers do not reach Unix sockets, and a proxy that does vouches for the name.
+        # Browsers cannot reach Unix sockets, and a proxy in front of one is responsible for the name.
         self._ends = _Ends(self.transport.getPeer(), host, is_loopback(host), self.isSecure())
         return self._ends
 
     def setTimeout(self, period: float | None) -> float | None:
         """
-        Watch for silence, or watch no more.
+        Start or stop watching for silence.
 
-        Twisted's own makes a timer for each request and cancels it. Here a connection has one, that looks.
+        Twisted's own version makes and cancels a timer for each request. Here each connection has one timer,
+        which checks for silence when it fires.
         """
         previous, self.timeOut = self.timeOut, period
         self.resetTimeout()
         if period is not None and self._watch is None:
-            self._watch = self.callLater(period, self._look)
+            self._watch = self.callLater(period, self._check_silence)
         return previous
 
     def resetTimeout(self) -> None:
         self._heard = self.site.seconds()
 
-    def _look(self) -> None:
-        # While an answer is awaited there is no time-out; there will be one again.
+    def _check_silence(self) -> None:
+        # While an answer is awaited there is no time-out, but there will be one afterwards.
         period = self.site.limits.idle_s if self.timeOut is None else self.timeOut
         since = self.site.seconds() if self.timeOut is None else self._heard
         left = since + period - self.site.seconds()
         if left > 0:
-            self._watch = self.callLater(left, self._look)
+            self._watch = self.callLater(left, self._check_silence)
         else:
             self._watch = None
             self.timeoutConnection()
@@ -192,13 +193,13 @@ class BoundedChannel(HTTPChannel):
         try:
             return bool(super().headerReceived(line))
         except ValueError:
-            # A Content-Length of so many digits that Python will not read it.
+            # A Content-Length with more digits than Python converts.
             self._respondToBadRequestAndDisconnect()
             return False
 
     def allHeadersReceived(self) -> None:
-        # Before Twisted says "100 Continue", and before a byte of the body is read. Past `getRawHeaders`,
-        # which looks up how each name is usually spelled: this costs every request.
+        # Before Twisted sends "100 Continue", and before a byte of the body is read. Not `getRawHeaders`,
+        # which normalises the name: that would cost every request.
         given = self.requests[-1].requestHeaders._rawHeaders  # noqa: SLF001
         ends = self._ends
         if (
@@ -211,14 +212,14 @@ class BoundedChannel(HTTPChannel):
             refusal = self._objection()
             if refusal is not None:
                 self.refuse(refusal, to_head=self._command == b"HEAD")
-                # Twisted takes a request without a body for complete, and would answer it.
+                # Twisted considers a request without a body complete, and would answer it.
                 self.length = None
                 return
         super().allHeadersReceived()
 
     def _objection(self) -> Refusal | None:
         """
-        Why the request of which the headers are here is refused, if it is.
+        The reason to refuse the request whose headers have arrived; `None` if there is none.
         """
         ends = self._ends or self._look_at_ends()
         headers = self.requests[-1].requestHeaders
@@ -233,12 +234,12 @@ class BoundedChannel(HTTPChannel):
 
     def requestDone(self, request: PlainRequest) -> None:
         """
-        Go on to the next request; but not before the caller reads its answers, which would pile up.
+        Go on to the next request, unless the caller does not read its answers: they would pile up.
         """
         if not (self._waitingForTransport and self.persistent):
             super().requestDone(request)
             return
-        # All that Twisted does, but to read on: what is here already stays where it is.
+        # Do what Twisted does, except for reading on: bytes that are here already stay in the buffer.
         self._unread = True
         self.requests.remove(request)
         self._networkProducer.pauseProducing()
@@ -246,7 +247,7 @@ class BoundedChannel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         """
-        Go on to the next request, now that the caller has read the answers to those before.
+        Go on to the next request, now that the caller has read the earlier answers.
         """
         unread, self._unread = self._unread, False
         if unread:
@@ -270,8 +271,8 @@ class BoundedChannel(HTTPChannel):
             super().timeoutConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's own answer has no body. There is no public way to give it one; should the name
-        # change, its answer is back, and a test fails.
+        # Twisted's own answer has no body, and there is no public way to give it one. If the name of this
+        # method changes, Twisted's answer is back, and a test fails.
         self.refuse(
             BadRequest(
                 f"the request line, a header or a chunk of the body cannot be read, Transfer-Encoding is not"
@@ -290,10 +291,10 @@ class BoundedChannel(HTTPChannel):
 
     def refuse(self, refusal: Refusal, *, to_head: bool = False) -> None:
         """
-        Answer, and end the connection without taking anything more from it.
+        Answer with a refusal and close the connection.
 
-        What still comes is thrown away for a while: a connection that is closed while its caller is
-        sending is reset, and the answer lost with it.
+        Bytes that still arrive are discarded for a while: a connection that is closed while its caller is
+        sending is reset, and the answer is lost with it.
 
         :param to_head: whether the method is HEAD, whose answers have no body.
         """
@@ -327,20 +328,20 @@ class BoundedChannel(HTTPChannel):
 
 class BoundedSite(Site):
     """
-    The factory of the connections, and what they share.
+    The factory of connections, and what they share.
 
-    There is no access log: to format a line costs more than to count.
+    There is no access log: formatting a line costs more than answering a count.
 
     :param api: what the routes answer from.
-    :param resource: answers what the short way does not find.
+    :param resource: answers the requests that the short way does not route.
     :param now: the wall clock, ns since 1970.
-    :param guard: refuses requests that web pages elsewhere have sent.
-    :ivar channels: the connections that are open.
-    :ivar body_bytes: bytes of bodies that are held in memory.
+    :param guard: refuses requests that web pages of other sites send.
+    :ivar channels: the open connections.
+    :ivar body_bytes: bytes of all bodies in memory.
     """
 
     requestFactory = BoundedRequest
-    # Twisted's own is a proxy that may change over to HTTP/2.
+    # Twisted's own class is a proxy that may switch to HTTP/2.
     protocol = BoundedChannel  # type: ignore[assignment]
 
     def __init__(
@@ -354,7 +355,7 @@ class BoundedSite(Site):
         guard: Guard | None = None,
     ) -> None:
         limits = api.limits
-        # No form is parsed: a body may say it is one, as curl -d does, and be JSON all the same.
+        # Forms are not parsed: curl -d declares any body to be a form, also JSON.
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.idle_s, reactor=reactor)
         self._reactor = reactor
         self.seconds = reactor.seconds
@@ -369,7 +370,7 @@ class BoundedSite(Site):
 
     def date(self) -> bytes:
         """
-        The time as HTTP writes it; made once for all answers of a second.
+        The current time in HTTP's format, made once per second.
         """
         second = self._now() // _SECOND
         if second != self._second:
@@ -384,17 +385,17 @@ class BoundedSite(Site):
 
     def acceptableProtocols(self) -> list[bytes]:
         """
-        No HTTP/2, should the endpoint speak TLS: its channel knows nothing of our limits.
+        Only HTTP/1.1, also over TLS: the channel of HTTP/2 does not have our limits.
         """
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
-        # Twisted's own opens the access log, and keeps its clock.
+        # Twisted's own version opens the access log and starts its clock.
         pass
 
     def stopFactory(self) -> None:
         """
-        Close the connections whose callers await nothing; the others end with their answer.
+        Close idle connections; the others close after their answer.
         """
         super().stopFactory()
         for channel in tuple(self.channels):
@@ -402,7 +403,7 @@ class BoundedSite(Site):
 
     async def ended(self) -> None:
         """
-        Wait until the last connection is closed, but not for callers who do not read their answer.
+        Wait until the last connection is closed, but no longer than `linger_s`.
         """
         until = self.seconds() + self.limits.linger_s
         while self.channels and self.seconds() < until:

@@ -37,10 +37,10 @@ Function = Callable[[Api, Call], Awaitable[Answer]]
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """
-    One thing that a request may say in its path or its query.
+    A parameter of a route, in its path or its query.
 
     :ivar description: for the OpenAPI document.
-    :ivar values: all that it may be; empty: any text but the empty one.
+    :ivar values: the values that it may have; none: any text that is not empty.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Route:
     """
     One method of one path.
 
-    :ivar path: `{name}` stands for one segment, percent-encoded UTF-8.
-    :ivar function: answers. It is called when the request is allowed and its parameters are checked.
+    :ivar path: `{name}` matches one segment of percent-encoded UTF-8.
+    :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
-    :ivar answer: the type of what is answered with status 200.
-    :ivar segments: what the path leaves open.
+    :ivar answer: the type of the answer with status 200.
+    :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
-    :ivar body: the type of the body, or its JSON schema; `None`: the route takes none.
-    :ivar scope: what the request must show to be allowed.
-    :ivar refusals: what `function` may raise, besides what every route may (`dcounter.http.openapi`).
+    :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
+    :ivar scope: the identity that a request must prove.
+    :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
     :ivar successor: the path to use instead, if this one is deprecated.
-    :ivar values: of each parameter of the query, for whoever checks them.
+    :ivar values: parameter of the query -> the values that it may have.
     """
 
     method: str
@@ -85,7 +85,7 @@ class Route:
     @property
     def changes(self) -> bool:
         """
-        Whether it may change something, so that a refusal has to say whether it did.
+        Whether a request may change something. A refusal then has to say whether it did.
         """
         return self.method != "GET"
 

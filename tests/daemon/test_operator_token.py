@@ -104,8 +104,8 @@ TOKEN = OperatorToken("/run/token", b"a-token-of-one's-own")
 
 
 @pytest.mark.parametrize("header", [b"Bearer a-token-of-one's-own", b"bearer   a-token-of-one's-own"])
-def test_is_shown(header: bytes) -> None:
-    assert TOKEN.is_shown(header)
+def test_a_header_that_holds_the_token_matches(header: bytes) -> None:
+    assert TOKEN.matches(header)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_is_shown(header: bytes) -> None:
         b"Bearer \xe9",
     ],
 )
-def test_is_not_shown(header: bytes) -> None:
-    assert not TOKEN.is_shown(header)
+def test_other_headers_do_not_match(header: bytes) -> None:
+    assert not TOKEN.matches(header)
 
 
-def test_is_not_shown_by_its_text() -> None:
+def test_its_text_does_not_show_it() -> None:
     assert "own" not in repr(TOKEN)

@@ -1,3 +1,3 @@
 """
-What each route does: one function per route, from a `dcounter.http.call.Call` to an `Answer`.
+The functions of the routes, one each: from a `dcounter.http.call.Call` to an `Answer`.
 """

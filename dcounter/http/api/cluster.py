@@ -1,5 +1,5 @@
 """
-Looking at the nodes, and operating on them.
+Shows the nodes, and operates on them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from dcounter.store import Operator
 
 class OneNode(Struct, forbid_unknown_fields=True):
     """
-    The body of a request about a node.
+    The body of an operation on a node.
     """
 
     node: int

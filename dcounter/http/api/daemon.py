@@ -1,5 +1,5 @@
 """
-What the daemon says of itself.
+What the daemon reports about itself.
 """
 
 from dcounter.http.answers import Alive, Ready

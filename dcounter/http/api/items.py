@@ -1,5 +1,5 @@
 """
-Storing items and counting them.
+Stores items and counts them.
 """
 
 from typing import cast
