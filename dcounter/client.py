@@ -1,5 +1,5 @@
 """
-The HTTP client: the API of a daemon as coroutines, over treq.
+The HTTP client of a daemon: its API as coroutines, over treq.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,25 +27,25 @@ from dcounter.store import Ack, ClusterStatus, Consistency
 
 _TIMEOUT: Final = 30.0
 """
-Time (s) for a request. No answer of a daemon takes as long: what is never answered must not stop its caller.
+Time (s) for a request. A daemon answers sooner; a request that is never answered must not block its caller.
 """
 
 _CONNECTIONS: Final = 32
 """
-Idle connections that are kept for the next requests.
+Idle connections to keep for later requests.
 """
 
 _NOT_SENT: Final = (ConnectError, ConnectTimeout, DNSLookupError)
 _BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed, ConnectionLost)
 """
-How a request fails before a byte of it is written, and afterwards.
+The errors before a byte of a request is written, and those afterwards.
 """
 
 _T = TypeVar("_T")
 
 Item = Mapping[str, Any]
 """
-What is stored: `ID`, `tenant` and perhaps `lastUpdateDt`.
+An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`.
 """
 
 
@@ -54,9 +54,9 @@ class Refused(DcounterError):
     The daemon refused a request.
 
     :ivar status: the HTTP status.
-    :ivar code: what went wrong, as a word for programs.
-    :ivar outcome: what became of a request that changes something; `None` where there was nothing to change.
-    :ivar problem: the whole answer.
+    :ivar code: the kind of refusal, for programs.
+    :ivar outcome: what became of a request that changes something; `None` for other requests.
+    :ivar problem: the whole problem document.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
@@ -69,9 +69,9 @@ class Refused(DcounterError):
 
 class Unreachable(DcounterError):
     """
-    There was no answer.
+    The daemon did not answer.
 
-    :ivar sent: whether the daemon may have received the request: then its outcome is unknown.
+    :ivar sent: whether the daemon may have received the request; its outcome is unknown then.
     """
 
     def __init__(self, error: BaseException, *, sent: bool) -> None:
@@ -81,7 +81,7 @@ class Unreachable(DcounterError):
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What a daemon answered, whatever it is.
+    Any answer of a daemon.
     """
 
     status: int
@@ -97,7 +97,7 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def code(self) -> str | None:
         """
-        What went wrong, as a word for programs; `None` if nothing did.
+        The kind of refusal, for programs; `None` if the answer is a success.
         """
         return None if self.status == 200 else str(self.content["code"])
 
@@ -105,7 +105,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         The content of a success.
 
-        :raises Refused: it is none.
+        :raises Refused: the answer is not a success.
         """
         if self.status != 200:
             raise Refused(self.status, self.content)
@@ -113,9 +113,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     def read(self, kind: type[_T]) -> _T:
         """
-        The content of a success, as what it is; what newer daemons add is passed over.
+        The content of a success, decoded as its type. Fields that newer daemons add are ignored.
 
-        :raises Refused: it is none.
+        :raises Refused: the answer is not a success.
         """
         if self.status != 200:
             raise Refused(self.status, self.content)
@@ -124,7 +124,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def count_path(tenant: str) -> str:
     """
-    Where a tenant's items are counted.
+    The path that counts a tenant's items.
     """
     return f"/items/{quote(tenant, safe='')}/count"
 
@@ -134,7 +134,7 @@ def target(path: str, parameters: Mapping[str, str | None]) -> str:
     A path with its query.
 
     :param path: percent-encoded.
-    :param parameters: one that is `None` is not given.
+    :param parameters: one that is `None` is left out.
     """
     query = urlencode({name: value for name, value in parameters.items() if value is not None})
     return f"{path}?{query}" if query else path
@@ -142,7 +142,7 @@ def target(path: str, parameters: Mapping[str, str | None]) -> str:
 
 class Http(Protocol):
     """
-    What sends requests: treq, or what a test puts in its place.
+    Sends requests: treq, or a double of it in tests.
     """
 
     def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
@@ -153,12 +153,12 @@ class Http(Protocol):
 
 class Client:
     """
-    Calls one daemon. Each request is sent once: to send it again is for the caller to decide.
+    Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
     Each coroutine raises `Refused` if the daemon refuses, and `Unreachable` if there is no answer.
 
-    :param base: where the daemon is, such as `http://127.0.0.1:8085`.
-    :param http: sends the requests, instead of connections of the client's own.
+    :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
+    :param http: sends the requests, instead of the client's own connections.
     :param token: the operator's token, for `restart` and `remove`.
     :param timeout: time (s) for a request and its answer.
     """
@@ -195,7 +195,7 @@ class Client:
         Store items.
 
         :param ack: which nodes must have written them before the answer.
-        :param after: a position: these items are newer than all that it covers.
+        :param after: a position: these items are newer than everything that it covers.
         """
         answer = await self.ask("POST", "/items", parameters={"ack": ack, "after": after}, json=[*items])
         return answer.read(Stored)
@@ -206,8 +206,8 @@ class Client:
         """
         Count a tenant's items.
 
-        :param consistency: what may be answered if the exact count is not available.
-        :param after: a position: the count includes all that it covers.
+        :param consistency: what to answer if the exact count is not available.
+        :param after: a position: the count includes everything that it covers.
         """
         parameters = {"consistency": consistency, "after": after}
         answer = await self.ask("GET", count_path(tenant), parameters=parameters)
@@ -215,13 +215,13 @@ class Client:
 
     async def status(self) -> ClusterStatus:
         """
-        How the nodes are.
+        The state of the nodes.
         """
         return (await self.ask("GET", "/cluster")).read(ClusterStatus)
 
     async def readiness(self) -> Ready:
         """
-        Whether callers should be sent there; `Refused` if not.
+        Whether the daemon is ready for requests; raises `Refused` if not.
         """
         return (await self.ask("GET", "/readyz")).read(Ready)
 
@@ -248,13 +248,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Any request, answered by whatever the daemon says.
+        Send any request, and return the daemon's answer, whatever it is.
 
         :param path: percent-encoded.
-        :param parameters: those of the query; one that is `None` is not given.
-        :param json: the body, before it is encoded.
-        :param body: the body as it is, instead.
-        :param headers: headers besides those of any request, or instead of them.
+        :param parameters: those of the query; one that is `None` is left out.
+        :param json: the body, still to be encoded.
+        :param body: the encoded body, instead of `json`.
+        :param headers: headers that are added to the usual ones, or replace them.
         :raises Unreachable: there was no answer.
         """
         if json is not None:
@@ -284,5 +284,5 @@ class Client:
 
 
 def _too_late(result: Any, seconds: float) -> NoReturn:
-    # What was cancelled had begun.
+    # The request was cancelled after it had begun.
     raise Unreachable(TimeoutError(f"no answer within {seconds:g} s"), sent=True)

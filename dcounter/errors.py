@@ -1,9 +1,9 @@
 """
-Everything dcounter refuses, and whose fault it was.
+The errors of dcounter, by whose fault they are.
 
-Two families, as in h11: a `PeerError` is the doing of whoever is at the other end of a connection and
-costs that connection only; a `Refusal` is an answer to a caller, which says what was wrong, where, and
-whether anything was stored.
+There are two families, as in h11. A `PeerError` is the fault of the other end of a connection, and costs that
+connection only. A `Refusal` is an answer to a caller: it says what was wrong, where, and whether anything was
+stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,37 +15,37 @@ Outcome = Literal["not_applied", "unknown", "stored"]
 
 class DcounterError(Exception):
     """
-    The root of every error of our own.
+    The base class of all errors of dcounter.
     """
 
 
 class ConfigurationError(DcounterError):
     """
-    The daemon was asked to start in a way that cannot work.
+    The daemon cannot start with its configuration.
     """
 
 
 class DirectoryInUse(ConfigurationError):
     """
-    Another process has the directory, perhaps only for as long as it takes to end.
+    Another process uses the directory, perhaps one that is about to end.
     """
 
 
 class CorruptJournal(DcounterError):
     """
-    Something in the middle of a journal is not what was written; the node must be made anew.
+    A journal is damaged in the middle; the node must be rebuilt.
     """
 
 
 class NewerJournal(DcounterError):
     """
-    A journal holds what this version does not know: it is whole, and a newer version of dcounter wrote it.
+    An intact journal was written by a newer version of dcounter, and this version cannot read all of it.
     """
 
 
 class PeerError(DcounterError):
     """
-    The other end of a connection broke the protocol; it loses that connection, nobody else loses anything.
+    The other end of a connection broke the protocol. Only that connection is closed.
     """
 
 
@@ -57,9 +57,9 @@ class MalformedMessage(PeerError):
 
 class UnknownNeeds(MalformedMessage):
     """
-    A batch needs what this version of dcounter does not know, and would be misread without it.
+    A batch needs additions to the protocol that this version of dcounter does not know.
 
-    :ivar slices: how many slices it holds.
+    :ivar slices: how many slices the batch has.
     """
 
     def __init__(self, needs: Sequence[str], *, slices: int) -> None:
@@ -69,9 +69,9 @@ class UnknownNeeds(MalformedMessage):
 
 class HandshakeRefused(PeerError):
     """
-    The other end is not who it must be: another protocol version, cluster or node, or no shared secret.
+    The handshake failed: no common version, another cluster, another node, or no shared secret.
 
-    :cvar code: one word for programs, which goes over the wire.
+    :cvar code: one word for programs, which is sent to the other end.
     """
 
     code: ClassVar[str] = "refused"
@@ -79,7 +79,7 @@ class HandshakeRefused(PeerError):
 
 class WrongNode(HandshakeRefused):
     """
-    A caller looks for another node; that is no fault, nodes may move from port to port.
+    A caller looks for another node. That is normal, because nodes may move from port to port.
     """
 
     code = "wrong_node"
@@ -87,7 +87,7 @@ class WrongNode(HandshakeRefused):
 
 class SecondHolder(HandshakeRefused):
     """
-    A node id is used by two processes at once.
+    Two processes use one node id at the same time.
     """
 
     code = "second_holder"
@@ -95,7 +95,7 @@ class SecondHolder(HandshakeRefused):
 
 class Outcast(HandshakeRefused):
     """
-    No other node lets this process in, since another one holds its node id: what it says counts for nothing.
+    This process accepts no callers, because all other nodes refuse it: another process holds its node id.
     """
 
     code = "outcast"
@@ -111,21 +111,21 @@ class Removed(HandshakeRefused):
 
 class LinkLost(DcounterError):
     """
-    A connection to a node ended, or was given up, before the answer came.
+    A connection to a node ended before the answer arrived.
     """
 
 
 class Refusal(DcounterError):
     """
-    A request that is answered with an error. Each kind is a class, which holds all that its answer says.
+    A request is answered with an error. Each kind is a class that holds everything its answer says.
 
-    :cvar code: the stable word for programs.
+    :cvar code: the kind of refusal, a stable word for programs.
     :cvar status: the HTTP status of the answer.
     :cvar title: what happened, in a few words.
-    :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`),
-        that is not known (`unknown`), or the items are `stored`, though not as asked. `None`: it is not for
-        this refusal to say.
-    :ivar retry_after: seconds after which another try is worth it; `None` if that is not known.
+    :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`), that
+        is not known (`unknown`), or the items are `stored`, though not as requested. `None` if this kind of
+        refusal does not tell.
+    :ivar retry_after: seconds after which to retry; `None` if that is not known.
     """
 
     code: ClassVar[str]
@@ -136,7 +136,7 @@ class Refusal(DcounterError):
 
     def details(self) -> Mapping[str, object]:
         """
-        What the answer has besides text: names of JSON, and values that msgspec can encode.
+        Further fields of the answer: names in JSON, and values that msgspec can encode.
         """
         return {}
 
@@ -146,7 +146,7 @@ class ItemError:
     """
     What is wrong with one item of a request.
 
-    :ivar index: the item's place in the request, from 0.
+    :ivar index: the item's index in the request, from 0.
     :ivar field: the JSON field, or an empty text if the item as a whole is wrong.
     """
 
@@ -168,9 +168,9 @@ class MalformedBody(Refusal):
 
 class InvalidItems(Refusal):
     """
-    At least one item of the request is not an item; nothing of the request was stored.
+    At least one item of the request is invalid; nothing of the request was stored.
 
-    :param errors: the first of them, at most 100.
+    :param errors: the first mistakes, at most 100.
     """
 
     code = "invalid_item"
@@ -190,7 +190,7 @@ class InvalidItems(Refusal):
 
 class TooManyItems(Refusal):
     """
-    The request holds more items than one request may.
+    The request has more items than the limit.
     """
 
     code = "too_many_items"
@@ -201,9 +201,9 @@ class TooManyItems(Refusal):
 
 class NotApplied(Refusal):
     """
-    Nothing of the request was stored; sending it again is safe.
+    Nothing was stored or changed; sending the request again is safe.
 
-    :param retry_after: seconds after which another try is worth it.
+    :param retry_after: seconds after which to retry.
     """
 
     code = "unavailable"
@@ -240,7 +240,7 @@ class OutcomeUnknown(Refusal):
 
 class NoAnswer(Refusal):
     """
-    No node said in time that it did what was asked of it: it may be done, or not.
+    No node confirmed the operation in time: it may have been done, or not.
     """
 
     code = "no_answer"
@@ -251,9 +251,9 @@ class NoAnswer(Refusal):
 
 class NotReplicated(Refusal):
     """
-    The request is stored, but not on as many nodes as its `ack` asked for, before the deadline.
+    The items were stored, but before the deadline not on as many nodes as `ack` requested.
 
-    :param reached: the widest `ack` that was reached.
+    :param reached: the strongest `ack` that was reached.
     """
 
     code = "ack_not_reached"
@@ -273,10 +273,10 @@ class NotReplicated(Refusal):
 
 class Incomplete(Refusal):
     """
-    No node that can be reached knows enough to answer exactly.
+    No reachable node has everything that an exact answer requires.
 
-    :param counter_so_far: the count as the best node that answered has it; `None` if none did.
-    :param missing: ids of the nodes whose items cannot be accounted for.
+    :param counter_so_far: the count of the most complete node that answered; `None` if no node answered.
+    :param missing: ids of the nodes whose items may be missing from the count.
     """
 
     code = "incomplete"
@@ -302,7 +302,7 @@ class Incomplete(Refusal):
 
 class InvalidPosition(Refusal):
     """
-    A position token that this cluster did not give out, or that was altered.
+    A position token was altered, or was not issued by this cluster.
     """
 
     code = "position_invalid"
@@ -312,7 +312,7 @@ class InvalidPosition(Refusal):
 
 class NodeIsBusy(Refusal):
     """
-    A node that is being started or stopped is left alone.
+    A node that is being started or stopped cannot be restarted.
     """
 
     code = "node_is_busy"
@@ -322,7 +322,7 @@ class NodeIsBusy(Refusal):
 
 class NodeIsUp(Refusal):
     """
-    A node that is connected is not removed.
+    A connected node cannot be removed.
     """
 
     code = "node_is_up"
@@ -332,7 +332,7 @@ class NodeIsUp(Refusal):
 
 class PositionLost(Refusal):
     """
-    A position token names items that the cluster has lost for good.
+    A position token covers items that the cluster has lost permanently.
     """
 
     code = "position_lost"
@@ -342,7 +342,7 @@ class PositionLost(Refusal):
 
 class UnknownNode(Refusal):
     """
-    The cluster has no node of that number.
+    The cluster has no node with this id.
     """
 
     code = "unknown_node"
@@ -352,7 +352,7 @@ class UnknownNode(Refusal):
 
 class NotSupported(Refusal):
     """
-    This daemon cannot do that: it did not start the nodes, or has none.
+    This daemon cannot do this: it has no nodes, or did not start them.
     """
 
     code = "not_supported"

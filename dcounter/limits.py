@@ -10,13 +10,13 @@ MEBIBYTE = 2**20
 
 ITEM_BYTES = 24
 """
-About the bytes on the wire of an ID, its stamp and what is around them.
+About how many bytes an ID and its stamp take on the wire, punctuation included.
 """
 
 LONGEST_TENANT = MEBIBYTE
 """
-Bytes that the name of a tenant may have under any option: with one item of such a tenant a line is far below
-its limit.
+The most bytes that a tenant's name may have, whatever the options. A line with one item of such a tenant
+stays far below its limit.
 """
 
 
@@ -25,48 +25,50 @@ class Limits:
     """
     The bounds. A name ends with its unit: `_s` is seconds.
 
-    :ivar heartbeat_s: time between two heartbeats; a fifth of the suspicion, so that one lost is no alarm.
-    :ivar suspicion_s: silence after which a node is taken for gone.
+    :ivar heartbeat_s: time between two heartbeats; a fifth of `suspicion_s`, so that one that is lost raises
+        no alarm.
+    :ivar suspicion_s: silence after which a node is considered down.
     :ivar handshake_s: time for a handshake; a stranger cannot hold a connection for longer.
-    :ivar idle_s: silence after which a node gives up a coordinator's connection.
+    :ivar idle_s: silence after which a node closes a coordinator's connection.
     :ivar request_s: time a caller waits for a store.
-    :ivar slow_after_s: time after which a slice is sent to another node as well.
+    :ivar slow_after_s: time after which a slice is also sent to another node.
     :ivar read_wait_s: time a count may wait until a node has all that it requires.
     :ivar hedge_after_s: time after which a count is asked of another node as well.
-    :ivar window_batches: batches under way per node; enough to keep it busy, few enough to notice.
+    :ivar window_batches: batches under way to one node: enough to keep it busy, few enough to notice that it
+        is not.
     :ivar window_bytes: the same in bytes.
     :ivar batch_bytes: size from which an open batch takes no further slice, and a question no further
         tenant.
     :ivar slice_bytes: size from which a slice, or a chunk of a copy, is cut in several; six times that, its
         longest form in JSON, fits a line.
-    :ivar small_items: items up to which a request waits for others, and for a node that has nothing under
-        way, rather than be cut over nodes that are busy.
-    :ivar packed_items: items from which a batch is sent, copied and kept as packed columns, which people
-        cannot read but which cost a quarter of the time.
+    :ivar small_items: size (items) up to which a request waits for others, and for a node that has nothing
+        under way, instead of being split over busy nodes.
+    :ivar packed_items: size (items) from which a batch is sent, copied and kept as packed columns. People
+        cannot read those, but they take a quarter of the time.
     :ivar queue_requests: requests that may wait for room in a window, per coordinator.
     :ivar queue_bytes: the same in bytes.
     :ivar line_bytes: longest line between nodes; larger than any batch or chunk, whatever options they were
         stored under.
     :ivar waits: counts and awaits that may wait at one node.
     :ivar connections: connections one node accepts.
-    :ivar backlog_bytes: bytes of log kept in memory for followers that lag; further behind they get a copy.
-    :ivar unfolded_runs: runs of one node that not everybody has; above that it takes no writes.
+    :ivar backlog_bytes: bytes of log kept in memory for followers that lag; a follower further behind gets a
+        copy.
+    :ivar unfolded_runs: runs of one node that not every member has; above that the node takes no writes.
     :ivar chunk_rows: rows in one chunk of a copy, at most.
     :ivar stream_bytes: bytes of log handed to a follower's connection at a time.
-    :ivar stream_pace_s: shortest time between two writes of log to one follower: under load they become
-        fewer and larger, at rest nothing is delayed. It is also the time for which only one node holds a
-        batch.
-    :ivar commit_pace_s: shortest time between two commits that nobody waits for: a node's own batches take
-        along what it follows, and commits compete for the disk with those that callers wait for.
+    :ivar stream_pace_s: shortest time between two writes of log to one follower: under load they become fewer
+        and larger, at rest nothing is delayed. For this long, only one node may hold a batch.
+    :ivar commit_pace_s: shortest time between two commits that no caller waits for: a node's own batches take
+        along what it follows, and such commits compete for the disk with those that callers wait for.
     :ivar ports: ports tried from the first one on, at the start and after a listener is lost.
     :ivar drain_s: time a stopping node waits for its followers to have all it has.
     :ivar startup_s: time after which a coordinator is ready although a member has not reported.
     :ivar segment_bytes: size from which a journal begins a new segment.
     :ivar snapshot_bytes: size of all segments from which a node takes a snapshot, unless half of the last
-        is more.
-    :ivar load_s: time a node loads its ledger at a time, before it lets others work.
-    :ivar load_pause_s: time it lets pass then, besides the work of others.
-    :ivar search_s: time between two searches of a node on all ports of its range.
+        snapshot is more.
+    :ivar load_s: longest time that a node loads its ledger without letting other work run.
+    :ivar load_pause_s: pause after that, in addition to the other work.
+    :ivar search_s: time between two searches for a node on all ports of its range.
     """
 
     heartbeat_s: float = 0.2

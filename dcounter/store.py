@@ -2,8 +2,8 @@
 All that HTTP sees: a `Store` holds the items, an `Operator` runs the nodes.
 
 Our own nodes are both, in `dcounter.coordinator.service` and `dcounter.daemon.wiring`. An engine over an
-existing database is a `Store` only. Positions are opaque texts here: only the store that gave one out can
-read it.
+existing database is a `Store` only. Positions are opaque texts here: only the store that issued one can read
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from msgspec import Struct
 
 Ack = Literal["node", "primary", "majority", "all"]
 """
-Which nodes must have written the items before the answer: each with more of them than the one before.
+Which nodes must have written the items before the answer, from the weakest to the strongest promise.
 """
 
 Consistency = Literal["exact", "available", "eventual"]
 """
-What a count may answer: only the exact number, the best number that can be had and whether it is complete,
-or whatever the primary has at once.
+What a count may answer: only the exact number; the best number available, and whether it is complete; or what
+the primary has at once.
 """
 
 
@@ -31,8 +31,8 @@ class Items:
 
     :ivar ids: one signed 64-bit integer per item.
     :ivar tenants: one tenant name per item.
-    :ivar stamps: the caller's own `lastUpdateDt` per item (ns since 1970), `None` where it sent none;
-        `None` as a whole if it sent none at all, which is the usual case.
+    :ivar stamps: the caller's own `lastUpdateDt` per item (ns since 1970), `None` where it sent none; no
+        column if it sent none at all, which is the usual case.
     """
 
     ids: Sequence[int]
@@ -45,12 +45,14 @@ class Items:
 
 class Receipt(Struct, frozen=True):
     """
-    The answer to a store. Like that to a count it is a `Struct`: a frozen dataclass is slower to make.
+    The answer to a store.
+
+    Like `Count` it is a `Struct`: a frozen dataclass is slower to create.
 
     :ivar items: how many items the request held.
-    :ivar ack: which nodes have written them: those that were asked for, or more.
-    :ivar position: the token that makes a later read or write see this one.
-    :ivar warning: what the caller should know although the items are stored; `None` if there is nothing.
+    :ivar ack: which nodes have written them: those that were requested, or more.
+    :ivar position: the token with which a later read or write sees this one.
+    :ivar warning: what the caller should know, although the items are stored; `None` if there is nothing.
     """
 
     items: int
@@ -65,7 +67,7 @@ class Count(Struct, frozen=True):
 
     :ivar counter: items the tenant owns.
     :ivar complete: whether the number includes every write that was answered before it was asked.
-    :ivar missing: ids of the nodes whose items cannot be accounted for, if it is not complete.
+    :ivar missing: ids of the nodes whose items may be missing from the count, if it is not complete.
     """
 
     counter: int
@@ -77,12 +79,12 @@ class Count(Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """
-    Whether a caller should be sent here.
+    Whether the store is ready for requests.
 
     :ivar ready: writes are taken and a primary answers.
-    :ivar exact: counts are exact: nobody's items are unaccounted for.
-    :ivar missing: ids of the members that have not reported or are away.
-    :ivar warnings: what an operator has to look at, one sentence each.
+    :ivar exact: counts are exact: the items of no member are missing.
+    :ivar missing: ids of the members that have not reported or are unavailable.
+    :ivar warnings: what an operator should look at, one sentence each.
     """
 
     ready: bool
@@ -98,17 +100,17 @@ class NodeStatus:
 
     :ivar state: `up`, `down` (no connection, or silent for too long) or `new` (never seen).
     :ivar run: the node's open run as text (it does not fit a JavaScript number); `None` if it has none.
-    :ivar items: IDs that name a tenant in this node's ledger.
+    :ivar items: IDs that have a tenant in this node's ledger.
     :ivar items_taken: items this node stored straight from a coordinator since it started.
-    :ivar applied: node id -> run -> highest number, both as text, of what counts here include.
-    :ivar durable: the same of what this node has journalled.
+    :ivar applied: what counts here include: node id -> run -> highest number, keys as text.
+    :ivar durable: what this node has journalled, in the same form.
     :ivar lag: batches this node misses from the join of all positions.
     :ivar reported_ms_ago: how old that is: milliseconds since the node reported last; `None` if it never has.
         A node reports at every heartbeat, and at once when something else than its items changes.
     :ivar refuses: why the node takes no writes at present; `None` if it takes them.
-    :ivar loading: it has started, and answers no exact count before it has loaded its ledger.
-    :ivar in_doubt: it has started on a disk that fails, and answers no count before it is known, of what it
-        alone has, that the disk keeps it.
+    :ivar loading: the node has started, and answers no exact count until it has loaded its ledger.
+    :ivar in_doubt: the node has started on a failing disk, and answers no count until it is certain that the
+        disk keeps the batches that only this node has.
     """
 
     id: int
@@ -136,7 +138,7 @@ class ClusterStatus:
     :ivar primary: the node asked for counts first; `None` if no node is up.
     :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
-    :ivar warnings: what an operator has to look at, one sentence each.
+    :ivar warnings: what an operator should look at, one sentence each.
     """
 
     primary: int | None
@@ -158,7 +160,7 @@ class Store(Protocol):
         """
         Store all items of a request; return when the nodes that `ack` asks for have written them.
 
-        :param after: a position token: these items are newer than all that it covers.
+        :param after: a position token: these items are newer than everything that it covers.
         """
         ...
 
@@ -166,7 +168,7 @@ class Store(Protocol):
         """
         Count a tenant's items; an unknown tenant has none.
 
-        :param after: a position token: the count includes all that it covers.
+        :param after: a position token: the count includes everything that it covers.
         """
         ...
 
@@ -178,19 +180,19 @@ class Store(Protocol):
 
     def readiness(self) -> Readiness:
         """
-        Whether callers should be sent here.
+        Whether the store is ready for requests.
         """
         ...
 
 
 class Operator(Protocol):
     """
-    What only nodes have: how they are, and what an operator may do to them.
+    What only our own nodes have: their state, and what an operator may do to them.
     """
 
     def status(self) -> ClusterStatus:
         """
-        How the nodes are.
+        The state of the nodes.
         """
         ...
 
@@ -198,7 +200,7 @@ class Operator(Protocol):
         """
         Stop a node and start it again.
 
-        :raises UnknownNode: there is no node of that number.
+        :raises UnknownNode: there is no node with this id.
         :raises NodeIsBusy: it is being started or stopped.
         :raises NotSupported: this daemon did not start the nodes.
         """
@@ -208,9 +210,9 @@ class Operator(Protocol):
         """
         Remove a node from the cluster for good.
 
-        :raises UnknownNode: there is no node of that number.
+        :raises UnknownNode: there is no node with this id.
         :raises NodeIsUp: it is connected.
-        :raises NotApplied: no other node could be told.
-        :raises NoAnswer: whether one was told is not known.
+        :raises NotApplied: no other node is connected that could be told.
+        :raises NoAnswer: no other node confirmed it in time.
         """
         ...
