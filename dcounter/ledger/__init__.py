@@ -1,3 +1,3 @@
 """
-Which items there are and whose they are: NumPy columns; pure.
+The items and their owners, as NumPy columns. Pure.
 """

@@ -1,9 +1,9 @@
 """
-Where each ID's row is: a hash table over many IDs at once.
+A hash table from IDs to rows, for many IDs at once.
 
 Open addressing with double hashing (Knuth, "The Art of Computer Programming", vol. 3, 6.4), each step done by
-NumPy for all IDs that still look for their place. A call costs some 50 µs, whatever it is about, and then 50
-to 150 ns per ID; there are no objects for the garbage collector to walk.
+NumPy for all IDs that have not found their slot yet. A call costs some 50 µs, and 50 to 150 ns per ID; the
+garbage collector has no objects to walk.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ The smallest table has 2 to the power of this many slots.
 
 _MOVED = 4096
 """
-Rows that a call moves at least while the table grows: all IDs of the call are worth as many, so that a table
-is never full before the one it replaces is empty.
+Rows that each call moves while the table grows, besides two for each of its IDs. So a table is never full
+before the one that it replaces is empty.
 """
 
 
@@ -38,10 +38,10 @@ class IdTable:
     """
     Rows of IDs, numbered 0, 1, ... in the order in which the IDs came.
 
-    A table that grows is moved to one of twice its size a part at a time; until that is done, both are used.
+    A growing table is moved to one of twice its size, a part at a time; until that is done, both are used.
 
-    :param seed: makes the places of IDs differ from those in other processes, so that nobody can choose IDs
-        that all want the same one.
+    :param seed: makes the slots of IDs differ between processes, so that no caller can choose IDs that all
+        want the same slot.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -67,7 +67,7 @@ class IdTable:
 
     def reserve(self, rows: int) -> None:
         """
-        Make room for this many rows at once, if there are few yet: nothing has to be moved then.
+        Make room for this many rows at once, if there are few yet. Then nothing has to be moved later.
         """
         bits = (2 * rows).bit_length()
         if self._length > _MOVED or bits <= self._bits:
@@ -112,7 +112,7 @@ class IdTable:
     def _look_up(self, table: _Table, bits: int, ids: Ids, hashes: _Hashes) -> RowNumbers:
         slots, steps = _path(hashes, bits)
         rows = np.empty(len(ids), np.int64)
-        # What still looks for its place, as places in `rows`; at first everything.
+        # The indexes in `rows` of the IDs that have not found their slot; at first all.
         seeking: slice | RowNumbers = slice(None)
         while True:
             found = table[slots]
@@ -147,7 +147,7 @@ class IdTable:
 
     def _take(self, slots: RowNumbers, ids: Ids) -> None:
         """
-        Give free slots new rows; of several IDs that want the same slot one gets it.
+        Give free slots new rows. If several IDs want the same slot, one of them gets it.
         """
         marks = np.arange(-len(slots), 0, dtype=np.int32)
         self._table[slots] = marks
@@ -159,7 +159,7 @@ class IdTable:
     def _make_room(self, more: int) -> None:
         most = self._length + more
         if most > len(self._ids):
-            # The system moves large blocks without copying them.
+            # The operating system moves large blocks without copying them.
             self._ids.resize(with_spare(most), refcheck=False)
         if self._old is not None:
             self._move(_MOVED + 2 * more)
@@ -174,9 +174,10 @@ class IdTable:
 
     def _clear(self, slots: int) -> None:
         """
-        Make the next slots of the table free that will be used when this one is full.
+        Clear the next slots of the table that will replace this one.
 
-        To get the memory at once, from a system that has to clear it, would take tens of milliseconds.
+        Getting all the memory at once would take tens of milliseconds, because the operating system has to
+        clear it.
         """
         if not len(self._spare):
             self._spare = np.empty(2 * len(self._table), np.int32)
@@ -185,7 +186,7 @@ class IdTable:
 
     def _move(self, rows: int) -> None:
         """
-        Enter the next rows of the old table in the new one.
+        Move the next rows of the old table to the new one.
         """
         begin, self._moved = self._moved, min(self._moved + rows, self._to_move)
         for first in range(begin, self._moved, _MOVED):
@@ -203,7 +204,7 @@ class IdTable:
 
 def _path(hashes: _Hashes, bits: int) -> tuple[RowNumbers, RowNumbers]:
     """
-    The first slot of each ID, and the way from each slot to the next: odd, so that it passes all.
+    The first slot of each ID, and its step from slot to slot. Steps are odd, so that they reach all slots.
     """
     slots = (hashes >> np.uint64(64 - bits)).view(np.int64)
     return slots, hashes.view(np.int64) | 1

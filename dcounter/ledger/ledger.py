@@ -1,12 +1,12 @@
 """
-What a node knows: which tenant owns each ID since when, and so how many items each tenant owns.
+The ledger of a node: which tenant owns each ID since when, and how many items each tenant owns.
 
 The map is merged by the larger (stamp, tenant) and is therefore the same whatever the order, repetition or
 division in which entries arrive (a last-writer-wins map, Shapiro et al., "Convergent and Commutative
 Replicated Data Types", 2011). Counts are kept up to date entry by entry; a recount would give the same.
 
 Entries are merged many at a time, column by column, which is two to three times as fast as one by one. So
-small merges wait for one another until a query comes.
+small merges wait for one another until a query needs them.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ The stamp of a row that has no entry yet: smaller than any.
 
 _WAITING = 4096
 """
-Entries that wait at most.
+The most entries that wait to be merged.
 """
 
 _RESERVED = 2**27
 """
-IDs for which room is made at once, at most: a claim that there are more may be wrong.
+The most IDs for which room is made at once: a peer that announces more may be wrong.
 """
 
 
@@ -54,8 +54,8 @@ class Ledger:
     """
     The map of IDs and the counts per tenant.
 
-    Entries are rows of columns, never removed, so that there is nothing for the garbage collector to walk
-    and a copy can be taken chunk by chunk while merging goes on.
+    Entries are rows of columns and are never removed. So the garbage collector has nothing to walk, and a
+    copy can be taken chunk by chunk while merging goes on.
 
     :param seed: see `IdTable`.
     """
@@ -64,13 +64,13 @@ class Ledger:
         self._table = IdTable(seed)
         self._stamps: Stamps = np.empty(0, np.int64)
         self._owners: Owners = np.empty(0, np.int32)
-        # Tenants are numbered; the number of a tenant that owns nothing any more is used again.
+        # Tenants have numbers; that of a tenant that owns nothing any more is used again.
         self._numbers: dict[str | None, int] = {None: _TOMBSTONE}
         self._tenants: list[str | None] = [None]
         self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
         self._free: list[int] = []
         self._new: list[int] = []
-        # Plain entries, and entries in columns, that wait to be merged together.
+        # Entries that wait to be merged together: rows, and plain ones.
         self._waiting = 0
         self._waiting_rows: list[Rows] = []
         self._waiting_ids: list[int] = []
@@ -79,7 +79,7 @@ class Ledger:
 
     def __len__(self) -> int:
         """
-        IDs that name a tenant.
+        How many IDs have a tenant.
         """
         self._merge_waiting()
         return len(self._table) - int(self._counts[_TOMBSTONE])
@@ -87,7 +87,7 @@ class Ledger:
     @property
     def known(self) -> int:
         """
-        IDs known, deleted ones included.
+        How many IDs are known, including deleted ones.
         """
         self._merge_waiting()
         return len(self._table)
@@ -110,7 +110,7 @@ class Ledger:
 
     def tenants(self) -> Iterator[tuple[str, int]]:
         """
-        Each tenant that owns something, and how many items.
+        Each tenant that owns items, and how many it owns.
         """
         self._merge_waiting()
         for tenant, number in self._numbers.items():
@@ -126,7 +126,7 @@ class Ledger:
 
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         """
-        Take in entries, columns of the same length; of two for one ID the larger (stamp, tenant) wins.
+        Merge entries, given as columns. Of two entries for one ID, the larger (stamp, tenant) wins.
 
         :raises ValueError: the columns differ in length.
         """
@@ -139,7 +139,7 @@ class Ledger:
 
     def merge_rows(self, chunk: Rows) -> None:
         """
-        Take in entries that are columns already.
+        Merge entries that are NumPy columns already.
         """
         if len(chunk.ids):
             self._waiting_rows.append(chunk)
@@ -147,10 +147,9 @@ class Ledger:
 
     def chunks(self, size: int, limit: float = inf) -> Iterator[Rows]:
         """
-        All entries in chunks, as they are when their chunk is taken.
+        All entries in chunks, each as it is when its chunk is made.
 
-        Entries that come while this goes on are in a later chunk or not at all; entries that change are
-        given as they are then.
+        An ID that is added meanwhile is in a later chunk or in none.
 
         :param size: rows in a chunk, at most.
         :param limit: size (`Rows.size`) of a chunk, at most, unless one row alone is larger.
@@ -177,7 +176,7 @@ class Ledger:
 
     def digest(self) -> str:
         """
-        The same text for two ledgers that hold the same entries, whatever the order they came in.
+        A text that is the same for two ledgers with the same entries, in whatever order they arrived.
         """
         total = 0
         for chunk in self.chunks(_WAITING):
@@ -214,12 +213,12 @@ class Ledger:
 
     def _merge(self, ids: Ids, stamps: Stamps, numbers: Owners) -> None:
         """
-        Take in entries whose tenants have their numbers.
+        Merge entries whose tenants are given as numbers.
         """
         before = len(self._table)
         rows = self._insert(ids)
         if len(self._table) == before + len(ids):
-            # None was known, and there are no two of one.
+            # All IDs are new, and none occurs twice.
             self._stamps[rows] = stamps
             self._move(rows, numbers)
             self._release([])
@@ -235,7 +234,7 @@ class Ledger:
 
     def _insert(self, ids: Ids) -> RowNumbers:
         """
-        The row of each ID; a new one has no owner, since before any stamp.
+        The row of each ID. A new row is a tombstone that is older than any stamp.
         """
         before = len(self._table)
         rows = self._table.insert(ids)
@@ -250,15 +249,15 @@ class Ledger:
 
     def _merge_newer(self, rows: RowNumbers, stamps: Stamps, numbers: Owners) -> list[int]:
         """
-        Take in entries that are newer than what is there; of several of one row one of the newest.
+        Merge entries that are newer than those in the table; of several for one row, one of the newest.
 
-        :returns: tenants that may own nothing any more.
+        :returns: numbers of tenants that may own nothing any more.
         """
         np.maximum.at(self._stamps, rows, stamps)
         newest = np.flatnonzero(self._stamps[rows] == stamps)
         rows, numbers = rows[newest], numbers[newest]
         before = self._owners[rows]
-        # Of several with the same stamp the one whose mark stays is taken, so that none is counted twice.
+        # Of several with the same stamp, the one whose mark remains is taken, so that no row counts twice.
         marks = np.arange(len(rows), dtype=np.int32)
         self._owners[rows] = marks
         marked = self._owners[rows] == marks
@@ -271,7 +270,7 @@ class Ledger:
 
     def _move(self, rows: RowNumbers, numbers: Owners) -> None:
         """
-        Give each row, of which there are no two, another owner.
+        Give rows other owners; each row occurs only once.
         """
         np.subtract.at(self._counts, self._owners[rows], 1)
         self._owners[rows] = numbers
@@ -307,7 +306,7 @@ class Ledger:
 
     def _release(self, emptied: list[int]) -> None:
         """
-        Forget tenants that own nothing: those that lost their last item, and new ones that never had one.
+        Drop tenants that own nothing: those that lost their last item, and new ones that never had one.
         """
         new, self._new = self._new, []
         for number in {*emptied, *new}:

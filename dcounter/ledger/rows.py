@@ -16,7 +16,7 @@ Owners = NDArray[np.int32]
 
 _SPARE = 2**16
 """
-Rows for which room is made beforehand, at most: new room is cleared at once, and a row of it takes 20 bytes.
+The most spare rows: new room is cleared at once, and takes 20 bytes per row.
 """
 
 
@@ -27,7 +27,7 @@ def _characters(tenant: str | None) -> int:
 
 def with_spare(rows: int) -> int:
     """
-    For how many rows to make room where this many are needed now, so that columns seldom grow.
+    For how many rows to make room when this many are needed. Spare ones let columns grow seldom.
     """
     return rows + min(rows // 8, _SPARE)
 
@@ -39,8 +39,8 @@ class Rows:
 
     :ivar ids: one ID per entry.
     :ivar stamps: one stamp per entry.
-    :ivar owners: per entry, where in `tenants` its owner is.
-    :ivar tenants: names, each once; `None` owns what was deleted.
+    :ivar owners: per entry, the index of its owner in `tenants`.
+    :ivar tenants: names, each once; `None` owns deleted IDs.
     """
 
     ids: Ids
@@ -50,24 +50,24 @@ class Rows:
 
     def packed(self) -> tuple[Ids, Stamps, Owners, Sequence[str | None]]:
         """
-        Its four columns.
+        The four columns.
         """
         return self.ids, self.stamps, self.owners, self.tenants
 
     def size(self) -> int:
         """
-        About the bytes it takes on the wire, and never less than a sixth of them.
+        About how many bytes the rows take on the wire, and never less than a sixth of that.
         """
         return ITEM_BYTES * len(self.ids) + sum(map(_characters, self.tenants))
 
     def fitting(self, limit: float) -> int:
         """
-        How many of its first rows are a chunk of at most this size; at least one.
+        How many of the first rows fit into a chunk of this size; at least one.
         """
         if self.size() <= limit:
             return len(self.ids)
         more = np.full(len(self.ids), ITEM_BYTES)
-        # A name is there once, however many rows have it.
+        # A name is included once, however many rows have it.
         owners, firsts = np.unique(self.owners, return_index=True)
         more[firsts] += [_characters(self.tenants[owner]) for owner in owners.tolist()]
         return max(1, int(np.searchsorted(np.cumsum(more), limit, side="right")))

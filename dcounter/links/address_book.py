@@ -1,5 +1,5 @@
 """
-Where the nodes of a cluster are, and how one is found that has moved to another port.
+Where the nodes of a cluster are, and the search for a node that has moved to another port.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,32 +23,32 @@ from dcounter.protocol.handshake import Caller, Identity, Peer, Role
 
 _PROBES = 16
 """
-Ports that are asked at once where a node is looked for; a few strangers among them do not matter.
+Ports that a search probes at once; a few silent strangers among them do not matter.
 """
 
-_TOLD_PORTS = 3
+_SHOWN_PORTS = 3
 """
-Ports whose answers one line of the log tells.
+Ports whose answers one log line shows.
 """
 
-_SHOWN = 200
+_SHOWN_CHARACTERS = 200
 """
-Characters that are shown of what a stranger said.
+Characters of a stranger's answer that the log shows.
 """
 
 _LATE = messages.Farewell("")
 """
-This very one: nothing was said in time, which does not mean that the node is not there.
+This very object means: no answer came in time, but the node may be there.
 """
 
 Found = Literal["it", "another", "nothing in time"]
 """
-What was found on a port where a node was looked for; `another` also if nothing listens there.
+What a probe found on a port; `another` also if nothing listens there.
 """
 
 Connect = Callable[[str, int], IStreamClientEndpoint]
 """
-Gives the endpoint of a port of a machine.
+Makes the endpoint for a machine and a port.
 """
 
 
@@ -58,7 +58,7 @@ class Address:
     Where a node is.
 
     :ivar host: the machine.
-    :ivar port: the port where the node probably listens.
+    :ivar port: the port on which the node probably listens.
     :ivar ports: the ports on which it may listen.
     """
 
@@ -69,13 +69,13 @@ class Address:
     @classmethod
     def from_port(cls, host: str, port: int, ports: int) -> "Address":
         """
-        A node that tries so many ports, this one first.
+        The address of a node that tries this many ports, beginning with `port`.
         """
         return cls(host, port, range(port, min(port + ports, 65_536)))
 
     def ports_from(self, port: int) -> Sequence[int]:
         """
-        The ports of the range from that one on, those below it last.
+        The ports of the range, beginning with `port`; lower ones come last.
         """
         return sorted(self.ports, key=lambda each: (each < port, each))
 
@@ -84,7 +84,7 @@ class Call(Conversation):
     """
     The calling side of a conversation.
 
-    :ivar refusal: why the other end, or we, ended the handshake; empty if neither said it.
+    :ivar refusal: why either end ended the handshake; empty if neither gave a reason.
     """
 
     def __init__(self, address_book: "AddressBook", caller: Caller) -> None:
@@ -95,7 +95,7 @@ class Call(Conversation):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        # A node would answer at once: what is silent for so long is none, or as good as gone.
+        # A node answers at once: what is silent for this long is not a node, or is as good as down.
         wait = min(self._limits.handshake_s, self._limits.suspicion_s)
         self._start_timeout(wait, lambda: self.close(NO_ANSWER))
         self.send(self._caller.hello)
@@ -123,7 +123,7 @@ class Call(Conversation):
 
     def left(self, farewell: messages.Farewell) -> None:
         """
-        The node hangs up, and says why.
+        The node closes the connection, and says why.
         """
         self.refusal = farewell
         self.close(f"the node says: {farewell.reason}")
@@ -139,28 +139,28 @@ class Call(Conversation):
     @property
     def proved(self) -> bool:
         """
-        Whether the other end has proved that it is a member: then what it says counts.
+        Whether the other end has proved that it is a member, so that its words can be believed.
         """
         return self._state != "hello"
 
     @property
     def peer(self) -> Peer | None:
         """
-        What answered, once it has proved itself.
+        The process that answered, once it has proved itself.
         """
         return self._caller.peer
 
     def received(self, line: bytes) -> None:
         """
-        A line after the handshake.
+        Take a line that came after the handshake.
         """
 
 
 class _Probe(Call):
     """
-    A handshake and nothing else: does the node answer there?
+    A handshake and nothing else, to see whether a node answers on a port.
 
-    :ivar found: `None` if it does, else why not, as `messages.Farewell` says it.
+    :ivar found: `None` if it does, else the reason.
     """
 
     def __init__(self, address_book: "AddressBook", caller: Caller) -> None:
@@ -188,12 +188,12 @@ class _Probe(Call):
 
 class Answers:
     """
-    What ports answered where a node was looked for and not found.
+    What ports answered to a search that did not find the node.
 
-    Other programs and other nodes listen in the same range: of them only what the port says on which the
-    node is expected, and what refused us as a node of dcounter does.
+    Other programs and nodes listen in the same range. So it keeps only the answer of the port on which the
+    node is expected, and those with which nodes of dcounter refused us.
 
-    :param expected: that port.
+    :param expected: the port on which the node is expected.
     """
 
     def __init__(self, expected: int) -> None:
@@ -209,20 +209,20 @@ class Answers:
             self._said[port] = said
 
     def __str__(self) -> str:
-        ports = sorted(self._said, key=lambda port: (port != self._expected, port))[:_TOLD_PORTS]
+        ports = sorted(self._said, key=lambda port: (port != self._expected, port))[:_SHOWN_PORTS]
         return "".join(f'. Port {port} answered: "{_shown(self._said[port].reason)}"' for port in ports)
 
 
 def _shown(text: str) -> str:
     """
-    What a stranger said, as it may stand in a line of the log.
+    What a stranger said, made safe for a log line.
     """
-    return "".join(each if each.isprintable() else "?" for each in text[:_SHOWN])
+    return "".join(each if each.isprintable() else "?" for each in text[:_SHOWN_CHARACTERS])
 
 
 class AddressBook:
     """
-    What a process needs to reach the nodes of its cluster, and to be recognised.
+    What a process needs to reach the nodes of its cluster and to be recognised by them.
 
     :param role: what this process is.
     :param node: its node id; `None` for a coordinator.
@@ -230,7 +230,7 @@ class AddressBook:
     :param addresses: node id -> where that node is.
     :param instance: random text of this process, if it is a node.
     :param abilities: what this process speaks.
-    :param complaints: what the operator is told about refused connections, for all of this process.
+    :param complaints: logs refused connections, for all of this process.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class AddressBook:
 
     def endpoint(self, node: int, port: int) -> IStreamClientEndpoint:
         """
-        The endpoint of a port of the machine where a node is.
+        The endpoint of a port on a node's machine.
         """
         return self._connect(self.addresses[node].host, port)
 
@@ -286,11 +286,12 @@ class AddressBook:
 
     async def locate(self, node: int, port: int, answers: Answers) -> int | None:
         """
-        The port of the range where that node listens, looked for from `port` on; `None` if on none.
+        Search the range for the port on which a node listens, beginning with `port`.
 
-        Some ports are asked at once: strangers that listen there and say nothing must not hold it up.
+        Several ports are probed at once, so that silent strangers on some of them do not delay the search.
 
-        :param answers: is told what the others said.
+        :param answers: collects what the other ports answered.
+        :returns: the port; `None` if the node listens on none.
         """
         ports = iter(self.addresses[node].ports_from(port))
         found: Deferred[int | None] = Deferred()
@@ -306,23 +307,23 @@ class AddressBook:
                     return
 
         looking = [Deferred.fromCoroutine(look()) for _ in range(_PROBES)]
-        all_of_them = gatherResults(looking, consumeErrors=True)
-        all_of_them.addCallbacks(
+        search = gatherResults(looking, consumeErrors=True)
+        search.addCallbacks(
             lambda _: None if found.called else found.callback(None),
             lambda why: None if found.called else found.errback(why.value.subFailure),
         )
-        # No `finally`: the garbage collector would run it, too, when nothing waits for this any more.
+        # No `finally`: the garbage collector would run it, too, once nothing waits for this any more.
         try:
             port_found = await found
         except Exception:
-            all_of_them.cancel()
+            search.cancel()
             raise
-        all_of_them.cancel()
+        search.cancel()
         return port_found
 
     async def probe(self, node: int, port: int) -> Found:
         """
-        What is on a port where that node listened.
+        Find out what is on a port on which a node listened.
         """
         said = await self._probe(node, port)
         if said is None:
@@ -331,7 +332,7 @@ class AddressBook:
 
     async def _probe(self, node: int, port: int) -> messages.Farewell | None:
         """
-        `None` if that node listens on that port, else what was said there.
+        Find out whether a node listens on a port: `None` if it does, else what was said there.
         """
         probe = _Probe(self, self.caller(node, port, probe=True))
         factory = Factory.forProtocol(lambda: probe)

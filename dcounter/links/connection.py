@@ -1,5 +1,5 @@
 """
-A connection between two processes of a cluster: lines, bounds, and what is said when it is refused.
+A connection between two processes of a cluster: its lines, its bounds, and the log of refusals.
 """
 
 from collections.abc import Callable
@@ -28,18 +28,18 @@ _log = Logger()
 
 HANDSHAKE_LINE = 8 * 1024
 """
-Longest line (bytes) of a stranger: the handshake of a thousand members fits.
+Longest line (bytes) before the handshake is over: that of a thousand members fits.
 """
 
 _LINGER = 1.0
 """
-Time (s) in which the other end may read why it is cut off.
+Time (s) that the other end has to read why the connection is closed.
 """
 
 _COMPLAINTS = 10
 _COMPLAINTS_INTERVAL = 10.0
 """
-So many refused connections are logged in so much time (s), per process; of more, the number.
+How many refused connections a process logs in how much time (s); of further ones it logs the number.
 """
 
 NO_ANSWER = "no answer to the handshake in time"
@@ -47,7 +47,7 @@ NO_ANSWER = "no answer to the handshake in time"
 
 class Complaints:
     """
-    What the operator is told about connections that were refused: strangers must not fill the log.
+    Logs refused connections, but only so many: strangers must not fill the log.
 
     :param seconds: the clock (s).
     """
@@ -57,7 +57,7 @@ class Complaints:
 
     def refused(self, peer: IAddress, error: Exception) -> None:
         """
-        A connection was refused.
+        Log a refused connection.
         """
         self.settle()
         if self._throttle.passes():
@@ -65,7 +65,9 @@ class Complaints:
 
     def settle(self, *, at_once: bool = False) -> None:
         """
-        Tell how many more there were, if there were some and it is time.
+        Log how many more there were, if there were any and it is time.
+
+        :param at_once: do not wait until it is time.
         """
         more = self._throttle.held_back(at_once=at_once)
         if more:
@@ -81,7 +83,7 @@ class Conversation(TwistedProtocol):
     """
     One connection that speaks the messages of `dcounter.protocol.messages`, one per line.
 
-    Whatever the other end does wrong costs this connection only. Subclasses say what a line means.
+    A mistake of the other end costs this connection only. Subclasses define what a line means.
 
     :param clock: for the time-outs.
     """
@@ -115,7 +117,7 @@ class Conversation(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         try:
             while data:
-                # Until the handshake is over, each line may be the one that welcomes longer ones.
+                # Until the handshake is over, each line may be the one after which longer ones are allowed.
                 end = 0 if self._welcomed else data.find(b"\n") + 1
                 first, data = (data[:end], data[end:]) if end else (data, b"")
                 for line in self._splitter.feed(first):
@@ -127,15 +129,15 @@ class Conversation(TwistedProtocol):
 
     def line_received(self, line: bytes) -> None:
         """
-        A line arrived: subclasses decode it as what may come at that moment.
+        Take a line: subclasses decode it as what may come in the current phase.
 
-        :raises PeerError: it may not; the connection is closed.
+        :raises PeerError: it is something else; the connection is closed.
         """
         raise NotImplementedError
 
     def refuse(self, error: PeerError) -> None:
         """
-        The other end broke the protocol: hang up, and tell the operator.
+        Close the connection and log it, because the other end broke the protocol.
         """
         self._complaints.refused(self.tcp.getPeer(), error)
         self._close_for(error)
@@ -145,7 +147,7 @@ class Conversation(TwistedProtocol):
 
     def welcomed(self) -> None:
         """
-        The handshake is over: longer lines are welcome.
+        Allow longer lines, because the handshake is over.
         """
         self._welcomed = True
         self._splitter.limit = self._limits.line_bytes
@@ -165,9 +167,9 @@ class Conversation(TwistedProtocol):
 
     def close(self, reason: str, code: str = "") -> None:
         """
-        Hang up, telling the other end why.
+        Close the connection, and tell the other end why.
 
-        For us the connection has ended at once; an end that does not read cannot keep it.
+        For this end the connection is over at once; an end that does not read cannot keep it open.
 
         :param code: the same for programs, see `messages.Farewell`.
         """

@@ -1,5 +1,5 @@
 """
-A persistent connection to a node: made again when it is lost, also on another port; requests and replies.
+A persistent connection to a node, with requests and replies. It is made again when it is lost.
 """
 
 import contextlib
@@ -36,19 +36,19 @@ Times (s) between two attempts to reach a node at one port: the first, and the l
 
 _TOLD_SEARCH = 3
 """
-After so many searches in vain the operator is told: a node that starts is found before.
+Failed searches after which it is logged; a node that is starting is found sooner.
 """
 
 _STOPPING = "stopping"
 _IN_ORDER = (_STOPPING, "the node says: the node is stopping", "the node says: stopping")
 """
-Why connections end when all is well.
+The reasons of connections that end normally.
 """
 
 
 class LinkUser(Protocol[_M]):
     """
-    What a link tells what happens.
+    Learns what happens on a link.
     """
 
     def link_up(self, link: "Link[_M]") -> None:
@@ -58,7 +58,7 @@ class LinkUser(Protocol[_M]):
 
     def link_down(self, link: "Link[_M]") -> None:
         """
-        The connection is gone.
+        The connection is lost.
         """
 
     def link_writable(self, link: "Link[_M]") -> None:
@@ -70,8 +70,8 @@ class LinkUser(Protocol[_M]):
         """
         A message that answers no request arrived.
 
-        :param line: the same as it came, with what this version does not know of it.
-        :raises PeerError: it does not belong here; the connection is closed.
+        :param line: the message as it came, with the fields that this version does not know.
+        :raises PeerError: the message is not allowed; the connection is closed.
         """
 
 
@@ -98,15 +98,16 @@ class _LinkCall(Call):
 @implementer(IStreamClientEndpoint)
 class _NodeEndpoint:
     """
-    Finds a node, however long it takes: on the port where it was last known, else on the others of its range.
+    Finds a node, however long it takes: on its last known port, or on another one of its range.
 
-    The one port is tried often, for it is where a node that starts again will be; all the others, seldom.
-    Neither waits for the other: a stranger on a port of the range that says nothing holds up a search.
+    The last known port is tried often, because a node that starts again will be there; the others are
+    searched less often. Neither waits for the other: a silent stranger on a port of the range delays a
+    search.
 
     :param jitter: gives a random number around 0, for the pauses between attempts.
-    :ivar port: where the node is thought to listen.
+    :ivar port: the last known port of the node.
     :ivar called: the port that is being called, or was called last.
-    :ivar doubtful: another one was found there, which is tried seldom.
+    :ivar doubtful: the node may not be on that port, which is then tried less often.
     """
 
     def __init__(self, node: int, address_book: AddressBook, jitter: Callable[[], float]) -> None:
@@ -146,7 +147,7 @@ class _NodeEndpoint:
 
     async def _search(self) -> None:
         """
-        Look on all ports of the range.
+        Search all ports of the range once.
         """
         answers = Answers(self.port)
         port = await self._address_book.locate(self._node, self.port, answers)
@@ -158,7 +159,7 @@ class _NodeEndpoint:
 
     def refused(self, said: messages.Farewell) -> None:
         """
-        The port that was called answered, but not as the node.
+        Take note that the called port answered, but not as the node.
         """
         self.doubt()
         answers = Answers(self.called)
@@ -168,14 +169,14 @@ class _NodeEndpoint:
 
     def doubt(self) -> None:
         """
-        The node is not, or may not be, where it is thought to listen.
+        Take note that the node may not be on its last known port.
         """
         self.doubtful = True
         self._next_doubtful = self._clock.seconds() + self._limits.search_s
 
     def _missed(self, answers: Answers) -> None:
         """
-        The node was not found once more: tell it after a while, and again when the answers are other ones.
+        Count a failed search. Log it after some of them, and again when the answers change.
         """
         self._searches += 1
         text = f"on port {self.port} and on the rest of its range; still searching{answers}"
@@ -186,22 +187,22 @@ class _NodeEndpoint:
 
     def reached(self) -> None:
         """
-        The node was found, and let us in.
+        The node was found, and accepted the connection.
         """
         self._searches = 0
         self._told = ""
-        self.search_no_longer()
+        self.stop_search()
 
-    def search_no_longer(self) -> None:
+    def stop_search(self) -> None:
         """
-        End a search that is under way.
+        Stop a search that is under way.
         """
         self._searching.cancel()
         self._searching.addErrback(lambda why: cast(None, why.trap(CancelledError)))
 
     def moved(self, port: int) -> None:
         """
-        The node is known to listen there now.
+        Take note that the node now listens on this port.
         """
         self.port = port
         self.doubtful = False
@@ -211,11 +212,11 @@ class Link(ClientService, Generic[_M]):
     """
     A persistent connection to one node, made again when it is lost.
 
-    :param decode: reads what the node says after the handshake.
-    :param refused: is told when a member that has proved itself does not let us in, and why.
+    :param decode: decodes what the node sends after the handshake.
+    :param refused: called when a member that has proved itself refuses this process, with the reason.
     :ivar node: the node's id.
     :ivar up: whether the node is connected and has proved itself.
-    :ivar peer: the process that is connected, or was last, and what the connection with it uses.
+    :ivar peer: the process that is connected, or was last, and what the connection uses.
     """
 
     def __init__(
@@ -242,7 +243,7 @@ class Link(ClientService, Generic[_M]):
         super().__init__(
             self._endpoint,
             _LinkFactory(self),
-            # After a connection is lost; until there is another one, the endpoint has its own pauses.
+            # For a lost connection; between its attempts to make a new one, the endpoint has its own pauses.
             retryPolicy=lambda _: _FIRST_PAUSE * (1 + jitter()),
             clock=address_book.clock,
         )
@@ -270,7 +271,7 @@ class Link(ClientService, Generic[_M]):
 
     def moved(self, port: int) -> None:
         """
-        The node said that it listens there now.
+        Take note that the node said it now listens on this port.
         """
         self._endpoint.moved(port)
 
@@ -290,7 +291,7 @@ class Link(ClientService, Generic[_M]):
         """
         Send a request.
 
-        :param make: makes the message, given the number by which its answer is known.
+        :param make: makes the message from the number that the answer will carry.
         :returns: the answer, of the kind that `messages.REPLIES` says; fails with `LinkLost` if the
             connection ends first.
         :raises LinkLost: there is no connection.
@@ -313,24 +314,24 @@ class Link(ClientService, Generic[_M]):
 
     def cut(self, reason: str) -> None:
         """
-        Give up this connection; another one is made.
+        Close this connection; another one will be made.
         """
         if self._call is not None:
             self._call.close(reason)
 
     def mistake(self, reason: str) -> None:
         """
-        The process at the other end is the wrong one: close this connection, and look for the right one.
+        Close this connection, because the wrong process is at the other end, and search for the right one.
         """
         self._endpoint.doubt()
         self.cut(reason)
 
     def stopService(self) -> Deferred[None]:
         self.cut(_STOPPING)
-        self._endpoint.search_no_longer()
+        self._endpoint.stop_search()
         return super().stopService()
 
-    # What the conversation tells
+    # Called by the conversation
 
     def call(self) -> _LinkCall:
         """
@@ -369,7 +370,7 @@ class Link(ClientService, Generic[_M]):
             if call.proved:
                 self._refused(self.node, call.refusal)
             return
-        # When everything stops, every node would say it of every other.
+        # When the whole cluster stops, every node would log it about every other one.
         level = LogLevel.debug if reason in _IN_ORDER else LogLevel.info
         _log.emit(level, "the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
         self._call = None

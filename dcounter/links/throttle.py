@@ -1,8 +1,8 @@
 """
-Lets so many events through in a while, and counts the rest.
+Lets some events through in each interval, and counts the rest.
 
-Strangers may knock at a node's port as often as they like: what is said about each of them must not fill the
-log, nor hold up the daemon that writes it.
+Strangers may connect to a node's port as often as they like. The lines about them must neither fill the log
+nor slow down the daemon that writes it.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 class Throttle:
     """
-    So many events in each interval; an interval begins with the first event after the last one.
+    Limits the events in each interval. An interval begins with the first event after the last interval.
 
     :param most: how many pass in one interval.
     :param interval: how long it is (s).
@@ -28,7 +28,7 @@ class Throttle:
 
     def passes(self) -> bool:
         """
-        Whether one more event may pass; if not, it is counted.
+        Whether one more event may pass. One that may not is counted.
         """
         now = self._seconds()
         if now >= self._end:
@@ -42,9 +42,9 @@ class Throttle:
 
     def held_back(self, *, at_once: bool = False) -> int:
         """
-        How many events did not pass; each is told once.
+        How many events did not pass since the last time this was told.
 
-        :param at_once: tell it although the interval is not over.
+        :param at_once: tell it even before the interval is over.
         """
         if not (at_once or self._seconds() >= self._end):
             return 0

@@ -1,3 +1,3 @@
 """
-What both kinds of process share: messages, positions, stamps; pure.
+What nodes and coordinators share: messages, positions and stamps. Pure.
 """

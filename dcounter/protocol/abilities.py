@@ -17,11 +17,11 @@ Version 2 is that of release 0.1.0.
 
 REFUSES_UNKNOWN_NEEDS = "needs"
 """
-The feature of an end that refuses a batch or a copy that needs what it does not know (`batch.NEEDS`).
+The feature of an end that refuses batches and copies whose `needs` it does not know (`batch.NEEDS`).
 """
 
 Version = Annotated[int, Meta(ge=1, le=65_535)]
-# A thousand members and these fit the longest line of a stranger.
+# These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
 
 
@@ -31,7 +31,7 @@ class Abilities(Struct, frozen=True):
 
     :ivar lowest: the lowest version of the protocol.
     :ivar highest: the highest one.
-    :ivar features: names of what it can do beyond that; what the other end does not know means nothing to it.
+    :ivar features: names of what it can do beyond that; an end ignores names that it does not know.
     """
 
     lowest: Version
@@ -66,7 +66,7 @@ class Common(NamedTuple):
 
 def in_common(one: Abilities, other: Abilities) -> Common | None:
     """
-    The highest version that both speak, and the features of both; `None` if they have no version in common.
+    The highest common version and the common features; `None` if there is no common version.
     """
     highest = min(one.highest, other.highest)
     if highest < max(one.lowest, other.lowest):

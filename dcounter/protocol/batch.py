@@ -1,5 +1,5 @@
 """
-What one node journals under one number: items as columns, and the raw field of messages that holds them.
+The batch: the items that a node journals under one number, and their encoding in messages.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,32 +25,32 @@ Tenant = Annotated[str, Meta(min_length=1)]
 LONG, INT = np.dtype("<i8"), np.dtype("<i4")
 Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
 """
-Items as columns: IDs, stamps, owners (for each item where in the last column its tenant is) and tenants.
+Items as columns: IDs, stamps, owners (for each item, the index of its tenant) and tenants.
 """
 
 
 NEEDS: AbstractSet[str] = frozenset()
 """
-What a batch or a copy may need that this version of dcounter knows; later versions know more.
+The additions that this version of dcounter knows, and batches and copies may need. Later versions know more.
 """
 
 
 class Batch(Struct, frozen=True, omit_defaults=True):
     """
-    What one node journals under one number: slices of one or several requests, as columns.
+    The items that a node journals under one number: slices of one or several requests, as columns.
 
-    Exactly one of `bases` and `stamps` is there. A batch is plain, for people and for few items, or packed,
-    which is read several times as fast: then columns of numbers are little-endian, and JSON has them in
-    base64.
+    A batch has either `bases` or `stamps`. It is plain, which people can read and which suits few items, or
+    packed, which is read several times as fast: then columns of numbers are little-endian, and in base64 in
+    JSON.
 
     :ivar slices: items per slice; slices follow each other in the columns.
     :ivar ids: one ID per item; packed, 8 bytes each.
     :ivar tenants: one tenant per item; packed, names; `None` is a tombstone.
     :ivar bases: the stamp of each slice's first item; each further item is one tick later.
     :ivar stamps: one stamp per item; packed, 8 bytes each.
-    :ivar owners: packed, 4 bytes per item: where in `tenants` its tenant is.
+    :ivar owners: packed only, 4 bytes per item: the index of its tenant in `tenants`.
     :ivar needs: names of additions without which the batch would be misread: a node that does not know one of
-        them must not take the batch. What is not named there may be ignored, and is kept.
+        them must refuse the batch. Unknown fields that are not named there are ignored, and kept.
     """
 
     slices: list[Positive]
@@ -83,7 +83,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     @property
     def items(self) -> int:
         """
-        How many items it has.
+        How many items the batch has.
         """
         return sum(self.slices)
 
@@ -99,14 +99,15 @@ class Batch(Struct, frozen=True, omit_defaults=True):
 
     def packed(self) -> Packed | None:
         """
-        The items of a packed batch, `None` of a plain one.
+        The items of a packed batch; `None` if the batch is plain.
         """
         if self.owners is None or not isinstance(self.ids, bytes):
             return None
         if isinstance(self.stamps, bytes):
             stamps = np.frombuffer(self.stamps, LONG)
         else:
-            # Each slice begins at its base and goes on by one: at once for all, since there may be many.
+            # Each slice begins at its base and counts up by one. One step for all slices, since there may be
+            # many.
             sizes = np.array(self.slices, LONG)
             begins = np.array(self.bases, LONG) - (np.cumsum(sizes) - sizes)
             stamps = np.arange(self.items, dtype=LONG) + np.repeat(begins, sizes)
@@ -144,14 +145,16 @@ class Batch(Struct, frozen=True, omit_defaults=True):
 
 def unknown_needs(needs: Iterable[str]) -> list[str]:
     """
-    What of this is not known to this version.
+    The names that this version does not know.
     """
     return [name for name in needs if name not in NEEDS]
 
 
 def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -> None:
     """
-    :raises ValueError: numbers that came over the wire are out of range; a negative one is a very large one.
+    Check columns that came over the wire. A negative number counts as a very large one.
+
+    :raises ValueError: a number is out of range.
     """
     if owners and np.frombuffer(owners, "<u4").max() >= len(tenants):
         raise ValueError("an owner is not there")
@@ -161,16 +164,17 @@ def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -
 
 _encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(Batch)
-# RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's.
+# RecursionError: JSON nested too deep; UnicodeDecodeError: text that is not UTF-8; both are the sender's
+# fault.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, what: str) -> _T:
     """
-    What a decoder makes of bytes that came from somewhere else.
+    Decode bytes that came from another process or from a file.
 
-    :param what: what they should be, for the message.
-    :raises MalformedMessage: they are not that.
+    :param what: what the bytes should be, for the error's text.
+    :raises MalformedMessage: they are something else.
     """
     try:
         return decoder.decode(raw)
@@ -180,17 +184,17 @@ def decoded(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, what: str) -> _
 
 def encode_batch(batch: Batch) -> bytes:
     """
-    A batch as the raw field of `Store` and `Record`.
+    Encode a batch as the raw field of `Store` and `Record`.
     """
     return _encoder.encode(batch)
 
 
 def decode_batch(raw: Raw | bytes) -> Batch:
     """
-    The raw field of `Store` and `Record` as a batch.
+    Decode the raw field of `Store` and `Record`.
 
-    :raises MalformedMessage: it is none.
-    :raises UnknownNeeds: it is one of a newer version, and would be misread.
+    :raises MalformedMessage: it is not a batch.
+    :raises UnknownNeeds: a newer version made the batch, and this version would misread it.
     """
     batch = decoded(_batch_decoder, raw, "a batch")
     if batch.needs:

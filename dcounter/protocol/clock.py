@@ -2,7 +2,7 @@
 The hybrid logical clock that gives every item its stamp.
 
 A stamp is an integer of nanoseconds since 1970 that never repeats and never goes back, whatever the wall
-clock does, and that is later than every stamp the clock was told of (Kulkarni et al., "Logical Physical
+clock does, and that is later than every stamp that the clock has observed (Kulkarni et al., "Logical Physical
 Clocks", 2014, with the logical part folded into the nanoseconds).
 """
 
@@ -15,7 +15,7 @@ The largest stamp that fits a signed 64-bit column: the year 2262.
 
 CLOCK_TOLERANCE = 10_000_000_000
 """
-How far beyond the wall clock (ns) a stamp from outside may lie: a caller's own, or one in a token.
+How far ahead of the wall clock (ns) a stamp from outside may be: a caller's own, or one in a token.
 """
 
 
@@ -27,16 +27,16 @@ How long (ns) a jump of the wall clock must last before it is believed.
 
 class SteadyWall:
     """
-    The wall clock, as far as a clock that cannot be set confirms it.
+    The wall clock, checked against a clock that cannot be set.
 
-    A jump would give stamps that nothing undoes: all later ones must be beyond them. So the time that has
-    passed is measured by the steady clock, and the wall clock is believed within `CLOCK_TOLERANCE` of that.
-    If it is further off, time goes on as before the jump; only a jump that lasts is believed.
-    (CockroachDB checks forward jumps of its clock in the same way.)
+    The stamps of a jump into the future cannot be undone, because all later ones must exceed them. So the
+    steady clock measures how much time has passed, and the wall clock is believed while it is within
+    `CLOCK_TOLERANCE` of that. If it is further off, time goes on as before the jump; only a jump that lasts
+    is believed. (CockroachDB checks forward jumps of its clock in the same way.)
 
     :param wall: ns since 1970; it may jump and go back.
-    :param steady: ns since any moment; it grows as time passes, also while the machine sleeps.
-    :param patience: how long (ns) a jump must last, looked at again and again, before it is believed.
+    :param steady: ns since any moment; it never jumps, and goes on while the machine sleeps.
+    :param patience: how long (ns) a jump must last, over regular readings, before it is believed.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class SteadyWall:
         self._steady = steady
         self.patience = patience
         now = steady()
-        # Offsets of the wall clock from the steady one: what is confirmed since when, what is believed now,
-        # and what the wall clock says since when if it is neither.
+        # Offsets of the wall clock from the steady one: the confirmed one and since when, the one that is
+        # believed now, and a disputed one and since when.
         self._anchor, self._anchored = wall() - now, now
         self._believed = self._anchor
         self._disputed: int | None = None
@@ -61,12 +61,12 @@ class SteadyWall:
         wall = self._wall()
         offset = wall - now
         if now - self._anchored < self.patience and _close(offset, self._anchor):
-            # As nearly always: each request asks.
+            # The usual case must be fast: each request reads the clock.
             self._looked = now
             self._believed = offset
             self._disputed = None
             return wall
-        # Two looks that are far apart do not show what was between them.
+        # Two readings that are far apart prove nothing about the time between them.
         lasted = now - self._disputed_since if now - self._looked < self.patience // 4 else 0
         self._looked = now
         if _close(offset, self._anchor):
@@ -85,7 +85,7 @@ class SteadyWall:
 
     def disputed(self) -> int:
         """
-        By how much (ns) the wall clock has jumped, if that is not believed; 0 if it is believed.
+        By how much (ns) the wall clock has jumped, if the jump is not believed; 0 otherwise.
         """
         self()
         return 0 if self._disputed is None else self._disputed - self._believed
@@ -97,7 +97,7 @@ def _close(one: int, other: int) -> bool:
 
 class HybridClock:
     """
-    Gives out stamps, strictly increasing.
+    Issues stamps, strictly increasing.
 
     :param now: the wall clock, ns since 1970; it may jump and go back (see `SteadyWall`).
     """
@@ -109,7 +109,7 @@ class HybridClock:
     @property
     def last(self) -> int:
         """
-        The largest stamp given out or heard of.
+        The largest stamp issued or observed.
         """
         return self._last
 
@@ -125,7 +125,7 @@ class HybridClock:
 
     def observe(self, stamp: int) -> None:
         """
-        Move past a stamp that another clock gave out.
+        Move past a stamp that another clock issued.
         """
         self._last = max(self._last, stamp)
 

@@ -1,5 +1,5 @@
 """
-One message as one line of JSON, and back; a stream of bytes as lines.
+Encodes messages as lines of JSON and decodes them, and splits a stream of bytes into lines.
 """
 
 import msgspec
@@ -25,7 +25,7 @@ from dcounter.protocol.position import Stamp
 
 class RecordHead(Struct, frozen=True, tag="record"):
     """
-    What can be known of a `Record` without its batch.
+    The fields of a `Record` that can be read without its batch.
     """
 
     stamp: Stamp
@@ -36,7 +36,7 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _journal_decoder: msgspec.json.Decoder[JournalLine] = msgspec.json.Decoder(JournalLine)
 _head_decoder = msgspec.json.Decoder(RecordHead)
-# One per moment of a connection; a farewell may come at each.
+# One for each phase of a connection; a farewell may come in any of them.
 _hello: msgspec.json.Decoder[HelloFirst] = msgspec.json.Decoder(HelloFirst)
 _challenge: msgspec.json.Decoder[ChallengeNext] = msgspec.json.Decoder(ChallengeNext)
 _proof: msgspec.json.Decoder[ProofNext] = msgspec.json.Decoder(ProofNext)
@@ -48,116 +48,116 @@ _to_coordinator: msgspec.json.Decoder[ToCoordinator | Farewell] = msgspec.json.D
     ToCoordinator | Farewell
 )
 _between_nodes: msgspec.json.Decoder[BetweenNodes | Farewell] = msgspec.json.Decoder(BetweenNodes | Farewell)
-_PIECE = b'{"type":"copy_piece",'
+_CHUNK_START = b'{"type":"copy_piece",'
 
 
 def encode(message: Message | JournalLine) -> bytes:
     """
-    One message as one line, without the line's end.
+    Encode a message as one line, without the newline.
     """
     return _encoder.encode(message)
 
 
 def decode(line: bytes) -> Message:
     """
-    One line as a message, for those that do not know the moment.
+    Decode any message, for callers that do not know the phase of the connection.
 
-    :raises MalformedMessage: it is none.
+    :raises MalformedMessage: the line is something else.
     """
     return decoded(_decoder, line, "a message")
 
 
 def decode_hello(line: bytes) -> HelloFirst:
     """
-    The first line of a caller.
+    Decode the first line of a caller.
 
-    :raises MalformedMessage: it is neither that nor a farewell.
+    :raises MalformedMessage: the line is neither that nor a farewell.
     """
     return decoded(_hello, line, "a hello")
 
 
 def decode_challenge(line: bytes) -> ChallengeNext:
     """
-    The first line of the node that was called.
+    Decode the first line of the node that was called.
 
-    :raises MalformedMessage: it is neither that nor a farewell.
+    :raises MalformedMessage: the line is neither that nor a farewell.
     """
     return decoded(_challenge, line, "a challenge")
 
 
 def decode_proof(line: bytes) -> ProofNext:
     """
-    The second line of a caller.
+    Decode the second line of a caller.
 
-    :raises MalformedMessage: it is neither that nor a farewell.
+    :raises MalformedMessage: the line is neither that nor a farewell.
     """
     return decoded(_proof, line, "a proof")
 
 
 def decode_welcome(line: bytes) -> WelcomeLast:
     """
-    The second line of the node that was called.
+    Decode the second line of the node that was called.
 
-    :raises MalformedMessage: it is neither that nor a farewell.
+    :raises MalformedMessage: the line is neither that nor a farewell.
     """
     return decoded(_welcome, line, "a welcome")
 
 
 def decode_from_coordinator(line: bytes) -> FromCoordinator | Farewell:
     """
-    What a coordinator says to a node.
+    Decode what a coordinator sends to a node.
 
-    :raises MalformedMessage: it may not say that.
+    :raises MalformedMessage: the line is nothing that may come there.
     """
     return decoded(_from_coordinator, line, "a message of a coordinator")
 
 
 def decode_to_coordinator(line: bytes) -> ToCoordinator | Farewell:
     """
-    What a node says to a coordinator.
+    Decode what a node sends to a coordinator.
 
-    :raises MalformedMessage: it may not say that.
+    :raises MalformedMessage: the line is nothing that may come there.
     """
     return decoded(_to_coordinator, line, "a message to a coordinator")
 
 
 def decode_between_nodes(line: bytes) -> BetweenNodes | Farewell:
     """
-    What a node says to another one.
+    Decode what a node sends to another node.
 
-    :raises MalformedMessage: it may not say that.
+    :raises MalformedMessage: the line is nothing that may come there.
     """
     return decoded(_between_nodes, line, "a message between nodes")
 
 
 def decode_kept(line: bytes) -> JournalLine:
     """
-    One line of a journal.
+    Decode a line of a journal.
 
-    :raises MalformedMessage: it is none.
+    :raises MalformedMessage: the line is something else.
     """
     return decoded(_journal_decoder, line, "a line of a journal")
 
 
 def is_chunk(line: bytes) -> bool:
     """
-    Whether a line, of which the beginning is enough, is a `CopyChunk` that we encoded.
+    Whether a line is a `CopyChunk` that `encode` made; its beginning is enough.
     """
-    return line.startswith(_PIECE)
+    return line.startswith(_CHUNK_START)
 
 
 def decode_head(line: bytes) -> RecordHead:
     """
-    One line as a record, without a look at its batch.
+    Decode a record without its batch.
 
-    :raises MalformedMessage: it is none.
+    :raises MalformedMessage: the line is something else.
     """
     return decoded(_head_decoder, line, "a record")
 
 
 class LineSplitter:
     """
-    Cuts a stream of bytes into lines, whatever pieces it arrives in.
+    Splits a stream of bytes into lines, however the stream is divided when it arrives.
 
     :ivar limit: longest line (bytes); it may change between two calls.
     """
@@ -169,9 +169,9 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """
-        Take bytes and give the lines that they complete, without their ends.
+        Take bytes and return the lines that they complete, without newlines.
 
-        Nothing beyond the limit is kept, and a long line that comes in many pieces is joined once.
+        Nothing beyond the limit is kept, and a long line that arrives in many parts is joined only once.
 
         :raises MalformedMessage: a line is longer than the limit.
         """

@@ -1,20 +1,20 @@
 """
-How two ends of a connection find out that they belong together and what they speak, before all else.
+The handshake: two ends of a connection find out that they belong to one cluster, and what they speak.
 
-Both prove that they have the cluster's secret without showing it: each gives a random nonce, each answers
-with a code (HMAC-SHA256) over both nonces and all that was claimed. The codes of the two directions differ
-by a label, so that none can be sent back to its maker. The port that was called is among the claims: a
-process that took a node's old port can't relay the handshake to where the node listens now.
+Both prove that they have the cluster's secret without revealing it. Each sends a random nonce, and each
+answers with a code (HMAC-SHA256) over both nonces and all claims. The codes of the two directions differ by a
+label, so that neither can be sent back to its maker. The port that was called is among the claims: a process
+that took a node's old port cannot relay the handshake to the port where the node listens now.
 
 Each end says which versions of the protocol it speaks and which features it has
 (`dcounter.protocol.abilities`); the connection uses the highest version and the features that both have.
-Release 0.1.0 says no such thing: towards it, the codes are over the claims that it knows, and the connection
-uses its version and no features.
+Release 0.1.0 sends no abilities: with it, the codes cover the claims that it knows, and the connection uses
+its version and no features.
 
-Nothing between two ends that negotiate can make them take each other for that release. Either marks its
-nonce (`NEGOTIATES`), and codes of every version cover both nonces. Abilities cannot be changed, for the codes
-cover them; they cannot be removed, for a marked nonce without them is refused; and the mark cannot be
-removed, for then the codes of the two ends differ, whichever kind they are.
+An attacker between two ends that negotiate cannot make them take each other for that release. Each end marks
+its nonce (`NEGOTIATES`), and codes of every version cover both nonces. Abilities cannot be changed, because
+the codes cover them. They cannot be removed, because a marked nonce without them is refused. The mark cannot
+be removed either, because the codes of the two ends would then differ, of whichever kind they are.
 """
 
 import hmac
@@ -32,7 +32,7 @@ Role = Literal["node", "coordinator", "probe"]
 
 NEGOTIATES = "negotiates-"
 """
-How the nonce of an end begins that says what it speaks.
+The beginning of the nonce of an end that sends its abilities.
 """
 
 
@@ -43,8 +43,8 @@ class Identity:
 
     :ivar cluster: the cluster id.
     :ivar members: ids of all nodes, in order.
-    :ivar boot: random text of one start of a daemon, for its own nodes; empty for what runs by itself. A copy
-        of the data directory has the same cluster and secret, but never the same boot.
+    :ivar boot: random text of one start of a daemon, for its own nodes; empty for processes that run by
+        themselves. A copy of the data directory has the same cluster and secret, but never the same boot.
     """
 
     cluster: str
@@ -56,7 +56,7 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """
-    What turned out to be at the other end.
+    The process at the other end, once it is known.
 
     :ivar node: its node id; `None` for a coordinator.
     :ivar instance: the process that holds the node id; empty for all but nodes.
@@ -74,7 +74,7 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class _Claims:
     """
-    What a node says of itself.
+    What a node claims about itself.
     """
 
     node: int
@@ -98,7 +98,7 @@ def _agree(caller: Abilities | None, node: Abilities | None, protocol: int) -> C
     """
     What a connection uses.
 
-    :param protocol: what an end speaks that does not say it.
+    :param protocol: the version of an end that sends no abilities.
     :raises HandshakeRefused: the two ends have no version in common.
     """
     caller = caller or Abilities(protocol, protocol)
@@ -112,23 +112,23 @@ def _agree(caller: Abilities | None, node: Abilities | None, protocol: int) -> C
     return common
 
 
-def _see_abilities_are_there(nonce: str, abilities: Abilities | None) -> None:
+def _require_abilities(nonce: str, abilities: Abilities | None) -> None:
     if nonce.startswith(NEGOTIATES) != (abilities is not None):
         raise HandshakeRefused("the handshake was changed on its way: it does not say what the sender speaks")
 
 
 class Caller:
     """
-    The side that connected.
+    The end that connected.
 
     :param role: what connects, see `Hello`.
     :param node: its own node id; `None` for a coordinator.
-    :param to: the node it wants to talk to.
+    :param to: the node that it calls.
     :param port: the port that it called.
     :param nonce: random text, at least 32 characters.
     :param instance: random text of this process, if it is a node.
     :param abilities: what it speaks.
-    :ivar peer: what answered, once it has proved itself.
+    :ivar peer: the process that answered, once it has proved itself.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Caller:
         """
         if challenge.node != self.hello.to:
             raise HandshakeRefused(f"node {challenge.node} answered for node {self.hello.to}")
-        _see_abilities_are_there(challenge.nonce, challenge.abilities)
+        _require_abilities(challenge.nonce, challenge.abilities)
         its = _Claims(challenge.node, challenge.run, challenge.nonce, challenge.instance, challenge.abilities)
         expected = _code("node", self._identity, self.hello, its)
         if not hmac.compare_digest(expected.encode(), challenge.proof.encode()):
@@ -212,11 +212,11 @@ class Callee:
         """
         Check what the caller claims and answer with our proof.
 
-        :param port: where this connection arrived.
-        :raises HandshakeRefused: it does not belong here.
+        :param port: the port on which this connection arrived.
+        :raises HandshakeRefused: the caller does not belong here.
         """
         mine, own = self._identity, self._own
-        _see_abilities_are_there(hello.nonce, hello.abilities)
+        _require_abilities(hello.nonce, hello.abilities)
         self._uses = _agree(hello.abilities, self._abilities, hello.protocol)
         if hello.cluster != mine.cluster:
             raise HandshakeRefused("another cluster, or another secret")
@@ -244,8 +244,9 @@ class Callee:
         """
         Check the caller's proof.
 
-        :raises Removed: it is a node that was removed; by now it knows that a member says so.
-        :raises HandshakeRefused: it does not have the secret, or said nothing before.
+        :raises Removed: the caller is a node that was removed. It can believe this, since a member has proved
+            itself.
+        :raises HandshakeRefused: the caller does not have the secret, or sent no hello before.
         """
         hello = self._hello
         if hello is None:

@@ -1,13 +1,13 @@
 """
-What nodes and coordinators say to each other: one class per message.
+The messages of nodes and coordinators: one class each.
 
-The messages are closed unions, one for each moment of a connection; `dcounter.protocol.codec` makes lines of
-them. Decoding and validating is one typed step, and whatever bytes arrive, it either gives a message that may
-be said then or raises `MalformedMessage`. A batch is one raw field: the node that stores it, the followers
+The messages form closed unions, one for each phase of a connection; `dcounter.protocol.codec` encodes them as
+lines. Decoding and validating are one typed step: whatever bytes arrive, it gives a message that may come in
+that phase, or raises `MalformedMessage`. A batch is one raw field: the node that stores it, the followers
 that copy it and the journal that keeps it all handle the same bytes, and it is encoded once.
 `docs/protocol.md` shows an example of each message.
 
-msgspec Structs instead of dataclasses throughout: they are what the decoder fills in one step.
+All are msgspec Structs instead of dataclasses, because the decoder fills those in one step.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 class Opening(Struct, frozen=True):
     """
-    What a node said when it opened a run.
+    How a node announced a run when it opened it.
 
     :ivar run: the run it opened.
     :ivar previous: the run before it; 0 if there was none.
@@ -51,11 +51,11 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """
     The first line of the caller.
 
-    :ivar protocol: the lowest version that it speaks: release 0.1.0 lets in nothing but its own.
-    :ivar role: what connected: a follower, a coordinator, or a node that looks whether its own port works.
+    :ivar protocol: the lowest version that the caller speaks: release 0.1.0 accepts only its own.
+    :ivar role: what connected: a follower, a coordinator, or a node that checks whether its own port works.
     :ivar node: the id of the node that connected; `None` for a coordinator.
-    :ivar to: the id of the node it wants to talk to.
-    :ivar cluster: the cluster id it knows.
+    :ivar to: the id of the node that is called.
+    :ivar cluster: the cluster id.
     :ivar members: ids of all nodes of the cluster.
     :ivar nonce: random, for the proof.
     :ivar port: the port that it called.
@@ -79,7 +79,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
 
 class Challenge(Struct, frozen=True, tag="challenge", omit_defaults=True):
     """
-    The node's answer to `Hello`: which one it is, and its own proof that it has the secret.
+    The node's answer to `Hello`: which node it is, and its proof that it has the secret.
 
     :ivar instance: the process that holds the node id.
     :ivar abilities: what the node speaks; `None` of release 0.1.0.
@@ -124,7 +124,7 @@ class Farewell(Struct, frozen=True, omit_defaults=True, tag="farewell"):
 
 class Store(Struct, frozen=True, tag="store"):
     """
-    Journal this batch, apply it, answer `Stored`.
+    Asks to journal and apply a batch; answered by `Stored`.
     """
 
     request: RequestId
@@ -133,12 +133,12 @@ class Store(Struct, frozen=True, tag="store"):
 
 class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
     """
-    The batch is durable and counted at this node, but for the slices that were refused.
+    A batch is durable and counted at this node, except for the slices that were refused.
 
-    :ivar run: with `number`, where in the node's log it is; both 0 if all slices were refused.
-    :ivar stamp: the largest stamp the node has seen or heard of.
+    :ivar run: with `number`, where the batch is in the node's log; both are 0 if all slices were refused.
+    :ivar stamp: the largest stamp that the node has observed.
     :ivar refused: slice -> why; nothing of such a slice is stored.
-    :ivar doubtful: what is refused was written to a disk that failed: it is not stored, unless the node dies
+    :ivar doubtful: what is refused was written to a disk that failed. It is not stored, unless the node dies
         before that disk works again.
     """
 
@@ -152,7 +152,7 @@ class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
 
 class Count(Struct, frozen=True, tag="count", omit_defaults=True):
     """
-    How many items does each of these tenants own?
+    Asks how many items each of these tenants owns; answered by `Counted`.
 
     :ivar required: what the answer must include to be exact.
     :ivar wait: how long (ms) the node may wait until it has that.
@@ -166,7 +166,7 @@ class Count(Struct, frozen=True, tag="count", omit_defaults=True):
 
 class Counted(Struct, frozen=True, tag="counted"):
     """
-    The counts, in the order of the question, at one moment.
+    The counts, in the order of the question, all at the same moment.
 
     :ivar complete: whether they include all that was required.
     :ivar position: what they include.
@@ -181,7 +181,7 @@ class Counted(Struct, frozen=True, tag="counted"):
 
 class Await(Struct, frozen=True, tag="await"):
     """
-    Answer `Awaited` as soon as all of this is durable at the node, or when the wait (ms) is over.
+    Asks for an `Awaited` once all of a position is durable at the node, or when the wait (ms) is over.
     """
 
     request: RequestId
@@ -205,7 +205,7 @@ class Awaited(Struct, frozen=True, tag="awaited"):
 
 class Remove(Struct, frozen=True, tag="forget"):
     """
-    Give up this node for good: it counts as a member no longer, and is let in no more.
+    Asks to remove a node permanently: it is no longer a member, and its connections are refused.
 
     Answered by `Awaited`, once that is durable.
     """
@@ -218,7 +218,7 @@ class Beat(Struct, frozen=True, tag="beat"):
     """
     A coordinator's heartbeat.
 
-    :ivar stamp: the largest stamp it gave out or heard of.
+    :ivar stamp: the largest stamp that it issued or observed.
     """
 
     stamp: Stamp
@@ -226,24 +226,25 @@ class Beat(Struct, frozen=True, tag="beat"):
 
 class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     """
-    A node's heartbeat, to all that it is connected with.
+    A node's heartbeat, on all its connections.
 
-    :ivar node: which node reports.
+    :ivar node: the node that reports.
     :ivar port: where it listens now; 0 if it does not.
     :ivar run: its open run; 0 if it has none.
     :ivar applied: what its counts include.
-    :ivar durable: what it has journalled; nothing while a member refuses it for another process of its id.
-    :ivar stamp: the largest stamp it has seen or heard of.
-    :ivar items: IDs that name a tenant in its ledger.
+    :ivar durable: what it has journalled; nothing while a member refuses it because another process holds its
+        id.
+    :ivar stamp: the largest stamp that it has observed.
+    :ivar items: IDs that have a tenant in its ledger.
     :ivar items_taken: items it stored straight from a coordinator.
-    :ivar openings: what it knows of the beginnings of runs that are not folded: node -> openings.
+    :ivar openings: the openings that it knows of runs that are not folded: node -> openings.
     :ivar lost: what it knows to be lost.
     :ivar removed: members that were removed.
     :ivar refuses: why it takes no writes; `None` if it takes them.
-    :ivar passing: what it refuses for passes by itself within seconds.
+    :ivar passing: the reason in `refuses` passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
-    :ivar in_doubt: it cannot tell whether all of its own log is on its disk: what may not be is not in
-        `applied`, and it counts nothing.
+    :ivar in_doubt: it is not certain that all of its own log is on its disk. What may be missing there is not
+        in `applied`, and it answers no count.
     """
 
     node: NodeId
@@ -269,7 +270,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
 
 class Follow(Struct, frozen=True, tag="follow"):
     """
-    Send me what you have of this node's log beyond this position, and go on as more comes.
+    Asks for a node's log beyond a position, and for more as it comes.
     """
 
     node: NodeId
@@ -278,7 +279,7 @@ class Follow(Struct, frozen=True, tag="follow"):
 
 class Unfollow(Struct, frozen=True, tag="unfollow"):
     """
-    Stop sending me this node's log.
+    Asks to stop sending a node's log.
     """
 
     node: NodeId
@@ -290,7 +291,7 @@ class Record(Struct, frozen=True, tag="record", omit_defaults=True):
 
     :ivar node: with `run` the origin, whose `number`-th batch it is.
     :ivar stamp: the largest stamp in the batch.
-    :ivar opening: with number 1: what the origin said when it opened the run.
+    :ivar opening: with number 1: how the origin announced the run.
     """
 
     node: NodeId
@@ -303,7 +304,7 @@ class Record(Struct, frozen=True, tag="record", omit_defaults=True):
 
 class Gap(Struct, frozen=True, tag="gap"):
     """
-    The log of this node no longer reaches back to the position you follow from: take a copy of the ledger.
+    A log no longer reaches back to the follower's position: the follower must take a copy of the ledger.
     """
 
     node: NodeId
@@ -311,13 +312,13 @@ class Gap(Struct, frozen=True, tag="gap"):
 
 class Copy(Struct, frozen=True, tag="copy"):
     """
-    Send me your ledger.
+    Asks for a copy of the ledger.
     """
 
 
 class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     """
-    The ledger follows in chunks; they include all of this position, and may include more.
+    A ledger follows in chunks, which include all of a position and may include more.
 
     :ivar entries: about how many follow.
     :ivar needs: names of additions without which the chunks would be misread, as in a batch.
@@ -339,12 +340,12 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
 
 class CopyChunk(Struct, frozen=True, tag="copy_piece"):
     """
-    Some entries of the ledger, as columns of little-endian numbers, which JSON has in base64.
+    Some entries of the ledger, as columns of little-endian numbers, in base64 in JSON.
 
     :ivar ids: 8 bytes per entry.
     :ivar stamps: 8 bytes per entry.
-    :ivar owners: 4 bytes per entry: where in `tenants` the owner is.
-    :ivar tenants: names; `None` owns what was deleted.
+    :ivar owners: 4 bytes per entry: the index of the owner in `tenants`.
+    :ivar tenants: names; `None` owns deleted IDs.
     :ivar position: nothing in this chunk lies beyond it.
     """
 
@@ -363,7 +364,7 @@ class CopyChunk(Struct, frozen=True, tag="copy_piece"):
     @classmethod
     def of(cls, packed: Packed, position: Position) -> "CopyChunk":
         """
-        A message that holds these entries.
+        Make a chunk of entries.
         """
         ids, stamps, owners, tenants = packed
         return cls(
@@ -388,7 +389,7 @@ class CopyChunk(Struct, frozen=True, tag="copy_piece"):
 
 class CopyEnd(Struct, frozen=True, tag="copy_end"):
     """
-    The ledger is complete; nothing in the chunks lies beyond this position.
+    The ledger is complete; nothing in its chunks lies beyond this position.
     """
 
     position: Position
@@ -400,10 +401,10 @@ class CopyEnd(Struct, frozen=True, tag="copy_end"):
 
 class JournalState(Struct, frozen=True, tag="standing"):
     """
-    What a node has found out about its own journal; never sent.
+    What a node knows about its own journal; never sent.
 
-    Without it, a node that lost its journal and died again while its peers refilled it would take what
-    they gave back for all it ever had.
+    Without it, a node that lost its journal and died again while its peers refilled it would believe that the
+    part it got back is all it ever had.
 
     :ivar known: every member has reported since the journal was empty.
     :ivar wiped: the node had a journal before, and has not opened a run since.
@@ -413,14 +414,15 @@ class JournalState(Struct, frozen=True, tag="standing"):
     wiped: bool
 
 
-# Which of them may come when: a decoder takes what fits the moment, so no code refuses what can never come.
+# Which messages may come when: a decoder accepts only those of its phase, so no other code has to refuse the
+# rest.
 
 HelloFirst = Hello | Farewell
 ChallengeNext = Challenge | Farewell
 ProofNext = Proof | Farewell
 WelcomeLast = Welcome | Farewell
 """
-The four steps of a handshake, in their order; either end may leave at each.
+The four steps of a handshake, in order; either end may leave at each.
 """
 
 Request = Store | Count | Await | Remove
@@ -440,32 +442,32 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
     Remove: Awaited,
 }
 """
-Which kind of message answers which.
+The reply to each kind of request.
 """
 
 FromCoordinator = Request | Beat
 """
-What a coordinator says to a node after the handshake, until it leaves.
+What a coordinator sends to a node after the handshake, until it leaves.
 """
 
 ToCoordinator = Reply | Report
 """
-What a node says to a coordinator after the handshake, until it leaves.
+What a node sends to a coordinator after the handshake, until it leaves.
 """
 
 BetweenNodes = Report | Follow | Unfollow | Record | Gap | Copy | CopyBegin | CopyChunk | CopyEnd
 """
-What two nodes say to each other after the handshake, whichever of them called, until one leaves.
+What two nodes send to each other after the handshake, whichever of them called, until one leaves.
 """
 
 Message = (
     HelloFirst | ChallengeNext | ProofNext | WelcomeLast | FromCoordinator | ToCoordinator | BetweenNodes
 )
 """
-All that goes from one process to another.
+Every message between processes.
 """
 
 JournalLine = Record | Remove | CopyBegin | CopyChunk | CopyEnd | JournalState
 """
-What a journal keeps.
+Every line of a journal.
 """

@@ -3,8 +3,8 @@ Positions: how much of every node's log a process has.
 
 Each node numbers its batches 1, 2, ... within a run, so "all up to here" is one number per run. A position
 holds that for every node; positions join by taking the higher number of each, which makes them a lattice:
-nodes, coordinators and callers can put together what they know in any order. They are version vectors
-(Parker et al., 1983) with one entry per run of a node.
+nodes, coordinators and callers can combine what they know in any order. They are version vectors (Parker et
+al., 1983) with one entry per run of a node.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class NodePosition(Struct, frozen=True, omit_defaults=True):
     """
     How much of one node's log a process has.
 
-    :ivar folded: runs below this one are had completely (or are lost, see `LostRun`) and no longer listed.
+    :ivar folded: runs below this one are complete (or lost, see `LostRun`) and no longer listed.
     :ivar runs: run -> the highest number without a hole, for runs that are not folded.
     """
 
@@ -38,7 +38,7 @@ class NodePosition(Struct, frozen=True, omit_defaults=True):
 
     def join(self, other: "NodePosition") -> "NodePosition":
         """
-        The higher of each.
+        The join: the higher number of each run.
         """
         if self is other:
             return self
@@ -51,7 +51,7 @@ class NodePosition(Struct, frozen=True, omit_defaults=True):
 
     def covers(self, other: "NodePosition") -> bool:
         """
-        Whether this has all that `other` has.
+        Whether this position has everything that `other` has.
         """
         return other.folded <= self.folded and all(
             self.number(run) >= number for run, number in other.runs.items()
@@ -110,17 +110,17 @@ class Position(Struct, frozen=True, omit_defaults=True):
 
     def unfold(self, node: int, run: int) -> "Position":
         """
-        This position, folded for a node no further than to `run`.
+        This position, folded for a node no further than `run`.
         """
         known = self.of(node)
         return Position({**self.nodes, node: NodePosition(min(known.folded, run), known.runs)})
 
     def join(self, other: "Position") -> "Position":
         """
-        The higher of each: what both know together.
+        The join: everything that either position has.
         """
         if not other.nodes or self == other:
-            # Where nothing is written, positions are compared far more often than they grow.
+            # Without writes, positions are compared far more often than they grow.
             return self
         if not self.nodes:
             return other
@@ -132,15 +132,15 @@ class Position(Struct, frozen=True, omit_defaults=True):
 
     def covers(self, other: "Position") -> bool:
         """
-        Whether this has all that `other` has.
+        Whether this position has everything that `other` has.
         """
         return all(self.of(node).covers(part) for node, part in other.nodes.items())
 
     def missing(self, other: "Position") -> dict[int, int]:
         """
-        How many batches of each node's log `other` has and this has not.
+        How many batches of each node's log `other` has and this position lacks.
 
-        A node that only its fold sets apart counts as one batch.
+        A node whose parts differ only in their fold counts as one batch.
         """
         found: dict[int, int] = {}
         for node, part in other.nodes.items():
@@ -160,7 +160,7 @@ class Position(Struct, frozen=True, omit_defaults=True):
 
     def shown(self) -> dict[str, dict[str, int]]:
         """
-        The position as people and programs see it in the status: node -> run -> number, keys as text.
+        The position as the status shows it: node -> run -> number, keys as text.
         """
         return {
             str(node): {str(run): number for run, number in sorted(part.runs.items())}
@@ -170,7 +170,7 @@ class Position(Struct, frozen=True, omit_defaults=True):
 
 def join_all(positions: Iterable[Position]) -> Position:
     """
-    What all of them know together.
+    The join of all positions.
     """
     joined = Position()
     for position in positions:

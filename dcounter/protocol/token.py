@@ -1,5 +1,5 @@
 """
-The position that callers carry: a text that only their cluster can make and read.
+Position tokens: what callers carry, and only their cluster can make and read.
 """
 
 import base64
@@ -49,7 +49,7 @@ class TokenSeal:
         """
         Make the token.
 
-        Callers that follow one another mostly get the same one, so the latest is kept.
+        Consecutive answers mostly have the same token, so the latest one is kept.
         """
         known_stamp, known, text = self._latest
         if known_stamp != stamp or known != position:
