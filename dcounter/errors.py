@@ -208,7 +208,7 @@ class NotApplied(Refusal):
 
     code = "unavailable"
     status = 503
-    title = "Nothing can be stored at present"
+    title = "Temporarily unavailable"
     outcome = "not_applied"
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -281,7 +281,7 @@ class Incomplete(Refusal):
 
     code = "incomplete"
     status = 503
-    title = "No exact count at present"
+    title = "Exact count unavailable"
 
     def __init__(
         self,
@@ -337,7 +337,7 @@ class PositionLost(Refusal):
 
     code = "position_lost"
     status = 410
-    title = "Position names lost items"
+    title = "Position covers lost items"
 
 
 class UnknownNode(Refusal):

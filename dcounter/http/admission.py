@@ -43,11 +43,11 @@ def _require_operator(api: Api, call: Call) -> None:
     :raises Forbidden: the request does not prove it; the text says what is missing.
     """
     if not call.local:
-        raise Forbidden("this is only for callers on the machine on which the daemon runs")
+        raise Forbidden("only callers on the daemon's own machine may do this")
     if api.token is None:
         raise Forbidden(
             "the daemon has no operator's token, because it has no data directory;"
-            " start it with --operator-token-file FILE, and send the token in that file"
+            " start it with --operator-token-file FILE and send the token in that file"
         )
     shown = call.headers.get(b"Authorization", ())
     # With two such headers, neither counts.

@@ -106,7 +106,7 @@ ITEMS: Final[dict[str, Any]] = {
                     "lastUpdateDt": {
                         "type": ["string", "null"],
                         "format": "date-time",
-                        "description": "The item's own stamp, up to nine digits of a second.",
+                        "description": "The item's own stamp, with up to nine fractional digits.",
                     },
                 },
             }
@@ -156,7 +156,7 @@ def parse_items(body: bytes, *, latest: int, max_items: int, max_tenant_bytes: i
         except (msgspec.ValidationError, FieldError):
             return _explain(body, rules)
     except msgspec.DecodeError as error:
-        hint = ", or half of a surrogate pair" if _SURROGATE.search(body) else ""
+        hint = ", or it contains half of a surrogate pair" if _SURROGATE.search(body) else ""
         raise MalformedBody(f"the body is not JSON: {error}{hint}") from error
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8 (byte {error.start})") from error
@@ -175,19 +175,19 @@ def parse_stamp(text: str) -> int:
         raise FieldError("is not an RFC 3339 time such as 2026-01-31T12:00:00.123456789Z")
     day, hour, minute, second, fraction, sign, offset_hour, offset_minute = match.groups()
     if fraction is not None and len(fraction) > 9:
-        raise FieldError("has more than nine digits of a second")
+        raise FieldError("has more than nine fractional digits")
     if second == "60":
-        raise FieldError("is a leap second, which has no stamp of its own: send second 59")
+        raise FieldError("is a leap second, which has no stamp of its own: send second 59 instead")
     if hour > "23" or minute > "59" or second > "59":
-        raise FieldError("has a time of day that does not exist")
+        raise FieldError("has an invalid time of day")
     try:
         days = date.fromisoformat(day).toordinal() - _EPOCH_DAY
     except ValueError:
-        raise FieldError("has a date that does not exist") from None
+        raise FieldError("has an invalid date") from None
     seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
     if sign is not None:
         if offset_hour > "23" or offset_minute > "59":
-            raise FieldError("has an offset that does not exist")
+            raise FieldError("has an invalid offset")
         offset = int(offset_hour) * 3_600 + int(offset_minute) * 60
         seconds += offset if sign == "-" else -offset
     return seconds * _SECOND + (int(fraction.ljust(9, "0")) if fraction is not None else 0)
@@ -205,7 +205,7 @@ class _Rules:
 
     def check_number(self, number: int) -> None:
         if number > self.max_items:
-            raise TooManyItems(f"the request holds {number} items, one request may hold {self.max_items}")
+            raise TooManyItems(f"the request has {number} items; the limit is {self.max_items}")
 
     def tenant(self, value: object) -> str:
         """
@@ -216,7 +216,7 @@ class _Rules:
         if value is None:
             raise FieldError("is missing")
         if type(value) is not str:
-            raise FieldError("must be text")
+            raise FieldError("must be a string")
         if not 1 <= len(value.encode()) <= self.max_tenant_bytes:
             raise FieldError(f"must be 1 to {self.max_tenant_bytes} bytes of UTF-8")
         return value
@@ -230,7 +230,7 @@ class _Rules:
         if value is None or value == _ABSENT_STAMP:
             return None
         if type(value) is not str:
-            raise FieldError("must be text")
+            raise FieldError("must be a string")
         stamp = parse_stamp(value)
         if stamp < 0:
             raise FieldError("is before 1970")
@@ -271,7 +271,7 @@ class _Names:
         """
         spellings = self.spellings.get(folded, ())
         if len(spellings) > 1:
-            raise FieldError(f"is given twice, as {spellings[0]} and as {spellings[1]}")
+            raise FieldError(f"is given twice, as {spellings[0]} and {spellings[1]}")
         return self.element[spellings[0]] if spellings else None
 
 
@@ -376,7 +376,9 @@ def _explain(body: bytes, rules: _Rules) -> Items:
         where = _ELEMENT.search(str(error))
         if where is None:
             raise
-        raise InvalidItems([ItemError(int(where[1]), "", "holds a number that is out of range")]) from error
+        raise InvalidItems(
+            [ItemError(int(where[1]), "", "contains a number that is out of range")]
+        ) from error
     if not isinstance(elements, list):
         raise MalformedBody("the body is not an array of items")
     rules.check_number(len(elements))
@@ -403,5 +405,5 @@ def _id_of(value: object) -> int:
     if value is None:
         raise FieldError("is missing")
     if type(value) is not int or not _SMALLEST <= value <= _LARGEST:
-        raise FieldError("must be a whole number from -2^63 to 2^63 - 1")
+        raise FieldError("must be an integer from -2^63 to 2^63 - 1")
     return value

@@ -24,7 +24,7 @@ def raw_segments(target: bytes) -> list[bytes]:
     :raises UnknownPath: the path starts with an empty segment, which werkzeug would ignore.
     """
     if not target.isascii():
-        raise BadPath("bytes beyond ASCII must be percent-encoded in a path")
+        raise BadPath("bytes beyond ASCII in a path must be percent-encoded")
     path = target.partition(b"?")[0]
     origin = _ORIGIN.match(path)
     if origin is not None:
@@ -52,7 +52,7 @@ def decode_segment(raw: str) -> str:
     try:
         return _decode(raw)
     except ValueError as error:
-        raise BadPath(f"the path cannot be read: {error}") from error
+        raise BadPath(f"the path cannot be decoded: {error}") from error
 
 
 def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -72,16 +72,16 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
         try:
             name, value = _decode(raw_name.decode("ascii")), _decode(raw_value.decode("ascii"))
         except ValueError as error:
-            raise BadParameter(f"the query cannot be read: {error}") from error
+            raise BadParameter(f"the query cannot be decoded: {error}") from error
         if name not in allowed:
-            known = f"there are {', '.join(allowed)}" if allowed else "this path takes none"
-            raise BadParameter(f"there is no parameter {name!r} here; {known}")
+            known = f"this path has {', '.join(allowed)}" if allowed else "this path has none"
+            raise BadParameter(f"unknown parameter {name!r}; {known}")
         if name in found:
             raise BadParameter(f"{name} is given more than once")
         values = allowed[name]
         if value not in values if values else not value:
-            known = ", ".join(values) or "any text that is not empty"
-            raise BadParameter(f"{name} cannot be {value!r}; it can be {known}")
+            known = f"one of {', '.join(values)}" if values else "any text that is not empty"
+            raise BadParameter(f"{name} must be {known}; it is {value!r}")
         found[name] = value
     return found
 
@@ -99,4 +99,4 @@ def _decode(raw: str) -> str:
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        raise ValueError("what is percent-encoded must be UTF-8") from None
+        raise ValueError("percent-encoded text must be UTF-8") from None

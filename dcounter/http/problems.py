@@ -47,7 +47,7 @@ class BadRequest(HttpRefusal):
 
     code = "bad_request"
     status = 400
-    title = "Unreadable request"
+    title = "Malformed request"
 
 
 class BadPath(HttpRefusal):
@@ -57,7 +57,7 @@ class BadPath(HttpRefusal):
 
     code = "bad_path"
     status = 400
-    title = "Unreadable path"
+    title = "Malformed path"
 
 
 class BadParameter(HttpRefusal):
@@ -77,7 +77,7 @@ class Forbidden(HttpRefusal):
 
     code = "forbidden"
     status = 403
-    title = "Only for the operator, on this machine"
+    title = "Reserved for the operator"
 
 
 class ForeignOrigin(HttpRefusal):
@@ -91,7 +91,7 @@ class ForeignOrigin(HttpRefusal):
     outcome = "not_applied"
 
     def __init__(self, origin: str) -> None:
-        super().__init__(f"a web page from {origin!r} sent this; only the daemon's own pages may")
+        super().__init__(f"a web page from {origin!r} sent this request; only the daemon's own may")
 
 
 class UnknownHost(HttpRefusal):
@@ -106,8 +106,8 @@ class UnknownHost(HttpRefusal):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"this daemon is not called {host!r}, as the header Host says; its option --host gives it"
-            " further names, for example that of a proxy in front of it"
+            f"the header Host is {host!r}, which is not a name of this daemon; its option --host adds names,"
+            " for example that of a proxy in front of it"
         )
 
 
@@ -122,9 +122,7 @@ class UnsupportedEncoding(HttpRefusal):
     outcome = "not_applied"
 
     def __init__(self, encoding: str) -> None:
-        super().__init__(
-            f"the body is encoded as {encoding!r}, as the header Content-Encoding says; send it as it is"
-        )
+        super().__init__(f"the header Content-Encoding is {encoding!r}; send the body without an encoding")
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         return [(b"Accept-Encoding", b"identity")]
@@ -154,7 +152,7 @@ class WrongMethod(HttpRefusal):
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = ", ".join(sorted(allowed))
-        super().__init__(f"this path takes {self.allowed}")
+        super().__init__(f"this path has the methods {self.allowed}")
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         return [(b"Allow", self.allowed.encode())]
@@ -167,7 +165,7 @@ class RequestTimeout(HttpRefusal):
 
     code = "request_timeout"
     status = 408
-    title = "Request incomplete in time"
+    title = "Request timeout"
     outcome = "not_applied"
 
 
@@ -208,7 +206,7 @@ class NotReady(HttpRefusal):
     retry_after = _RETRY_SOON
 
     def __init__(self, *, exact: bool, missing: Sequence[int], warnings: Sequence[str] = ()) -> None:
-        super().__init__("; ".join(["writes are not taken, or no primary answers", *warnings]))
+        super().__init__("; ".join(["the cluster does not take writes, or no primary can answer", *warnings]))
         self.exact = exact
         self.missing = missing
         self.warnings = warnings
@@ -227,7 +225,7 @@ class InternalError(HttpRefusal):
     title = "Internal error"
 
     def __init__(self) -> None:
-        super().__init__("something went wrong in dcounter; its log says what")
+        super().__init__("an unexpected error occurred; the daemon's log has the details")
 
 
 def ok(content: object) -> Answer:

@@ -117,7 +117,7 @@ class BoundedRequest(Request):
         if self._taken > limits.max_body_bytes:
             raise BodyTooLarge(limits.max_body_bytes)
         if self._site.body_bytes > limits.max_bodies_bytes and self._taken > limits.small_body_bytes:
-            raise Overloaded(f"the bodies under way hold more than {limits.max_bodies_bytes} bytes")
+            raise Overloaded(f"request bodies in memory exceed {limits.max_bodies_bytes} bytes")
         self.content.write(data)
 
     def process(self) -> None:

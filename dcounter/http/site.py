@@ -136,7 +136,7 @@ class BoundedChannel(HTTPChannel):
         self.site.channels.add(self)
         most = self.site.limits.max_connections
         if len(self.site.channels) > most:
-            self.refuse(Overloaded(f"{most} connections are open, which is as many as there may be"))
+            self.refuse(Overloaded(f"too many connections are open; the limit is {most}"))
 
     def getPeer(self) -> IAddress:
         return (self._ends or self._look_at_ends()).peer
@@ -266,7 +266,7 @@ class BoundedChannel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self.refuse(RequestTimeout(f"nothing came for {self.site.limits.idle_s:g} seconds"))
+            self.refuse(RequestTimeout(f"no data arrived for {self.site.limits.idle_s:g} seconds"))
         else:
             super().timeoutConnection()
 
@@ -275,8 +275,8 @@ class BoundedChannel(HTTPChannel):
         # method changes, Twisted's answer is back, and a test fails.
         self.refuse(
             BadRequest(
-                f"the request line, a header or a chunk of the body cannot be read, Transfer-Encoding is not"
-                f" chunked, or line and headers are larger than {self.totalHeadersSize} bytes"
+                "the request line, a header or a chunk of the body is malformed, Transfer-Encoding is not"
+                f" chunked, or request line and headers exceed {self.totalHeadersSize} bytes"
             )
         )
 

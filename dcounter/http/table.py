@@ -90,7 +90,7 @@ class Route:
         return self.method != "GET"
 
 
-_AFTER: Final = Parameter("after", "A position: the answer includes all that it covers.")
+_AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
 
 ROUTES: Final = (
     Route(
@@ -120,11 +120,11 @@ ROUTES: Final = (
         function=items.count_items,
         summary="Count a tenant's items.",
         answer=answers.Counted,
-        segments=(Parameter("tenant", "Percent-encoded UTF-8; `/` is `%2F`."),),
+        segments=(Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`."),),
         query=(
             Parameter(
                 "consistency",
-                "What may be answered if the exact count is not available at once.",
+                "What to answer if the exact count is not available at once.",
                 get_args(Consistency),
             ),
             _AFTER,
@@ -143,7 +143,7 @@ ROUTES: Final = (
         method="POST",
         path="/cluster/restart",
         function=cluster.restart,
-        summary="Stop a node and start it again; for the operator, on the daemon's machine.",
+        summary="Restart a node. Only the operator may do this, on the daemon's machine.",
         answer=answers.Operated,
         body=cluster.OneNode,
         scope="operator",
@@ -153,7 +153,7 @@ ROUTES: Final = (
         method="POST",
         path="/cluster/remove",
         function=cluster.remove,
-        summary="Remove a node for good; for the operator, on the daemon's machine.",
+        summary="Remove a node permanently. Only the operator may do this, on the daemon's machine.",
         answer=answers.Operated,
         body=cluster.OneNode,
         scope="operator",
@@ -174,14 +174,14 @@ ROUTES: Final = (
         method="GET",
         path="/healthz",
         function=daemon.healthz,
-        summary="Tell that the process lives.",
+        summary="Check that the process is running.",
         answer=answers.Alive,
     ),
     Route(
         method="GET",
         path="/readyz",
         function=daemon.readyz,
-        summary="Tell whether callers should be sent here.",
+        summary="Check whether the daemon is ready for requests.",
         answer=answers.Ready,
         refusals=(NotReady,),
     ),

@@ -161,7 +161,7 @@ def test_stamps_that_count_as_absent(absent: str) -> None:
         (b'[{"ID":1,"tenant":"\xff"}]', "the body is not UTF-8 (byte 19)"),
         (b'[{"ID":1,"tenant":"a","x":"\xff"}]', "the body is not UTF-8 (byte 27)"),
         (b'[{"ID":1,"tenant":"\xed\xa0\x80"}]', "the body is not UTF-8 (byte 19)"),
-        (b'[{"ID":1,"tenant":"\\ud800"}]', "half of a surrogate pair"),
+        (b'[{"ID":1,"tenant":"\\ud800"}]', "or it contains half of a surrogate pair"),
     ],
 )
 def test_what_is_no_array_of_json_is_malformed(body: bytes, message: str) -> None:
@@ -179,8 +179,8 @@ def test_nesting_is_malformed_before_it_exhausts_the_stack() -> None:
 
 
 MISSING = "is missing"
-NO_INTEGER = "must be a whole number from -2^63 to 2^63 - 1"
-NO_TEXT = "must be text"
+NO_INTEGER = "must be an integer from -2^63 to 2^63 - 1"
+NO_TEXT = "must be a string"
 BAD_LENGTH = "must be 1 to 256 bytes of UTF-8"
 
 
@@ -199,14 +199,14 @@ BAD_LENGTH = "must be 1 to 256 bytes of UTF-8"
         ('{"ID":9223372036854775808,"tenant":"a"}', "ID", NO_INTEGER),
         ('{"ID":-9223372036854775809,"tenant":"a"}', "ID", NO_INTEGER),
         ('{"ID":18446744073709551616,"tenant":"a"}', "ID", NO_INTEGER),
-        ('{"ID":1,"id":1,"tenant":"a"}', "id", "is given twice, as ID and as id"),
-        ('{"ID":null,"id":1,"tenant":"a"}', "id", "is given twice, as ID and as id"),
-        ('{"Id":1,"ID":1,"tenant":"a"}', "ID", "is given twice, as Id and as ID"),
-        ('{"ID":1,"tenant":"a","Tenant":"a"}', "Tenant", "is given twice, as tenant and as Tenant"),
+        ('{"ID":1,"id":1,"tenant":"a"}', "id", "is given twice, as ID and id"),
+        ('{"ID":null,"id":1,"tenant":"a"}', "id", "is given twice, as ID and id"),
+        ('{"Id":1,"ID":1,"tenant":"a"}', "ID", "is given twice, as Id and ID"),
+        ('{"ID":1,"tenant":"a","Tenant":"a"}', "Tenant", "is given twice, as tenant and Tenant"),
         (
             '{"ID":1,"tenant":"a","LastUpdateDt":null,"lastUpdateDt":"1970-01-01T00:00:01Z"}',
             "lastUpdateDt",
-            "is given twice, as LastUpdateDt and as lastUpdateDt",
+            "is given twice, as LastUpdateDt and lastUpdateDt",
         ),
         ('{"ID":1,"TENANT":5}', "TENANT", NO_TEXT),
         ('{"ID":1}', "tenant", MISSING),
@@ -240,7 +240,7 @@ def test_what_is_no_item_is_named(item: str, field: str, message: str) -> None:
 
 def test_a_number_of_five_thousand_digits_is_out_of_range() -> None:
     body = b'[{"ID":1,"tenant":"a"},{"ID":' + b"9" * 5_000 + b',"tenant":"a"}]'
-    assert errors(body) == [(1, "", "holds a number that is out of range")]
+    assert errors(body) == [(1, "", "contains a number that is out of range")]
 
 
 def test_names_up_to_the_limit_are_tenants() -> None:
@@ -283,7 +283,7 @@ def test_the_refusal_names_the_first_error() -> None:
 def test_too_many_items_are_refused(item: bytes) -> None:
     with pytest.raises(TooManyItems) as caught:
         parse(b"[" + b",".join([item] * 4) + b"]", max_items=3)
-    assert str(caught.value) == "the request holds 4 items, one request may hold 3"
+    assert str(caught.value) == "the request has 4 items; the limit is 3"
 
 
 def test_the_latest_stamp_is_allowed_and_no_later_one() -> None:
@@ -327,16 +327,16 @@ def test_reads_rfc_3339_exactly(text: str, stamp: int) -> None:
         ("2026-01-31T12:00:00Z\n", NOT_RFC_3339),
         ("2026-01-31T12:00:00+0100", NOT_RFC_3339),
         ("٢٠٢٦-01-31T12:00:00Z", NOT_RFC_3339),
-        ("2026-01-31T12:00:00.0000000000Z", "has more than nine digits of a second"),
-        ("2016-12-31T23:59:60Z", "is a leap second, which has no stamp of its own: send second 59"),
-        ("2026-01-31T24:00:00Z", "has a time of day that does not exist"),
-        ("2026-01-31T23:60:00Z", "has a time of day that does not exist"),
-        ("2026-01-31T23:59:61Z", "has a time of day that does not exist"),
-        ("2026-02-29T12:00:00Z", "has a date that does not exist"),
-        ("2026-13-01T12:00:00Z", "has a date that does not exist"),
-        ("0000-01-01T12:00:00Z", "has a date that does not exist"),
-        ("2026-01-31T12:00:00+24:00", "has an offset that does not exist"),
-        ("2026-01-31T12:00:00+23:60", "has an offset that does not exist"),
+        ("2026-01-31T12:00:00.0000000000Z", "has more than nine fractional digits"),
+        ("2016-12-31T23:59:60Z", "is a leap second, which has no stamp of its own: send second 59 instead"),
+        ("2026-01-31T24:00:00Z", "has an invalid time of day"),
+        ("2026-01-31T23:60:00Z", "has an invalid time of day"),
+        ("2026-01-31T23:59:61Z", "has an invalid time of day"),
+        ("2026-02-29T12:00:00Z", "has an invalid date"),
+        ("2026-13-01T12:00:00Z", "has an invalid date"),
+        ("0000-01-01T12:00:00Z", "has an invalid date"),
+        ("2026-01-31T12:00:00+24:00", "has an invalid offset"),
+        ("2026-01-31T12:00:00+23:60", "has an invalid offset"),
     ],
 )
 def test_refuses_other_times_and_says_why(text: str, message: str) -> None:

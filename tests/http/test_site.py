@@ -468,7 +468,7 @@ class TestConnections:
         first, second, third = world.connect(), world.connect(), world.connect()
         (reply,) = third.send()
         assert reply.problem == (503, "overloaded")
-        assert "2 connections are open" in reply.json["message"]
+        assert "the limit is 2" in reply.json["message"]
         assert third.refused
         assert third.send(GET) == []
         assert world.site.buildProtocol(LOCAL) is None
