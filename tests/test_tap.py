@@ -32,6 +32,7 @@ from dcounter.daemon.wiring import Descriptors, Tenure
 from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node.service import Node
+from dcounter.protocol.handshake import NEGOTIATES
 from dcounter.tap import keep_steady_time, makeService
 
 ROOT = Path(__file__).parent.parent
@@ -313,7 +314,7 @@ class TestMakeService:
         nodes: list[Any] = [server[1] for server in reactor.tcpServers[:2]]
         nonces = {node.buildProtocol(None)._callee._own.nonce for node in nodes for _ in range(2)}  # noqa: SLF001
         assert len(nonces) == 4
-        assert {len(nonce) for nonce in nonces} == {32}
+        assert {len(nonce.removeprefix(NEGOTIATES)) for nonce in nonces} == {32}
         stopped: list[object] = []
         daemon.stopService().addCallback(stopped.append)
         reactor.advance(10)
