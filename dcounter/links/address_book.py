@@ -171,7 +171,7 @@ class _Probe(Call):
     def welcomed(self) -> None:
         super().welcomed()
         self._answer(None)
-        self.close("only asking who is there")
+        self.close("the probe is over")
 
     def connection_ended(self, reason: str) -> None:
         self._answer(_LATE if reason == NO_ANSWER else self.refusal)
@@ -183,7 +183,7 @@ class _Probe(Call):
 
     def _abandon(self, found: "Deferred[messages.Farewell | None]") -> None:
         self._wanted = False
-        self.close("no longer wanted")
+        self.close("the probe was cancelled")
 
 
 class Answers:

@@ -353,7 +353,7 @@ class Link(ClientService, Generic[_M]):
         if isinstance(message, messages.Reply):
             asked = self._answers.get(message.request)
             if asked is None or not isinstance(message, asked[0]):
-                raise MalformedMessage(f"{type(message).__name__} answers nothing that was asked")
+                raise MalformedMessage(f"{type(message).__name__} does not answer a request")
             del self._answers[message.request]
             asked[1].callback(message)
         elif isinstance(message, messages.Farewell):
@@ -372,13 +372,13 @@ class Link(ClientService, Generic[_M]):
             return
         # When the whole cluster stops, every node would log it about every other one.
         level = LogLevel.debug if reason in _IN_ORDER else LogLevel.info
-        _log.emit(level, "the connection to node {node} is gone: {reason}", node=self.node, reason=reason)
+        _log.emit(level, "the connection to node {node} ended: {reason}", node=self.node, reason=reason)
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}
         self._user.link_down(self)
         for _, answer in lost.values():
-            answer.errback(LinkLost(f"node {self.node} is gone: {reason}"))
+            answer.errback(LinkLost(f"the connection to node {self.node} ended: {reason}"))
 
 
 class _LinkFactory(Factory):

@@ -76,7 +76,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         elif self.bases is None or len(self.bases) != len(self.slices):
             raise ValueError("bases do not fit the slices")
         elif any(b + n - 1 > MAX_STAMP for b, n in zip(self.bases, self.slices, strict=True)):
-            raise ValueError("stamps run past the largest one")
+            raise ValueError("stamps exceed the largest one")
         if self.owners is not None:
             check_columns(self.owners, self.tenants, self.stamps if isinstance(self.stamps, bytes) else b"")
 
@@ -157,7 +157,7 @@ def check_columns(owners: bytes, tenants: Sequence[str | None], stamps: bytes) -
     :raises ValueError: a number is out of range.
     """
     if owners and np.frombuffer(owners, "<u4").max() >= len(tenants):
-        raise ValueError("an owner is not there")
+        raise ValueError("an owner is out of range")
     if stamps and np.frombuffer(stamps, "<u8").max() > MAX_STAMP:
         raise ValueError("a stamp is out of range")
 

@@ -227,7 +227,7 @@ class Callee:
         if (hello.node is None) != (hello.role == "coordinator"):
             raise HandshakeRefused(f"a {hello.role} with node id {hello.node}")
         if hello.node is not None and hello.node not in mine.members:
-            raise HandshakeRefused(f"node {hello.node} is no member")
+            raise HandshakeRefused(f"node {hello.node} is not a member")
         if hello.boot != mine.boot:
             raise HandshakeRefused(
                 "this node belongs to another start of the daemon; is a copy of its data directory in use?"

@@ -188,7 +188,7 @@ def strangers(cluster: str) -> dict[str, tuple[Identity, dict[str, Any]]]:
         "members [0, 1, 2] instead of": (Identity(cluster, secret, range(3)), coordinator),
         "a coordinator with node id 1": (right, {**coordinator, "node": 1}),
         "a node with node id None": (right, {**coordinator, "role": "node"}),
-        "node 9 is no member": (right, {**coordinator, "role": "node", "node": 9}),
+        "node 9 is not a member": (right, {**coordinator, "role": "node", "node": 9}),
         "another start of the daemon": (right, coordinator),
     }
 

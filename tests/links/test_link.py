@@ -72,7 +72,7 @@ class TestLink:
         [failure] = found
         assert isinstance(failure, Failure)
         assert failure.check(LinkLost)
-        assert "answers nothing that was asked" in failure.getErrorMessage()
+        assert "does not answer a request" in failure.getErrorMessage()
         assert any(isinstance(message, messages.Farewell) for message in node.heard)
         site.run(0.2)
         assert site.happened == ["up", "down", "up"]
@@ -116,7 +116,7 @@ class TestLink:
         [failure] = found
         assert isinstance(failure, Failure)
         assert failure.check(LinkLost)
-        assert "node 1 is gone" in failure.getErrorMessage()
+        assert "the connection to node 1 ended" in failure.getErrorMessage()
         site.stop()
 
     def test_a_question_that_was_given_up_hurts_nobody(self) -> None:

@@ -219,7 +219,7 @@ class TestVisitors:
         visitor.greet(0, "probe", 0)
         cluster.run(1)
         assert visitor.reports() == []
-        visitor.say(messages.Farewell("only asking who is there"))
+        visitor.say(messages.Farewell("the probe is over"))
         cluster.run(0.05)
         assert visitor.lost
         assert node.conversations == set()

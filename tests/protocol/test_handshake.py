@@ -129,7 +129,7 @@ class TestGreet:
             (_hello(node=None), "a node with node id None"),
             (_hello(role="probe", node=None), "a probe with node id None"),
             (_hello(role="coordinator"), "a coordinator with node id 1"),
-            (_hello(node=3), "node 3 is no member"),
+            (_hello(node=3), "node 3 is not a member"),
             (_hello(port=8091), "port 8091 was called, and this is port 8090: something relays"),
             (_hello(boot="later"), "another start of the daemon; is a copy of its data directory in use"),
         ],
