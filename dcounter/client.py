@@ -2,24 +2,29 @@
 The HTTP client of a daemon: its API as coroutines, over treq.
 """
 
+import typing
 from collections.abc import Collection, Mapping
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
-import treq
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
     RequestTransmissionFailed,
+    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IResponse
 
 from dcounter.errors import DcounterError
 from dcounter.http.answers import Counted, Operated, Ready, Stored
@@ -28,6 +33,11 @@ from dcounter.store import Ack, ClusterStatus, Consistency
 _TIMEOUT: Final = 30.0
 """
 Time (s) for a request. A daemon answers sooner; a request that is never answered must not block its caller.
+"""
+
+_CONNECT_TIMEOUT: Final = 10.0
+"""
+Time (s) for a connection.
 """
 
 _CONNECTIONS: Final = 32
@@ -39,6 +49,12 @@ _NOT_SENT: Final = (ConnectError, ConnectTimeout, DNSLookupError)
 _BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed, ConnectionLost)
 """
 The errors before a byte of a request is written, and those afterwards.
+"""
+
+_SUCCESS: Final = 200
+_SHOWN_BYTES: Final = 100
+"""
+How much of an unexpected body an error repeats.
 """
 
 _T = TypeVar("_T")
@@ -79,9 +95,25 @@ class Unreachable(DcounterError):
         self.sent = sent
 
 
+class Unexpected(DcounterError):
+    """
+    The answer is none that a daemon gives: a proxy or another program answered. Its outcome is unknown.
+
+    :ivar status: the HTTP status.
+    :ivar body: the whole body (bytes).
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"status {status}, and not as dcounter answers: {body[:_SHOWN_BYTES]!r}")
+        self.status = status
+        self.body = body
+
+
 class Answer(msgspec.Struct, frozen=True):
     """
-    Any answer of a daemon.
+    Any answer.
+
+    Each method raises `Unexpected` if it is none that a daemon gives.
     """
 
     status: int
@@ -92,14 +124,14 @@ class Answer(msgspec.Struct, frozen=True):
         """
         The JSON of the body.
         """
-        return msgspec.json.decode(self.body)
+        return self._decoded(Any)
 
     @property
     def code(self) -> str | None:
         """
         The kind of refusal, for programs; `None` if the answer is a success.
         """
-        return None if self.status == 200 else str(self.content["code"])
+        return None if self.status == _SUCCESS else self._refused().code
 
     def ok(self) -> Any:
         """
@@ -107,9 +139,7 @@ class Answer(msgspec.Struct, frozen=True):
 
         :raises Refused: the answer is not a success.
         """
-        if self.status != 200:
-            raise Refused(self.status, self.content)
-        return self.content
+        return self.read(Any)
 
     def read(self, kind: type[_T]) -> _T:
         """
@@ -117,9 +147,21 @@ class Answer(msgspec.Struct, frozen=True):
 
         :raises Refused: the answer is not a success.
         """
-        if self.status != 200:
-            raise Refused(self.status, self.content)
-        return msgspec.json.decode(self.body, type=kind)
+        if self.status != _SUCCESS:
+            raise self._refused()
+        return self._decoded(kind)
+
+    def _refused(self) -> Refused:
+        problem = self._decoded(dict[str, Any])
+        if not isinstance(problem.get("code"), str) or not isinstance(problem.get("title"), str):
+            raise Unexpected(self.status, self.body)
+        return Refused(self.status, problem)
+
+    def _decoded(self, kind: type[_T]) -> _T:
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unexpected(self.status, self.body) from error
 
 
 def count_path(tenant: str) -> str:
@@ -140,7 +182,7 @@ def target(path: str, parameters: Mapping[str, str | None]) -> str:
     return f"{path}?{query}" if query else path
 
 
-class Http(Protocol):
+class Http(typing.Protocol):
     """
     Sends requests: treq, or a double of it in tests.
     """
@@ -155,7 +197,8 @@ class Client:
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
-    Each coroutine raises `Refused` if the daemon refuses, and `Unreachable` if there is no answer.
+    Each coroutine raises `Refused` if the daemon refuses, `Unreachable` if there is no answer, and
+    `Unexpected` if another program answers.
 
     :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
     :param http: sends the requests, instead of the client's own connections.
@@ -180,7 +223,7 @@ class Client:
         self._pool.maxPersistentPerHost = _CONNECTIONS
         # A request is sent once.
         self._pool.retryAutomatically = False
-        self._http = http or HTTPClient(Agent(reactor, pool=self._pool))
+        self._http = http or HTTPClient(Agent(reactor, connectTimeout=_CONNECT_TIMEOUT, pool=self._pool))
 
     async def close(self) -> None:
         """
@@ -275,14 +318,55 @@ class Client:
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         try:
-            response = await self._http.request(method, url, allow_redirects=False, **how)
-            return Answer(response.code, await treq.content(response))
+            # Unbuffered, so that giving up an answer that does not end closes its connection.
+            response = await self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
+            return Answer(response.code, await _body_of(response))
         except _NOT_SENT as error:
             raise Unreachable(error, sent=False) from error
+        except ConnectingCancelledError as error:
+            raise CancelledError from error
         except _BROKEN as error:
+            if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
+                raise CancelledError from error
             raise Unreachable(error, sent=True) from error
 
 
-def _too_late(result: Any, seconds: float) -> NoReturn:
-    # The request was cancelled after it had begun.
-    raise Unreachable(TimeoutError(f"no answer within {seconds:g} s"), sent=True)
+class _Body(Protocol):
+    """
+    Collects a body. To give it up closes its connection, on which the rest would come.
+    """
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(self._give_up)
+        self._parts: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        # A body without a length ends with its connection.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)
+
+    def _give_up(self, whole: Deferred[bytes]) -> None:
+        if self.transport is not None:
+            cast(IPushProducer, self.transport).stopProducing()
+
+
+def _body_of(response: IResponse) -> Deferred[bytes]:
+    body = _Body()
+    response.deliverBody(body)
+    return body.whole
+
+
+def _too_late(result: object, seconds: float) -> NoReturn:
+    """
+    Turn the cancellation of a request that takes too long into an error that says whether it was sent.
+    """
+    cause = result.value.__cause__ if isinstance(result, Failure) and result.value else None
+    connecting = isinstance(cause, ConnectingCancelledError)
+    raise Unreachable(TimeoutError(f"no answer within {seconds:g} s"), sent=not connecting)

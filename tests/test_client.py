@@ -3,20 +3,28 @@ The HTTP client: what it sends, and what it makes of answers, refusals and silen
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from dcounter.client import Client, Refused, Unreachable
+from dcounter.client import Answer, Client, Refused, Unexpected, Unreachable
 from dcounter.errors import NodeIsUp, NotApplied, OutcomeUnknown, Refusal
-from dcounter.http.answers import Stored
-from dcounter.testing.http import MemoryOperator, MemoryStore, memory_client
+from dcounter.http.answers import Counted, Stored
+from dcounter.store import Consistency, Count
+from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
 ITEMS = [{"ID": 1, "tenant": "a"}, {"ID": 2, "tenant": "a/b ü"}]
 
@@ -33,7 +41,7 @@ def operator() -> MemoryOperator:
 
 @pytest.fixture
 def client(store: MemoryStore, operator: MemoryOperator) -> Client:
-    return memory_client(store, operator)
+    return MemoryClient(store, operator)
 
 
 @pytest_twisted.ensureDeferred
@@ -49,7 +57,7 @@ async def test_stores_and_counts(client: Client, store: MemoryStore) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_newest_update_wins(client: Client) -> None:
-    late, early = "1970-01-01T00:00:02Z", "1970-01-01T00:00:01Z"
+    late, early = "2026-01-31T12:00:02Z", "2026-01-31T12:00:01Z"
     await client.store([{"ID": 1, "tenant": "late", "lastUpdateDt": late}])
     await client.store([{"ID": 1, "tenant": "early", "lastUpdateDt": early}])
     assert (await client.count("late")).counter == 1
@@ -62,6 +70,45 @@ async def test_a_count_that_is_not_exact(client: Client, store: MemoryStore) -> 
     store.missing = (3,)
     counted = await client.count("a", consistency="available")
     assert (counted.complete, counted.missing) == (False, [3])
+    with pytest.raises(Refused) as refused:
+        await client.count("a")
+    assert (refused.value.code, refused.value.problem["counter_so_far"]) == ("incomplete", 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_position_of_another_cluster(client: Client) -> None:
+    with pytest.raises(Refused, match="Unknown position token"):
+        await client.count("a", after="elsewhere")
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_equal_stamps_the_larger_tenant_wins_but_in_one_request_the_later(client: Client) -> None:
+    stamp = "2026-01-31T12:00:00Z"
+    for tenant in ("b", "a"):
+        await client.store([{"ID": 1, "tenant": tenant, "lastUpdateDt": stamp}])
+    await client.store([{"ID": 2, "tenant": each, "lastUpdateDt": stamp} for each in ("b", "a")])
+    assert [(await client.count(each)).counter for each in ("a", "b")] == [1, 1]
+
+
+def test_a_store_that_answers_later() -> None:
+    class LateStore(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.waiting: Deferred[None] = Deferred()
+
+        async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
+            await self.waiting
+            return await super().count(tenant, consistency=consistency, after=after)
+
+    store = LateStore()
+    client = MemoryClient(store)
+    asking = Deferred.fromCoroutine(client.count("a"))
+    assert not asking.called
+    store.waiting.callback(None)
+    client.flush()
+    found: list[Counted] = []
+    asking.addCallback(found.append)
+    assert found[0].counter == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -69,10 +116,12 @@ async def test_operates_on_nodes(client: Client, operator: MemoryOperator) -> No
     assert (await client.restart(1)).node == 1
     assert (await client.remove(2)).node == 2
     assert (operator.restarted, operator.removed) == ([1], [2])
-    assert (await client.status()).primary == 0
+    assert [node.id for node in (await client.status()).nodes] == [0, 1, 3]
+    with pytest.raises(Refused, match="there is no node 2"):
+        await client.restart(2)
     operator.refusal = NodeIsUp("node 2 is up")
     with pytest.raises(Refused, match="Node is up: node 2 is up") as refused:
-        await client.remove(2)
+        await client.remove(1)
     assert (refused.value.status, refused.value.code) == (409, "node_is_up")
 
 
@@ -157,3 +206,96 @@ def test_silence_ends() -> None:
     assert isinstance(failure.value, Unreachable)
     assert failure.value.sent
     assert not clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (502, b"<html>Bad gateway</html>"),
+        (502, b""),
+        (301, b""),
+        (204, b""),
+        (200, b"<html>It works</html>"),
+        (200, b"{}"),
+        (200, b'{"counter":"many"}'),
+        (200, b"\xff"),
+        (200, b"[" * 9_999),
+        (201, b"{}"),
+        (503, b"[]"),
+        (503, b"null"),
+        (401, b'{"error":"log in"}'),
+        (401, b'{"code":1,"title":"x"}'),
+    ],
+)
+def test_what_no_daemon_answers_is_unexpected(status: int, body: bytes) -> None:
+    answer = Answer(status, body)
+    with pytest.raises(Unexpected, match=f"status {status}") as unexpected:
+        answer.read(Counted)
+    assert (unexpected.value.status, unexpected.value.body) == (status, body)
+
+
+class Slow(Protocol):
+    """
+    A server that sends the beginning of an answer.
+    """
+
+    def __init__(self, begun: Deferred[None], ended: Deferred[None], answer: bytes) -> None:
+        self._begun = begun
+        self._ended = ended
+        self._answer = answer
+
+    def dataReceived(self, data: bytes) -> None:
+        self._send()
+        if not self._begun.called:
+            self._begun.callback(None)
+
+    def _send(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._ended.callback(None)
+
+
+@pytest.mark.parametrize("how", ["time-out", "cancelled"])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}"])
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_is_given_up_leaves_no_connection(how: str, answer: bytes) -> None:
+    from twisted.internet import reactor
+
+    begun: Deferred[None] = Deferred()
+    ended: Deferred[None] = Deferred()
+    listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+        Factory.forProtocol(lambda: Slow(begun, ended, answer))
+    )
+    timeout = 0.2 if how == "time-out" else 60
+    client = Client(f"http://127.0.0.1:{listening.getHost().port}", cast(Any, reactor), timeout=timeout)
+    asking = Deferred.fromCoroutine(client.count("a"))
+    await begun
+    if how == "cancelled":
+        asking.cancel()
+    with pytest.raises(Unreachable if how == "time-out" else CancelledError) as error:
+        await asking
+    if isinstance(error.value, Unreachable):
+        assert error.value.sent
+    await ended
+    await client.close()
+    await listening.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_is_given_up_was_not_sent(client: Client) -> None:
+    class Connecting:
+        def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+            return Deferred(lambda waiting: waiting.errback(ConnectingCancelledError(None)))
+
+    clock = Clock()
+    waiting = Deferred.fromCoroutine(Client("http://h", clock, http=Connecting(), timeout=3).count("a"))
+    clock.advance(4)
+    with pytest.raises(Unreachable) as unreachable:
+        await waiting
+    assert not unreachable.value.sent
+    waiting = Deferred.fromCoroutine(Client("http://h", clock, http=Connecting()).count("a"))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting

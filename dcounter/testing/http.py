@@ -1,18 +1,19 @@
 """
 The HTTP API without a cluster: for tests of programs that call it.
 
-`memory_client` is a `dcounter.client.Client` whose requests never leave the process. They pass through the
+`MemoryClient` is a `dcounter.client.Client` whose requests never leave the process. They pass through the
 real routes, which check, refuse and answer them as those of a daemon do, and end in a `MemoryStore`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import cast
 
 from treq.testing import StubTreq
 from twisted.internet.task import Clock
 
 from dcounter.client import Client, Http
-from dcounter.errors import Refusal, UnknownNode
+from dcounter.errors import Incomplete, InvalidPosition, Refusal, UnknownNode
 from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.site import make_api
@@ -23,6 +24,7 @@ from dcounter.store import (
     Consistency,
     Count,
     Items,
+    NodeStatus,
     Operator,
     Readiness,
     Receipt,
@@ -30,6 +32,7 @@ from dcounter.store import (
 )
 
 _OPERATOR = "operator-of-the-memory"
+_POSITION = "memory-"
 _TEN_SECONDS = 10_000_000_000
 
 
@@ -37,17 +40,17 @@ class MemoryStore:
     """
     A `dcounter.store.Store` in one dictionary.
 
-    :ivar now: the clock (ns since 1970): a test sets it.
+    :param now: the clock (ns since 1970).
     :ivar refusal: if there is one, every request is refused with it.
     :ivar missing: nodes whose items are unaccounted for: then no count is exact.
     :ivar ready: whether callers should be sent here.
     """
 
-    def __init__(self, now: int = 0) -> None:
-        self.now = now
+    def __init__(self, now: Callable[[], int] = time_ns) -> None:
         self.refusal: Refusal | None = None
         self.missing: tuple[int, ...] = ()
         self.ready = True
+        self._now = now
         self._winners: dict[int, tuple[int, str]] = {}
         self._last = 0
 
@@ -59,38 +62,58 @@ class MemoryStore:
         return {item: tenant for item, (_, tenant) in self._winners.items()}
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        self._refuse()
+        self._check(after)
+        offered: dict[tuple[int, int], str] = {}
         own = items.stamps or [None] * len(items)
         for item, tenant, stamp in zip(items.ids, items.tenants, own, strict=True):
-            self._last = max(self.now, self._last + 1) if stamp is None else max(self._last, stamp)
-            offered = (self._last if stamp is None else stamp, tenant)
-            # The later of two items of a request with the same stamp wins.
-            if item not in self._winners or self._winners[item][0] <= offered[0]:
-                self._winners[item] = offered
+            # Of two in one request with the same ID and stamp, the later one is offered.
+            offered[item, self._take() if stamp is None else self._observe(stamp)] = tenant
+        for (item, stamp), tenant in offered.items():
+            self._winners[item] = max(self._winners.get(item, (stamp, tenant)), (stamp, tenant))
         return Receipt(len(items), ack, self._position())
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
-        self._refuse()
+        self._check(after)
         number = sum(owner == tenant for _, owner in self._winners.values())
-        return Count(number, self._position(), complete=not self.missing, missing=self.missing)
+        if not self.missing or consistency == "eventual":
+            return Count(number, self._position())
+        if consistency == "exact":
+            raise Incomplete(
+                f"the items of nodes {list(self.missing)} are not accounted for",
+                counter_so_far=number,
+                missing=self.missing,
+                retry_after=1,
+            )
+        return Count(number, self._position(), complete=False, missing=self.missing)
 
     def latest_stamp(self) -> int:
-        return self.now + _TEN_SECONDS
+        return self._now() + _TEN_SECONDS
 
     def readiness(self) -> Readiness:
         return Readiness(ready=self.ready, exact=not self.missing, missing=self.missing)
 
-    def _refuse(self) -> None:
+    def _check(self, after: str | None) -> None:
         if self.refusal is not None:
             raise self.refusal
+        stamp = "" if after is None else after.removeprefix(_POSITION)
+        if after is not None and not (stamp.isdecimal() and after.startswith(_POSITION)):
+            raise InvalidPosition("the position is not of this cluster")
+
+    def _take(self) -> int:
+        self._last = max(self._now(), self._last + 1)
+        return self._last
+
+    def _observe(self, stamp: int) -> int:
+        self._last = max(self._last, stamp)
+        return stamp
 
     def _position(self) -> str:
-        return f"memory-{self._last}"
+        return f"{_POSITION}{self._last}"
 
 
 class MemoryOperator:
     """
-    A `dcounter.store.Operator` of nodes that are only a list.
+    A `dcounter.store.Operator` of nodes that are only a list: none is connected, so that each can be removed.
 
     :ivar restarted: nodes that were restarted, in order.
     :ivar removed: nodes that were removed, in order.
@@ -101,10 +124,26 @@ class MemoryOperator:
         self.refusal: Refusal | None = None
         self.restarted: list[int] = []
         self.removed: list[int] = []
-        self._nodes = nodes
+        self._nodes = list(range(nodes))
 
     def status(self) -> ClusterStatus:
-        return ClusterStatus(primary=0, nodes=[], clock_skew_ms=0)
+        nodes = [
+            NodeStatus(
+                id=node,
+                address=f"memory:{node}",
+                pid=None,
+                state="new",
+                role="backup",
+                run=None,
+                items=0,
+                items_taken=0,
+                applied={},
+                durable={},
+                lag=0,
+            )
+            for node in self._nodes
+        ]
+        return ClusterStatus(primary=None, nodes=nodes, clock_skew_ms=0)
 
     async def restart(self, node: int) -> None:
         self._check(node)
@@ -112,22 +151,32 @@ class MemoryOperator:
 
     async def remove(self, node: int) -> None:
         self._check(node)
+        self._nodes.remove(node)
         self.removed.append(node)
 
     def _check(self, node: int) -> None:
         if self.refusal is not None:
             raise self.refusal
-        if not 0 <= node < self._nodes:
-            raise UnknownNode(f"there is no node {node}")
+        if node not in self._nodes:
+            raise UnknownNode(f"there is no node {node}, only nodes {self._nodes}")
 
 
-def memory_client(store: Store, operator: Operator | None = None) -> Client:
+class MemoryClient(Client):
     """
-    A client of an API over a store in memory.
+    A client of an API in memory.
 
-    :param operator: for `Client.status`, `Client.restart` and `Client.remove`.
+    :param store: what the API stores in.
+    :param operator: for `status`, `restart` and `remove`.
     """
-    api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
-    # It has what the functions of treq are called, though no annotation says so.
-    http = cast(Http, StubTreq(make_resource(api, ROUTES)))
-    return Client("http://localhost", Clock(), http=http, token=_OPERATOR)
+
+    def __init__(self, store: Store, operator: Operator | None = None) -> None:
+        api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
+        self._treq = StubTreq(make_resource(api, ROUTES))
+        # It has what the functions of treq are called, though no annotation says so.
+        super().__init__("http://localhost", Clock(), http=cast(Http, self._treq), token=_OPERATOR)
+
+    def flush(self) -> None:
+        """
+        Deliver what a store answers later than at once: to be called when it has.
+        """
+        self._treq.flush()
