@@ -27,7 +27,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from dcounter.errors import DcounterError
-from dcounter.http.answers import Counted, Operated, Ready, Stored
+from dcounter.http.answer_bodies import Counted, Operated, Ready, Stored
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 _TIMEOUT: Final = 30.0

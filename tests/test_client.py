@@ -22,7 +22,7 @@ from twisted.web.client import ResponseNeverReceived
 
 from dcounter.client import Answer, Client, Refused, Unexpected, Unreachable
 from dcounter.errors import NodeIsUp, NotApplied, OutcomeUnknown, Refusal
-from dcounter.http.answers import Counted, Stored
+from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.store import Consistency, Count
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 

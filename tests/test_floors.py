@@ -62,6 +62,7 @@ PURE_MODULES = [
     "dcounter.coordinator.reads",
     "dcounter.coordinator.requests",
     "dcounter.coordinator.slices",
+    "dcounter.coordinator.stamping",
     "dcounter.coordinator.view",
     "dcounter.coordinator.windows",
     "dcounter.daemon.account",
@@ -75,7 +76,7 @@ PURE_MODULES = [
     "dcounter.node.catch_up",
     "dcounter.node.channels",
     "dcounter.node.contents",
-    "dcounter.node.copies",
+    "dcounter.node.ledger_copies",
     "dcounter.node.durability",
     "dcounter.node.effects",
     "dcounter.node.folding",
@@ -88,7 +89,7 @@ PURE_MODULES = [
     "dcounter.node.restoring",
     "dcounter.node.runs",
     "dcounter.node.status",
-    "dcounter.node.storing",
+    "dcounter.node.own_batches",
     "dcounter.node.waits",
 ]
 # It builds whole clusters for tests: it may import what it likes, nobody but tests imports it.

@@ -22,7 +22,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from dcounter.coordinator.requests import Request, Slice
-from dcounter.coordinator.slices import StampedItems, assign
+from dcounter.coordinator.slices import assign
+from dcounter.coordinator.stamping import StampedItems
 from dcounter.coordinator.windows import Flight, Window
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits

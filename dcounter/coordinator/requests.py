@@ -7,7 +7,7 @@ Pure: `dcounter.coordinator.dispatch` decides where they go.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dcounter.coordinator.slices import StampedItems
+from dcounter.coordinator.stamping import StampedItems
 from dcounter.protocol.position import Position
 
 

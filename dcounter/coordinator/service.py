@@ -23,7 +23,7 @@ from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.slices import StampedItems, stamped
+from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.coordinator.view import View
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (

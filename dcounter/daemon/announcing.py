@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.daemon.listening import curl
+from dcounter.daemon.http_endpoint import curl
 
 _log = Logger()
 

@@ -34,7 +34,7 @@ from dcounter.daemon.account import Account
 from dcounter.daemon.announcing import Announced
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
-from dcounter.daemon.listening import complete
+from dcounter.daemon.http_endpoint import complete
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options

@@ -24,7 +24,7 @@ from dcounter.errors import (
     TooManyItems,
     UnknownNode,
 )
-from dcounter.http import answers
+from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
 from dcounter.http.call import Api, Call, Principal
 from dcounter.http.items import ITEMS
@@ -98,7 +98,7 @@ ROUTES: Final = (
         path="/items",
         function=items.store_items,
         summary="Store items.",
-        answer=answers.Stored,
+        answer=answer_bodies.Stored,
         query=(
             Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
             _AFTER,
@@ -119,7 +119,7 @@ ROUTES: Final = (
         path="/items/{tenant}/count",
         function=items.count_items,
         summary="Count a tenant's items.",
-        answer=answers.Counted,
+        answer=answer_bodies.Counted,
         segments=(Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`."),),
         query=(
             Parameter(
@@ -144,7 +144,7 @@ ROUTES: Final = (
         path="/cluster/restart",
         function=cluster.restart,
         summary="Restart a node. Only the operator may do this, on the daemon's machine.",
-        answer=answers.Operated,
+        answer=answer_bodies.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
@@ -154,7 +154,7 @@ ROUTES: Final = (
         path="/cluster/remove",
         function=cluster.remove,
         summary="Remove a node permanently. Only the operator may do this, on the daemon's machine.",
-        answer=answers.Operated,
+        answer=answer_bodies.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
@@ -164,7 +164,7 @@ ROUTES: Final = (
         path="/cluster/forget",
         function=cluster.remove,
         summary="The name of `/cluster/remove` in release 0.1.0.",
-        answer=answers.Operated,
+        answer=answer_bodies.Operated,
         body=cluster.OneNode,
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
@@ -175,14 +175,14 @@ ROUTES: Final = (
         path="/healthz",
         function=daemon.healthz,
         summary="Check that the process is running.",
-        answer=answers.Alive,
+        answer=answer_bodies.Alive,
     ),
     Route(
         method="GET",
         path="/readyz",
         function=daemon.readyz,
         summary="Check whether the daemon is ready for requests.",
-        answer=answers.Ready,
+        answer=answer_bodies.Ready,
         refusals=(NotReady,),
     ),
     Route(

@@ -25,7 +25,7 @@ from errno import EIO
 
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import Disk
-from dcounter.journal.files import OWNER, Inventory, holds_lines, put, remove_all, sign, take_inventory
+from dcounter.journal.file_names import OWNER, Inventory, holds_lines, put, remove_all, sign, take_inventory
 from dcounter.journal.framing import (
     FORMAT,
     JournalEntry,

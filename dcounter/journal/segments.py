@@ -21,7 +21,7 @@ from errno import EIO
 from twisted.logger import Logger
 
 from dcounter.journal.disk import AppendFile, Disk
-from dcounter.journal.files import (
+from dcounter.journal.file_names import (
     TRIAL,
     close_file,
     covered_by,

@@ -21,7 +21,8 @@ from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from dcounter.errors import LinkLost, MalformedMessage
-from dcounter.links.address_book import AddressBook, Answers, Call
+from dcounter.links.address_book import AddressBook
+from dcounter.links.call import Call, SearchLog
 from dcounter.protocol import messages
 from dcounter.protocol.handshake import Caller, Peer
 
@@ -77,7 +78,7 @@ class LinkUser(Protocol[_M]):
 
 class _LinkCall(Call):
     def __init__(self, address_book: "AddressBook", caller: Caller, link: "Link[Any]") -> None:
-        super().__init__(address_book, caller)
+        super().__init__(caller, address_book.limits, address_book.clock, address_book.complaints)
         self._link = link
 
     def welcomed(self) -> None:
@@ -149,7 +150,7 @@ class _NodeEndpoint:
         """
         Search all ports of the range once.
         """
-        answers = Answers(self.port)
+        answers = SearchLog(self.port)
         port = await self._address_book.locate(self._node, self.port, answers)
         self._next_search = self._clock.seconds() + self._limits.search_s
         if port is not None:
@@ -162,7 +163,7 @@ class _NodeEndpoint:
         Take note that the called port answered, but not as the node.
         """
         self.doubt()
-        answers = Answers(self.called)
+        answers = SearchLog(self.called)
         answers.heard(self.called, said)
         if said.code:
             self._missed(answers)
@@ -174,7 +175,7 @@ class _NodeEndpoint:
         self.doubtful = True
         self._next_doubtful = self._clock.seconds() + self._limits.search_s
 
-    def _missed(self, answers: Answers) -> None:
+    def _missed(self, answers: SearchLog) -> None:
         """
         Count a failed search. Log it after some of them, and again when the answers change.
         """

@@ -22,17 +22,17 @@ from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp, CopyMessage
 from dcounter.node.channels import Channels, ToNode
 from dcounter.node.contents import Contents
-from dcounter.node.copies import Copies
 from dcounter.node.durability import Durability, Followed, Own, Part, Pending, Removal
 from dcounter.node.effects import Effect, Outbox, StopFollowing
 from dcounter.node.folding import Folding
 from dcounter.node.following import Following, View
+from dcounter.node.ledger_copies import LedgerCopies
 from dcounter.node.members import Members
+from dcounter.node.own_batches import OwnBatches
 from dcounter.node.own_run import OwnRun
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.node.storing import Storing
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
@@ -83,11 +83,11 @@ class Replica:
         self._channels = Channels(out, limits)
         self._following = Following(node, out, backlog, limits.stream_bytes)
         kept = (self.contents, self._durability, self.members)
-        self.copies = Copies(out, *kept, self.catch_up, limits)
+        self.copies = LedgerCopies(out, *kept, self.catch_up, limits)
         self._answers = Answers(out, *kept, self.catch_up, limits.waits)
         self._folding = Folding(*kept)
         self.status = Status(node, pid, *kept, self._own, limits.unfolded_runs)
-        self._storing = Storing(
+        self._own_batches = OwnBatches(
             node, out, self.contents, self.members, self._own, self.status, self._channels
         )
         self._last_beat = float("-inf")
@@ -202,7 +202,7 @@ class Replica:
         self._channels.heard(channel, now)
         match message:
             case messages.Store():
-                own = self._storing.take(channel, message)
+                own = self._own_batches.take(channel, message)
                 if own is not None:
                     self._append(own)
             case messages.Count() | messages.Await():
@@ -266,7 +266,7 @@ class Replica:
         """
         for line in lines:
             if isinstance(line, Own):
-                self._storing.stored(line)
+                self._own_batches.stored(line)
                 if self.members.opened_run():
                     self._keep_journal_state()
             elif isinstance(line, Removal) and line.request:
@@ -284,7 +284,7 @@ class Replica:
         """
         for line in lines:
             if isinstance(line, Own):
-                self._storing.failed(line, f"the disk failed: {reason}")
+                self._own_batches.failed(line, f"the disk failed: {reason}")
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=False)
         if self._durability.failed(lines, reason, self.applied):

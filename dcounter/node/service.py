@@ -28,7 +28,6 @@ from dcounter.limits import Limits
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import PeerLink
 from dcounter.links.throttle import Throttle
-from dcounter.node.accepted import Accepted
 from dcounter.node.channels import ToNode
 from dcounter.node.durability import Pending
 from dcounter.node.effects import (
@@ -43,6 +42,7 @@ from dcounter.node.effects import (
     StreamReady,
 )
 from dcounter.node.holders import Holders
+from dcounter.node.incoming import Incoming
 from dcounter.node.listener import Listen, Listener
 from dcounter.node.progress import Progress, Tell, reason
 from dcounter.node.replica import Replica
@@ -112,7 +112,7 @@ class Node(Service):
         self._tell = tell or self._log_progress
         self._place = place
         self._remedy = remedy or f"Start once with --rebuild {node} to make it anew from the other nodes"
-        self.conversations: set[Accepted] = set()
+        self.conversations: set[Incoming] = set()
         self.complaints = address_book.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self._identity = identity
@@ -281,7 +281,7 @@ class Node(Service):
 
     # Conversations that others began
 
-    def conversation(self) -> Accepted:
+    def conversation(self) -> Incoming:
         """
         A conversation for a new connection.
 
@@ -296,7 +296,7 @@ class Node(Service):
             removed=self.replica.members.removed,
             abilities=self._address_book.abilities,
         )
-        return Accepted(self, callee, self._limits, self._clock)
+        return Incoming(self, callee, self._limits, self._clock)
 
     def admit(self, peer: Peer) -> None:
         """
@@ -328,7 +328,7 @@ class Node(Service):
             )
         raise SecondHolder(f"{text}: two processes must not use copies of one journal")
 
-    def accepted(self, conversation: Accepted, peer: Peer) -> int:
+    def accepted(self, conversation: Incoming, peer: Peer) -> int:
         """
         A conversation passed its handshake.
         """

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.coordinator.slices import StampedItems
+from dcounter.coordinator.stamping import StampedItems
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,

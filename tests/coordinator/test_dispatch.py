@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.slices import StampedItems
+from dcounter.coordinator.stamping import StampedItems
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits

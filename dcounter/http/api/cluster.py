@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from dcounter.errors import MalformedBody, NotSupported
-from dcounter.http.answers import Operated
+from dcounter.http.answer_bodies import Operated
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
 from dcounter.store import Operator

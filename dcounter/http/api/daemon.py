@@ -2,7 +2,7 @@
 What the daemon reports about itself.
 """
 
-from dcounter.http.answers import Alive, Ready
+from dcounter.http.answer_bodies import Alive, Ready
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, NotReady, ok
 

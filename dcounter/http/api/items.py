@@ -6,7 +6,7 @@ from typing import cast
 
 from msgspec import UNSET
 
-from dcounter.http.answers import Counted, Stored
+from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
 from dcounter.http.items import parse_items
 from dcounter.http.problems import Answer, ok

@@ -21,7 +21,7 @@ from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodeId
 
 
-class Storing:
+class OwnBatches:
     """
     Stores what coordinators send to one node.
 

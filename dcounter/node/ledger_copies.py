@@ -22,7 +22,7 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.position import Position
 
 
-class Copies:
+class LedgerCopies:
     """
     The copies that one node gives.
     """

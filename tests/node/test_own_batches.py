@@ -1,6 +1,6 @@
 import pytest
 
-from dcounter.node.storing import Storing
+from dcounter.node.own_batches import OwnBatches
 from dcounter.protocol import messages
 from dcounter.protocol.messages import Opening, Stored
 from tests.support.machines import WALL, Machines, has, report
@@ -17,12 +17,12 @@ def node() -> Machines:
 
 
 @pytest.fixture
-def storing(node: Machines) -> Storing:
-    return Storing(0, node.out, node.contents, node.members, node.own, node.status, node.channels)
+def batches(node: Machines) -> OwnBatches:
+    return OwnBatches(0, node.out, node.contents, node.members, node.own, node.status, node.channels)
 
 
-def test_a_batch_is_numbered_and_counts_when_it_is_durable(node: Machines, storing: Storing) -> None:
-    first, second = storing.take(1, store(4, [1, 2])), storing.take(1, store(5, [3], base=2_000))
+def test_a_batch_is_numbered_and_counts_when_it_is_durable(node: Machines, batches: OwnBatches) -> None:
+    first, second = batches.take(1, store(4, [1, 2])), batches.take(1, store(5, [3], base=2_000))
     assert first is not None
     assert second is not None
     assert [(each.run, each.number, each.request) for each in (first, second)] == [
@@ -32,51 +32,53 @@ def test_a_batch_is_numbered_and_counts_when_it_is_durable(node: Machines, stori
     assert (first.record.opening, second.record.opening) == (Opening(WALL, 0, 0, wiped=False), None)
     assert node.effects() == []
     assert node.contents.ledger.count("t") == 0
-    storing.stored(first)
+    batches.stored(first)
     assert node.contents.ledger.count("t") == 2
     assert node.contents.applied == has((0, WALL, 1))
     assert node.status.items_taken == 2
     assert node.sent() == [(1, Stored(4, WALL, 1, node.contents.stamp))]
 
 
-def test_a_run_goes_on_behind_what_others_have_of_this_nodes_log(node: Machines, storing: Storing) -> None:
+def test_a_run_goes_on_behind_what_others_have_of_this_nodes_log(node: Machines, batches: OwnBatches) -> None:
     node.hears(report(2, has((0, 5_000, 7))))
-    own = storing.take(1, store(4, [1]))
+    own = batches.take(1, store(4, [1]))
     assert own is not None
     assert own.record.opening == Opening(5_001, 5_000, 7, wiped=False)
 
 
-def test_a_batch_is_refused_with_each_of_its_slices(node: Machines, storing: Storing) -> None:
+def test_a_batch_is_refused_with_each_of_its_slices(node: Machines, batches: OwnBatches) -> None:
     node.status.drain()
-    assert storing.take(1, store(4, [1])) is None
+    assert batches.take(1, store(4, [1])) is None
     assert node.sent() == [(1, Stored(4, 0, 0, 0, {0: "the node is stopping"}))]
     assert node.own.run == 0
 
 
-def test_of_a_batch_that_failed_nothing_counts(node: Machines, storing: Storing) -> None:
-    own = storing.take(1, store(4, [1]))
+def test_of_a_batch_that_failed_nothing_counts(node: Machines, batches: OwnBatches) -> None:
+    own = batches.take(1, store(4, [1]))
     assert own is not None
-    storing.failed(own, "the disk failed")
+    batches.failed(own, "the disk failed")
     assert node.sent() == [(1, Stored(4, 0, 0, 0, {0: "the disk failed"}, doubtful=True))]
     assert node.contents.ledger.count("t") == 0
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_coordinator_that_has_left_is_not_answered(node: Machines, storing: Storing, *, kept: bool) -> None:
-    own = storing.take(1, store(4, [1]))
+def test_a_coordinator_that_has_left_is_not_answered(
+    node: Machines, batches: OwnBatches, *, kept: bool
+) -> None:
+    own = batches.take(1, store(4, [1]))
     assert own is not None
     node.channels.disconnected(1)
     if kept:
-        storing.stored(own)
+        batches.stored(own)
     else:
-        storing.failed(own, "the disk failed")
+        batches.failed(own, "the disk failed")
     assert node.sent() == []
     assert node.contents.ledger.count("t") == kept
 
 
-def test_a_run_of_a_node_that_was_wiped_says_so(node: Machines, storing: Storing) -> None:
+def test_a_run_of_a_node_that_was_wiped_says_so(node: Machines, batches: OwnBatches) -> None:
     node.members.wiped = True
-    own = storing.take(1, store(4, [1]))
+    own = batches.take(1, store(4, [1]))
     assert own is not None
     assert isinstance(own.record, messages.Record)
     assert own.record.opening == Opening(WALL, 0, 0, wiped=True)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from dcounter.limits import Limits
-from dcounter.node.copies import Copies
 from dcounter.node.effects import StreamReady
+from dcounter.node.ledger_copies import LedgerCopies
 from dcounter.protocol import codec, messages
 from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Remove
 from tests.support.machines import Machines, has
@@ -17,7 +17,9 @@ class Giving(Machines):
 
     def __init__(self) -> None:
         super().__init__(replace(Limits(), chunk_rows=2))
-        self.all = Copies(self.out, self.contents, self.durability, self.members, self.catch_up, self.limits)
+        self.all = LedgerCopies(
+            self.out, self.contents, self.durability, self.members, self.catch_up, self.limits
+        )
         self.contents.ledger.merge([1, 2, 3, 4], [1, 2, 3, 4], ["t"] * 4)
         self.contents.applied = has((0, 5, 1))
         self.durability.restored(self.contents.applied)

@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from dcounter.journal.files import Inventory, covered_by, put, remove_all, take_inventory, try_disk
+from dcounter.journal.file_names import Inventory, covered_by, put, remove_all, take_inventory, try_disk
 from dcounter.testing import DiskOperation, PowerLoss, SimulatedDisk
 
 _S1, _S2, _S3 = (f"00000000000{number}.journal" for number in (1, 2, 3))

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
-from dcounter.daemon.listening import complete, curl
+from dcounter.daemon.http_endpoint import complete, curl
 
 
 @pytest.mark.parametrize(

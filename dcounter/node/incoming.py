@@ -14,13 +14,13 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Callee, Peer, Role
 
 
-class Host(Protocol):
+class CalledNode(Protocol):
     """
     The node that was called.
     """
 
     @property
-    def conversations(self) -> "set[Accepted]":
+    def conversations(self) -> "set[Incoming]":
         """
         All that other processes began and that are not over; each adds and removes itself.
         """
@@ -35,7 +35,7 @@ class Host(Protocol):
         :raises PeerError: it is not let in.
         """
 
-    def accepted(self, conversation: "Accepted", peer: Peer) -> int:
+    def accepted(self, conversation: "Incoming", peer: Peer) -> int:
         """
         A conversation passed its handshake; the number of its channel.
         """
@@ -58,14 +58,14 @@ class Host(Protocol):
         """
 
 
-class Accepted(Conversation):
+class Incoming(Conversation):
     """
     A conversation that another process began.
 
     :param callee: the part of a node in the handshake.
     """
 
-    def __init__(self, node: Host, callee: Callee, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(self, node: CalledNode, callee: Callee, limits: Limits, clock: IReactorTime) -> None:
         super().__init__(limits, clock, node.complaints)
         self._node = node
         self._callee = callee

@@ -1,0 +1,86 @@
+"""
+Gives each item of a request its stamp.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from dcounter.limits import ITEM_BYTES
+from dcounter.protocol.clock import HybridClock
+from dcounter.store import Items
+
+
+@dataclass(frozen=True, slots=True)
+class StampedItems:
+    """
+    Stamped items.
+
+    :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
+    :ivar stamps: else one stamp per item.
+    """
+
+    ids: Sequence[int]
+    tenants: Sequence[str | None]
+    base: int
+    stamps: Sequence[int] | None = None
+
+    def cut(self, first: int, end: int) -> "StampedItems":
+        """
+        The items from `first` to `end` (exclusive).
+        """
+        stamps = None if self.stamps is None else self.stamps[first:end]
+        return StampedItems(self.ids[first:end], self.tenants[first:end], self.base + first, stamps)
+
+    def all_stamps(self) -> Sequence[int]:
+        """
+        One stamp per item.
+        """
+        return range(self.base, self.base + len(self.ids)) if self.stamps is None else self.stamps
+
+    def size(self) -> int:
+        """
+        About the bytes these items take on the wire, and never less than a sixth of them.
+        """
+        try:
+            characters = len("".join(cast("Sequence[str]", self.tenants)))
+        except TypeError:
+            characters = sum(len(tenant or "") for tenant in self.tenants)
+        return characters + ITEM_BYTES * len(self.ids)
+
+    def split(self, limit: int) -> Iterator["StampedItems"]:
+        """
+        The same items in as few parts as keep each within a size, unless one item alone is larger.
+        """
+        first = size = 0
+        for i, tenant in enumerate(self.tenants):
+            more = len(tenant or "") + ITEM_BYTES
+            if size + more > limit and i > first:
+                yield self.cut(first, i)
+                first, size = i, 0
+            size += more
+        yield self.cut(first, len(self.ids))
+
+
+def stamped(items: Items, clock: HybridClock) -> StampedItems:
+    """
+    Give each item of a request its stamp: its own, or the next one of the clock.
+    """
+    if items.stamps is None:
+        return StampedItems(items.ids, items.tenants, clock.take(len(items)))
+    stamps = []
+    for own in items.stamps:
+        if own is None:
+            stamps.append(clock.take(1))
+        else:
+            clock.observe(own)
+            stamps.append(own)
+    # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
+    last = {key: i for i, key in enumerate(zip(items.ids, stamps, strict=True))}
+    kept = sorted(last.values())
+    return StampedItems(
+        [items.ids[i] for i in kept],
+        [items.tenants[i] for i in kept],
+        0,
+        [stamps[i] for i in kept],
+    )
