@@ -23,6 +23,7 @@ from dcounter.node.catch_up import CatchUp
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.effects import Outbox
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.folding import Folding
 from dcounter.node.members import Members
 from dcounter.node.restoring import Restoring
@@ -111,13 +112,16 @@ class _State:
         self.contents = Contents(Backlog(0), Runs(limits.unfolded_runs), 0)
         self.contents.ledger = _Weightless()
         self.members = Members(node, members, out)
+        self._empty_journal = EmptyJournal(self.members)
         self._catch_up = CatchUp(out, limits.suspicion_s)
-        self.restoring = Restoring(node, self.contents, durability, self.members, self._catch_up)
+        self.restoring = Restoring(
+            node, self.contents, durability, self.members, self._empty_journal, self._catch_up
+        )
         self._folding = Folding(self.contents, durability, self.members)
 
     @property
     def complete(self) -> bool:
-        return not (self.members.awaited or self._catch_up.wanted)
+        return not (self._empty_journal.undecided or self._catch_up.wanted)
 
     def adopt(self, known: Position) -> Position:
         """

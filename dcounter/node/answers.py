@@ -4,7 +4,8 @@ Answers to the questions of coordinators: counts, and whether something is durab
 What holds, after each call:
 
 - each question is answered exactly once, or is one of those that wait, unless its channel is gone;
-- an answer is called exact only if the ledger is what the position says, and that covers what is required.
+- an answer is called exact only if the ledger holds exactly what `applied` covers, and that covers what is
+  required.
 """
 
 from dcounter.node.catch_up import CatchUp
@@ -50,7 +51,7 @@ class Answers:
     @property
     def exact(self) -> bool:
         """
-        Whether the ledger is what the position says.
+        Whether the ledger holds exactly what `applied` covers.
         """
         mine = self._contents
         unfinished = mine.loading or self._durability.in_doubt
@@ -63,7 +64,7 @@ class Answers:
         """
         return self._waits.for_durability
 
-    def ask(self, channel: int, question: Question, now: float) -> None:
+    def take(self, channel: int, question: Question, now: float) -> None:
         """
         Answer a question, now or when it can be.
         """

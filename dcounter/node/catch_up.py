@@ -11,7 +11,7 @@ The states, and what each event does in them:
 | Asked | - | Taking | error | error | Wanted | - |
 | Taking | - | Taking, from the beginning | - | Idle | Wanted | - |
 
-A peer that is heard to have more than this node is to the states that want a copy what a gap is.
+In Wanted and Interrupted, a report of a peer that has more than this node has the same effect as a gap.
 
 What holds, after each call:
 
@@ -26,14 +26,14 @@ from typing import assert_never
 
 from dcounter.errors import MalformedMessage
 from dcounter.node.contents import Contents
-from dcounter.node.durability import EndOfCopy, Part
+from dcounter.node.durability import EndOfCopy, PlainLine
 from dcounter.node.effects import Outbox
 from dcounter.protocol import codec, messages
 from dcounter.protocol.position import NodeId, Position
 
 NO_COPY = messages.CopyBegin(Position(), {}, [])
 """
-What a copy began with whose beginning is not known.
+Stands for a beginning that is not in the journal.
 """
 
 
@@ -96,7 +96,7 @@ class CatchUp:
 
     :param patience: time (s) for which no member must have something before it is no longer required.
     :ivar state: which of the states above it is in.
-    :ivar must_reach: what must be applied before the ledger is what the position says.
+    :ivar must_reach: what must be applied before the ledger holds exactly what `applied` covers.
     """
 
     def __init__(self, out: Outbox, patience: float) -> None:
@@ -174,7 +174,7 @@ class CatchUp:
 
     def take(
         self, channel: int, message: CopyMessage, line: bytes, contents: Contents
-    ) -> Part | EndOfCopy | None:
+    ) -> PlainLine | EndOfCopy | None:
         """
         A part of a copy came: it goes into what this node has.
 
@@ -187,12 +187,12 @@ class CatchUp:
             case messages.CopyBegin():
                 self.begins(channel, message)
                 contents.ledger.reserve(message.entries)
-                return Part(line)
+                return PlainLine(line)
             case messages.CopyChunk():
                 self.brings(channel, message.position)
                 contents.merge_rows(message.packed())
                 # A journal knows chunks by how their lines begin.
-                return Part(line if codec.is_chunk(line) else codec.encode(message))
+                return PlainLine(line if codec.is_chunk(line) else codec.encode(message))
             case messages.CopyEnd():
                 taken = self.ends(channel)
                 self.reach(message.position)

@@ -1,6 +1,10 @@
 """
 What one node has in memory: the ledger, and the position that says what is in it.
 
+"The ledger holds exactly what `applied` covers", as other modules say, means: the journal is loaded, none of
+it is in doubt, and of no copy that was begun parts are in the ledger that lie beyond `applied`
+(`CatchUp.must_reach`). Only then are counts exact.
+
 What holds, after each call:
 
 - unless `loading` is set, the ledger holds the entries of all that `applied` covers, and parts of what is

@@ -2,9 +2,9 @@
 What of a node's state its disk keeps, and what waits for the disk.
 
 Lines go to the journal in order, and the very same objects come back when they are durable, or are not. While
-the disk fails nothing is appended: lines that may be journalled later are kept, up to a bound; beyond it they
-are dropped for a snapshot, since the ledger has all that they hold. (etcd's raft owns what is not stable yet
-in the same way, in its `log_unstable`.)
+the disk fails nothing is appended: lines that may be journalled later are held back, up to a bound; beyond it
+they are dropped for a snapshot, since the ledger has all that they hold. (etcd's raft owns what is not stable
+yet in the same way, in its `log_unstable`.)
 
 What holds, after each call:
 
@@ -80,9 +80,9 @@ class Removal(JournalEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part(JournalEntry):
+class PlainLine(JournalEntry):
     """
-    A line of which nothing follows by itself: a part of a copy, or what the journal knows of itself.
+    A line that needs no action once it is durable: a part of a copy, or what the journal knows of itself.
     """
 
 
@@ -97,7 +97,7 @@ class EndOfCopy(JournalEntry):
     covers: Position
 
 
-Pending = Own | Followed | Removal | Part | EndOfCopy
+Pending = Own | Followed | Removal | PlainLine | EndOfCopy
 
 
 class Durability:
@@ -105,7 +105,7 @@ class Durability:
     What one node's journal keeps, and what it will.
 
     :param node: its id.
-    :param most: bytes of lines that are kept while the disk fails.
+    :param most: bytes of lines that are held back while the disk fails.
     :ivar durable: what is in the journal without a hole, and certain to be on the disk.
     :ivar failure: why the disk takes nothing at present; `None` if it does.
     :ivar in_doubt: whether the ledger may hold batches of this node that only its machine's memory has.
@@ -122,8 +122,8 @@ class Durability:
         self._most = most
         # Lines under way that hold a batch of this node.
         self._own = 0
-        self._kept: list[Pending] = []
-        self._kept_bytes = 0
+        self._held_back: list[Pending] = []
+        self._held_back_bytes = 0
         # What is journalled behind lines that were dropped for a snapshot.
         self._synced_past_gap = _NOWHERE
         self._asked = float("-inf")
@@ -148,7 +148,7 @@ class Durability:
         :returns: whether lines were dropped for a snapshot.
         """
         if self.failure is not None:
-            return self._keep(line, applied)
+            return self._hold_back(line, applied)
         self._own += self._is_own(line)
         self._out.add(Append(line, waits))
         return False
@@ -157,15 +157,15 @@ class Durability:
         # Lines without a batch have no number.
         return line.number > 0 and line.node == self._node
 
-    def _keep(self, line: Pending, applied: Position) -> bool:
-        self._kept.append(line)
-        self._kept_bytes += len(line.line)
+    def _hold_back(self, line: Pending, applied: Position) -> bool:
+        self._held_back.append(line)
+        self._held_back_bytes += len(line.line)
         end_only = self.needs is not None and isinstance(line, EndOfCopy)
-        if not end_only and self._kept_bytes <= self._most:
+        if not end_only and self._held_back_bytes <= self._most:
             return False
         # The ledger has it all: it is journalled as a whole, which is no more than memory holds.
         self.needs = applied
-        self._kept, self._kept_bytes = [], 0
+        self._held_back, self._held_back_bytes = [], 0
         return True
 
     def synced(self, line: Pending) -> None:
@@ -178,7 +178,7 @@ class Durability:
                 self._journalled(line.node, line.run, line.number)
             case EndOfCopy():
                 self.durable = self.durable.join(line.covers)
-            case Removal() | Part():
+            case Removal() | PlainLine():
                 pass
             case _:
                 assert_never(line)
@@ -207,9 +207,9 @@ class Durability:
                     pass
                 case Removal():
                     # The request is answered now.
-                    dropped |= self._keep(replace(line, request=0), applied)
-                case Followed() | Part() | EndOfCopy():
-                    dropped |= self._keep(line, applied)
+                    dropped |= self._hold_back(replace(line, request=0), applied)
+                case Followed() | PlainLine() | EndOfCopy():
+                    dropped |= self._hold_back(line, applied)
                 case _:
                     assert_never(line)
         return dropped
@@ -219,14 +219,14 @@ class Durability:
         The journal takes lines again.
 
         :param snapshot: whether one may be taken.
-        :returns: the lines that were kept, to be appended now.
+        :returns: the lines that were held back, to be appended now.
         """
         self.failure = None
         self._asked = float("-inf")
         if self.needs is not None and snapshot:
             self._out.add(Snapshot())
-        kept, self._kept, self._kept_bytes = self._kept, [], 0
-        return kept
+        held_back, self._held_back, self._held_back_bytes = self._held_back, [], 0
+        return held_back
 
     # Positions
 
@@ -286,7 +286,7 @@ class Durability:
         """
         self.needs = applied
 
-    def ask(self, now: float) -> None:
+    def ask_for_snapshot(self, now: float) -> None:
         """
         Ask for a snapshot that the node cannot do without, from time to time.
         """
@@ -314,7 +314,10 @@ class Durability:
 
     def snapshot_ready(self) -> bool:
         """
-        Whether the log that is journalled reaches to the end of the snapshot that was taken last.
+        Whether the snapshot that was taken last may be kept.
+
+        Either the log that is journalled reaches to its end, or the snapshot is the only thing that can make
+        it durable.
         """
         return self.needs is not None or (self._end is not None and self.durable.covers(self._end))
 

@@ -23,7 +23,7 @@ from dcounter.protocol.position import NodeId, Position
 
 
 @dataclass(slots=True)
-class _Channel:
+class _Follower:
     """
     One connection to another node, or to a coordinator, which follows no log.
 
@@ -42,7 +42,7 @@ class _Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RelayFacts:
     """
     What a choice of relays depends on.
 
@@ -71,7 +71,7 @@ class Following:
         self._out = out
         self._backlog = backlog
         self._most = most
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, _Follower] = {}
         # Node -> the channel by which its log comes although its own node is not at the other end.
         self._relays: dict[int, int] = {}
 
@@ -81,7 +81,7 @@ class Following:
         """
         A connection was made.
         """
-        self._channels[channel] = _Channel(node, calls)
+        self._channels[channel] = _Follower(node, calls)
 
     def disconnected(self, channel: int) -> None:
         """
@@ -177,14 +177,14 @@ class Following:
             there.asked[node] = (run, known)
             self.follow(channel, node, applied)
 
-    def anew(self, view: View) -> None:
+    def anew(self, facts: RelayFacts) -> None:
         """
         Follow every peer from what is applied now; relays are chosen anew.
         """
         for node in list(self._relays):
             self._leave_relay(node)
-        for peer, via in self.sources(view.reports).items():
-            self.follow(via, peer, view.applied)
+        for peer, via in self.sources(facts.reports).items():
+            self.follow(via, peer, facts.applied)
 
     def without(self, node: NodeId) -> None:
         """
@@ -192,28 +192,28 @@ class Following:
         """
         self._leave_relay(node)
 
-    def choose(self, view: View) -> None:
+    def choose(self, facts: RelayFacts) -> None:
         """
         Follow each log that its own node does not send at a peer that has more of it.
         """
-        sources = self.sources(view.reports)
-        for node in view.nodes:
-            lacking = self._lacking(node, sources, view)
+        sources = self.sources(facts.reports)
+        for node in facts.nodes:
+            lacking = self._lacking(node, sources, facts)
             via = self._relays.get(node)
             if not lacking:
                 if node in sources or node == self._node:
                     self._leave_relay(node)
                 continue
             if via is not None and any(
-                channel == via and _ahead(view.reports[peer], lacking) for peer, channel in sources.items()
+                channel == via and _ahead(facts.reports[peer], lacking) for peer, channel in sources.items()
             ):
                 # Another one may be further ahead by its last report. If that were a reason to change, this
                 # node would change at every report of two peers that follow the same log.
                 continue
-            best = max(sources, key=lambda peer: _ahead(view.reports[peer], lacking))
+            best = max(sources, key=lambda peer: _ahead(facts.reports[peer], lacking))
             self._leave_relay(node)
             self._relays[node] = sources[best]
-            self.follow(sources[best], node, view.applied)
+            self.follow(sources[best], node, facts.applied)
 
     def _leave_relay(self, node: NodeId) -> None:
         """
@@ -224,17 +224,17 @@ class Following:
             self._out.send(via, messages.Unfollow(node))
 
     def _lacking(
-        self, node: NodeId, sources: Collection[NodeId], view: View
+        self, node: NodeId, sources: Collection[NodeId], facts: RelayFacts
     ) -> list[tuple[NodeId, int, int]]:
         """
         Node, run and our number of each run of a node that its own node will not send us.
         """
-        mine = view.applied.of(node)
-        origin = view.reports.get(node) if node in sources else None
+        mine = facts.applied.of(node)
+        origin = facts.reports.get(node) if node in sources else None
         found = set()
         for peer in sources:
-            for run, number in view.reports[peer].applied.of(node).runs.items():
-                if number <= mine.number(run) or (node, run) == (self._node, view.run):
+            for run, number in facts.reports[peer].applied.of(node).runs.items():
+                if number <= mine.number(run) or (node, run) == (self._node, facts.run):
                     continue
                 if origin is not None:
                     has = origin.applied.number(node, run)

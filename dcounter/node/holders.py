@@ -68,9 +68,11 @@ class Holders:
         """
         return {holder.instance for holder in self._holders.values() if holder.node == node}
 
-    def rival(self, node: int, instance: str) -> str | None:
+    def note_rival(self, node: int, instance: str) -> str | None:
         """
         Where another process is that holds this node id; `None` if there is none.
+
+        If there is one, the asking process counts as refused from now on.
         """
         for holder in self._holders.values():
             if holder.node == node and holder.instance != instance:

@@ -6,7 +6,8 @@ which is in it for certain, and at its end what may be in it, since late chunks 
 
 What holds, after each call:
 
-- a copy is begun only when the ledger is what the position says; followers that ask before wait until it is;
+- a copy for a follower is begun only when the ledger is loaded and not in doubt; followers that ask before
+  wait until it is. Parts beyond `applied` are covered by the position at its end;
 - a channel gets one copy at a time: a follower that asks again gets a new one, from its beginning.
 """
 
@@ -17,6 +18,7 @@ from dcounter.node.catch_up import CatchUp
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.effects import Outbox, StreamReady
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.protocol import codec, messages
 from dcounter.protocol.position import Position
@@ -33,6 +35,7 @@ class LedgerCopies:
         contents: Contents,
         durability: Durability,
         members: Members,
+        empty_journal: EmptyJournal,
         catch_up: CatchUp,
         limits: Limits,
     ) -> None:
@@ -40,6 +43,7 @@ class LedgerCopies:
         self._contents = contents
         self._durability = durability
         self._members = members
+        self._empty_journal = empty_journal
         self._catch_up = catch_up
         self._limits = limits
         self._under_way: dict[int, Iterator[messages.Message]] = {}
@@ -47,7 +51,7 @@ class LedgerCopies:
 
     # To followers
 
-    def ask(self, channel: int) -> None:
+    def asked(self, channel: int) -> None:
         """
         A follower wants a copy.
         """
@@ -60,10 +64,10 @@ class LedgerCopies:
 
     def give_waiting(self) -> None:
         """
-        The ledger may be by now what the position says: followers that wait for that get their copies.
+        The ledger may be loaded and not in doubt by now: followers that wait for that get their copies.
         """
         for channel in sorted(self._waiting):
-            self.ask(channel)
+            self.asked(channel)
 
     def next_line(self, channel: int) -> bytes | None:
         """
@@ -94,9 +98,9 @@ class LedgerCopies:
         self._durability.snapshot_begins()
         unfinished = self._catch_up.unfinished
         removed = sorted(self._members.removed)
-        standing = self._members.journal_state()
-        if standing is not None:
-            yield codec.encode(standing)
+        state = self._empty_journal.journal_state()
+        if state is not None:
+            yield codec.encode(state)
         for message in self._copy():
             if isinstance(message, messages.CopyBegin):
                 self._durability.snapshot_reaches(message.position)
@@ -111,7 +115,10 @@ class LedgerCopies:
 
     def snapshot_ready(self) -> bool:
         """
-        Whether the log that is journalled reaches to the end of the snapshot that was made last.
+        Whether the snapshot that was made last may be kept.
+
+        Either the log that is journalled reaches to its end, or the snapshot is the only thing that can make
+        it durable.
         """
         return self._durability.snapshot_ready()
 

@@ -1,19 +1,16 @@
 """
-The members of the cluster as one node knows them, what each said last, and what an empty journal means.
+The members of the cluster as one node knows them, and what each said last.
+
+Which peers refuse this process is only recorded here: the refusal itself is in `dcounter.protocol.handshake`.
 
 What holds, after each call:
 
-- the set of removed members only grows, and none of them is a peer, has a report or is a rival;
-- a node that found its journal empty waits until every peer has reported: only all of them together can tell
-  whether the cluster is new or the journal was lost;
-- what a node found out about that is in its journal, or else it would take what its peers gave back for
-  all it ever had, if it died again while they did.
+- the set of removed members only grows, and none of them is a peer, has a report or refuses this process.
 """
 
 from collections.abc import Collection
 
 from dcounter.node.effects import Outbox
-from dcounter.protocol import messages
 from dcounter.protocol.messages import Report
 from dcounter.protocol.position import NodeId, Position, join_all
 
@@ -28,11 +25,9 @@ class Members:
     :param members: ids of all nodes.
     :ivar peers: the other members.
     :ivar removed: former members, removed from the cluster for good.
-    :ivar rivals: peers that do not let this node in, since another process holds its id.
+    :ivar refusing: peers that do not let this node in, since another process holds its id.
     :ivar self_removed: whether this node itself was removed.
     :ivar reports: what each peer said last.
-    :ivar awaited: whether it is not known yet what the empty journal means.
-    :ivar wiped: whether the node had a journal before, and has not opened a run since.
     """
 
     def __init__(self, node: NodeId, members: Collection[NodeId], out: Outbox) -> None:
@@ -40,13 +35,9 @@ class Members:
         self._out = out
         self.peers = set(members) - {node}
         self.removed: set[NodeId] = set()
-        self.rivals: set[NodeId] = set()
+        self.refusing: set[NodeId] = set()
         self.self_removed = False
         self.reports: dict[NodeId, Report] = {}
-        self.awaited = bool(self.peers)
-        self.wiped = False
-        # Whether the journal says so.
-        self._says = False
 
     # What they said
 
@@ -92,16 +83,17 @@ class Members:
         """
         self.reports[report.node] = report
 
-    def is_closed(self, node: NodeId, run: int, *, own_run: int) -> bool:
+    def is_closed(self, node: NodeId, run: int, *, own_run: int, undecided: bool) -> bool:
         """
         Whether a node, which has heard from all members since it started, adds nothing to a run any more.
 
         :param own_run: the run that is open here.
+        :param undecided: whether this node does not know yet what its empty journal means.
         """
         if node in self.removed:
             return True
         if node == self._node:
-            return own_run != run and not self.awaited
+            return own_run != run and not undecided
         return self.reports[node].run != run and self.reports[node].refuses is None
 
     # Removal
@@ -118,7 +110,7 @@ class Members:
         """
         self.removed.add(node)
         self.peers.discard(node)
-        self.rivals.discard(node)
+        self.refusing.discard(node)
         self.reports.pop(node, None)
 
     def remove_self(self, text: str) -> bool:
@@ -139,9 +131,9 @@ class Members:
         """
         A peer does not let this process in, since another one holds its node id; whether that is news.
         """
-        if peer not in self.peers or peer in self.rivals:
+        if peer not in self.peers or peer in self.refusing:
             return False
-        self.rivals.add(peer)
+        self.refusing.add(peer)
         self._out.say("error", f"node {peer} refuses this process: {reason}. This process takes no writes")
         return True
 
@@ -149,9 +141,9 @@ class Members:
         """
         A peer lets this process in; whether that is news.
         """
-        if peer not in self.rivals:
+        if peer not in self.refusing:
             return False
-        self.rivals.discard(peer)
+        self.refusing.discard(peer)
         self._out.say("info", f"node {peer} lets this process in again")
         return True
 
@@ -163,51 +155,4 @@ class Members:
 
         :param mine: what is durable here.
         """
-        return _NOWHERE if self.rivals else mine
-
-    # What an empty journal means
-
-    def restored(self, message: messages.JournalState | None) -> None:
-        """
-        The journal has a line: one that says what it is, or another one.
-        """
-        if message is not None:
-            self._says = True
-            self.awaited = not message.known and bool(self.peers)
-            self.wiped = message.wiped
-        elif not self._says:
-            # Only a journal that was empty says what it is.
-            self.awaited = False
-
-    def begin(self) -> bool:
-        """
-        All that the journal has is known; whether it must be told now what it is.
-        """
-        if not self.awaited or self._says:
-            return False
-        self._says = True
-        return True
-
-    def journal_state(self) -> messages.JournalState | None:
-        """
-        What the journal must say; `None` if it was not empty.
-        """
-        return messages.JournalState(not self.awaited, self.wiped) if self._says else None
-
-    def settle(self) -> bool:
-        """
-        See whether it is known by now what the empty journal means; whether that is so since this call.
-        """
-        if not self.awaited or not self.all_heard:
-            return False
-        self.awaited = False
-        self.wiped = self.wiped or any(each.applied.nodes for each in self.reports.values())
-        return True
-
-    def opened_run(self) -> bool:
-        """
-        A run of this node is durable, and says whether the journal was lost; whether it was.
-        """
-        was = self.wiped
-        self.wiped = False
-        return was
+        return _NOWHERE if self.refusing else mine

@@ -12,6 +12,7 @@ from dcounter.node.channels import Channels
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Own
 from dcounter.node.effects import Outbox
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
 from dcounter.node.status import Status
@@ -34,6 +35,7 @@ class OwnBatches:
         out: Outbox,
         contents: Contents,
         members: Members,
+        empty_journal: EmptyJournal,
         own: OwnRun,
         status: Status,
         channels: Channels,
@@ -42,6 +44,7 @@ class OwnBatches:
         self._out = out
         self._contents = contents
         self._members = members
+        self._empty_journal = empty_journal
         self._own = own
         self._status = status
         self._channels = channels
@@ -65,7 +68,7 @@ class OwnBatches:
         if self._own.run == 0:
             known = self._members.known(self._contents.applied).of(self._node)
             latest = self._contents.runs.latest(self._node)
-            opening = self._own.open(known, latest, wiped=self._members.wiped)
+            opening = self._own.open(known, latest, wiped=self._empty_journal.wiped)
         run, number = self._own.run, self._own.next_number()
         record = Record(self._node, run, number, batch.largest_stamp(), message.batch, opening)
         return Own.of(record, batch, channel, message.request)

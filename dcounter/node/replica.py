@@ -22,10 +22,11 @@ from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp, CopyMessage
 from dcounter.node.channels import Channels, ToNode
 from dcounter.node.contents import Contents
-from dcounter.node.durability import Durability, Followed, Own, Part, Pending, Removal
+from dcounter.node.durability import Durability, Followed, Own, Pending, PlainLine, Removal
 from dcounter.node.effects import Effect, Outbox, StopFollowing
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.folding import Folding
-from dcounter.node.following import Following, View
+from dcounter.node.following import Following, RelayFacts
 from dcounter.node.ledger_copies import LedgerCopies
 from dcounter.node.members import Members
 from dcounter.node.own_batches import OwnBatches
@@ -53,6 +54,7 @@ class Replica:
     :param contents: makes what the node has in memory.
     :ivar contents: what the node has in memory.
     :ivar members: the members of the cluster.
+    :ivar empty_journal: what it means if the node found its journal empty.
     :ivar status: what it says of itself.
     :ivar restoring: takes in what the journal kept, before `begin`.
     :ivar catch_up: the copies of a ledger that it takes.
@@ -76,19 +78,27 @@ class Replica:
         backlog = Backlog(limits.backlog_bytes)
         self.contents = contents(backlog, Runs(limits.unfolded_runs), seed)
         self.members = Members(node, members, out)
+        self.empty_journal = EmptyJournal(self.members)
         self._own = OwnRun(node, out, wall, seed)
         self._durability = Durability(node, out, limits.backlog_bytes)
         self.catch_up = CatchUp(out, limits.suspicion_s)
-        self.restoring = Restoring(node, self.contents, self._durability, self.members, self.catch_up)
         self._channels = Channels(out, limits)
         self._following = Following(node, out, backlog, limits.stream_bytes)
-        kept = (self.contents, self._durability, self.members)
-        self.copies = LedgerCopies(out, *kept, self.catch_up, limits)
-        self._answers = Answers(out, *kept, self.catch_up, limits.waits)
-        self._folding = Folding(*kept)
-        self.status = Status(node, pid, *kept, self._own, limits.unfolded_runs)
+        state = (self.contents, self._durability, self.members)
+        self.restoring = Restoring(node, *state, self.empty_journal, self.catch_up)
+        self.copies = LedgerCopies(out, *state, self.empty_journal, self.catch_up, limits)
+        self._answers = Answers(out, *state, self.catch_up, limits.waits)
+        self._folding = Folding(*state)
+        self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
         self._own_batches = OwnBatches(
-            node, out, self.contents, self.members, self._own, self.status, self._channels
+            node,
+            out,
+            self.contents,
+            self.members,
+            self.empty_journal,
+            self._own,
+            self.status,
+            self._channels,
         )
         self._last_beat = float("-inf")
 
@@ -151,7 +161,7 @@ class Replica:
         self._channels.connected(channel, peer, calls=calls, now=now)
         self._following.connected(channel, peer.node, calls=calls)
         if calls and peer.node is not None and self.members.let_in_by(peer.node):
-            self._progress()
+            self._answer_and_offer()
         self._out.send(channel, self.report())
         return self._out.take()
 
@@ -179,7 +189,7 @@ class Replica:
         """
         Whether peers refuse this process for another one, and none lets it in: then it serves no requests.
         """
-        return bool(self.members.rivals) and not self._channels.any_calls
+        return bool(self.members.refusing) and not self._channels.any_calls
 
     def removed_by(self, peer: int) -> list[Effect]:
         """
@@ -207,7 +217,7 @@ class Replica:
                     self._append(own)
             case messages.Count() | messages.Await():
                 self._folding.adopt(wanted(message))
-                self._answers.ask(channel, message, now)
+                self._answers.take(channel, message, now)
             case Record():
                 self._follow_record(channel, message, line)
             case Report():
@@ -224,7 +234,7 @@ class Replica:
                 self.catch_up.want()
                 self.catch_up.ask(channel, able=self._channels.gives_copies(channel))
             case messages.Copy():
-                self.copies.ask(channel)
+                self.copies.asked(channel)
             case messages.CopyBegin() | messages.CopyChunk() | messages.CopyEnd():
                 self._take_copy(channel, message, line)
             case _:
@@ -248,7 +258,7 @@ class Replica:
         """
         All that the journal kept is restored, and it takes lines.
         """
-        if self.members.begin():
+        if self.empty_journal.begin():
             self._keep_journal_state()
         return self._out.take()
 
@@ -267,12 +277,12 @@ class Replica:
         for line in lines:
             if isinstance(line, Own):
                 self._own_batches.stored(line)
-                if self.members.opened_run():
+                if self.empty_journal.opened_run():
                     self._keep_journal_state()
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=True)
             self._durability.synced(line)
-        self._progress()
+        self._answer_and_offer()
         return self._out.take()
 
     def failed(self, lines: Sequence[Pending], reason: str) -> list[Effect]:
@@ -318,7 +328,7 @@ class Replica:
         The snapshot is durable.
         """
         self._durability.snapshot_kept()
-        self._progress()
+        self._answer_and_offer()
         return self._out.take()
 
     # Time, and what the service does
@@ -333,7 +343,7 @@ class Replica:
             self._broadcast()
         self._choose_relays()
         if not self.loading:
-            self._durability.ask(now)
+            self._durability.ask_for_snapshot(now)
         self._drop_lost(now)
         self._answers.answer_expired(now)
         return self._out.take()
@@ -369,9 +379,9 @@ class Replica:
             self.catch_up.lines_dropped()
 
     def _keep_journal_state(self) -> None:
-        standing = self.members.journal_state()
-        if standing is not None:
-            self._append(Part(codec.encode(standing)))
+        state = self.empty_journal.journal_state()
+        if state is not None:
+            self._append(PlainLine(codec.encode(state)))
 
     def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
         known = self.applied.number(record.node, record.run)
@@ -384,9 +394,9 @@ class Replica:
             raise MalformedMessage(f"a batch of this node's open run: {record.number}")
         self.contents.apply(record, decode_batch(record.batch), line)
         self._append(Followed(line, record.node, record.run, record.number))
-        self._progress()
+        self._answer_and_offer()
 
-    def _progress(self) -> None:
+    def _answer_and_offer(self) -> None:
         """
         Something was applied or became durable: waits may be over, followers get more.
         """
@@ -395,11 +405,11 @@ class Replica:
 
     def _ledger_completed(self) -> None:
         """
-        The ledger may have become what the position says.
+        The ledger may hold exactly what `applied` covers by now.
         """
         self.copies.give_waiting()
         self._broadcast()
-        self._progress()
+        self._answer_and_offer()
 
     # What peers say of themselves
 
@@ -410,7 +420,7 @@ class Replica:
         self.contents.runs.learn_all(report.openings.items(), report.lost)
         self._remove(set(report.removed))
         self._folding.adopt(report.applied)
-        self._settle_members()
+        self._decide_empty_journal()
         if self._durability.settle_doubt(self.members.known, self.applied):
             self._ledger_completed()
         self._own.compare(report, self.applied)
@@ -418,29 +428,29 @@ class Replica:
         if self.catch_up.wanted and not self.applied.covers(report.applied):
             self.catch_up.ask(channel, able=self._channels.gives_copies(channel))
         if self.members.have_no_more_than(self.applied) and self.catch_up.covered():
-            self._following.anew(self._view())
+            self._following.anew(self._relay_facts())
         self._choose_relays()
         self._folding.fold()
-        self._progress()
+        self._answer_and_offer()
 
-    def _settle_members(self) -> None:
+    def _decide_empty_journal(self) -> None:
         """
-        Whether it is known by now what an empty journal means.
+        See whether it is known by now what an empty journal means.
         """
-        if self.members.settle():
+        if self.empty_journal.decide():
             self._keep_journal_state()
-            if self.members.wiped:
+            if self.empty_journal.wiped:
                 self._out.say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()
 
-    def _view(self) -> View:
+    def _relay_facts(self) -> RelayFacts:
         # Of one that was removed, a peer may have what others lack.
         nodes = {self.node, *self.members.peers, *self.members.removed}
-        return View(self._own.run, self.applied, nodes, self.members.reports)
+        return RelayFacts(self._own.run, self.applied, nodes, self.members.reports)
 
     def _choose_relays(self) -> None:
         if not self.catch_up.wanted:
-            self._following.choose(self._view())
+            self._following.choose(self._relay_facts())
 
     # Removal
 
@@ -460,7 +470,7 @@ class Replica:
             self._append(Removal(line, channel=channel, request=request if works else 0))
         if new:
             self._broadcast()
-            self._settle_members()
+            self._decide_empty_journal()
         if request and not (new and works):
             # Nothing waits for a disk that fails: it is known here, told to all, and written down later.
             self._answers.awaited(channel, request, reached=works)
@@ -472,15 +482,15 @@ class Replica:
     # Copies of a ledger
 
     def _take_copy(self, channel: int, message: CopyMessage, line: bytes) -> None:
-        kept = self.catch_up.take(channel, message, line, self.contents)
-        if kept is not None:
-            self._append(kept)
+        taken = self.catch_up.take(channel, message, line, self.contents)
+        if taken is not None:
+            self._append(taken)
         else:
             self._durability.need_snapshot(self.applied)
         if isinstance(message, messages.CopyEnd):
             self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
-            self._following.anew(self._view())
-            self._progress()
+            self._following.anew(self._relay_facts())
+            self._answer_and_offer()
 
     def _drop_lost(self, now: float) -> None:
         """
@@ -490,7 +500,9 @@ class Replica:
         known = None
         if unreached and self._following.sources(self.members.reports).keys() == self.members.peers:
             known = self.members.known(self.applied)
-        is_closed = partial(self.members.is_closed, own_run=self._own.run)
+        is_closed = partial(
+            self.members.is_closed, own_run=self._own.run, undecided=self.empty_journal.undecided
+        )
         self.catch_up.drop_lost(now, known, is_closed)
 
     # Output

@@ -19,6 +19,7 @@ from dcounter.journal.framing import JournalEntry
 from dcounter.node.catch_up import CatchUp
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import decode_batch
@@ -51,12 +52,19 @@ class Restoring:
     """
 
     def __init__(
-        self, node: NodeId, contents: Contents, durability: Durability, members: Members, catch_up: CatchUp
+        self,
+        node: NodeId,
+        contents: Contents,
+        durability: Durability,
+        members: Members,
+        empty_journal: EmptyJournal,
+        catch_up: CatchUp,
     ) -> None:
         self._node = node
         self._contents = contents
         self._durability = durability
         self._members = members
+        self._empty_journal = empty_journal
         self._catch_up = catch_up
 
     def restore(self, entry: JournalEntry) -> None:
@@ -68,11 +76,11 @@ class Restoring:
         :raises NewerJournal: this version does not know what the line is.
         """
         if entry.number:
-            self._members.restored(None)
+            self._empty_journal.restored(None)
             self._restore_record(entry)
         else:
             message = _understand(codec.decode_kept, entry.line)
-            self._members.restored(message if isinstance(message, messages.JournalState) else None)
+            self._empty_journal.restored(message if isinstance(message, messages.JournalState) else None)
             self._restore_message(message)
         self._durability.restored(self._contents.applied)
 

@@ -311,7 +311,7 @@ class Node(Service):
             self._look_for_rival(peer.node, peer.instance)
 
     def _look_for_rival(self, node: int, instance: str) -> None:
-        host = self.holders.rival(node, instance)
+        host = self.holders.note_rival(node, instance)
         if host is None:
             return
         text = f"node {node} is connected already, as another process at {host}"

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
 from dcounter.protocol.messages import Report
@@ -30,6 +31,7 @@ class Status:
         contents: Contents,
         durability: Durability,
         members: Members,
+        empty_journal: EmptyJournal,
         own: OwnRun,
         unfolded_runs: int,
     ) -> None:
@@ -40,6 +42,7 @@ class Status:
         self._contents = contents
         self._durability = durability
         self._members = members
+        self._empty_journal = empty_journal
         self._own = own
         self._unfolded_runs = unfolded_runs
         # What was durable when the node began to drain; `None` before.
@@ -53,11 +56,11 @@ class Status:
             return "the node is stopping"
         if self._members.self_removed:
             return "this node was removed from the cluster"
-        if self._members.rivals:
-            return f"another process holds the id of this node at nodes {sorted(self._members.rivals)}"
+        if self._members.refusing:
+            return f"another process holds the id of this node at nodes {sorted(self._members.refusing)}"
         if self._durability.failure is not None:
             return f"the disk failed: {self._durability.failure}"
-        if self._members.awaited:
+        if self._empty_journal.undecided:
             return f"the node starts empty and has not heard from nodes {self._members.silent}"
         if len(self._contents.applied.of(self._node).runs) > self._unfolded_runs:
             return f"more than {self._unfolded_runs} runs are not on every node yet"
@@ -85,7 +88,7 @@ class Status:
             loading=mine.loading,
             in_doubt=self._durability.in_doubt,
             # Then another process takes its place, or the other members report.
-            passing=self._before_drain is not None or self._members.awaited,
+            passing=self._before_drain is not None or self._empty_journal.undecided,
         )
 
     def drain(self) -> None:

@@ -85,7 +85,7 @@ class EagerReplica(Replica):
         super()._append(line)
         if isinstance(line, Own):
             self.contents.apply(line.record, line.batch, line.line)
-            self._progress()
+            self._answer_and_offer()
 
 
 class ContinuingReplica(Replica):
@@ -128,7 +128,7 @@ class CarelessReplica(Replica):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.restoring = CarelessRestoring(
-            self.node, self.contents, self._durability, self.members, self.catch_up
+            self.node, self.contents, self._durability, self.members, self.empty_journal, self.catch_up
         )
 
     def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
@@ -278,7 +278,7 @@ class BlindHolders(Holders):
     Lets every process in, whatever others hold its node id.
     """
 
-    def rival(self, node: int, instance: str) -> str | None:
+    def note_rival(self, node: int, instance: str) -> str | None:
         return None
 
 

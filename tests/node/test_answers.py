@@ -20,10 +20,10 @@ class Answering(Machines):
         self.contents.ledger.merge([1], [1], ["t"])
 
     def count(self, required: Position = NEEDED, *, wait: int = 500) -> None:
-        self.all.ask(1, Count(3, ["t", "u"], required, wait), 0.0)
+        self.all.take(1, Count(3, ["t", "u"], required, wait), 0.0)
 
     def wait_for(self, position: Position = NEEDED, *, wait: int = 500) -> None:
-        self.all.ask(1, Await(4, position, wait), 0.0)
+        self.all.take(1, Await(4, position, wait), 0.0)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ class TestSecondHolder:
             cluster.lose_listener(1, cut=True)
             cluster.run(0.35)
             assert cluster.nodes[1].replica.refuses() is None
-            assert second.replica.members.rivals == {0, 2}
+            assert second.replica.members.refusing == {0, 2}
         cluster.run(3)
         store(cluster, cluster.coordinator, range(30, 60))
         assert count(cluster, cluster.coordinator) == 60
@@ -122,34 +122,34 @@ class TestSecondHolder:
             cluster.kill_node(1)
             returned = cluster.start_node(1)
             cluster.wait_for(lambda node=returned: len(node.replica.members.reports) == 2, 0.5)  # type: ignore[misc]
-            assert returned.replica.members.rivals == set()
+            assert returned.replica.members.refusing == set()
         cluster.stop()
 
     def test_a_restart_clears_the_refusal_of_a_peer_that_is_gone(self, cluster: Cluster) -> None:
         copy = cluster.copy([1])
         second = copy.nodes[1]
         cluster.run(1)
-        assert second.replica.members.rivals == {0, 2}
+        assert second.replica.members.refusing == {0, 2}
         cluster.kill_node(1)
         cluster.kill_node(0)
         cluster.run(5)
         # Node 2 lets it in, node 0 is not there to do so.
-        assert second.replica.members.rivals == {0}
+        assert second.replica.members.refusing == {0}
         copy.kill()
         restarted = cluster.start_node(1)
         cluster.run(5)
-        assert restarted.replica.members.rivals == set()
+        assert restarted.replica.members.refusing == set()
         assert restarted.replica.refuses() is None
         cluster.stop()
 
     def test_a_removed_peer_holds_up_nobody(self, cluster: Cluster) -> None:
         second = cluster.copy([1]).nodes[1]
         cluster.run(1)
-        assert second.replica.members.rivals == {0, 2}
+        assert second.replica.members.refusing == {0, 2}
         second.replica._remove({2})  # noqa: SLF001
-        assert second.replica.members.rivals == {0}
+        assert second.replica.members.refusing == {0}
         assert second.replica.refused_by(2, "again") is not None
-        assert second.replica.members.rivals == {0}
+        assert second.replica.members.refusing == {0}
         cluster.stop()
 
 

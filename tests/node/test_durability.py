@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Part, Pending, Removal
+from dcounter.node.durability import Durability, EndOfCopy, Followed, Own, Pending, PlainLine, Removal
 from dcounter.node.effects import Append, Effect, Outbox, Snapshot
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.messages import Record
@@ -50,7 +50,7 @@ def test_the_very_line_goes_to_the_journal() -> None:
 
 def test_lines_become_durable_one_by_one() -> None:
     world = NodeLines()
-    lines: list[Pending] = [own(1), followed(1), followed(2), Part(b"part"), Removal(b"gone", request=3)]
+    lines: list[Pending] = [own(1), followed(1), followed(2), PlainLine(b"part"), Removal(b"gone", request=3)]
     world.append(*lines)
     for line, expected in zip(
         lines,
@@ -67,7 +67,7 @@ def test_lines_become_durable_one_by_one() -> None:
         (own(1), True),
         (followed(1, node=0), True),
         (followed(1), False),
-        (Part(b"x"), False),
+        (PlainLine(b"x"), False),
         (Removal(b"x"), False),
     ],
 )
@@ -84,7 +84,7 @@ def test_what_comes_while_the_disk_fails_is_appended_later() -> None:
     lost, kept, asked = own(1), followed(1), Removal(b"gone", channel=4, request=3)
     world.append(lost, kept, asked)
     assert not world.fail(lost, kept, asked)
-    later = Part(b"part")
+    later = PlainLine(b"part")
     assert world.append(later) == []
     # Its own batch was refused, and whoever asked for the removal has been answered.
     assert world.all.mended(snapshot=True) == [kept, Removal(b"gone", channel=4), later]
@@ -115,7 +115,7 @@ def test_more_than_may_be_kept_is_dropped_for_a_snapshot() -> None:
 def test_the_end_of_a_copy_is_not_kept_without_all_of_it() -> None:
     world = NodeLines(most=15)
     # The first two lines are too many, and dropped; the end alone must not be in the journal.
-    assert world.fail(Part(b"0123456789"), Part(b"0123456789"))
+    assert world.fail(PlainLine(b"0123456789"), PlainLine(b"0123456789"))
     assert world.all.append(EndOfCopy(b"end", covers=has(1, 3)), has(1, 9), waits=False)
     assert world.all.mended(snapshot=False) == []
     assert world.out.take() == []
@@ -143,16 +143,16 @@ def test_a_snapshot_may_be_relied_on_when_the_log_reaches_its_end() -> None:
 
 def test_a_needed_snapshot_is_asked_for_again_and_again_but_not_while_the_disk_fails() -> None:
     world = NodeLines()
-    world.all.ask(0.0)
+    world.all.ask_for_snapshot(0.0)
     assert world.out.take() == []
     world.all.doubted(has(1, 2))
     asked = []
     for tenth in range(25):
-        world.all.ask(tenth / 10)
+        world.all.ask_for_snapshot(tenth / 10)
         asked += [tenth for _ in world.out.take()]
     assert asked == [0, 10, 20]
     world.fail()
-    world.all.ask(9.0)
+    world.all.ask_for_snapshot(9.0)
     assert world.out.take() == []
 
 

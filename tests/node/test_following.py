@@ -4,7 +4,7 @@ import pytest
 
 from dcounter.node.backlog import Backlog
 from dcounter.node.effects import Effect, Outbox, Send, StreamReady
-from dcounter.node.following import Following, View
+from dcounter.node.following import Following, RelayFacts
 from dcounter.protocol import codec, messages
 from dcounter.protocol.position import NodePosition, Position
 
@@ -42,7 +42,7 @@ class FollowedNode:
         return self.out.take()
 
     def chooses(self, nodes: Collection[int] = (0, 1, 2), *, run: int = 0) -> list[Effect]:
-        self.all.choose(View(run, self.applied, nodes, self.reports))
+        self.all.choose(RelayFacts(run, self.applied, nodes, self.reports))
         return self.out.take()
 
 
@@ -141,7 +141,7 @@ class TestGetting:
         world.hears(1, has((3, 7, 2)))
         world.chooses((3,))
         world.applied = has((1, 5, 3))
-        world.all.anew(View(0, world.applied, (3,), world.reports))
+        world.all.anew(RelayFacts(0, world.applied, (3,), world.reports))
         # The relay would go on sending otherwise, beside the one that is chosen next.
         assert world.out.take() == [unfollow(1, 3), follow(1, 1, world.applied.of(1))]
         assert world.chooses((3,)) == [follow(1, 3)]

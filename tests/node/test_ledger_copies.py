@@ -18,7 +18,13 @@ class Giving(Machines):
     def __init__(self) -> None:
         super().__init__(replace(Limits(), chunk_rows=2))
         self.all = LedgerCopies(
-            self.out, self.contents, self.durability, self.members, self.catch_up, self.limits
+            self.out,
+            self.contents,
+            self.durability,
+            self.members,
+            self.empty_journal,
+            self.catch_up,
+            self.limits,
         )
         self.contents.ledger.merge([1, 2, 3, 4], [1, 2, 3, 4], ["t"] * 4)
         self.contents.applied = has((0, 5, 1))
@@ -47,7 +53,7 @@ WHOLE = ["CopyBegin", "CopyChunk", "CopyChunk", "CopyEnd"]
 
 
 def test_a_copy_has_a_beginning_pieces_and_an_end(node: Giving) -> None:
-    node.all.ask(1)
+    node.all.asked(1)
     assert node.effects() == [StreamReady(1)]
     lines = node.lines(1)
     assert names(lines) == WHOLE
@@ -57,7 +63,7 @@ def test_a_copy_has_a_beginning_pieces_and_an_end(node: Giving) -> None:
 
 
 def test_what_comes_meanwhile_is_within_what_the_copy_names(node: Giving) -> None:
-    node.all.ask(1)
+    node.all.asked(1)
     assert node.all.next_line(1) is not None
     node.contents.applied = has((0, 5, 2))
     # What a copy brought to this node may be in its ledger before it is applied.
@@ -68,9 +74,9 @@ def test_what_comes_meanwhile_is_within_what_the_copy_names(node: Giving) -> Non
 
 
 def test_who_asks_again_gets_another_one_from_its_beginning(node: Giving) -> None:
-    node.all.ask(1)
+    node.all.asked(1)
     assert node.all.next_line(1) is not None
-    node.all.ask(1)
+    node.all.asked(1)
     assert names(node.lines(1)) == WHOLE
 
 
@@ -81,7 +87,7 @@ def test_while_the_ledger_is_unfinished_followers_wait(node: Giving, why: str) -
     else:
         node.durability.doubted(node.contents.applied)
     for channel in (3, 1, 2):
-        node.all.ask(channel)
+        node.all.asked(channel)
     node.all.disconnected(2)
     node.all.give_waiting()
     assert node.effects() == []
@@ -95,14 +101,14 @@ def test_while_the_ledger_is_unfinished_followers_wait(node: Giving, why: str) -
 
 
 def test_a_copy_ends_with_its_connection(node: Giving) -> None:
-    node.all.ask(1)
+    node.all.asked(1)
     node.all.disconnected(1)
     assert node.all.next_line(1) is None
 
 
 def test_a_snapshot_has_what_the_journal_before_it_had(node: Giving) -> None:
     assert names(node.snapshot()) == WHOLE
-    node.members.begin()
+    node.empty_journal.begin()
     node.members.remove(2)
     node.catch_up.restored_begin(CopyBegin(has((1, 6, 3)), {}, []))
     lines = node.snapshot()

@@ -21,60 +21,12 @@ def three(*reports: messages.Report) -> Members:
     return members
 
 
-@pytest.mark.parametrize(
-    ("reports", "known", "wiped"),
-    [
-        ([], False, False),
-        ([report(1, 4)], False, False),
-        # A new cluster, and one that has a past.
-        ([report(1), report(2)], True, False),
-        ([report(1), report(2, 4)], True, True),
-    ],
-)
-def test_an_empty_journal_means_what_all_others_say(
-    reports: list[messages.Report], *, known: bool, wiped: bool
-) -> None:
-    members = three(*reports)
-    assert members.begin()
-    assert members.settle() == known
-    assert (members.awaited, members.wiped) == (not known, wiped)
-    assert members.journal_state() == messages.JournalState(known, wiped)
-    # It is found out once, and told once at the beginning.
-    assert not members.settle()
-    assert not members.begin()
-
-
-def test_a_node_that_is_alone_awaits_nobody() -> None:
-    members = Members(0, [0], Outbox())
-    assert not members.awaited
-    assert not members.begin()
-    assert members.journal_state() is None
-
-
-def test_a_journal_that_was_not_empty_says_nothing_of_itself() -> None:
-    members = three()
-    members.restored(None)
-    assert not members.awaited
-    assert not members.begin()
-    assert members.journal_state() is None
-
-
-@pytest.mark.parametrize("known", [False, True])
-def test_after_a_start_the_journal_says_what_was_found_out(*, known: bool) -> None:
-    members = three()
-    members.restored(messages.JournalState(known, wiped=known))
-    # What its peers gave back is no proof.
-    members.restored(None)
-    assert (members.awaited, members.wiped) == (not known, known)
-    assert members.journal_state() == messages.JournalState(known, known)
-
-
 def test_one_that_was_removed_is_no_member_any_more() -> None:
     members = three(report(1, 4), report(2, 9))
     assert members.refused_by(2, "why")
     assert members.not_removed([2, 1]) == [1, 2]
     members.remove(2)
-    assert (members.peers, members.rivals, set(members.reports)) == ({1}, set(), {1})
+    assert (members.peers, members.refusing, set(members.reports)) == ({1}, set(), {1})
     assert members.not_removed([2, 1]) == [1]
     assert members.all_heard
     assert members.known(Position()) == has(4)
@@ -107,15 +59,6 @@ def test_its_own_removal_is_told_once() -> None:
     assert members.not_removed([0, 1]) == [1], "it is no other node of its own"
 
 
-def test_a_run_that_says_that_the_journal_was_lost_says_so_once() -> None:
-    members = three(report(1, 4), report(2))
-    assert members.begin()
-    assert members.settle()
-    assert members.opened_run()
-    assert not members.opened_run()
-    assert members.journal_state() == messages.JournalState(known=True, wiped=False)
-
-
 @pytest.mark.parametrize(
     ("node", "run", "closed"),
     [
@@ -129,15 +72,14 @@ def test_a_run_that_says_that_the_journal_was_lost_says_so_once() -> None:
 )
 def test_a_run_is_closed_if_its_node_can_add_nothing_to_it(node: int, run: int, *, closed: bool) -> None:
     members = three(messages.Report(1, 8091, 0, 5, has(1), has(1), 0, 0, 0), report(2))
-    members.restored(None)
     members.remove(2)
-    assert members.is_closed(node, run, own_run=8) == closed
+    assert members.is_closed(node, run, own_run=8, undecided=False) == closed
 
 
 def test_no_run_is_known_to_be_closed_before_its_node_has_heard_of_all() -> None:
     members = three(messages.Report(1, 8091, 0, 0, has(1), has(1), 0, 0, 0, refuses="it waits"))
-    assert not members.is_closed(1, 5, own_run=0)
-    assert not members.is_closed(0, 5, own_run=0)
+    assert not members.is_closed(1, 5, own_run=0, undecided=True)
+    assert not members.is_closed(0, 5, own_run=0, undecided=True)
 
 
 def test_what_is_known_of_all() -> None:

@@ -12,13 +12,15 @@ def node() -> Machines:
     node = Machines()
     node.coordinator(1)
     node.hears(report(1), report(2))
-    node.members.settle()
+    node.empty_journal.decide()
     return node
 
 
 @pytest.fixture
 def batches(node: Machines) -> OwnBatches:
-    return OwnBatches(0, node.out, node.contents, node.members, node.own, node.status, node.channels)
+    return OwnBatches(
+        0, node.out, node.contents, node.members, node.empty_journal, node.own, node.status, node.channels
+    )
 
 
 def test_a_batch_is_numbered_and_counts_when_it_is_durable(node: Machines, batches: OwnBatches) -> None:
@@ -77,7 +79,7 @@ def test_a_coordinator_that_has_left_is_not_answered(
 
 
 def test_a_run_of_a_node_that_was_wiped_says_so(node: Machines, batches: OwnBatches) -> None:
-    node.members.wiped = True
+    node.empty_journal.wiped = True
     own = batches.take(1, store(4, [1]))
     assert own is not None
     assert isinstance(own.record, messages.Record)

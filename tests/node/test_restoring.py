@@ -30,7 +30,7 @@ def node() -> Machines:
 
 @pytest.fixture
 def restoring(node: Machines) -> Restoring:
-    return Restoring(0, node.contents, node.durability, node.members, node.catch_up)
+    return Restoring(0, node.contents, node.durability, node.members, node.empty_journal, node.catch_up)
 
 
 def test_first_it_is_known_what_is_there_and_then_it_is_loaded(node: Machines, restoring: Restoring) -> None:
@@ -49,7 +49,7 @@ def test_first_it_is_known_what_is_there_and_then_it_is_loaded(node: Machines, r
     assert node.contents.ledger.count("t") == 3
     assert restoring.loaded()
     assert not restoring.loaded()
-    assert not node.members.awaited, "a journal that holds something was not empty"
+    assert not node.empty_journal.undecided, "a journal that holds something was not empty"
 
 
 def test_a_hole_in_our_own_run_is_damage(restoring: Restoring) -> None:
@@ -97,7 +97,7 @@ def test_who_was_removed_stays_so(node: Machines, restoring: Restoring) -> None:
 
 def test_what_the_journal_says_of_itself(node: Machines, restoring: Restoring) -> None:
     restoring.restore(line(JournalState(known=True, wiped=True)))
-    assert (node.members.awaited, node.members.wiped) == (False, True)
+    assert (node.empty_journal.undecided, node.empty_journal.wiped) == (False, True)
 
 
 @pytest.mark.parametrize(

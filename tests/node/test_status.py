@@ -8,7 +8,7 @@ from tests.support.machines import Machines, has, report
 
 def heard_all(node: Machines) -> None:
     node.hears(report(1), report(2))
-    assert node.members.settle()
+    assert node.empty_journal.decide()
 
 
 def test_a_node_that_has_heard_of_all_takes_writes() -> None:

@@ -9,6 +9,7 @@ from dcounter.node.channels import Channels
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.effects import Effect, Outbox, Send
+from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
 from dcounter.node.runs import Runs
@@ -31,11 +32,19 @@ class Machines:
         self.contents = Contents(Backlog(self.limits.backlog_bytes), Runs(self.limits.unfolded_runs), 0)
         self.durability = Durability(0, self.out, self.limits.backlog_bytes)
         self.members = Members(0, range(3), self.out)
+        self.empty_journal = EmptyJournal(self.members)
         self.catch_up = CatchUp(self.out, self.limits.suspicion_s)
         self.channels = Channels(self.out, self.limits)
         self.own = OwnRun(0, self.out, lambda: WALL, 0)
         self.status = Status(
-            0, 7, self.contents, self.durability, self.members, self.own, self.limits.unfolded_runs
+            0,
+            7,
+            self.contents,
+            self.durability,
+            self.members,
+            self.empty_journal,
+            self.own,
+            self.limits.unfolded_runs,
         )
 
     def hears(self, *reports: messages.Report) -> None:
