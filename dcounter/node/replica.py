@@ -130,19 +130,6 @@ class Replica:
         """
         return self._own.run
 
-    @property
-    def loading(self) -> bool:
-        """
-        Whether the ledger lacks some of what is applied, until all that the journal kept is loaded.
-        """
-        return self.contents.loading
-
-    def refuses(self) -> str | None:
-        """
-        Why the node takes no writes at present; `None` if it takes them.
-        """
-        return self.status.refuses()
-
     def report(self) -> Report:
         """
         How the node is.
@@ -307,7 +294,7 @@ class Replica:
         """
         The journal takes lines again.
         """
-        for line in self._durability.mended(snapshot=not self.loading):
+        for line in self._durability.mended(snapshot=not self.contents.loading):
             self._append(line)
         if self._durability.settle_doubt(self.members.known, self.applied):
             self._ledger_completed()
@@ -342,7 +329,7 @@ class Replica:
             self._last_beat = now
             self._broadcast()
         self._choose_relays()
-        if not self.loading:
+        if not self.contents.loading:
             self._durability.ask_for_snapshot(now)
         self._drop_lost(now)
         self._answers.answer_expired(now)
@@ -496,7 +483,7 @@ class Replica:
         """
         Require no longer what a copy brought parts of and no member has any more.
         """
-        unreached = not (self.loading or self._answers.exact)
+        unreached = not (self.contents.loading or self._answers.exact)
         known = None
         if unreached and self._following.sources(self.members.reports).keys() == self.members.peers:
             known = self.members.known(self.applied)

@@ -418,7 +418,7 @@ class Node(Service):
     def _tick(self) -> None:
         self._perform(self.replica.tick(self._clock.seconds()))
         self.complaints.settle()
-        if self._journal.due and not self.replica.loading:
+        if self._journal.due and not self.replica.contents.loading:
             self._take_snapshot()
 
     # The journal

@@ -22,7 +22,7 @@ def equal(history: History) -> bool:
     replicas = [each.replica for each in nodes.values()]
     first = replicas[0]
     return all(
-        not each.loading
+        not each.contents.loading
         and each.applied.covers(first.applied)
         and first.applied.covers(each.applied)
         and each.durable.covers(each.applied)

@@ -129,14 +129,14 @@ def _settle(world: World) -> bool:
     cluster, history = world.cluster, world.history
     until, at_last = world.now + _PATIENCE, world.now + 10 * _PATIENCE
     while history.under_way or not equal(history):
-        if any(service.replica.loading for service in cluster.nodes.values()):
+        if any(service.replica.contents.loading for service in cluster.nodes.values()):
             # Line by line, and a log of few bytes makes many copies: that may take longer.
             until = min(world.now + _PATIENCE, at_last)
         if world.now >= until:
             history.problem("the nodes do not become equal, or requests are never answered")
             for node, service in sorted(cluster.nodes.items()):
                 replica = service.replica
-                history.note(f"node {node}: {replica.ledger.digest()} {replica.refuses()}")
+                history.note(f"node {node}: {replica.ledger.digest()} {replica.status.refuses()}")
                 history.note(f"  applied {replica.applied.nodes}")
                 history.note(f"  durable {replica.durable.nodes}")
             return False

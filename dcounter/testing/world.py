@@ -87,7 +87,9 @@ class World:
             return up
         up = [n for n in up if f"node {n}" not in self.cluster.network.frozen]
         # One of them must keep the items: if all are empty at once, it is a new cluster.
-        remember = [n for n in up if nodes[n].replica.refuses() is None and nodes[n].replica.ledger.known]
+        remember = [
+            n for n in up if nodes[n].replica.status.refuses() is None and nodes[n].replica.ledger.known
+        ]
         return [n for n in up if len(up) - len(self.down) > 1 and remember not in ([], [n])]
 
     def gone(self, node: int, pause: float, *, allowed: bool) -> None:

@@ -75,7 +75,7 @@ class TestSecondHolder:
     ) -> None:
         second = cluster.copy([1]).nodes[1]
         cluster.run(60)
-        assert second.replica.refuses() == "another process holds the id of this node at nodes [0, 2]"
+        assert second.replica.status.refuses() == "another process holds the id of this node at nodes [0, 2]"
         errors = lines(caplog, "ERROR")
         told = [line for line in errors if "refused a second process of node 1" in line]
         # By nodes 0 and 2, as often as every 10 s.
@@ -88,7 +88,7 @@ class TestSecondHolder:
         assert len(lines(caplog, "WARNING")) < 5
         store(cluster, cluster.coordinator, range(30, 60))
         assert count(cluster, cluster.coordinator) == 60
-        assert cluster.nodes[1].replica.refuses() is None
+        assert cluster.nodes[1].replica.status.refuses() is None
         cluster.stop()
 
     def test_does_not_slip_in_when_the_connections_of_the_first_are_cut(self, cluster: Cluster) -> None:
@@ -97,7 +97,7 @@ class TestSecondHolder:
         for _ in range(30):
             cluster.lose_listener(1, cut=True)
             cluster.run(0.35)
-            assert cluster.nodes[1].replica.refuses() is None
+            assert cluster.nodes[1].replica.status.refuses() is None
             assert second.replica.members.refusing == {0, 2}
         cluster.run(3)
         store(cluster, cluster.coordinator, range(30, 60))
@@ -111,9 +111,9 @@ class TestSecondHolder:
         cluster.run(1)
         cluster.kill_node(1)
         cluster.run(0.5)
-        assert second.replica.refuses() is not None
+        assert second.replica.status.refuses() is not None
         with caplog.at_level("INFO"):
-            cluster.wait_for(lambda: second.replica.refuses() is None, 4)
+            cluster.wait_for(lambda: second.replica.status.refuses() is None, 4)
         assert "node 0 lets this process in again" in caplog.text
         cluster.stop()
 
@@ -139,7 +139,7 @@ class TestSecondHolder:
         restarted = cluster.start_node(1)
         cluster.run(5)
         assert restarted.replica.members.refusing == set()
-        assert restarted.replica.refuses() is None
+        assert restarted.replica.status.refuses() is None
         cluster.stop()
 
     def test_a_removed_peer_holds_up_nobody(self, cluster: Cluster) -> None:
@@ -165,7 +165,7 @@ def test_a_removed_node_says_once_that_it_was_removed(caplog: pytest.LogCaptureF
     [told] = lines(caplog, "ERROR")
     assert told.startswith("node 2: this node was removed from the cluster, node ")
     assert told.endswith("says: stop it for good")
-    assert removed.replica.refuses() == "this node was removed from the cluster"
+    assert removed.replica.status.refuses() == "this node was removed from the cluster"
     cluster.stop()
 
 

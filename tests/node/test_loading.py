@@ -43,7 +43,7 @@ def _count(cluster: Cluster, consistency: Consistency = "exact") -> int:
 
 
 def _loaded(cluster: Cluster) -> None:
-    cluster.wait_for(lambda: not any(node.replica.loading for node in cluster.nodes.values()), 100)
+    cluster.wait_for(lambda: not any(node.replica.contents.loading for node in cluster.nodes.values()), 100)
 
 
 def _restart(cluster: Cluster, *nodes: int) -> None:
@@ -52,7 +52,7 @@ def _restart(cluster: Cluster, *nodes: int) -> None:
     for node in nodes:
         cluster.start_node(node)
     cluster.run(0.4)
-    assert all(cluster.nodes[node].replica.loading for node in nodes)
+    assert all(cluster.nodes[node].replica.contents.loading for node in nodes)
 
 
 def test_others_get_what_only_a_node_has_while_it_loads() -> None:
@@ -73,13 +73,13 @@ def test_others_get_what_only_a_node_has_while_it_loads() -> None:
     cluster.start_node(0)
     assert _count(cluster) == 54
     assert cluster.nodes[1].replica.applied.covers(before)
-    assert cluster.nodes[0].replica.loading
+    assert cluster.nodes[0].replica.contents.loading
     assert cluster.clock.seconds() - begin < 2
 
     # It takes writes, too.
     _store(cluster, 200, 201, 202)
     assert _count(cluster) == 57
-    assert cluster.nodes[0].replica.loading
+    assert cluster.nodes[0].replica.contents.loading
     _loaded(cluster)
     cluster.run(1)
     assert len({node.replica.ledger.digest() for node in cluster.nodes.values()}) == 1
@@ -127,7 +127,7 @@ def test_a_count_that_waits_is_answered_when_the_ledger_is_loaded() -> None:
     _restart(cluster, 0)
     replica = cluster.nodes[0].replica
     cluster.wait_for(lambda: len(replica.ledger) == 42)
-    assert replica.loading
+    assert replica.contents.loading
     assert _count(cluster) == 42
     cluster.stop()
 
@@ -138,7 +138,7 @@ def test_no_snapshot_is_taken_before_all_is_loaded() -> None:
     names = set(cluster.disks[0].list())
     for first in range(100, 400, 30):
         _store(cluster, *range(first, first + 30))
-    assert cluster.nodes[0].replica.loading
+    assert cluster.nodes[0].replica.contents.loading
     assert names <= set(cluster.disks[0].list())
     _loaded(cluster)
     cluster.run(3)
@@ -171,12 +171,12 @@ def test_damage_that_is_found_late_ends_the_node_and_loses_nothing(caplog: pytes
     disk.damage(snapshot, last + 30)
     node = cluster.start_node(0)
     cluster.run(0.4)
-    assert node.replica.loading
+    assert node.replica.contents.loading
     _store(cluster, 50, 51, 52, 53)
     assert node.replica.report().items_taken == 2
     cluster.run(10)
     assert not cluster.network.ports.keys() & {8090}
-    assert node.replica.loading
+    assert node.replica.contents.loading
     assert any(
         record.levelname == "ERROR"
         and "its journal is damaged: " in record.getMessage()

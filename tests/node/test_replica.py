@@ -209,7 +209,7 @@ class TestRefusing:
 
         world.connect(0, 2)
         world.settle()
-        assert world.replicas[0].refuses() is None
+        assert world.replicas[0].status.refuses() is None
 
     def test_while_it_drains(self) -> None:
         world = ready(2)
@@ -235,9 +235,9 @@ class TestRefusing:
         alone.connected(2, None)
         for node, run, number in runs[:2]:
             alone.hears(1, _record(node, run, number, run))
-        assert alone.replica.refuses() is None
+        assert alone.replica.status.refuses() is None
         alone.hears(1, _record(*runs[2], 3))
-        assert alone.replica.refuses() == "more than 2 runs are not on every node yet"
+        assert alone.replica.status.refuses() == "more than 2 runs are not on every node yet"
         [answer] = _sent(alone.hears(2, store(1, [1])))
         assert answer == messages.Stored(1, 0, 0, 30_100, {0: "more than 2 runs are not on every node yet"})
 
@@ -583,7 +583,7 @@ class TestFolding:
         world.stop(2)
         self._restarted(world)
         # It refuses, since node 2 may hold what it lacks; a node with a journal would go on.
-        assert world.replicas[0].refuses() is not None
+        assert world.replicas[0].status.refuses() is not None
         assert all(replica.applied.of(0).folded == 0 for replica in world.replicas.values())
 
     def test_chains_of_runs_fold_together(self) -> None:
@@ -1275,7 +1275,7 @@ class Chaos:
 
     def store(self) -> None:
         node = self.random.choice(list(self.world.replicas))
-        if self.world.replicas[node].refuses() is not None:
+        if self.world.replicas[node].status.refuses() is not None:
             return
         ids = [self.random.randrange(12) for _ in range(self.random.randint(1, 4))]
         tenants = [self.random.choice(["a", "b", "c", None]) for _ in ids]
@@ -1362,7 +1362,7 @@ class Chaos:
 
     def check(self) -> None:
         replicas = list(self.world.replicas.values())
-        assert {replica.refuses() for replica in replicas} == {None}
+        assert {replica.status.refuses() for replica in replicas} == {None}
         assert len(self.world.digests()) == 1
         for replica in replicas:
             assert replica.applied == replicas[0].applied == replica.durable

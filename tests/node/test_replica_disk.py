@@ -162,7 +162,7 @@ def test_a_node_that_starts_again_is_as_it_was(world: ReplicasOnDisks) -> None:
         assert restored.applied == restored.durable == replica.applied
         assert restored.report().stamp == replica.report().stamp
         assert restored.report().openings == replica.report().openings
-        assert restored.refuses() is None
+        assert restored.status.refuses() is None
         assert restored.run == 0
 
 
@@ -277,14 +277,14 @@ def test_our_own_batches_that_failed_are_refused_and_gone(world: ReplicasOnDisks
         assert answer.refused == {0: f"the disk failed: {FULL}"}
     assert replica.applied == replica.durable == before
     assert [each.ledger.get(2) for each in world.replicas.values()] == [None] * 3
-    assert replica.refuses() == f"the disk failed: {FULL}"
+    assert replica.status.refuses() == f"the disk failed: {FULL}"
 
     request = world.store(caller, 4)
     world.settle()
     assert _answer(caller, request).refused == {0: f"the disk failed: {FULL}"}
 
     world.mend(0)
-    assert replica.refuses() is None
+    assert replica.status.refuses() is None
     request = world.store(caller, 5)
     world.settle()
     assert _answer(caller, request).number == 1
@@ -314,7 +314,7 @@ def test_a_caller_that_left_is_not_answered(world: ReplicasOnDisks) -> None:
     world.store(caller, 1)
     world.break_off(caller)
     world.fail(0)
-    assert world.replicas[0].refuses() is not None
+    assert world.replicas[0].status.refuses() is not None
 
 
 def test_what_others_stored_is_counted_and_journalled_later(world: ReplicasOnDisks) -> None:
@@ -515,7 +515,7 @@ def test_nothing_restored_is_durable_when_the_disk_cannot_say_so(world: Replicas
     world.perform(0, [*replica.doubted(), *replica.failed([], FULL)])
     assert replica.applied == world.replicas[1].applied
     assert replica.durable == Position()
-    assert replica.refuses() == f"the disk failed: {FULL}"
+    assert replica.status.refuses() == f"the disk failed: {FULL}"
     world.connect_all()
     world.settle()
     assert replica.durable == Position()
@@ -812,10 +812,10 @@ class TestLoading:
         if snapshot:
             world.snapshot(0)
         replica, rest = self._loading(world)
-        assert replica.loading
+        assert replica.contents.loading
         assert replica.report().loading
         assert (replica.applied, replica.durable) == (before.applied, before.applied)
-        assert (replica.report().stamp, len(replica.ledger), replica.refuses()) == (
+        assert (replica.report().stamp, len(replica.ledger), replica.status.refuses()) == (
             before.report().stamp,
             0,
             None,
@@ -906,7 +906,7 @@ class TestLoading:
         begin = messages.CopyBegin(Position(), {}, [], 1)
         world.journals[0] = [codec.encode(begin), codec.encode(chunk)]
         replica, rest = self._loading(world)
-        assert replica.loading
+        assert replica.contents.loading
         self._load(world, replica, rest)
         assert replica.ledger.get(5) is not None
 
@@ -953,14 +953,14 @@ class TestStanding:
         replica.receive(1, record, codec.encode(record), 0)
         again, _ = self._node([*kept, codec.encode(record)])
         assert again.applied.number(0, 7) == 1
-        assert again.refuses() == "the node starts empty and has not heard from nodes [1, 2]"
+        assert again.status.refuses() == "the node starts empty and has not heard from nodes [1, 2]"
 
     def test_it_says_so_when_it_opens_a_run_at_last(self) -> None:
         replica, kept = self._node([])
         self._hear(replica, kept, 1)
         self._hear(replica, kept, 2)
         again, kept = self._node(kept)
-        assert again.refuses() is None
+        assert again.status.refuses() is None
         self._hear(again, kept, 1)
         batch = Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}')
         [append] = [e for e in self._stored(again, batch) if isinstance(e, Append)]
@@ -990,7 +990,7 @@ class TestStanding:
             effects = replica.receive(peer, empty, codec.encode(empty), 0)
             kept += [e.entry.line for e in effects if isinstance(e, Append)]
         again, _ = self._node(kept)
-        assert again.refuses() is None
+        assert again.status.refuses() is None
         [append] = [
             e
             for e in self._stored(again, Raw(b'{"slices":[1],"ids":[2],"tenants":["t"],"bases":[9]}'))

@@ -74,7 +74,7 @@ def test_a_wiped_node_that_dies_while_it_is_filled_knows_that_it_was_wiped() -> 
     for _ in range(2):
         cluster.start_node(1)
         cluster.wait_for(lambda: cluster.nodes[1].replica.ledger.count("a") == 3)
-        refuses = cluster.nodes[1].replica.refuses()
+        refuses = cluster.nodes[1].replica.status.refuses()
         assert refuses == "the node starts empty and has not heard from nodes [2]"
         cluster.lose_power(1)
     cluster.stop()

@@ -53,7 +53,7 @@ def test_every_node_knows_and_lets_it_in_no_more(bereft: Cluster) -> None:
     returned = bereft.start_node(3)
     bereft.run(3)
     assert returned.replica.applied.nodes == {}
-    assert returned.replica.refuses() is not None
+    assert returned.replica.status.refuses() is not None
     bereft.stop()
 
 

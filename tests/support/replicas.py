@@ -355,5 +355,5 @@ def ready(nodes: int = 3, *, limits: Limits | None = None) -> Replicas:
     world = Replicas(nodes, limits=limits)
     world.connect_all()
     world.settle()
-    assert all(replica.refuses() is None for replica in world.replicas.values())
+    assert all(replica.status.refuses() is None for replica in world.replicas.values())
     return world

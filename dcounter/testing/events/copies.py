@@ -84,7 +84,7 @@ def _copy_node(world: World) -> None:
         for other, service in world.cluster.nodes.items():
             if len(service.holders.processes(node)) > 1 and not world.history.problems:
                 world.history.problem(f"node {other} has let in two processes of node {node}")
-        return replica.refuses() is None
+        return replica.status.refuses() is None
 
     for _ in range(20):
         world.advance(0.05)

@@ -120,7 +120,7 @@ def dispensable(world: World, others: Callable[[Iterable[bool]], bool]) -> int |
     replicas = {node: service.replica for node, service in nodes.items()}
     if len(world.stoppable()) < max(2, len(world.history.members)):
         return None
-    if any(each.refuses() is not None for each in replicas.values()):
+    if any(each.status.refuses() is not None for each in replicas.values()):
         return None
     candidates = [
         node
