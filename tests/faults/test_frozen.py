@@ -142,6 +142,6 @@ def test_no_node_outlives_its_daemon_not_even_a_frozen_one(tmp_path: Path) -> No
             else:
                 wait_until(lambda: processes_of(pid), "a node")  # noqa: B023
             daemon.kill_all()
-            wait_until(lambda: not processes_of(pid), "the end of all nodes", within=5)  # noqa: B023
+            wait_until(lambda: not processes_of(pid), "the end of all nodes")  # noqa: B023
     finally:
         daemon.close()
