@@ -112,7 +112,7 @@ class _State:
         self.contents = Contents(Backlog(0), Runs(limits.unfolded_runs), 0)
         self.contents.ledger = _Weightless()
         self.members = Members(node, members, out)
-        self._empty_journal = EmptyJournal(self.members)
+        self._empty_journal = EmptyJournal(self.members, out)
         self._catch_up = CatchUp(out, limits.suspicion_s)
         self.restoring = Restoring(
             node, self.contents, durability, self.members, self._empty_journal, self._catch_up

@@ -59,11 +59,11 @@ class Complaints:
         """
         Log a refused connection.
         """
-        self.settle()
+        self.log_rest()
         if self._throttle.passes():
             _log.warn("closing the connection with {peer}: {error}", peer=peer, error=error)
 
-    def settle(self, *, at_once: bool = False) -> None:
+    def log_rest(self, *, at_once: bool = False) -> None:
         """
         Log how many more there were, if there were any and it is time.
 

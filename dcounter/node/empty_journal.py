@@ -9,6 +9,7 @@ What holds, after each call:
   it would take what came back by then for all that it ever had.
 """
 
+from dcounter.node.effects import Outbox
 from dcounter.node.members import Members
 from dcounter.protocol import messages
 
@@ -21,7 +22,8 @@ class EmptyJournal:
     :ivar wiped: whether the node had a journal before, and has not opened a run since.
     """
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, out: Outbox) -> None:
+        self._out = out
         self._members = members
         self.undecided = bool(members.peers)
         self.wiped = False
@@ -68,6 +70,8 @@ class EmptyJournal:
             return False
         self.undecided = False
         self.wiped = self.wiped or any(each.applied.nodes for each in self._members.reports.values())
+        if self.wiped:
+            self._out.say("warn", "this node has no journal but its peers hold items: refilling")
         return True
 
     def opened_run(self) -> bool:

@@ -37,8 +37,8 @@ Time (s) after a lost connection until the node looks whether its own port still
 
 _UNHEARD = 3
 """
-So many times in a row a connection to its own port must stay unanswered, and unheard of, before the node
-takes the port for lost.
+Unanswered calls to its own port in a row, of which it also heard nothing, after which the node takes the port
+for lost.
 """
 
 _SEARCH_PAUSE = 1.0
@@ -46,9 +46,10 @@ _SEARCH_PAUSE = 1.0
 Time (s) after which a node that found no free port looks again.
 """
 
-_UNUSABLE = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
+_LASTING = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
 """
-Why no other port is worth a try, or, if it is so for all of them, no later one.
+Errors that do not pass by themselves. A port that fails so does not count as taken; if all do, the node
+cannot start.
 """
 
 Listen = Callable[[int], IStreamServerEndpoint]
@@ -145,7 +146,7 @@ class Listener:
         self._running = True
         self._seek(self._address.port)
 
-    def settle(self) -> None:
+    def stop_seeking(self) -> None:
         """
         Keep the port that it listens on, if any, but look for no other one.
         """
@@ -156,7 +157,7 @@ class Listener:
         """
         Listen no longer.
         """
-        self.settle()
+        self.stop_seeking()
         if self._check is not None and self._check.active():
             self._check.cancel()
         self._factory = None
@@ -181,7 +182,7 @@ class Listener:
             self._user.listening(0)
             ports = self._address.ports
             why = f"it cannot listen on any port from {ports[0]} to {ports[-1]}: {refused}"
-            lasting = getattr(refused.socketError, "errno", None) in _UNUSABLE
+            lasting = getattr(refused.socketError, "errno", None) in _LASTING
             if why != told:
                 told = why
                 state: State = "cannot start" if lasting and not self._listened else "waits"
@@ -203,7 +204,7 @@ class Listener:
             try:
                 self._port = await self._listen(port).listen(factory)
             except CannotListenError as error:
-                if getattr(error.socketError, "errno", None) not in _UNUSABLE:
+                if getattr(error.socketError, "errno", None) not in _LASTING:
                     taken.append(port)
                     refused = error
                 elif refused is None:

@@ -45,14 +45,6 @@ class OwnRun:
         """
         self.run = self._last = 0
 
-    def resume(self, run: int, last: int) -> None:
-        """
-        Go on in a run.
-
-        :param last: the last number that was given in it.
-        """
-        self.run, self._last = run, last
-
     def open(self, known: NodePosition, latest: int, *, wiped: bool) -> Opening:
         """
         Open a new run.

@@ -78,7 +78,7 @@ class Replica:
         backlog = Backlog(limits.backlog_bytes)
         self.contents = contents(backlog, Runs(limits.unfolded_runs), seed)
         self.members = Members(node, members, out)
-        self.empty_journal = EmptyJournal(self.members)
+        self.empty_journal = EmptyJournal(self.members, out)
         self._own = OwnRun(node, out, wall, seed)
         self._durability = Durability(node, out, limits.backlog_bytes)
         self.catch_up = CatchUp(out, limits.suspicion_s)
@@ -90,15 +90,9 @@ class Replica:
         self._answers = Answers(out, *state, self.catch_up, limits.waits)
         self._folding = Folding(*state)
         self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
+        membership = (self.members, self.empty_journal)
         self._own_batches = OwnBatches(
-            node,
-            out,
-            self.contents,
-            self.members,
-            self.empty_journal,
-            self._own,
-            self.status,
-            self._channels,
+            node, out, self.contents, *membership, self._own, self.status, self._channels
         )
         self._last_beat = float("-inf")
 
@@ -360,9 +354,8 @@ class Replica:
     # Storing and applying
 
     def _append(self, line: Pending) -> None:
-        awaited = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
-        waits = awaited or self._answers.for_durability
-        if self._durability.append(line, self.applied, waits=waits):
+        answered = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
+        if self._durability.append(line, self.applied, waits=answered or self._answers.for_durability):
             self.catch_up.lines_dropped()
 
     def _keep_journal_state(self) -> None:
@@ -426,8 +419,6 @@ class Replica:
         """
         if self.empty_journal.decide():
             self._keep_journal_state()
-            if self.empty_journal.wiped:
-                self._out.say("warn", "this node has no journal but its peers hold items: refilling")
             self._broadcast()
 
     def _relay_facts(self) -> RelayFacts:
@@ -487,12 +478,9 @@ class Replica:
         known = None
         if unreached and self._following.sources(self.members.reports).keys() == self.members.peers:
             known = self.members.known(self.applied)
-        is_closed = partial(
-            self.members.is_closed, own_run=self._own.run, undecided=self.empty_journal.undecided
-        )
+        undecided = self.empty_journal.undecided
+        is_closed = partial(self.members.is_closed, own_run=self._own.run, undecided=undecided)
         self.catch_up.drop_lost(now, known, is_closed)
-
-    # Output
 
     def _broadcast(self) -> None:
         self._out.broadcast(self._channels, self.report())

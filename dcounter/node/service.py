@@ -250,14 +250,14 @@ class Node(Service):
         await self._shut_down()
 
     async def _shut_down(self) -> None:
-        self._listener.settle()
+        self._listener.stop_seeking()
         self._perform(self.replica.drain())
         until = self._clock.seconds() + self._limits.drain_s
         while not self.replica.drained() and self._clock.seconds() < until:
             await deferLater(self._clock, self._limits.heartbeat_s / 4)
         if self._ticking.running:
             self._ticking.stop()
-        self.complaints.settle(at_once=True)
+        self.complaints.log_rest(at_once=True)
         await self._listener.stop()
         # In an order that the same events repeat.
         for conversation in sorted(self.conversations, key=lambda each: each.tcp.getPeer().port):
@@ -417,7 +417,7 @@ class Node(Service):
 
     def _tick(self) -> None:
         self._perform(self.replica.tick(self._clock.seconds()))
-        self.complaints.settle()
+        self.complaints.log_rest()
         if self._journal.due and not self.replica.contents.loading:
             self._take_snapshot()
 

@@ -96,7 +96,8 @@ class ContinuingReplica(Replica):
     def receive(self, channel: int, message: Any, line: bytes, now: float) -> list[Effect]:
         mine = self.applied.of(self.node).runs
         if isinstance(message, messages.Store) and self._own.run == 0 and mine:
-            self._own.resume(max(mine), mine[max(mine)])
+            last = max(mine)
+            self._own.run, self._own._last = last, mine[last]  # noqa: SLF001 - the product cannot do it
         return super().receive(channel, message, line, now)
 
 

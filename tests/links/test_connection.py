@@ -282,11 +282,11 @@ class TestRefusals:
         clock.advance(10)
         assert knock(1)[0] == "refused 390 more connections in the last 10 s"
         caplog.clear()
-        complaints.settle()
+        complaints.log_rest()
         assert caplog.text == ""
         knock(20)
         clock.advance(10)
-        complaints.settle()
+        complaints.log_rest()
         assert "refused 11 more connections" in caplog.text
 
 

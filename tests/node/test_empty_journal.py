@@ -1,9 +1,10 @@
 import pytest
 
-from dcounter.node.effects import Outbox
+from dcounter.node.effects import LogMessage, Outbox
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.protocol import messages
+from dcounter.protocol.position import Position
 from tests.support.machines import has, report
 
 ITEMS = has((1, 5, 4))
@@ -13,7 +14,7 @@ def of_three(*reports: messages.Report) -> EmptyJournal:
     members = Members(0, range(3), Outbox())
     for each in reports:
         members.on_report(each)
-    return EmptyJournal(members)
+    return EmptyJournal(members, Outbox())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_it_means_what_all_others_say(reports: list[messages.Report], *, known: 
 
 
 def test_a_node_that_is_alone_waits_for_no_report() -> None:
-    journal = EmptyJournal(Members(0, [0], Outbox()))
+    journal = EmptyJournal(Members(0, [0], Outbox()), Outbox())
     assert not journal.undecided
     assert not journal.begin()
     assert journal.journal_state() is None
@@ -69,3 +70,13 @@ def test_a_run_that_says_that_the_journal_was_lost_says_so_once() -> None:
     assert journal.opened_run()
     assert not journal.opened_run()
     assert journal.journal_state() == messages.JournalState(known=True, wiped=False)
+
+
+@pytest.mark.parametrize("applied", [None, ITEMS])
+def test_the_operator_hears_of_a_lost_journal(applied: Position | None) -> None:
+    out = Outbox()
+    members = Members(0, range(2), out)
+    members.on_report(report(1, applied))
+    assert EmptyJournal(members, out).decide()
+    refilling = LogMessage("warn", "this node has no journal but its peers hold items: refilling")
+    assert out.take() == ([] if applied is None else [refilling])

@@ -32,7 +32,7 @@ class Machines:
         self.contents = Contents(Backlog(self.limits.backlog_bytes), Runs(self.limits.unfolded_runs), 0)
         self.durability = Durability(0, self.out, self.limits.backlog_bytes)
         self.members = Members(0, range(3), self.out)
-        self.empty_journal = EmptyJournal(self.members)
+        self.empty_journal = EmptyJournal(self.members, self.out)
         self.catch_up = CatchUp(self.out, self.limits.suspicion_s)
         self.channels = Channels(self.out, self.limits)
         self.own = OwnRun(0, self.out, lambda: WALL, 0)
