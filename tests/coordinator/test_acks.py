@@ -57,14 +57,14 @@ class Waiting:
     def wait(self, ack: Ack) -> None:
         Deferred.fromCoroutine(self.acks.wait(POSITION, ack, 5.0)).addCallback(self.reached.append)
 
-    def give_up(self, node: int) -> None:
+    def remove(self, node: int) -> None:
         """
-        A member is given up: its link ends, and whoever waits for it hears that.
+        A member is removed: its link ends, and each question that waits for it fails.
         """
         link = self.links.pop(node)
         for each in link.asked:
             if not each.called:
-                each.errback(LinkLost("given up"))
+                each.errback(LinkLost("removed"))
 
     def tick(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -95,12 +95,12 @@ def test_the_widest_that_was_reached_when_time_is_over() -> None:
     assert world.reached == ["majority"]
 
 
-def test_one_that_was_given_up_meanwhile_is_not_waited_for() -> None:
+def test_one_that_was_removed_meanwhile_is_not_waited_for() -> None:
     world = Waiting()
     world.wait("all")
     for node in (0, 1):
         world.links[node].answer()
-    world.give_up(3)
+    world.remove(3)
     # It is looked at again a heartbeat later, and nobody is misled by that.
     world.tick(Limits().heartbeat_s)
     assert world.reached == []
@@ -108,12 +108,12 @@ def test_one_that_was_given_up_meanwhile_is_not_waited_for() -> None:
     assert world.reached == ["all"]
 
 
-def test_one_that_was_given_up_after_it_had_it_does_not_count() -> None:
+def test_one_that_was_removed_after_it_had_it_does_not_count() -> None:
     world = Waiting()
     world.wait("all")
     for node in (0, 1, 3):
         world.links[node].answer()
-    world.give_up(3)
+    world.remove(3)
     world.tick(0.1)
     assert world.reached == [], "node 2 does not have it"
     world.links[2].answer()

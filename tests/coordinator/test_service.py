@@ -186,7 +186,7 @@ class TestStamps:
         assert (world.count("right"), world.count("unstamped")) == (1, 0)
         assert world.coordinator.status().clock_skew_ms < 1_000
 
-    def test_from_the_future_are_spoken_of(
+    def test_from_the_future_are_reported(
         self, world: CalledCluster, caplog: pytest.LogCaptureFixture
     ) -> None:
         year = 365 * 86_400 * SECOND
@@ -568,12 +568,12 @@ class TestCounting:
         world.cluster.stop()
 
     @pytest.mark.parametrize("killed", [0, 1, 2, 3])
-    def test_is_exact_from_whoever_is_left(self, world: CalledCluster, killed: int) -> None:
+    def test_is_exact_from_any_node_that_is_left(self, world: CalledCluster, killed: int) -> None:
         world.store(range(40), ack="all")
         world.cluster.kill_node(killed)
         assert world.count() == 40
 
-    def test_fails_closed_when_the_only_holder_is_away(self, two: CalledCluster) -> None:
+    def test_fails_closed_when_the_only_holder_is_unavailable(self, two: CalledCluster) -> None:
         two.cluster.part("node 0", "node 1")
         two.store([1, 2])
         two.cluster.kill_node(1)

@@ -545,7 +545,7 @@ class TestLost:
         assert world.view.required == at((0, 1, 3), (0, 4, 1), (1, 1, 1))
         assert world.view.missing(world.view.required) == []
 
-    def test_is_not_what_a_member_may_have_that_has_not_heard_who_was_given_up(self) -> None:
+    def test_is_not_what_a_member_may_have_that_has_not_heard_of_a_removal(self) -> None:
         world = WatchedNodes(3)
         world.settled(report(0), report(1, run=1), report(2))
         # Node 0 was told; node 1 took in a batch since it reported.

@@ -194,7 +194,7 @@ class TestReading:
         del cluster.disks[1]
         assert read(cluster.disks)[1] == Kept()
 
-    def test_one_that_is_made_anew_is_not_complete(self, cluster: Cluster) -> None:
+    def test_one_that_is_being_rebuilt_is_not_complete(self, cluster: Cluster) -> None:
         cluster.wipe(1)
         cluster.kill_node(2)
         cluster.start_node(1)
@@ -203,7 +203,7 @@ class TestReading:
         assert (kept[1].condition, kept[1].complete) == ("whole", False)
         assert kept[0].complete
 
-    def test_who_was_given_up(self, cluster: Cluster) -> None:
+    def test_which_members_were_removed(self, cluster: Cluster) -> None:
         cluster.kill_node(2)
         cluster.run(0.1)
         cluster.result(cluster.coordinator.remove(2))

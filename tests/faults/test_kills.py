@@ -33,7 +33,7 @@ def test_what_was_acknowledged_survives_kill_9_amid_snapshots_and_copies(
     table(kill_loop(tmp_path, ROUNDS // 3, seed=SEED, name="kill -9, small bounds", limits=SMALL))
 
 
-def test_what_only_one_node_holds_is_away_for_as_long_as_that_node(tmp_path: Path, table: Table) -> None:
+def test_what_only_one_node_holds_is_unavailable_as_long_as_that_node(tmp_path: Path, table: Table) -> None:
     figures = Figures("kill -9, held alone")
     daemon = Daemon(tmp_path)
     caller = daemon.caller()

@@ -269,7 +269,7 @@ class ExpiringReplica(Replica):
 
 def no_objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
     """
-    Lets any nodes be made anew.
+    Lets any nodes be rebuilt.
     """
     return Objections()
 
@@ -357,7 +357,7 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
-    "any node may be made anew": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),
+    "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),
     "a copy of the data directory taken for the daemon itself": Fault(
         Parts(copies_boot=False), {"copy_directory": 5, "kill": 3}, daemon=True
     ),

@@ -169,7 +169,7 @@ def test_the_advice_may_be_followed_for_all_nodes_at_once_and_again(daemon: Daem
     assert "--accept-data-loss: one of nodes " in daemon.running.text()
 
 
-def test_the_only_node_is_not_made_anew_from_nothing(tmp_path: Path) -> None:
+def test_the_only_node_is_not_rebuilt_from_nothing(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, ["--nodes=1"])
     try:
         daemon.start()
@@ -193,7 +193,7 @@ def test_the_only_node_is_not_made_anew_from_nothing(tmp_path: Path) -> None:
         daemon.close()
 
 
-def test_a_node_that_is_given_up_stays_so(daemon: Daemon) -> None:
+def test_a_removed_node_stays_removed(daemon: Daemon) -> None:
     _damage(daemon)
     caller = _start_without_it(daemon)
     up = caller.remove(0, daemon.data)

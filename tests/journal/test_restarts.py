@@ -13,7 +13,7 @@ from dcounter.testing import DiskOperation, SimulatedDisk
 from tests.support.journals import Shell, line_of, owned_journal, reason_of
 
 
-def test_a_torn_tail_is_cut_and_said(shell: Shell) -> None:
+def test_a_torn_tail_is_truncated_and_logged(shell: Shell) -> None:
     shell.commit(b"a", b"b")
     shell.disk.truncate("000000000001.journal", 30)
     other = shell.again()

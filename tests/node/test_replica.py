@@ -510,7 +510,7 @@ class TestWiped:
         assert record.opening == Opening(old + 1, old, 1, wiped=True)
         assert world.replicas[1].ledger.count("t") == 2
 
-    def test_what_nobody_has_is_named_lost(self) -> None:
+    def test_what_no_node_has_is_named_lost(self) -> None:
         world = ready(2)
         caller = world.coordinator(0)
         world.store(caller, 1)

@@ -541,7 +541,7 @@ class TestClock:
 
 
 class TestLateAnswers:
-    def test_of_a_node_that_was_given_up_are_not_lost(self) -> None:
+    def test_of_a_removed_node_are_not_lost(self) -> None:
         # The slice goes to the other node as well; both have it, with the same stamps.
         model = Model(2)
         model.cluster.network.slow["coordinator", "node 1"] = 1.5

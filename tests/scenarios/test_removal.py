@@ -1,5 +1,5 @@
 """
-A member that never comes back is given up, and the others go on without it.
+A member that never comes back is removed, and the others go on without it.
 """
 
 from errno import EIO
@@ -75,7 +75,7 @@ def test_a_coordinator_that_starts_later_does_not_miss_it(bereft: Cluster) -> No
     bereft.stop()
 
 
-def test_what_only_it_had_is_lost_and_said(bereft: Cluster) -> None:
+def test_what_only_it_had_is_lost_and_reported(bereft: Cluster) -> None:
     cluster = Cluster(seed=7).start()
     for node in range(3):
         cluster.part(f"node {node}", "node 3")
