@@ -102,7 +102,11 @@ ITEMS: Final[dict[str, Any]] = {
                 "required": [name, "tenant"],
                 "properties": {
                     name: {"type": "integer", "format": "int64"},
-                    "tenant": {"type": "string", "minLength": 1, "description": "1 to 256 bytes of UTF-8."},
+                    "tenant": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "At most `max_tenant_bytes` bytes of UTF-8.",
+                    },
                     "lastUpdateDt": {
                         "type": ["string", "null"],
                         "format": "date-time",

@@ -2,8 +2,10 @@
 Makes the OpenAPI 3.1 document of the API from the table of routes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 import msgspec
@@ -20,7 +22,9 @@ from dcounter.http.problems import (
     Overloaded,
     RequestTimeout,
     UnknownHost,
+    UnknownPath,
     UnsupportedEncoding,
+    WrongMethod,
 )
 from dcounter.http.table import Parameter, Route
 from dcounter.store import Ack
@@ -33,12 +37,20 @@ _ANY_ROUTE: Final = (
     BadParameter,
     ForeignOrigin,
     UnknownHost,
+    # A request for any path may have a body.
+    RequestTimeout,
+    BodyTooLarge,
+    UnsupportedEncoding,
     InternalError,
     Overloaded,
 )
-_WITH_BODY: Final = (RequestTimeout, BodyTooLarge, UnsupportedEncoding, MalformedBody)
 """
-Refusals before the route's function runs: on every route, and on routes with a body.
+Refusals that a route's function does not raise, and that any route may answer with.
+"""
+
+_NO_ROUTE: Final = (UnknownPath, WrongMethod)
+"""
+Refusals of requests for which there is no operation.
 """
 
 _NAMES: Final = "#/components/schemas/{name}"
@@ -80,6 +92,20 @@ _PROBLEM: Final = _object(
     warnings={"type": "array", "items": _TEXT},
 )
 
+_OF_STATUS: Final[dict[int, dict[str, str]]] = {
+    405: {"Allow": "The methods that this path has."},
+    415: {"Accept-Encoding": "`identity`: bodies are accepted without an encoding only."},
+    503: {"Retry-After": "Seconds after which to send the request again."},
+}
+_OF_DEPRECATED: Final = {
+    "Deprecation": "Since when this path is deprecated (RFC 9745): `@` and seconds since 1970. Not on answers"
+    " that come before the path is known.",
+    "Link": 'The path to use instead, with `rel="successor-version"`; where `Deprecation` is.',
+}
+"""
+Headers of answers and their descriptions: those of a status, and those of deprecated paths.
+"""
+
 
 def document(routes: Sequence[Route]) -> _Schema:
     """
@@ -100,7 +126,10 @@ def document(routes: Sequence[Route]) -> _Schema:
         "info": {
             "title": "dcounter",
             "version": "1",
-            "description": "Counts items per tenant, exactly.",
+            "description": (
+                "Counts items per tenant, exactly. A request for which there is no operation here is answered"
+                " with the response UnknownPath or WrongMethod of the components."
+            ),
         },
         "paths": paths,
         "components": {
@@ -111,7 +140,8 @@ def document(routes: Sequence[Route]) -> _Schema:
                     "description": "The token in the file `operator-token` of the data directory.",
                 }
             },
-            "schemas": {**components, "Problem": _PROBLEM},
+            "responses": {kind.__name__: _problem([kind]) for kind in _NO_ROUTE},
+            "schemas": {**{name: _brief(each) for name, each in components.items()}, "Problem": _PROBLEM},
         },
     }
 
@@ -122,10 +152,18 @@ def refusals(route: Route) -> set[type[Refusal]]:
     """
     found = {*_ANY_ROUTE, *route.refusals}
     if route.body is not None:
-        found.update(_WITH_BODY)
+        found.add(MalformedBody)
     if route.scope != "anyone":
         found.add(Forbidden)
     return found
+
+
+def _brief(schema: _Schema) -> _Schema:
+    """
+    A schema with the first paragraph of its description, which is a docstring: the rest is for our readers.
+    """
+    text = schema.get("description", "").partition("\n\n")[0]
+    return {**schema, "description": " ".join(text.split())}
 
 
 def _is_type(described: Any) -> bool:
@@ -144,11 +182,17 @@ def _operation(route: Route, schema: Any) -> _Schema:
         found["security"] = [{route.scope: []}]
     if route.successor:
         found["deprecated"] = True
-    ok = {
+    more = _OF_DEPRECATED if route.successor else {}
+    ok: _Schema = {
         "description": HTTPStatus.OK.phrase,
         "content": {"application/json": {"schema": schema(route.answer)}},
     }
-    found["responses"] = {"200": ok, **dict(_problems(refusals(route)))}
+    if more:
+        ok["headers"] = _headers(more)
+    kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
+    found["responses"] = {"200": ok}
+    for status, group in groupby(kinds, key=lambda kind: kind.status):
+        found["responses"][str(status)] = _problem([*group], more)
     return found
 
 
@@ -163,18 +207,21 @@ def _parameters(parameters: Iterable[Parameter], where: str) -> Iterator[_Schema
         }
 
 
-def _problems(kinds: Iterable[type[Refusal]]) -> Iterator[tuple[str, _Schema]]:
+def _problem(kinds: Sequence[type[Refusal]], headers: Mapping[str, str] = MappingProxyType({})) -> _Schema:
     """
-    The responses for these refusals: for each status, the codes that it may have.
+    The response for refusals of one status: the codes that it may have.
+
+    :param headers: headers that the answer may have because of its path, and their descriptions.
     """
-    meanings: dict[int, list[str]] = {}
-    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
-        meanings.setdefault(kind.status, []).append(f"`{kind.code}`: {kind.title}")
-    for status, texts in meanings.items():
-        yield (
-            str(status),
-            {
-                "description": "; ".join(texts),
-                "content": {"application/problem+json": {"schema": {"$ref": _NAMES.format(name="Problem")}}},
-            },
-        )
+    found: _Schema = {
+        "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
+        "content": {"application/problem+json": {"schema": {"$ref": _NAMES.format(name="Problem")}}},
+    }
+    headers = {**_OF_STATUS.get(kinds[0].status, {}), **headers}
+    if headers:
+        found["headers"] = _headers(headers)
+    return found
+
+
+def _headers(described: Mapping[str, str]) -> _Schema:
+    return {name: {"description": text, "schema": _TEXT} for name, text in described.items()}

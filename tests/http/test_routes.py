@@ -120,6 +120,15 @@ class MemoryOperator:
 
 SHORT = PlainPaths(ROUTES)
 
+OF_THE_PATH = {"deprecation", "link"}
+"""
+Headers of a deprecated path, which answers that come before the path is known do not have.
+"""
+DESCRIBED = {"accept-encoding", "allow", "retry-after", *OF_THE_PATH}
+"""
+Headers that the OpenAPI document describes where they occur.
+"""
+
 
 class ByKlein:
     """
@@ -151,7 +160,7 @@ class Caller:
         self._site = BoundedSite(
             api, make_resource(api, ROUTES), short_way=way, reactor=Clock(), now=lambda: NOW
         )
-        self.documented = document(ROUTES)["paths"]
+        self.documented = document(ROUTES)
 
     def get(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Reply:
         return self.ask(method, target, b"", headers or {})
@@ -184,9 +193,18 @@ class Caller:
         path = target.partition("?")[0]
         if re.fullmatch("/items/[^/]+/count", path):
             path = "/items/{tenant}/count"
-        operation = self.documented.get(path, {}).get(method.lower())
+        operation = self.documented["paths"].get(path, {}).get(method.lower())
         if operation is not None:
-            assert str(reply.status) in operation["responses"]
+            response = operation["responses"][str(reply.status)]
+        elif reply.status in {404, 405}:
+            name = "UnknownPath" if reply.status == 404 else "WrongMethod"
+            response = self.documented["components"]["responses"][name]
+        else:
+            # HEAD, or a refusal before the path is known.
+            return
+        described = {name.lower() for name in response.get("headers", ())}
+        found = reply.headers.keys() & DESCRIBED
+        assert described - OF_THE_PATH <= found <= described
 
 
 @pytest.fixture
@@ -787,6 +805,31 @@ class TestDocument:
         assert "403" in paths["/cluster/restart"]["post"]["responses"]
         assert paths["/cluster/restart"]["post"]["security"] == [{"operator": []}]
         assert "security" not in paths["/cluster"]["get"]
+
+    def test_speaks_of_schemas_in_sentences(self, call: Caller) -> None:
+        document = call.get("/openapi.json").json
+        schemas = document["components"]["schemas"]
+        texts = {name: each["description"] for name, each in schemas.items() if name != "Problem"}
+        assert texts["NodeStatus"] == "One node as the coordinator sees it."
+        assert all(re.fullmatch(r"[A-Z][^\n:]*\.", text) for text in texts.values())
+
+    def test_names_no_number_of_a_limit_that_can_be_set(self, call: Caller) -> None:
+        assert str(HttpLimits().max_tenant_bytes) not in call.get("/openapi.json").text.decode()
+
+    @pytest.mark.parametrize("status", ["408", "413", "415", "503"])
+    def test_says_what_any_path_may_answer(self, call: Caller, status: str) -> None:
+        for operations in call.get("/openapi.json").json["paths"].values():
+            assert all(status in each["responses"] for each in operations.values())
+
+    def test_describes_the_headers_of_answers(self, call: Caller) -> None:
+        document = call.get("/openapi.json").json
+        forget = document["paths"]["/cluster/forget"]["post"]["responses"]
+        assert forget["200"]["headers"].keys() == {"Deprecation", "Link"}
+        assert forget["503"]["headers"].keys() == {"Deprecation", "Link", "Retry-After"}
+        remove = document["paths"]["/cluster/remove"]["post"]["responses"]
+        assert "headers" not in remove["200"]
+        assert remove["415"]["headers"].keys() == {"Accept-Encoding"}
+        assert document["components"]["responses"]["WrongMethod"]["headers"].keys() == {"Allow"}
 
     def test_says_which_paths_will_go(self, call: Caller) -> None:
         paths = call.get("/openapi.json").json["paths"]
