@@ -1,5 +1,7 @@
 """
 The HTTP client of a daemon: its API as coroutines, over treq.
+
+This module is public (docs/extending.md).
 """
 
 import typing

@@ -4,6 +4,8 @@ The errors of dcounter, by whose fault they are.
 There are two families, as in h11. A `PeerError` is the fault of the other end of a connection, and costs that
 connection only. A `Refusal` is an answer to a caller: it says what was wrong, where, and whether anything was
 stored.
+
+This module is public (docs/extending.md).
 """
 
 from collections.abc import Mapping, Sequence

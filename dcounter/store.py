@@ -4,6 +4,8 @@ All that HTTP sees: a `Store` holds the items, an `Operator` runs the nodes.
 Our own nodes are both, in `dcounter.coordinator.service` and `dcounter.daemon.wiring`. An engine over an
 existing database is a `Store` only. Positions are opaque texts here: only the store that issued one can read
 it.
+
+This module is public (docs/extending.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """
 The answers to successful requests. Functions of routes make them, and `dcounter.client` reads them.
+
+This module is public (docs/extending.md).
 """
 
 from collections.abc import Sequence
