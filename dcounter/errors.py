@@ -1,8 +1,8 @@
 """
 The errors of dcounter, by whose fault they are.
 
-There are two families, as in h11. A `PeerError` is the fault of the other end of a connection, and costs that
-connection only. A `Refusal` is an answer to a caller: it says what was wrong, where, and whether anything was
+There are errors of the start and of journals, and two families as in h11. `PeerError`: this connection must
+end, no other. `Refusal`: an answer to a caller, which says what was wrong, where, and whether anything was
 stored.
 
 This module is public (docs/extending.md).
@@ -47,7 +47,7 @@ class NewerJournal(DcounterError):
 
 class PeerError(DcounterError):
     """
-    The other end of a connection broke the protocol. Only that connection is closed.
+    This connection must end: the other end broke the protocol, or may not connect.
     """
 
 

@@ -30,7 +30,7 @@ class Limits:
     :ivar suspicion_s: silence after which a node is considered down.
     :ivar handshake_s: time for a handshake; a stranger cannot hold a connection for longer.
     :ivar idle_s: silence after which a node closes a coordinator's connection.
-    :ivar request_s: time a caller waits for a store.
+    :ivar request_s: time a caller waits for a store, and a removal for each node.
     :ivar slow_after_s: time after which a slice is also sent to another node.
     :ivar read_wait_s: time a count may wait until a node has all that it requires.
     :ivar hedge_after_s: time after which a count is asked of another node as well.
@@ -61,7 +61,8 @@ class Limits:
     :ivar commit_pace_s: shortest time between two commits that no caller waits for: a node's own batches take
         along what it follows, and such commits compete for the disk with those that callers wait for.
     :ivar ports: ports tried from the first one on, at the start and after a listener is lost.
-    :ivar drain_s: time a stopping node waits for its followers to have all it has.
+    :ivar drain_s: time a stopping node waits for its followers to have all it has, and a stopping coordinator
+        for its callers to be answered.
     :ivar startup_s: time after which a coordinator is ready although a member has not reported.
     :ivar segment_bytes: size from which a journal begins a new segment.
     :ivar snapshot_bytes: size of all segments from which a node takes a snapshot, unless half of the last

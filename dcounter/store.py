@@ -1,7 +1,8 @@
 """
 All that HTTP sees: a `Store` holds the items, an `Operator` runs the nodes.
 
-Our own nodes are both, in `dcounter.coordinator.service` and `dcounter.daemon.wiring`. An engine over an
+Our own nodes are both: the `Store` is in `dcounter.coordinator.service`, the `Operator` in
+`dcounter.daemon.operations`. An engine over an
 existing database is a `Store` only. Positions are opaque texts here: only the store that issued one can read
 it.
 
@@ -85,7 +86,8 @@ class Readiness:
 
     :ivar ready: writes are taken and a primary answers.
     :ivar exact: counts are exact: the items of no member are missing.
-    :ivar missing: ids of the members that have not reported or are unavailable.
+    :ivar missing: ids of the members that have not reported since the start, or whose items no live node can
+        account for.
     :ivar warnings: what an operator should look at, one sentence each.
     """
 

@@ -19,7 +19,7 @@ from dcounter.protocol import messages
 from dcounter.protocol.position import NodeId, Position
 from dcounter.store import Ack
 
-_WIDEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")
+_STRONGEST_FIRST: Sequence[Ack] = ("all", "majority", "primary", "node")
 
 
 class Acks:
@@ -65,7 +65,7 @@ class Acks:
         """
         Wait until a position is durable as asked, or until the deadline.
 
-        :returns: what was asked, or the widest that was reached instead.
+        :returns: what was asked, or the strongest that was reached instead.
         """
         there: set[NodeId] = set()
         enough: Deferred[None] = Deferred()
@@ -94,7 +94,7 @@ class Acks:
         finally:
             self._waiting.pop(enough, None)
             everybody.cancel()
-        return next(level for level in (ack, *_WIDEST_FIRST) if self._reaches(level, there))
+        return next(level for level in (ack, *_STRONGEST_FIRST) if self._reaches(level, there))
 
     def _reaches(self, ack: Ack, there: set[NodeId]) -> bool:
         """
@@ -123,7 +123,7 @@ class Acks:
                 # It was removed meanwhile, and no longer counts.
                 return False
             make = partial(messages.Await, position=position, wait=int(left * 1000))
-            # After this it is asked again: it had no room for us to wait there, or is gone.
+            # Then ask again: the node had no room for waiting questions, or is gone.
             with suppress(LinkLost):
                 answer = await link.ask(make)
                 if answer.reached:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.coordinator.reads import Answer, Attempt, Question, Reads
+from dcounter.coordinator.reads import Attempt, NodeAnswer, Question, Reads
 from dcounter.coordinator.view import View
 from dcounter.errors import LinkLost, PositionLost
 from dcounter.limits import Limits
@@ -87,7 +87,7 @@ class Asking:
         Time has passed: slow nodes, deadlines.
         """
         # Others may join what this turn has not asked yet: a caller whose answer was due asked at once.
-        for question in self._reads.asked:
+        for question in self._reads.begun:
             match self._reads.late(question, now):
                 case "expired":
                     self.expire(question)
@@ -98,7 +98,7 @@ class Asking:
 
     def stop(self) -> None:
         """
-        Answer all callers now.
+        NodeAnswer all callers now.
         """
         for question in self._reads.open:
             self.expire(question)
@@ -120,7 +120,7 @@ class Asking:
             answer.addErrback(lambda why: _log.failure("a question was not answered", why))
             return
 
-    def _answered(self, answer: Answer, question: Question[Any], attempt: Attempt) -> None:
+    def _answered(self, answer: NodeAnswer, question: Question[Any], attempt: Attempt) -> None:
         self._clock.observe(answer.stamp)
         match self._reads.answered(question, answer, attempt):
             case "complete":
@@ -134,10 +134,10 @@ class Asking:
 
     def _not_answered(self, why: Failure, question: Question[Any]) -> None:
         why.trap(LinkLost)
-        if self._reads.lost(question) == "ask":
+        if self._reads.node_gone(question) == "ask":
             self._ask(question)
 
-    def _finish(self, question: Question[Any], answer: Answer, *, complete: bool) -> None:
+    def _finish(self, question: Question[Any], answer: NodeAnswer, *, complete: bool) -> None:
         self._reads.end(question)
         if answer.complete:
             # A later answer must not go back behind what this one told.

@@ -66,12 +66,12 @@ class Dispatch:
         self._requests: dict[Request, None] = {}
         self._small: deque[Request] = deque()
         self._small_due = False
-        self._overdue = 0
+        self._slow_slices = 0
         self._queue: deque[Request] = deque()
         self._queued_bytes = 0
         self._again: deque[Slice] = deque()
         self._exhausted: list[Slice] = []
-        self._turn = 0
+        self._rotation = 0
 
     def admit(self, request: Request) -> None:
         """
@@ -98,7 +98,7 @@ class Dispatch:
         for flight in flights:
             for slice_ in flight.slices:
                 slice_.flights += 1
-                slice_.doubts += 1
+                slice_.unrefused += 1
                 slice_.waits = False
         return flights
 
@@ -107,7 +107,7 @@ class Dispatch:
         """
         Whether there is a batch to launch.
         """
-        if self._small and self._next_free_node(self._writers()) is not None:
+        if self._small and self._next_place(self._writers()) is not None:
             return True
         return any(window.open for window in self._windows.values())
 
@@ -124,20 +124,20 @@ class Dispatch:
         return bool(self._requests)
 
     def stored(
-        self, flight: Flight, position: Position, refused: Mapping[int, str], *, doubtful: bool = False
+        self, flight: Flight, position: Position, refused: Mapping[int, str], *, maybe_stored: bool = False
     ) -> None:
         """
         A node answered.
 
         :param position: where in its log the batch is.
         :param refused: slice of the batch -> why it was not stored.
-        :param doubtful: what was refused may be stored all the same, if the node dies.
+        :param maybe_stored: what was refused may be stored all the same, if the node dies.
         """
         self._windows[flight.node].land(flight)
         for i, slice_ in enumerate(flight.slices):
             slice_.flights -= 1
-            if i in refused and not doubtful:
-                slice_.doubts -= 1
+            if i in refused and not maybe_stored:
+                slice_.unrefused -= 1
             if slice_.settled:
                 continue
             if i in refused:
@@ -153,7 +153,7 @@ class Dispatch:
         self._place_waiting()
         self._ask_for_flush()
 
-    def lost(self, flight: Flight) -> None:
+    def flight_failed(self, flight: Flight) -> None:
         """
         A node is gone, with or without the batch.
         """
@@ -165,7 +165,7 @@ class Dispatch:
         self._place_waiting()
         self._ask_for_flush()
 
-    def left(self, node: int) -> None:
+    def writer_gone(self, node: int) -> None:
         """
         A node takes no more writes: what was not yet sent to it goes elsewhere.
         """
@@ -187,7 +187,7 @@ class Dispatch:
         Time has passed: slow nodes, deadlines.
         """
         self._small_due = bool(self._small)
-        self._overdue = sum(
+        self._slow_slices = sum(
             len(flight.slices)
             for window in self._windows.values()
             for flight in window.flights
@@ -220,7 +220,7 @@ class Dispatch:
         """
         Answer the callers now of whose requests no part is stored, or may be.
         """
-        self._expire([request for request in self._requests if not request.doubtful])
+        self._expire([request for request in self._requests if not request.maybe_stored])
 
     def _expire(self, requests: Iterable[Request]) -> None:
         for request in requests:
@@ -276,7 +276,7 @@ class Dispatch:
             others = [node for node in writers if node not in slice_.tried]
             if not others:
                 self._exhausted.append(slice_)
-            elif self._add(slice_, others[self._turn % len(others)], others) is None:
+            elif self._add(slice_, others[self._rotation % len(others)], others) is None:
                 self._again.append(slice_)
         while self._queue:
             request = self._queue[0]
@@ -286,24 +286,28 @@ class Dispatch:
             self._queue.popleft()
             self._queued_bytes -= request.size
 
-    def _next_free_node(self, writers: Sequence[int]) -> int | None:
+    def _next_place(self, writers: Sequence[int]) -> int | None:
         """
-        Which of these nodes takes the small requests; `None` if they wait, and not too long yet.
+        The index in `writers` of the node that takes the small requests.
+
+        :returns: `None` if they wait, and not too long yet.
         """
         gathers = self._worth_waiting() and not self._small_due
-        turns = [(self._turn + i) % len(writers) for i in range(len(writers))]
-        for turn in turns:
-            window = self._windows[writers[turn]]
+        places = [(self._rotation + i) % len(writers) for i in range(len(writers))]
+        for place in places:
+            window = self._windows[writers[place]]
             if window.fits_open(self._small[0].size) or not (window.open or gathers or window.flights):
-                return turn
-        return turns[0] if turns and self._small_due else None
+                return place
+        return places[0] if places and self._small_due else None
 
     def _worth_waiting(self) -> bool:
         """
         Whether more small requests are worth waiting for: callers that are answered together ask together.
         """
         waiting = len(self._small)
-        under_way = len(self._requests) - waiting - len(self._queue) - self._overdue
+        # Slices are taken off requests: of a request that was cut over several slow nodes each slice counts,
+        # so that this errs towards not waiting.
+        under_way = len(self._requests) - waiting - len(self._queue) - self._slow_slices
         return waiting < under_way and self._queued_bytes < self._limits.batch_bytes
 
     def _place_small(self) -> None:
@@ -313,11 +317,11 @@ class Dispatch:
         idle = not any(window.flights or window.open for window in self._windows.values())
         alone = idle and len(self._small) == 1
         writers = self._writers() if self._small else ()
-        while self._small and (turn := self._next_free_node(writers)) is not None:
-            if not self._fill(writers if alone else [writers[turn]], writers):
+        while self._small and (place := self._next_place(writers)) is not None:
+            if not self._fill(writers if alone else [writers[place]], writers):
                 return
             self._small_due = False
-            self._turn = (turn + 1) % len(writers)
+            self._rotation = (place + 1) % len(writers)
 
     def _fill(self, nodes: Sequence[int], writers: Sequence[int]) -> bool:
         """
@@ -361,7 +365,7 @@ class Dispatch:
         """
         limit = self._limits.slice_bytes
         items = request.items
-        for preferred, first, end in assign(len(items.ids), nodes, self._turn):
+        for preferred, first, end in assign(len(items.ids), nodes, self._rotation):
             whole = len(nodes) == 1
             part = items if whole else items.cut(first, end)
             size = request.size if whole else part.size()

@@ -11,7 +11,9 @@ from dcounter.protocol.messages import Report
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 
 
-def told(reports: Iterable[Report], entries: Iterable[tuple[NodeId, Stamp, Number]]) -> list[LostRun]:
+def reported_lost(
+    reports: Iterable[Report], entries: Iterable[tuple[NodeId, Stamp, Number]]
+) -> list[LostRun]:
     """
     What nodes say to be lost, of these nodes, runs and numbers.
     """
@@ -44,16 +46,16 @@ def concluded(
     """
     found = []
     for node, part in position.nodes.items():
-        mine = everything.of(node)
+        together = everything.of(node)
         if (
             newer
-            and part.folded > mine.folded
+            and part.folded > together.folded
             and node in reports
             and reports[node].refuses is None
-            and not _reaches_fold(reports.values(), node, mine, part.folded)
+            and not _reaches_fold(reports.values(), node, together, part.folded)
         ):
             # Only nodes that are empty now knew that it was folded so far.
-            found.append(LostRun(node, mine.folded, mine.number(mine.folded), part.folded))
+            found.append(LostRun(node, together.folded, together.number(together.folded), part.folded))
     named = {(lost.node, lost.run) for lost in (*already, *found)}
     for node, run, number in position.entries():
         if (node, run) not in named:
@@ -63,19 +65,19 @@ def concluded(
     return found
 
 
-def _reaches_fold(reports: Iterable[Report], node: NodeId, mine: NodePosition, fold: Stamp) -> bool:
+def _reaches_fold(reports: Iterable[Report], node: NodeId, together: NodePosition, fold: Stamp) -> bool:
     """
     Whether live nodes have all of a node's runs up to a fold: folds are forgotten at a restart.
 
     What a node lost that came back empty does not count: the node that folded over it named it lost, and will
     do so again at its next fold.
 
-    :param mine: what they have together.
+    :param together: what they have together.
     """
     openings = {opening.run: opening for report in reports for opening in report.openings.get(node, [])}
-    while fold > mine.folded:
+    while fold > together.folded:
         opening = openings.pop(fold, None)
-        if opening is None or mine.number(opening.previous) < opening.last:
+        if opening is None or together.number(opening.previous) < opening.last:
             return False
         fold = opening.previous
     return True

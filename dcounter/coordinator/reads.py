@@ -31,7 +31,7 @@ from dcounter.protocol.position import LostRun, NodeId, Position, Stamp
 from dcounter.store import Consistency
 
 
-class Answer(Protocol):
+class NodeAnswer(Protocol):
     """
     What a node answers, whatever the question.
     """
@@ -58,7 +58,7 @@ class Answer(Protocol):
         ...
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=NodeAnswer)
 
 
 class Caller(Protocol):
@@ -84,7 +84,7 @@ class Question(ABC, Generic[A]):
 
     :ivar extra: what the answer must include besides what is required of all.
     :ivar until: when (s) there must be an answer.
-    :ivar asked: when (s) a node was asked last.
+    :ivar asked_at: when (s) a node was asked last.
     :ivar tried: nodes that were asked.
     :ivar outstanding: nodes that have yet to answer.
     :ivar best: the best answer that was not good enough.
@@ -94,14 +94,14 @@ class Question(ABC, Generic[A]):
     consistency: Consistency
     extra: Position
     until: float
-    asked: float = float("-inf")
+    asked_at: float = float("-inf")
     tried: set[NodeId] = field(default_factory=set)
     outstanding: int = 0
     best: A | None = None
     callers: list[Caller] = field(default_factory=list)
 
     @property
-    def waits(self) -> bool:
+    def requires_more(self) -> bool:
         """
         Whether an answer must include something that the node may not have yet.
         """
@@ -156,14 +156,14 @@ class Attempt:
 
     :ivar required: what its answer must include.
     :ivar wait: how long (ms) it may wait until it has that.
-    :ivar unknown: whether members are unheard of now: what holds when the answer comes says nothing about
+    :ivar unaccounted: whether members are unheard of now: what holds when the answer comes says nothing about
         what was required of it.
     """
 
     node: NodeId
     required: Position
     wait: int
-    unknown: bool
+    unaccounted: bool
 
 
 Verdict = Literal["complete", "incomplete", "ask", "wait"]
@@ -194,7 +194,7 @@ class Reads:
         return list(self._open)
 
     @property
-    def asked(self) -> list[Question[Any]]:
+    def begun(self) -> list[Question[Any]]:
         """
         Those that have not ended and began in an earlier turn of the reactor, oldest first.
         """
@@ -236,41 +236,41 @@ class Reads:
         required = question.extra
         if question.consistency != "eventual":
             required = self._view.required.join(required)
-        unknown = bool(self._view.unreported())
+        unaccounted = bool(self._view.unaccounted())
         # The node's own answer, however little it has, is to be here before the time is over.
         left = max(0, int((question.until - now - self._limits.heartbeat_s) * 1000))
-        wait = left if question.waits else 0
+        wait = left if question.requires_more else 0
         self._view.elect()
         for node in self._view.candidates(required):
             if node not in question.tried:
                 question.tried.add(node)
-                yield Attempt(node, required, wait, unknown)
+                yield Attempt(node, required, wait, unaccounted)
 
     def sent(self, question: Question[Any], now: float) -> None:
         """
         A node was asked.
         """
-        question.asked = now
+        question.asked_at = now
         question.outstanding += 1
 
-    def answered(self, question: Question[Any], answer: Answer, attempt: Attempt) -> Verdict:
+    def answered(self, question: Question[Any], answer: NodeAnswer, attempt: Attempt) -> Verdict:
         """
         A node answered.
         """
         question.outstanding -= 1
-        self._view.told(attempt.node, answer.position)
+        self._view.answered(attempt.node, answer.position)
         if question not in self._open:
             return "wait"
-        enough = answer.complete and (question.consistency == "eventual" or not attempt.unknown)
-        if not question.waits or enough:
+        enough = answer.complete and (question.consistency == "eventual" or not attempt.unaccounted)
+        if not question.requires_more or enough:
             return "complete"
         if question.best is None or answer.position.covers(question.best.position):
             question.best = answer
-        if question.consistency == "available" and attempt.unknown:
+        if question.consistency == "available" and attempt.unaccounted:
             return "incomplete"
         return "ask" if question.outstanding == 0 else "wait"
 
-    def lost(self, question: Question[Any]) -> Verdict:
+    def node_gone(self, question: Question[Any]) -> Verdict:
         """
         A node that was asked is gone.
         """
@@ -284,12 +284,12 @@ class Reads:
         if now >= question.until:
             return "expired"
         if question.outstanding == 0:
-            if question.best is None or not self._view.unreported():
+            if question.best is None or not self._view.unaccounted():
                 # The same ones again.
                 question.tried.clear()
                 return "ask"
             return "wait"
-        return "ask" if now - question.asked >= self._limits.hedge_after_s else "wait"
+        return "ask" if now - question.asked_at >= self._limits.hedge_after_s else "wait"
 
     # Failing
 
@@ -299,7 +299,7 @@ class Reads:
         """
         # Reports that are long on their way may be older than the position.
         newer = question.until - self._limits.read_wait_s / 2
-        return self._view.lost_of(question.extra, now, told=newer)
+        return self._view.lost_of(question.extra, now, since=newer)
 
     def missing(self, question: Question[Any]) -> list[NodeId]:
         """

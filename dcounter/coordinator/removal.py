@@ -38,7 +38,7 @@ async def remove(
         raise UnknownNode(f"there is no node {node}, only nodes {sorted(links)}")
     if view.state(node) == "up":
         raise NodeIsUp(f"node {node} is up: stop it first, so that nothing only it holds is lost")
-    told = doubtful = 0
+    told = unanswered = 0
     for other in up:
         link = links.get(other)
         if link is None:
@@ -47,10 +47,10 @@ async def remove(
             answer = link.ask(lambda number: messages.Remove(number, node))
             await answer.addTimeout(limits.request_s, time)
         except (LinkLost, TimeoutError):
-            doubtful += 1
+            unanswered += 1
             continue
         told += 1
-    if doubtful and not told:
+    if unanswered and not told:
         raise NoAnswer(f"no other node answered in time: if GET /cluster still shows node {node}, ask again")
     if not told:
         raise NotApplied("no other node could be told", retry_after=1)

@@ -31,17 +31,17 @@ class Request:
     over: bool = False
     slices: list["Slice"] = field(default_factory=list)
     size: int = field(init=False)
-    _was_doubtful: bool = False
+    _was_maybe_stored: bool = False
 
     def __post_init__(self) -> None:
         self.size = self.items.size()
 
     @property
-    def doubtful(self) -> bool:
+    def maybe_stored(self) -> bool:
         """
         Whether any of it is stored, or may be: a node was sent it and did not say that it refused it.
         """
-        return self._was_doubtful or any(each.stored or each.doubts for each in self.slices)
+        return self._was_maybe_stored or any(each.stored or each.unrefused for each in self.slices)
 
     @property
     def complete(self) -> bool:
@@ -55,7 +55,7 @@ class Request:
         The caller is answered now.
         """
         self.over = True
-        self._was_doubtful = self.doubtful
+        self._was_maybe_stored = self.maybe_stored
         # Slices refer to their request: without this, all items would wait for the garbage collector.
         self.slices = []
         self.ended(self)
@@ -68,7 +68,7 @@ class Slice:
 
     :ivar tried: nodes that had their chance.
     :ivar flights: batches under way that hold this slice.
-    :ivar doubts: batches that held it, of which no node said that it did not store it.
+    :ivar unrefused: batches that held it, of which no node said that it did not store it.
     :ivar waits: whether it is about to be sent: in an open batch, or waiting for room in one.
     """
 
@@ -77,7 +77,7 @@ class Slice:
     size: int
     tried: set[int] = field(default_factory=set)
     flights: int = 0
-    doubts: int = 0
+    unrefused: int = 0
     waits: bool = True
     stored: bool = False
 

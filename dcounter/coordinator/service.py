@@ -64,6 +64,7 @@ class Coordinator(Service):
     :param wall: the wall clock.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
+    :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     """
 
@@ -77,6 +78,7 @@ class Coordinator(Service):
         seal: TokenSeal,
         jitter: Callable[[], float],
         view: Callable[..., View] = View,
+        stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._troubles = troubles
@@ -88,6 +90,7 @@ class Coordinator(Service):
         self._seal = seal
         self._started = self._time.seconds()
         nodes = sorted(address_book.addresses)
+        self._stamp = stamp
         self._view = view(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(
             nodes, limits=self._limits, writers=self._writers, flush_soon=self._flush_soon
@@ -172,7 +175,7 @@ class Coordinator(Service):
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
         if self._view.refusals():
             raise NotApplied(self._why_unplaced(), retry_after=1)
-        request = Request(self._stamped(items), deadline, lambda _: stored.callback(None))
+        request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         self._dispatch.admit(request)
         await stored
         position = before.join(request.position)
@@ -249,14 +252,11 @@ class Coordinator(Service):
 
     # Storing
 
-    def _stamped(self, items: Items) -> StampedItems:
-        return stamped(items, self._clock)
-
     def _refuse(self, request: Request, token: str) -> None:
         """
         Say that a request has ended before all of it was stored.
         """
-        if not request.doubtful:
+        if not request.maybe_stored:
             raise NotApplied(self._why_unplaced(), retry_after=1)
         raise OutcomeUnknown(
             f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
@@ -292,7 +292,7 @@ class Coordinator(Service):
         try:
             answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw))
         except LinkLost:
-            self._dispatch.lost(flight)
+            self._dispatch.flight_failed(flight)
         else:
             answer.addCallback(self._stored, flight).addErrback(self._flight_lost, flight)
             answer.addErrback(lambda why: _log.failure("a batch was not settled", why))
@@ -302,13 +302,13 @@ class Coordinator(Service):
         position = Position()
         if answer.number:
             position = position.advance(flight.node, answer.run, answer.number)
-            self._view.told(flight.node, position)
+            self._view.answered(flight.node, position)
             self._view.require(position)
-        self._dispatch.stored(flight, position, answer.refused, doubtful=answer.doubtful)
+        self._dispatch.stored(flight, position, answer.refused, maybe_stored=answer.doubtful)
 
     def _flight_lost(self, why: Failure, flight: Flight) -> None:
         why.trap(LinkLost)
-        self._dispatch.lost(flight)
+        self._dispatch.flight_failed(flight)
 
     # Links
 
@@ -317,7 +317,7 @@ class Coordinator(Service):
 
     def link_down(self, link: NodeLink) -> None:
         self._view.disconnected(link.node)
-        self._dispatch.left(link.node)
+        self._dispatch.writer_gone(link.node)
 
     def link_writable(self, link: NodeLink) -> None:
         pass
@@ -341,7 +341,7 @@ class Coordinator(Service):
                 last=lost.last,
             )
         if message.refuses is not None:
-            self._dispatch.left(link.node)
+            self._dispatch.writer_gone(link.node)
             if self._view.refusals():
                 self._dispatch.end_unsent()
         if not self._announced and self.readiness().ready:
@@ -423,7 +423,7 @@ class Coordinator(Service):
         except ValueError as error:
             raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
         now = self._time.seconds()
-        lost = self._view.lost_of(position, now, told=now)
+        lost = self._view.lost_of(position, now, since=now)
         if lost:
             raise position_lost(lost)
         return position, stamp

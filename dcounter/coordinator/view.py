@@ -26,8 +26,8 @@ class _Member:
     :ivar heard: when (s) it was last heard of.
     :ivar reported: whether it has reported since it was connected.
     :ivar reported_at: when (s) it last did.
-    :ivar known: whether all that it may have held when we started is known and required.
-    :ivar told: what its answers since it was connected said that it has applied.
+    :ivar accounted: whether all that it may have held when we started is known and required.
+    :ivar answered: what its answers since it was connected said that it has applied.
     """
 
     up: bool = False
@@ -35,9 +35,9 @@ class _Member:
     heard: float = 0.0
     reported: bool = False
     reported_at: float = float("-inf")
-    known: bool = False
+    accounted: bool = False
     report: Report | None = None
-    told: Position = _NOWHERE
+    answered: Position = _NOWHERE
 
 
 class View:
@@ -76,7 +76,7 @@ class View:
         member = self._member(node)
         member.up = True
         member.since = member.heard = now
-        member.told = _NOWHERE
+        member.answered = _NOWHERE
         member.reported = False
 
     def disconnected(self, node: int) -> None:
@@ -105,21 +105,21 @@ class View:
         member.reported = True
         member.reported_at = now
         self._clock.observe(report.stamp)
-        if not member.known:
+        if not member.accounted:
             # What only a coordinator before this one was told of is required all the same.
             self.require(report.applied.join(report.durable))
-            member.known = not report.in_doubt
-        self._settled = not self.unreported() or now - self._started >= self._limits.startup_s
-        if not self.unreported():
+            member.accounted = not report.in_doubt
+        self._settled = not self.unaccounted() or now - self._started >= self._limits.startup_s
+        if not self.unaccounted():
             self._takes_writes = True
         return self._drop_lost(now)
 
-    def told(self, node: int, position: Position) -> None:
+    def answered(self, node: int, position: Position) -> None:
         """
         A node answered that it has applied this.
         """
         member = self._member(node)
-        member.told = member.told.join(position)
+        member.answered = member.answered.join(position)
 
     def look(self, now: float) -> None:
         """
@@ -168,11 +168,11 @@ class View:
         """
         return self._takes_writes
 
-    def unreported(self) -> list[int]:
+    def unaccounted(self) -> list[int]:
         """
-        Members that have not told since the start what they hold.
+        Members that have not reported since the start, or hold something that may not be on a disk.
         """
-        return [node for node, member in self._members.items() if not member.known]
+        return [node for node, member in self._members.items() if not member.accounted]
 
     # Who
 
@@ -216,16 +216,13 @@ class View:
 
     def readers(self) -> list[int]:
         """
-        Nodes that can be asked: if one loads or is in doubt, its ledger is not what it should be.
+        Nodes that can be asked: their ledgers are loaded and not in doubt.
         """
         return [
             node
             for node, member in self._members.items()
             # What it said in a former life says nothing about this.
-            if member.up
-            and member.reported
-            and member.report
-            and not (member.report.loading or member.report.in_doubt)
+            if member.up and member.reported and member.report and member.report.ledger_sound
         ]
 
     def primary(self) -> int | None:
@@ -286,7 +283,7 @@ class View:
         What a node's answers include, as far as is known.
         """
         member = self._member(node)
-        return member.told if member.report is None else member.report.applied.join(member.told)
+        return member.answered if member.report is None else member.report.applied.join(member.answered)
 
     def durable(self, node: int) -> Position:
         """
@@ -303,7 +300,7 @@ class View:
         if not (member.up and member.reported):
             # What it said in a former life it may not have any more.
             return False
-        return self.durable(node).covers(position) and not lost_runs.told(
+        return self.durable(node).covers(position) and not lost_runs.reported_lost(
             self._reports().values(), position.entries()
         )
 
@@ -321,30 +318,30 @@ class View:
 
     def missing(self, required: Position) -> list[int]:
         """
-        Nodes whose items no live node can account for.
+        Members that have not reported since the start, or whose items no live node can account for.
         """
         known = join_all(self.applied(node) for node in self.readers())
-        return sorted({*self.unreported(), *known.missing(required)})
+        return sorted({*self.unaccounted(), *known.missing(required)})
 
     # What is lost
 
-    def lost_of(self, position: Position, now: float, *, told: float = float("-inf")) -> list[LostRun]:
+    def lost_of(self, position: Position, now: float, *, since: float = float("-inf")) -> list[LostRun]:
         """
         What a position names that the cluster has lost for good.
 
         A node's batch is lost once that node came back without it and, all members having been connected
         for a while and having reported since, none has it.
 
-        :param told: when (s) a caller brought the position: what was reported before may be older than the
+        :param since: when (s) a caller brought the position: what was reported before may be older than the
             position, and then says nothing about it unless the node has opened a later run since.
         """
         reports = self._reports()
-        found = lost_runs.told(reports.values(), position.entries())
+        found = lost_runs.reported_lost(reports.values(), position.entries())
         for member in self._members.values():
             settled = member.up and now - member.since >= self._limits.suspicion_s
             if not settled or not member.reported:
                 return found
-        newer = all(member.reported_at > told for member in self._members.values())
+        newer = all(member.reported_at > since for member in self._members.values())
         return found + lost_runs.concluded(reports, position, self.everything(), newer=newer, already=found)
 
     def _reports(self) -> dict[int, Report]:
@@ -355,7 +352,7 @@ class View:
         if self._folded_away:
             reports = self._reports().values()
             entries = ((n, run, number) for (n, run), number in self._folded_away.items())
-            found += lost_runs.told(reports, entries)
+            found += lost_runs.reported_lost(reports, entries)
             for node, run in list(self._folded_away):
                 if any(run < report.applied.of(node).folded for report in reports):
                     del self._folded_away[node, run]
@@ -370,6 +367,8 @@ class View:
 
     def clock_skew_ms(self, wall: int) -> int:
         """
-        How far the largest stamp heard of is ahead of the wall clock (ns).
+        How far (ms) the largest stamp heard of is ahead of the wall clock.
+
+        :param wall: the wall clock (ns).
         """
         return max(0, self._clock.last - wall) // 1_000_000

@@ -13,7 +13,7 @@ from dcounter.protocol.batch import Batch
 @dataclass(slots=True, eq=False)
 class Flight:
     """
-    One batch on its way to a node.
+    One batch to a node: being filled, or on its way.
 
     :ivar since: when (s) it was sent.
     :ivar slow: its slices were given to other nodes as well.

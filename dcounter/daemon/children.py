@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
-from dcounter.daemon.supervisor import STATUS
+from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR
 from dcounter.errors import ConfigurationError
 from dcounter.links.address_book import Address
 from dcounter.node.progress import Progress
@@ -58,7 +58,7 @@ def node_command(
     # The daemon's new user may not have the right to enter the directory in which it was started.
     command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "--rundir=/", "dcounter", "node"]
     command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", cluster]
-    command += ["--status", str(STATUS), "--log-level", options["log-level"]]
+    command += ["--status", str(PROGRESS_DESCRIPTOR), "--log-level", options["log-level"]]
     command += ["--listen", f"tcp:{addresses[node].port}:interface={HOST}"]
     for peer, address in addresses.items():
         if peer != node:

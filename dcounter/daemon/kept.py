@@ -11,7 +11,7 @@ from errno import EROFS
 from os import strerror
 from typing import NoReturn
 
-from dcounter.daemon.rebuild import Kept
+from dcounter.daemon.rebuild import NodeJournal
 from dcounter.errors import ConfigurationError, CorruptJournal, NewerJournal
 from dcounter.journal.disk import AppendFile, Disk
 from dcounter.journal.recovery import Recovery
@@ -133,7 +133,7 @@ class _State:
 
 def read_all(
     members: Collection[int], disks: Mapping[int, Disk], owner: Callable[[int], str], limits: Limits
-) -> dict[int, Kept]:
+) -> dict[int, NodeJournal]:
     """
     Read what each node of a cluster keeps; a node without a disk keeps nothing.
 
@@ -143,7 +143,7 @@ def read_all(
     states = {node: _State(node, members, limits) for node in disks}
     found = {node: _read(disk, owner(node), states[node]) for node, disk in disks.items()}
     known = join_all(state.contents.applied for state in states.values())
-    return dict.fromkeys(members, Kept()) | {
+    return dict.fromkeys(members, NodeJournal()) | {
         node: replace(
             found[node],
             position=state.adopt(known),
@@ -154,7 +154,7 @@ def read_all(
     }
 
 
-def _read(disk: Disk, owner: str, state: _State) -> Kept:
+def _read(disk: Disk, owner: str, state: _State) -> NodeJournal:
     """
     Read a journal into the state, and return its condition.
     """
@@ -166,9 +166,9 @@ def _read(disk: Disk, owner: str, state: _State) -> Kept:
             # This checks every checksum, and that this version can read every line.
             state.restoring.load(entry)
     except NewerJournal as error:
-        return Kept("newer", why=str(error))
+        return NodeJournal("newer", why=str(error))
     except CorruptJournal as error:
-        return Kept("damaged", why=str(error))
+        return NodeJournal("damaged", why=str(error))
     except (ConfigurationError, OSError) as error:
-        return Kept("unreadable", why=str(error))
-    return Kept("doubtful" if recovery.kept.doubted else "whole")
+        return NodeJournal("unreadable", why=str(error))
+    return NodeJournal("doubtful" if recovery.kept.doubted else "whole")

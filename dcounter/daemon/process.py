@@ -53,7 +53,7 @@ class Process(MultiService):
         self._twistd = twistd
         self._at_exit = at_exit
         self._level = LogLevel.levelWithName(level)
-        self._told = LogLevel.debug if child else LogLevel.info
+        self._stop_level = LogLevel.debug if child else LogLevel.info
         self._writer: LogWriter | None = None
         self._stopping = False
         self._status = 0
@@ -107,7 +107,7 @@ class Process(MultiService):
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)
             await self.stopped(service)
-        _log.emit(self._told, "stopped")
+        _log.emit(self._stop_level, "stopped")
 
     async def stopped(self, service: IService) -> None:
         """
@@ -159,7 +159,7 @@ class Process(MultiService):
         elif number not in _STOPPING:
             _log.info("received {name}: nothing to do", name=number.name)
         elif not self._stopping:
-            _log.emit(self._told, "received {name}: stopping", name=number.name)
+            _log.emit(self._stop_level, "received {name}: stopping", name=number.name)
             self._stop_reactor()
 
     def _stop_reactor(self) -> None:

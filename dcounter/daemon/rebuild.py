@@ -20,7 +20,7 @@ whole. `newer`: a newer version of dcounter wrote it.
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class NodeJournal:
     """
     What a node keeps on its disk; the defaults are those of an empty disk.
 
@@ -57,7 +57,7 @@ class Objections:
     losses: Sequence[str] = ()
 
 
-def objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
+def objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
     """
     Find the reasons against rebuilding nodes.
 
@@ -80,7 +80,7 @@ def objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
     return Objections(never, [*_alone(going, keepers), *_unread(going, keepers), *_removals(kept, chosen)])
 
 
-def _alone(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
+def _alone(going: Mapping[int, NodeJournal], keepers: Sequence[NodeJournal]) -> list[str]:
     """
     The batches that only these nodes have.
     """
@@ -92,7 +92,7 @@ def _alone(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
     return [f"{_nodes(holders)} has at least {_number(batches, 'batch', 'batches')} that no other node has"]
 
 
-def _unread(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
+def _unread(going: Mapping[int, NodeJournal], keepers: Sequence[NodeJournal]) -> list[str]:
     """
     The journals that cannot be read, and that no other node can be relied on to replace.
     """
@@ -111,7 +111,7 @@ def _unread(going: Mapping[int, Kept], keepers: Sequence[Kept]) -> list[str]:
     ]
 
 
-def _removals(kept: Mapping[int, Kept], chosen: Collection[int]) -> list[str]:
+def _removals(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> list[str]:
     """
     The removed members that only the chosen nodes know as removed.
     """

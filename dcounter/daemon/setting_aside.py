@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from dcounter.daemon.data_directory import DataDirectory
 from dcounter.daemon.kept import read_all
-from dcounter.daemon.rebuild import Kept, objections
+from dcounter.daemon.rebuild import NodeJournal, objections
 from dcounter.daemon.remedies import trouble
 from dcounter.errors import ConfigurationError, DirectoryInUse
 from dcounter.journal.disk import RealDisk, sync_directory
@@ -95,7 +95,7 @@ def prepare(
     members = directory.identity.members
     with ExitStack() as locks:
         disks: dict[int, RealDisk] = {}
-        unusable: dict[int, Kept] = {}
+        unusable: dict[int, NodeJournal] = {}
         for node in members:
             path = directory.node(node)
             if not os.path.lexists(path):
@@ -106,7 +106,9 @@ def prepare(
             except DirectoryInUse as error:
                 raise ConfigurationError(f"--rebuild: {error}: stop that first") from error
             except OSError as error:
-                unusable[node] = Kept("unreadable", complete=False, why=trouble(error, path, elsewhere=False))
+                unusable[node] = NodeJournal(
+                    "unreadable", complete=False, why=trouble(error, path, elsewhere=False)
+                )
             else:
                 locks.enter_context(closing(disk))
                 disks[node] = disk
@@ -119,7 +121,7 @@ def prepare(
         return SettingAside(paths, locks.pop_all())
 
 
-def _judge(kept: Mapping[int, Kept], chosen: Collection[int], *, accept_loss: bool) -> None:
+def _judge(kept: Mapping[int, NodeJournal], chosen: Collection[int], *, accept_loss: bool) -> None:
     found = objections(kept, chosen)
     words = " ".join(f"--rebuild {node}" for node in sorted({*chosen}))
     if found.never:

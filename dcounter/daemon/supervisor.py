@@ -52,7 +52,7 @@ _LINE = 64 * 1024
 Longest line (bytes) of a child's log; a longer one is split.
 """
 
-STATUS = 3
+PROGRESS_DESCRIPTOR = 3
 """
 The descriptor on which a child reports the progress of its start.
 """
@@ -71,24 +71,24 @@ class Troubles:
     def __init__(self, nodes: Collection[int], hopeless: Callable[[], None]) -> None:
         self._nodes = nodes
         self._hopeless = hopeless
-        self._told: dict[int, Progress] = {}
+        self._reasons: dict[int, Progress] = {}
         self._any_up = False
 
     def __call__(self) -> list[str]:
         """
         One sentence for each node that does not start.
         """
-        return [told.sentence(node) for node, told in sorted(self._told.items())]
+        return [reason.sentence(node) for node, reason in sorted(self._reasons.items())]
 
-    def told(self, node: int, progress: Progress) -> None:
+    def reported(self, node: int, progress: Progress) -> None:
         """
         Note the progress that a node reported.
         """
         if progress.state == "up":
             self._any_up = True
-            self._told.pop(node, None)
-        elif self._told.get(node) != progress:
-            self._told[node] = progress
+            self._reasons.pop(node, None)
+        elif self._reasons.get(node) != progress:
+            self._reasons[node] = progress
             _log.error("{sentence}", sentence=progress.sentence(node))
         if not self._any_up and all(map(self.is_lasting, self._nodes)):
             self._hopeless()
@@ -97,13 +97,13 @@ class Troubles:
         """
         Whether the node said that it cannot start.
         """
-        return node in self._told and self._told[node].state == "cannot start"
+        return node in self._reasons and self._reasons[node].state == "cannot start"
 
     def clear(self, node: int) -> None:
         """
         Drop the reason of a node that is started anew; if it still holds, it is logged again.
         """
-        self._told.pop(node, None)
+        self._reasons.pop(node, None)
 
 
 class InlineSupervisor(MultiService):
@@ -134,7 +134,7 @@ class InlineSupervisor(MultiService):
             self._add(node)
 
     def _add(self, node: int) -> None:
-        service = self._nodes[node] = self._make(node, partial(self._told, node))
+        service = self._nodes[node] = self._make(node, partial(self._on_progress, node))
         service.setServiceParent(self)
 
     def stopService(self) -> Deferred[None]:
@@ -159,8 +159,8 @@ class InlineSupervisor(MultiService):
             self._waiting.pop(node).cancel()
         await self._replace(node)
 
-    def _told(self, node: int, progress: Progress) -> None:
-        self.troubles.told(node, progress)
+    def _on_progress(self, node: int, progress: Progress) -> None:
+        self.troubles.reported(node, progress)
         if self.troubles.is_lasting(node) and node not in self._waiting and self.running:
             self._waiting[node] = self._clock.callLater(_RETRY, self._retry, node)
 
@@ -193,12 +193,15 @@ class _Child(ProcessProtocol):
     transport: IProcessTransport
 
     def __init__(
-        self, node: int, told: Callable[[int, Progress], None], ended: Callable[["_Child", str], None]
+        self,
+        node: int,
+        on_progress: Callable[[int, Progress], None],
+        on_end: Callable[["_Child", str], None],
     ) -> None:
         self.node = node
         self.ended: Deferred[None] = Deferred()
-        self._told = told
-        self._tell = ended
+        self._on_progress = on_progress
+        self._on_end = on_end
         self.cannot_start = False
         self.restarted = False
         self._rests: dict[int, bytes] = {}
@@ -212,17 +215,17 @@ class _Child(ProcessProtocol):
             rest = b""
         self._rests[childFD] = rest
         for line in lines:
-            if childFD != STATUS:
+            if childFD != PROGRESS_DESCRIPTOR:
                 self._log_line(line.decode(errors="replace"))
             elif (progress := Progress.from_line(line)) is not None:
                 self.cannot_start = progress.state == "cannot start"
-                self._told(self.node, progress)
+                self._on_progress(self.node, progress)
 
     def processEnded(self, reason: Failure) -> None:
         for descriptor, rest in self._rests.items():
             if rest:
                 self.childDataReceived(descriptor, b"\n")
-        self._tell(self, reason.getErrorMessage())
+        self._on_end(self, reason.getErrorMessage())
         self.ended.callback(None)
 
     def _log_line(self, line: str) -> None:
@@ -333,7 +336,7 @@ class ProcessSupervisor(Service):
             self._start_some()
 
     def _heard(self, node: int, progress: Progress) -> None:
-        self.troubles.told(node, progress)
+        self.troubles.reported(node, progress)
         self._end_turn(node)
 
     def _start(self, node: int) -> None:
@@ -373,7 +376,7 @@ class ProcessSupervisor(Service):
         )
         if pause >= _LONGEST_PAUSE:
             # It ends before it can say why.
-            self.troubles.told(node, Progress("waits", f"its process ends after every start: {why}"))
+            self.troubles.reported(node, Progress("waits", f"its process ends after every start: {why}"))
         self._waiting[node] = self._clock.callLater(pause, self._come_next, node)
 
     def _lived(self, node: int) -> float:

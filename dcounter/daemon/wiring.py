@@ -40,7 +40,7 @@ from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
 from dcounter.daemon.setting_aside import SettingAside, prepare
-from dcounter.daemon.supervisor import STATUS, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.trial import check_can_listen
 from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError
@@ -58,7 +58,8 @@ from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.codec import is_chunk
-from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.handshake import Identity
+from dcounter.protocol.messages import Role
 from dcounter.protocol.token import TokenSeal
 
 _log = Logger()
@@ -73,10 +74,13 @@ _SET_ASIDE = (
     "start the node again: it is rebuilt from them. Otherwise leave it: it may hold data that no other has"
 )
 
+"""
+What to do about a damaged journal of a node by itself, if its cluster has other nodes.
+"""
 
 _RESTORE = "The cluster has no other node to rebuild it from: restore a backup, but keep that directory"
 """
-What to do about a damaged journal of a node by itself, with and without other nodes in its cluster.
+What to do about a damaged journal of a node by itself, if its cluster has no other node.
 """
 
 
@@ -297,7 +301,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
             options["data-dir"],
             len(addresses),
             secrets.token_bytes,
-            account=Account.of(twistd_options(options)),
+            account=Account.of(twistd),
         )
         undo.callback(directory.close)
         identity = directory.identity
@@ -309,7 +313,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         identity = replace(identity, boot=secrets.token_hex(16))
     wiring = Wiring(reactor, identity, addresses, limits)
     if directory is not None and options["rebuild"]:
-        with Account.of(twistd_options(options)).acting():
+        with Account.of(twistd).acting():
             aside = prepare(
                 directory,
                 options["rebuild"],
@@ -333,7 +337,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
     Descriptors(wanted).setServiceParent(daemon)
     if directory is not None:
-        in_background = not twistd_options(options).get("nodaemon", True)
+        in_background = not twistd.get("nodaemon", True)
         Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
@@ -448,7 +452,7 @@ def _supervisor(
             sys.executable,
             node_command(node, wiring.identity.cluster, wiring.addresses, journal_path(node), options),
             env=child_environment(wiring.identity),
-            childFDs={0: "w", 1: "r", 2: "r", STATUS: "r"},
+            childFDs={0: "w", 1: "r", 2: "r", PROGRESS_DESCRIPTOR: "r"},
         )
 
     return ProcessSupervisor(

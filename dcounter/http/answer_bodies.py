@@ -66,7 +66,8 @@ class Ready(Struct, frozen=True):
     The answer of a daemon that is ready for requests.
 
     :ivar exact: whether counts are exact.
-    :ivar missing: ids of the members that have not reported or are unavailable.
+    :ivar missing: ids of the members that have not reported since the start, or whose items no live node can
+        account for.
     :ivar warnings: what an operator should look at, one sentence each.
     """
 

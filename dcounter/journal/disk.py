@@ -9,9 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from dcounter.journal.locks import lock_directory
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+from dcounter.journal.locks import DIRECTORY, lock_directory
 
 
 class AppendFile(Protocol):
@@ -116,7 +114,7 @@ def sync_directory(path: str) -> None:
     """
     Make the names in a directory durable.
     """
-    descriptor = os.open(path, _DIRECTORY)
+    descriptor = os.open(path, DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -165,7 +163,7 @@ def _make_directory(path: str, give: Callable[[int], object] | None, made: list[
     made.append(path)
     if give is not None:
         # Not by its name: in a directory that others can write to, the name may have been taken meanwhile.
-        descriptor = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(path, DIRECTORY | os.O_NOFOLLOW)
         try:
             give(descriptor)
         finally:

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from dcounter.journal.disk import Disk
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
-from dcounter.journal.recovery import Kept, Recovery
+from dcounter.journal.recovery import JournalReading, Recovery
 from dcounter.journal.segments import Finished, Segments
 from dcounter.journal.thread import InThread
 
@@ -38,7 +38,7 @@ _NOT_REMOVED = "could not remove obsolete files: {why}"
 
 _PIECE_PAUSE = 0.001
 """
-Time (s) between two pieces of a snapshot, so that it does not keep a whole core busy. There is no pause while
+Time (s) between two lines of a snapshot, so that it does not keep a whole core busy. There is no pause while
 the segments grow fast: the directory must not grow too large.
 """
 
@@ -131,7 +131,7 @@ class FileJournal:
     """
     A journal on a disk.
 
-    :param is_chunk: whether a line, given its beginning, is a piece of the ledger.
+    :param is_chunk: whether a line, given its beginning, is a chunk of the ledger.
     :param owner: the journal's owner: another one's is refused. `None`: any owner's is taken.
     :param segment_bytes: size from which a new segment is begun.
     :param pace_s: shortest time between two commits that no answer waits for.
@@ -185,7 +185,7 @@ class FileJournal:
         yield from self._recovery.read()
         self._recovered(self._recovery.kept)
 
-    def _recovered(self, kept: Kept) -> None:
+    def _recovered(self, kept: JournalReading) -> None:
         if kept.not_removed is not None:
             _log.warn(_NOT_REMOVED, why=kept.not_removed)
         if kept.torn is not None:
@@ -373,7 +373,7 @@ class FileJournal:
         self, lines: Iterator[bytes], ready: Callable[[], bool], in_vain: Callable[[], bool]
     ) -> None:
         """
-        Write all pieces, and wait until the snapshot may count, unless that is in vain.
+        Write all lines, and wait until the snapshot may count, unless that is in vain.
         """
         for line in lines:
             if in_vain():

@@ -89,7 +89,8 @@ class Journal(Protocol):
         Keep a copy of the ledger, taken chunk by chunk, in place of all that was appended before.
 
         :param lines: gives the next chunk whenever the last one is written.
-        :param ready: whether all that the copy holds is durable elsewhere, so that it may count.
+        :param ready: whether the copy may count: all that it holds is durable elsewhere, or the snapshot is
+            the only thing that can make it durable.
         :returns: whether it is durable now. It is not if another one was being taken, if lines failed
             meanwhile, or if the disk failed a moment ago.
         """

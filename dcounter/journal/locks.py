@@ -13,8 +13,10 @@ from contextlib import suppress
 
 from dcounter.errors import DirectoryInUse
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""
+The flags with which a directory is opened.
+"""
 PATIENCE = 0.5
 """
 Time (s) for which a start waits for a lock. A daemon that was killed may have been about to start a child,
@@ -40,7 +42,7 @@ def lock_directory(
     :raises DirectoryInUse: another process holds the lock.
     :raises OSError: it cannot be opened or locked.
     """
-    descriptor = os.open(path, _DIRECTORY)
+    descriptor = os.open(path, DIRECTORY)
     try:
         _lock(descriptor, path, named, patience, sleep)
         if not os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -13,8 +13,8 @@ What holds:
 - What does not count is removed before anything new is written behind it: torn tails, and segments that
   hold nothing.
 - Nothing is changed before the format of every file is known to be one that this version reads.
-- A disk that takes nothing new does not stop the recovery. `Kept` lists what is to be done when the disk
-  works again.
+- A disk that takes nothing new does not stop the recovery. `JournalReading` lists what is to be done when the
+  disk works again.
 
 `read` ends before the writer's thread begins; `load` only reads, and only what was there at the start.
 """
@@ -60,7 +60,7 @@ class TornTail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class JournalReading:
     """
     What a journal holds, as its recovery leaves it.
 
@@ -107,7 +107,7 @@ class Recovery:
     :ivar kept: what the journal holds; set when `read` is exhausted.
     """
 
-    kept: Kept
+    kept: JournalReading
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Recovery:
         for name in found.segments:
             yield from self._read_segment(name)
         self._secure()
-        self.kept = Kept(
+        self.kept = JournalReading(
             last=found.last,
             snapshot_size=self._snapshot_size,
             segments=tuple(self._sizes.items()),

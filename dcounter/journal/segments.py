@@ -34,7 +34,7 @@ from dcounter.journal.file_names import (
     unfinished_name,
 )
 from dcounter.journal.framing import FORMAT, JournalEntry, frame, header
-from dcounter.journal.recovery import Kept
+from dcounter.journal.recovery import JournalReading
 
 _log = Logger()
 
@@ -104,7 +104,9 @@ class Segments:
     :param file_format: the format of new files.
     """
 
-    def __init__(self, disk: Disk, kept: Kept, *, segment_bytes: int, file_format: int = FORMAT) -> None:
+    def __init__(
+        self, disk: Disk, kept: JournalReading, *, segment_bytes: int, file_format: int = FORMAT
+    ) -> None:
         self._disk = disk
         self._header = header(file_format)
         self._segment_bytes = segment_bytes

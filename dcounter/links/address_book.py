@@ -19,7 +19,8 @@ from dcounter.links.call import Call, SearchLog
 from dcounter.links.connection import NO_ANSWER, Complaints
 from dcounter.protocol import messages
 from dcounter.protocol.abilities import ABILITIES, Abilities
-from dcounter.protocol.handshake import Caller, Identity, Role
+from dcounter.protocol.handshake import Caller, Identity
+from dcounter.protocol.messages import Role
 
 _PROBES = 16
 """

@@ -108,7 +108,7 @@ class _NodeEndpoint:
     :param jitter: gives a random number around 0, for the pauses between attempts.
     :ivar port: the last known port of the node.
     :ivar called: the port that is being called, or was called last.
-    :ivar doubtful: the node may not be on that port, which is then tried less often.
+    :ivar port_uncertain: the node may not be on that port, which is then tried less often.
     """
 
     def __init__(self, node: int, address_book: AddressBook, jitter: Callable[[], float]) -> None:
@@ -118,12 +118,12 @@ class _NodeEndpoint:
         self._clock = address_book.clock
         self._pause = backoffPolicy(_FIRST_PAUSE, _LAST_PAUSE, factor=2.0, jitter=jitter)
         self._next_search = float("-inf")
-        self._next_doubtful = float("-inf")
+        self._next_uncertain_call = float("-inf")
         self._searching: Deferred[None] = succeed(None)
         self._searches = 0
         self._told = ""
         self.port = self.called = address_book.addresses[node].port
-        self.doubtful = False
+        self.port_uncertain = False
 
     def __repr__(self) -> str:
         return f"<node {self._node}, last seen on port {self.port}>"
@@ -135,10 +135,10 @@ class _NodeEndpoint:
         attempts = 0
         while True:
             now = self._clock.seconds()
-            if (self.doubtful or attempts) and self._searching.called and now >= self._next_search:
+            if (self.port_uncertain or attempts) and self._searching.called and now >= self._next_search:
                 await self._searching
                 self._searching = Deferred.fromCoroutine(self._search())
-            if not self.doubtful or now >= self._next_doubtful:
+            if not self.port_uncertain or now >= self._next_uncertain_call:
                 self.called = self.port
                 with contextlib.suppress(ConnectError, DNSLookupError):
                     return await self._address_book.endpoint(self._node, self.called).connect(factory)
@@ -172,8 +172,8 @@ class _NodeEndpoint:
         """
         Take note that the node may not be on its last known port.
         """
-        self.doubtful = True
-        self._next_doubtful = self._clock.seconds() + self._limits.search_s
+        self.port_uncertain = True
+        self._next_uncertain_call = self._clock.seconds() + self._limits.search_s
 
     def _missed(self, answers: SearchLog) -> None:
         """
@@ -206,7 +206,7 @@ class _NodeEndpoint:
         Take note that the node now listens on this port.
         """
         self.port = port
-        self.doubtful = False
+        self.port_uncertain = False
 
 
 class Link(ClientService, Generic[_M]):

@@ -104,11 +104,10 @@ class Channels:
         """
         Whether the other end can be asked for a copy of its ledger.
 
-        One whose ledger is not yet what it should be would let us wait; when it is, it reports.
+        One whose ledger is not sound yet would let us wait; when it is, it reports.
         """
         there = self._channels[channel]
-        unfinished = there.report is not None and (there.report.loading or there.report.in_doubt)
-        return there.calls and not unfinished
+        return there.calls and (there.report is None or there.report.ledger_sound)
 
     def close_to(self, node: NodeId, reason: str) -> None:
         """

@@ -11,7 +11,8 @@ from dcounter.limits import Limits
 from dcounter.links.connection import Complaints, Conversation
 from dcounter.node.channels import ToNode
 from dcounter.protocol import codec, messages
-from dcounter.protocol.handshake import Callee, Peer, Role
+from dcounter.protocol.handshake import Callee, Peer
+from dcounter.protocol.messages import Role
 
 
 class CalledNode(Protocol):

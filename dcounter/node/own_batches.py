@@ -58,11 +58,11 @@ class OwnBatches:
         try:
             batch = decode_batch(message.batch)
         except UnknownNeeds as error:
-            self._refuse(channel, message.request, error.slices, str(error), doubtful=False)
+            self._refuse(channel, message.request, error.slices, str(error), maybe_stored=False)
             return None
         reason = self._status.refuses()
         if reason is not None:
-            self._refuse(channel, message.request, len(batch.slices), reason, doubtful=False)
+            self._refuse(channel, message.request, len(batch.slices), reason, maybe_stored=False)
             return None
         opening = None
         if self._own.run == 0:
@@ -88,9 +88,9 @@ class OwnBatches:
         A batch is not durable, and perhaps on the disk all the same.
         """
         if own.channel in self._channels:
-            self._refuse(own.channel, own.request, len(own.batch.slices), reason, doubtful=True)
+            self._refuse(own.channel, own.request, len(own.batch.slices), reason, maybe_stored=True)
 
-    def _refuse(self, channel: int, request: int, slices: int, reason: str, *, doubtful: bool) -> None:
+    def _refuse(self, channel: int, request: int, slices: int, reason: str, *, maybe_stored: bool) -> None:
         refused = dict.fromkeys(range(slices), reason)
         stamp = self._contents.stamp
-        self._out.send(channel, messages.Stored(request, 0, 0, stamp, refused, doubtful=doubtful))
+        self._out.send(channel, messages.Stored(request, 0, 0, stamp, refused, doubtful=maybe_stored))

@@ -53,9 +53,13 @@ from dcounter.protocol.handshake import Callee, Identity, Peer
 _log = Logger()
 
 _LOCK_PATIENCE = 10.0
+"""
+Time (s) after which a node complains that another process uses its directory.
+"""
+
 _LOCK_PAUSE = 0.05
 """
-Time (s) after which a node complains that another process uses its directory, and between two looks.
+Time (s) between two attempts to lock the directory.
 """
 
 _RIVALS_INTERVAL = 10.0

@@ -15,7 +15,8 @@ The largest stamp that fits a signed 64-bit column: the year 2262.
 
 CLOCK_TOLERANCE = 10_000_000_000
 """
-How far ahead of the wall clock (ns) a stamp from outside may be: a caller's own, or one in a token.
+How far ahead of the wall clock (ns) a stamp from outside may be: a caller's own, or one in a token. Also how
+far the wall clock may jump and be believed at once.
 """
 
 

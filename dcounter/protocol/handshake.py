@@ -22,13 +22,10 @@ import json
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
 
 from dcounter.errors import HandshakeRefused, Removed, WrongNode
 from dcounter.protocol.abilities import ABILITIES, PROTOCOL, Abilities, Common, in_common
-from dcounter.protocol.messages import Challenge, Hello, Proof
-
-Role = Literal["node", "coordinator", "probe"]
+from dcounter.protocol.messages import Challenge, Hello, Proof, Role
 
 NEGOTIATES = "negotiates-"
 """

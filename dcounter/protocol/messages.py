@@ -47,12 +47,16 @@ class Opening(Struct, frozen=True):
 # Handshake: Hello ->, <- Challenge, Proof ->, <- Welcome. Either side may say Farewell and hang up.
 
 
+Role = Literal["node", "coordinator", "probe"]
+
+
 class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """
     The first line of the caller.
 
     :ivar protocol: the lowest version that the caller speaks: release 0.1.0 accepts only its own.
-    :ivar role: what connected: a follower, a coordinator, or a node that checks whether its own port works.
+    :ivar role: what connected. `node`: a follower. `probe`: a node that only wants to know what listens on a
+        port.
     :ivar node: the id of the node that connected; `None` for a coordinator.
     :ivar to: the id of the node that is called.
     :ivar cluster: the cluster id.
@@ -66,7 +70,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
 
     protocol: int
     cluster: str
-    role: Literal["node", "coordinator", "probe"]
+    role: Role
     node: NodeId | None
     to: NodeId
     members: list[NodeId]
@@ -263,6 +267,13 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     loading: bool = False
     in_doubt: bool = False
     passing: bool = False
+
+    @property
+    def ledger_sound(self) -> bool:
+        """
+        Whether the ledger is loaded and not in doubt.
+        """
+        return not (self.loading or self.in_doubt)
 
 
 # Node and follower

@@ -33,7 +33,7 @@ class Cluster:
     :param disks: whether nodes keep journals; without, they forget everything when they stop.
     :param daemon: whether the nodes are those of one daemon; otherwise each runs by itself.
     :ivar copies: copies of the data directory that are in use.
-    :ivar seconds: node -> a second process of it, which waits for the disk.
+    :ivar second_processes: node -> a second process of it, which waits for the disk.
     :ivar processes: makes, freezes and kills its processes.
     :ivar wall: the wall clocks of all processes.
     :ivar lags: node -> additional time (s) for each piece of work of its disk.
@@ -59,7 +59,7 @@ class Cluster:
         self.lags = self.processes.lags
         self.identity = self.processes.new_identity(range(nodes), daemon=daemon)
         self.nodes: dict[int, Node] = {}
-        self.seconds: dict[int, tuple[Node, ProcessClock]] = {}
+        self.second_processes: dict[int, tuple[Node, ProcessClock]] = {}
         self.disks = {node: SimulatedDisk() for node in range(nodes)} if disks else {}
         for node, disk in self.disks.items():
             disk.power_lost = partial(self.clock.callLater, 0, self._power_lost, node)
@@ -94,7 +94,7 @@ class Cluster:
         """
         clock = ProcessClock(self.clock)
         service = self._make_node(node, clock)
-        self.seconds[node] = service, clock
+        self.second_processes[node] = service, clock
         service.startService()
 
     def _make_node(self, node: int, clock: ProcessClock | None = None) -> Node:
@@ -105,16 +105,16 @@ class Cluster:
         """
         Kill the process that waits for a node's disk, if there is one.
         """
-        if node in self.seconds:
-            _, clock = self.seconds.pop(node)
+        if node in self.second_processes:
+            _, clock = self.second_processes.pop(node)
             clock.kill()
 
     def _succeed(self, node: int) -> None:
         """
         The first process of a node has ended: the second one gets the disk, before any that start later.
         """
-        if node in self.seconds:
-            self.nodes[node], clock = self.seconds.pop(node)
+        if node in self.second_processes:
+            self.nodes[node], clock = self.second_processes.pop(node)
             self.processes.succeed(f"node {node}", clock)
 
     def stop_node(self, node: int) -> None:

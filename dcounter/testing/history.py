@@ -71,6 +71,7 @@ class History:
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
+        cluster.processes.on_stamped = self.stamped
 
     @property
     def now(self) -> float:
@@ -100,31 +101,32 @@ class History:
 
     def watch(self, coordinator: Coordinator) -> Coordinator:
         """
-        Record what a coordinator that starts now does; above all, which stamps it gives.
+        Record what a coordinator that starts now does.
         """
-        stamped = coordinator._stamped  # noqa: SLF001 - no caller is told them
-
-        def spy(items: Items) -> StampedItems:
-            columns = stamped(items)
-            write = self._unstamped.pop(id(items))
-            rows: dict[int, Row] = {}
-            for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
-                row = (stamp, tenant or "")
-                write.all_rows.append((item, row))
-                rows[item] = max(rows.get(item, NO_ROW), row)
-            write.rows = rows
-            self._check_stamps(write, columns)
-            return columns
-
-        vars(coordinator)["_stamped"] = spy
         acked = [] if self.lossy else [each for each in self.writes if each.acked is not None]
         floor = 0 if self.lossy else max((each.floor for each in self.known.values()), default=0)
         self._inherited[coordinator] = self.known[coordinator] = Known(acked, floor)
         return coordinator
 
+    def stamped(self, items: Items, columns: StampedItems) -> None:
+        """
+        Note the stamps that a coordinator gave: no caller is told them.
+        """
+        write = self._unstamped.pop(id(items), None)
+        if write is None:
+            # They are no items of these callers: a copy of the data directory is in use.
+            return
+        rows: dict[int, Row] = {}
+        for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
+            row = (stamp, tenant or "")
+            write.all_rows.append((item, row))
+            rows[item] = max(rows.get(item, NO_ROW), row)
+        write.rows = rows
+        self._check_stamps(write, columns)
+
     def _check_stamps(self, write: Write, columns: StampedItems) -> None:
         after = write.later_than
-        if not write.coordinator._view.unreported():  # noqa: SLF001 - decides what is promised
+        if not write.coordinator._view.unaccounted():  # noqa: SLF001 - decides what is promised
             after = max(after, self._inherited[write.coordinator].latest())
         if columns.stamps is None and columns.base <= after:
             self.problem(f"write {write.place} has the stamp {columns.base}, which is not after {after}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dcounter.coordinator.view import View
-from dcounter.daemon.rebuild import Kept, Objections, objections
+from dcounter.daemon.rebuild import NodeJournal, Objections, objections
 from dcounter.journal.file import FileJournal
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
@@ -28,4 +28,4 @@ class Parts:
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
     copies_boot: bool = True
-    objections: Callable[[Mapping[int, Kept], Collection[int]], Objections] = objections
+    objections: Callable[[Mapping[int, NodeJournal], Collection[int]], Objections] = objections

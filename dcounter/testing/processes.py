@@ -2,21 +2,25 @@
 Makes the processes of a cluster, freezes them and kills them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
 from dcounter.coordinator.service import Coordinator
+from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.journal.interface import Journal
 from dcounter.journal.memory import MemoryJournal
 from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.node.service import Node
+from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.codec import is_chunk
-from dcounter.protocol.handshake import Identity, Role
+from dcounter.protocol.handshake import Identity
+from dcounter.protocol.messages import Role
 from dcounter.protocol.token import TokenSeal
+from dcounter.store import Items
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network
@@ -32,6 +36,7 @@ class Processes:
     :ivar time: the time that passes for all of them.
     :ivar wall: their wall clocks.
     :ivar lags: node -> additional time (s) for each piece of work of its disk.
+    :ivar on_stamped: called when a coordinator has given the items of a request their stamps.
     """
 
     def __init__(self, seed: int, members: Collection[int], limits: Limits, parts: Parts) -> None:
@@ -44,6 +49,7 @@ class Processes:
         self.parts = parts
         self.wall = WallClocks(self.time, parts.wall)
         self.lags: dict[int, float] = {}
+        self.on_stamped: Callable[[Items, StampedItems], object] = lambda _, __: None
         self._clocks: dict[str, ProcessClock] = {}
         ports = range(8090, 8090 + limits.ports)
         self._addresses = {node: Address("memory", 8090 + node, ports) for node in members}
@@ -109,7 +115,13 @@ class Processes:
             seal=TokenSeal(identity.secret, identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
             view=self.parts.view,
+            stamp=self._stamp,
         )
+
+    def _stamp(self, items: Items, clock: HybridClock) -> StampedItems:
+        columns = stamped(items, clock)
+        self.on_stamped(items, columns)
+        return columns
 
     def address_book(
         self,

@@ -84,7 +84,7 @@ def test_as_many_as_were_asked_for(ack: Ack, nodes: list[int]) -> None:
     assert not world.acks.busy
 
 
-def test_the_widest_that_was_reached_when_time_is_over() -> None:
+def test_the_strongest_level_that_was_reached_when_time_is_over() -> None:
     world = Waiting()
     world.wait("all")
     for node in (0, 1, 2):

@@ -58,10 +58,10 @@ class Desk:
         return self.dispatch.launch(self.now)
 
     def stored(
-        self, flight: Flight, *, refused: Collection[int] = (), number: int = 1, doubtful: bool = False
+        self, flight: Flight, *, refused: Collection[int] = (), number: int = 1, maybe_stored: bool = False
     ) -> None:
         position = Position().advance(flight.node, 7, number)
-        self.dispatch.stored(flight, position, dict.fromkeys(refused, "full"), doubtful=doubtful)
+        self.dispatch.stored(flight, position, dict.fromkeys(refused, "full"), maybe_stored=maybe_stored)
 
     def tick(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -85,12 +85,12 @@ class TestPlacing:
     def test_11_items_over_4_nodes(self) -> None:
         desk = Desk()
         request = desk.admit(11)
-        assert (request.doubtful, desk.waiting()) == (False, True)
+        assert (request.maybe_stored, desk.waiting()) == (False, True)
         flights = desk.launch()
         assert sizes(flights) == {0: [3], 1: [3], 2: [3], 3: [2]}
         assert [flight.batch().ids for flight in flights] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
         assert [flight.batch().bases for flight in flights] == [[1_000], [1_003], [1_006], [1_009]]
-        assert (request.doubtful, desk.waiting()) == (True, False)
+        assert (request.maybe_stored, desk.waiting()) == (True, False)
         assert desk.launch() == []
         for flight in flights:
             assert not request.over
@@ -154,7 +154,7 @@ class TestFlushing:
         desk = Desk(2)
         desk.admit(2)
         [first, second] = desk.launch()
-        desk.dispatch.lost(first)
+        desk.dispatch.flight_failed(first)
         assert desk.flush_asked == 1
         desk.launch()
         desk.tick(LIMITS.slow_after_s)
@@ -346,7 +346,7 @@ class TestSmallRequests:
         assert desk.launch() == []
         desk.admit(2)
         assert sizes(desk.launch()) == {0: [1, 1], 1: [1]}
-        assert small.doubtful
+        assert small.maybe_stored
 
     def test_do_not_wait_longer_than_a_tick(self) -> None:
         desk = Desk(2)
@@ -392,7 +392,7 @@ class TestSmallRequests:
         desk.tick(0.5)
         assert desk.ended == [over]
         assert [each.request for flight in desk.launch() for each in flight.slices] == [stays]
-        assert not over.doubtful
+        assert not over.maybe_stored
 
 
 class TestRoom:
@@ -414,7 +414,7 @@ class TestRoom:
         request = desk.admit(4)
         # Two items would be one too many for node 0.
         assert sizes(desk.launch()) == {1: [2, 2]}
-        assert request.doubtful
+        assert request.maybe_stored
 
     def test_an_empty_window_takes_a_batch_of_any_size(self) -> None:
         desk = Desk(1, window_bytes=1)
@@ -441,7 +441,7 @@ class TestRoom:
         assert desk.dispatch._windows[0].has_room(10**9)  # noqa: SLF001
         desk.stored(busy)
         assert sizes(desk.launch()) == {0: [1], 1: [1]}
-        assert request.doubtful
+        assert request.maybe_stored
 
     def test_without_any_node_it_waits(self) -> None:
         desk = Desk(2)
@@ -492,7 +492,7 @@ class TestQueueBounds:
         assert refused.value.retry_after == 1
         # There is room again when those before it have ended.
         desk.tick(5.0)
-        assert [request.doubtful for request in desk.ended] == [False, False]
+        assert [request.maybe_stored for request in desk.ended] == [False, False]
         desk.admit(1)
 
     def test_bytes(self) -> None:
@@ -564,7 +564,7 @@ class TestRetrying:
         request = desk.admit(2)
         first, second = desk.launch()
         desk.writers = [1]
-        desk.dispatch.lost(first)
+        desk.dispatch.flight_failed(first)
         [again] = desk.launch()
         assert (again.node, again.batch().ids) == (1, [0])
         desk.stored(second)
@@ -608,7 +608,7 @@ class TestRetrying:
         [again] = desk.launch()
         desk.stored(slow)
         assert request.complete
-        desk.dispatch.lost(again)
+        desk.dispatch.flight_failed(again)
         assert desk.launch() == []
         assert desk.is_empty()
 
@@ -618,9 +618,9 @@ class TestRetrying:
         [slow] = desk.launch()
         desk.tick(1.0)
         [again] = desk.launch()
-        desk.dispatch.lost(slow)
+        desk.dispatch.flight_failed(slow)
         assert desk.launch() == []
-        desk.dispatch.lost(again)
+        desk.dispatch.flight_failed(again)
         assert len(desk.launch()) == 1
 
     def test_a_slow_batch_waits_if_no_other_node_is_there(self) -> None:
@@ -654,7 +654,7 @@ class TestRetrying:
         desk.writers = [1]
         desk.tick(1.0)
         assert desk.launch() == []
-        desk.dispatch.lost(slow)
+        desk.dispatch.flight_failed(slow)
         for flight in busy:
             desk.stored(flight)
         flights = desk.launch()
@@ -670,7 +670,7 @@ class TestRetrying:
         [slow] = desk.launch()
         desk.tick(1.0)
         assert desk.waiting()
-        desk.dispatch.lost(slow)
+        desk.dispatch.flight_failed(slow)
         flights = desk.launch()
         assert [each.request for flight in flights for each in flight.slices] == [request]
 
@@ -678,7 +678,7 @@ class TestRetrying:
         desk = Desk(2)
         request = desk.admit(2)
         desk.writers = [0]
-        desk.dispatch.left(1)
+        desk.dispatch.writer_gone(1)
         [flight] = desk.launch()
         assert flight.node == 0
         assert flight.batch().ids == [0, 1]
@@ -718,11 +718,11 @@ class TestEnding:
         request = desk.admit(1, deadline=1.0)
         desk.tick(1.0)
         assert desk.ended == [request]
-        assert not request.doubtful
+        assert not request.maybe_stored
         assert not request.complete
         # It was in an open batch: it is withdrawn, and never sent.
         assert desk.launch() == []
-        assert not request.doubtful
+        assert not request.maybe_stored
         assert desk.is_empty()
 
     def test_the_others_of_an_open_batch_stay(self) -> None:
@@ -745,7 +745,7 @@ class TestEnding:
         assert not request.over
         desk.tick(1.0)
         assert desk.ended == [request]
-        assert request.doubtful
+        assert request.maybe_stored
         assert not request.complete
         assert request.items_stored == 3
         assert request.position == Position().advance(0, 7, 1)
@@ -754,18 +754,18 @@ class TestEnding:
         assert request.items_stored == 3
         assert desk.ended == [request]
 
-    @pytest.mark.parametrize("doubtful", [False, True])
-    def test_what_every_node_refused_is_not_applied_if_they_are_sure(self, doubtful: bool) -> None:
+    @pytest.mark.parametrize("maybe_stored", [False, True])
+    def test_what_every_node_refused_is_not_applied_if_they_are_sure(self, maybe_stored: bool) -> None:
         desk = Desk(2)
         request = desk.admit(2, deadline=1.0)
         for flight in desk.launch():
-            desk.stored(flight, refused=[0], doubtful=doubtful)
+            desk.stored(flight, refused=[0], maybe_stored=maybe_stored)
         desk.writers = []
         desk.dispatch.end_unsent()
-        assert request.over is not doubtful
+        assert request.over is not maybe_stored
         desk.tick(1.0)
         assert desk.ended == [request]
-        assert request.doubtful is doubtful
+        assert request.maybe_stored is maybe_stored
 
     def test_what_is_under_way_waits_for_its_answer(self) -> None:
         desk = Desk(2)
@@ -800,7 +800,7 @@ class TestEnding:
         queued = desk.admit(2)
         desk.dispatch.stop()
         assert desk.ended == [sent, open_, queued]
-        assert [request.doubtful for request in desk.ended] == [True, False, False]
+        assert [request.maybe_stored for request in desk.ended] == [True, False, False]
         assert desk.launch() == []
 
     def test_a_slice_refused_after_the_end_is_not_sent_again(self) -> None:
@@ -821,7 +821,7 @@ class TestEnding:
         desk.writers = [0, 1]
         request = desk.admit(1, deadline=1.0)
         [flight] = desk.launch()
-        desk.dispatch.lost(flight)
+        desk.dispatch.flight_failed(flight)
         desk.writers = [1]
         assert desk.launch() == []
         desk.tick(1.0)
@@ -852,7 +852,7 @@ class Storm:
         self.flights: list[Flight] = []
         self.stored: dict[Request, set[int]] = {}
         self.sent: dict[Request, set[int]] = {}
-        self.doubts: dict[Request, set[tuple[Flight, int]]] = defaultdict(set)
+        self.unrefused: dict[Request, set[tuple[Flight, int]]] = defaultdict(set)
         self.items = 0
 
     def admit(self) -> None:
@@ -870,18 +870,18 @@ class Storm:
     def end(self, request: Request) -> None:
         assert request.over
         self.desk.ended.append(request)
-        # Told at that moment: what is not doubtful is never sent later.
-        assert request.doubtful == bool(self.doubts[request])
+        # Told at that moment: what is not maybe_stored is never sent later.
+        assert request.maybe_stored == bool(self.unrefused[request])
 
     def launch(self) -> None:
         for flight in self.desk.launch():
             assert flight.slices
             self.flights.append(flight)
             for place, each in enumerate(flight.slices):
-                assert each.request.doubtful
+                assert each.request.maybe_stored
                 assert each.request not in self.refused
                 assert not each.request.over or each.request in self.sent
-                self.doubts[each.request].add((flight, place))
+                self.unrefused[each.request].add((flight, place))
                 self.sent.setdefault(each.request, set()).update(each.items.ids)
 
     def land(self) -> None:
@@ -889,21 +889,21 @@ class Storm:
             return
         flight = self.flights.pop(self.random.randrange(len(self.flights)))
         if self.random.random() < 0.3:
-            self.desk.dispatch.lost(flight)
+            self.desk.dispatch.flight_failed(flight)
             return
         refused = {place for place in range(len(flight.slices)) if self.random.random() < 0.2}
-        doubtful = self.random.random() < 0.3
+        maybe_stored = self.random.random() < 0.3
         for place, each in enumerate(flight.slices):
             if place not in refused and not each.request.over:
                 self.stored.setdefault(each.request, set()).update(each.items.ids)
-            if place in refused and not doubtful:
-                self.doubts[each.request].discard((flight, place))
-        self.desk.stored(flight, refused=refused, doubtful=doubtful)
+            if place in refused and not maybe_stored:
+                self.unrefused[each.request].discard((flight, place))
+        self.desk.stored(flight, refused=refused, maybe_stored=maybe_stored)
 
     def change(self) -> None:
         self.desk.writers = [node for node in range(self.nodes) if self.random.random() < 0.7]
         if self.random.random() < 0.5:
-            self.desk.dispatch.left(self.random.randrange(self.nodes))
+            self.desk.dispatch.writer_gone(self.random.randrange(self.nodes))
         else:
             self.desk.dispatch.writers_changed()
 

@@ -35,8 +35,8 @@ def at(*entries: tuple[int, int, int]) -> Position:
 )
 def test_what_a_node_says_to_be_lost_is(entry: tuple[int, int, int], found: list[LostRun]) -> None:
     says = Report(1, 8091, 1, 9, Position(), Position(), 0, 0, 0, lost=[NAMED])
-    assert lost_runs.told([report(0), says], [entry]) == found
-    assert lost_runs.told([report(0)], [entry]) == []
+    assert lost_runs.reported_lost([report(0), says], [entry]) == found
+    assert lost_runs.reported_lost([report(0)], [entry]) == []
 
 
 class TestConcluded:

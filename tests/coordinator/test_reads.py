@@ -79,10 +79,10 @@ class TestTurns:
     def test_a_question_is_asked_when_its_turn_ends_and_looked_at_from_then_on(self) -> None:
         world = all_up()
         first = world.begin()
-        assert (world.reads.open, world.reads.asked) == ([first], [])
+        assert (world.reads.open, world.reads.begun) == ([first], [])
         assert world.reads.take_unasked() == [first]
         second = world.begin()
-        assert (world.reads.open, world.reads.asked) == ([first, second], [first])
+        assert (world.reads.open, world.reads.begun) == ([first, second], [first])
         assert world.reads.take_unasked() == [second]
         assert world.reads.take_unasked() == []
 
@@ -121,7 +121,7 @@ class TestAsking:
         world.view.require(has(3))
         attempt = world.ask(world.begin(consistency, extra))
         assert attempt is not None
-        assert (attempt.required, attempt.wait, attempt.unknown) == (required, wait, False)
+        assert (attempt.required, attempt.wait, attempt.unaccounted) == (required, wait, False)
 
     def test_a_node_that_cannot_be_asked_is_passed_over(self) -> None:
         world = all_up()
@@ -148,7 +148,7 @@ class TestAnswers:
         question = world.begin()
         attempt = world.ask(question)
         assert attempt is not None
-        assert attempt.unknown
+        assert attempt.unaccounted
         assert world.reads.answered(question, Answer(has(3), complete=True), attempt) == "ask"
 
     @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ class TestAnswers:
         assert first is not None
         assert second is not None
         assert world.reads.answered(question, Answer(has(2), complete=False), first) == "wait"
-        assert world.reads.lost(question) == "ask"
+        assert world.reads.node_gone(question) == "ask"
 
     def test_the_best_of_those_that_were_not_enough_is_kept(self) -> None:
         world = all_up()
@@ -212,7 +212,7 @@ class TestTime:
         question = world.begin()
         for _ in range(3):
             world.ask(question)
-            world.reads.lost(question)
+            world.reads.node_gone(question)
         assert world.ask(question) is None
         assert world.reads.late(question, 0.1) == "ask"
         assert world.ask(question) is not None

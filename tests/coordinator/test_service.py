@@ -856,7 +856,7 @@ class TestStartingToCount:
         cluster.run(0.5)
         cluster.heal("coordinator 1", "node 3")
         asked: list[list[Any]] = []
-        while 3 in later._view.unreported():  # noqa: SLF001 - the moment that matters
+        while 3 in later._view.unaccounted():  # noqa: SLF001 - the moment that matters
             asked.append(outcome(Deferred.fromCoroutine(later.count("t", consistency="exact"))))
             cluster.run(0.0002)
         cluster.run(3)

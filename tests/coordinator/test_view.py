@@ -112,7 +112,7 @@ COMMANDS = {
     "connected",
     "disconnected",
     "reported",
-    "told",
+    "answered",
     "require",
     "look",
     "begin_writes",
@@ -128,7 +128,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
     position = at((0, 1, 4), (1, 1, 9), (2, 3, 1))
     return {
         "takes_writes": view.takes_writes,
-        "unreported": view.unreported,
+        "unaccounted": view.unaccounted,
         "silent": partial(view.silent, now),
         "up": view.up,
         "writers": view.writers,
@@ -148,7 +148,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "lag": lambda: [view.lag(node, position) for node in range(4)],
         "report_age": lambda: [view.report_age(node, now) for node in range(4)],
         "missing": partial(view.missing, position),
-        "lost_of": lambda: (view.lost_of(position, now), view.lost_of(position, now, told=now)),
+        "lost_of": lambda: (view.lost_of(position, now), view.lost_of(position, now, since=now)),
         "clock_skew_ms": partial(view.clock_skew_ms, world.wall),
     }
 
@@ -181,7 +181,7 @@ happenings = st.one_of(
     st.tuples(st.just("connected"), nodes),
     st.tuples(st.just("disconnected"), nodes),
     st.tuples(st.just("reported"), reports),
-    st.tuples(st.just("told"), nodes, positions),
+    st.tuples(st.just("answered"), nodes, positions),
     st.tuples(st.just("require"), positions),
     st.tuples(st.just("look")),
     st.tuples(st.just("begin_writes")),
@@ -219,7 +219,7 @@ class TestStarting:
         world = WatchedNodes()
         world.up(report(0), report(1))
         assert not world.takes_writes()
-        assert world.view.unreported() == [2]
+        assert world.view.unaccounted() == [2]
         world.up(report(2, stamp=WALL + 5))
         assert world.takes_writes()
         # Past the largest stamp that any has heard of, and no further.
@@ -228,14 +228,14 @@ class TestStarting:
     def test_one_in_doubt_is_not_known_before_it_is_sure(self) -> None:
         world = WatchedNodes()
         world.up(report(0), report(1), replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
-        assert world.view.unreported() == [2]
+        assert world.view.unaccounted() == [2]
         assert world.view.readers() == [0, 1]
         world.up(report(2, at((2, 5, 3))))
-        assert world.view.unreported() == []
+        assert world.view.unaccounted() == []
         assert world.view.required == at((2, 5, 3))
         # What it does not know later, after another start, is required all the same.
         world.up(replace_fields(report(2, refuses="the disk failed"), in_doubt=True))
-        assert world.view.unreported() == []
+        assert world.view.unaccounted() == []
         assert world.view.missing(world.view.required) == [2]
 
     def test_or_when_a_suspicion_time_out_has_passed(self) -> None:
@@ -292,7 +292,7 @@ class TestStarting:
         world.view.require(at((1, 1, 2)))
         assert world.view.required == at((0, 1, 7), (1, 1, 2))
 
-    def test_unreported_members_count_as_missing(self) -> None:
+    def test_members_that_are_not_accounted_for_are_missing(self) -> None:
         world = WatchedNodes()
         assert world.view.missing(world.view.required) == [0, 1, 2]
         world.up(report(1, at((0, 1, 5))))
@@ -435,13 +435,13 @@ class TestWhoIsThere:
         assert world.view.applied(0) == world.view.durable(0) == Position()
         assert world.view.report(0) is None
         world.view.connected(0, world.now)
-        world.view.told(0, at((0, 1, 1)))
+        world.view.answered(0, at((0, 1, 1)))
         assert world.view.applied(0) == at((0, 1, 1))
         world.report(report(0, at((0, 1, 3)), durable=at((0, 1, 2))))
         assert world.view.applied(0) == at((0, 1, 3))
         assert world.view.durable(0) == at((0, 1, 2))
-        world.view.told(0, at((0, 1, 5)))
-        world.view.told(0, at((0, 1, 4)))
+        world.view.answered(0, at((0, 1, 5)))
+        world.view.answered(0, at((0, 1, 4)))
         assert world.view.applied(0) == at((0, 1, 5))
         # What it was told before it was connected again may be gone.
         world.view.disconnected(0)
@@ -528,7 +528,7 @@ class TestLost:
     def test_is_not_what_somebody_answered_to_have(self) -> None:
         world = self._before()
         world.up(report(0), report(1), report(2))
-        world.view.told(1, at((0, 1, 5)))
+        world.view.answered(1, at((0, 1, 5)))
         world.now += 1.1
         assert world.report(report(0), report(1), report(2)) == []
 
@@ -550,7 +550,7 @@ class TestLost:
         world.settled(report(0), report(1, run=1), report(2))
         # Node 0 was told; node 1 took in a batch since it reported.
         told = replace_fields(report(0), removed=[2])
-        world.view.told(1, at((1, 1, 1)))
+        world.view.answered(1, at((1, 1, 1)))
         world.view.require(at((2, 1, 4), (1, 1, 1)))
         assert world.report(told) == []
         assert world.view.required.number(2, 1) == 4
@@ -639,13 +639,13 @@ class TestLost:
         world = WatchedNodes(1)
         world.settled(report(0, at((0, 2, 1)), run=2))
         token = Position({0: NodePosition(3, {3: 7})})
-        assert world.view.lost_of(token, world.now, told=world.now) == []
+        assert world.view.lost_of(token, world.now, since=world.now) == []
         world.now += 0.25
         # The node has said since that it has another run open.
         world.report(report(0, at((0, 2, 1)), run=2))
-        assert world.view.lost_of(at((0, 3, 7)), world.now, told=world.now - 0.1) == [LostRun(0, 3, 0, 4)]
+        assert world.view.lost_of(at((0, 3, 7)), world.now, since=world.now - 0.1) == [LostRun(0, 3, 0, 4)]
         # A run below the open one is closed, whenever that was said.
-        assert world.view.lost_of(at((0, 1, 7)), world.now, told=world.now) == [LostRun(0, 1, 0, 2)]
+        assert world.view.lost_of(at((0, 1, 7)), world.now, since=world.now) == [LostRun(0, 1, 0, 2)]
 
     def test_is_not_durable_anywhere(self) -> None:
         world = WatchedNodes(1)

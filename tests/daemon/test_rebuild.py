@@ -10,7 +10,7 @@ import pytest
 
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory
 from dcounter.daemon.kept import ProvingDisk, read_all
-from dcounter.daemon.rebuild import Kept, objections
+from dcounter.daemon.rebuild import NodeJournal, objections
 from dcounter.daemon.setting_aside import prepare
 from dcounter.errors import ConfigurationError, NewerJournal
 from dcounter.journal.disk import RealDisk
@@ -32,10 +32,10 @@ def has(*batches: int) -> Position:
     return position
 
 
-ALL = Kept(position=has(5, 5, 5))
-DAMAGED = Kept("damaged", why="000000000001.journal: damaged at byte 0")
-NEWER = Kept("newer", why="unknown line")
-REFILLING = Kept(position=has(1), complete=False)
+ALL = NodeJournal(position=has(5, 5, 5))
+DAMAGED = NodeJournal("damaged", why="000000000001.journal: damaged at byte 0")
+NEWER = NodeJournal("newer", why="unknown line")
+REFILLING = NodeJournal(position=has(1), complete=False)
 
 
 class TestRule:
@@ -47,17 +47,17 @@ class TestRule:
             ([DAMAGED, DAMAGED, ALL], [0, 1]),
             ([ALL, ALL, ALL], [0, 1]),
             # Together the others have all that it has.
-            ([ALL, Kept(position=has(5, 5)), Kept(position=has(0, 0, 5))], [0]),
+            ([ALL, NodeJournal(position=has(5, 5)), NodeJournal(position=has(0, 0, 5))], [0]),
             # Nothing is lost where nothing is.
-            ([Kept(), Kept()], [0, 1]),
-            ([Kept()], [0]),
-            ([ALL, Kept()], [1]),
+            ([NodeJournal(), NodeJournal()], [0, 1]),
+            ([NodeJournal()], [0]),
+            ([ALL, NodeJournal()], [1]),
             # The data of a removed member needs no other copy.
-            ([Kept(position=has(5, 5), removed=frozenset({2})), ALL, ALL], [2]),
-            ([Kept(position=has(5), removed=frozenset({1})), DAMAGED, ALL], [1]),
+            ([NodeJournal(position=has(5, 5), removed=frozenset({2})), ALL, ALL], [2]),
+            ([NodeJournal(position=has(5), removed=frozenset({1})), DAMAGED, ALL], [1]),
         ],
     )
-    def test_allows(self, kept: list[Kept], chosen: list[int]) -> None:
+    def test_allows(self, kept: list[NodeJournal], chosen: list[int]) -> None:
         found = objections(dict(enumerate(kept)), chosen)
         assert (list(found.never), list(found.losses)) == ([], [])
 
@@ -65,18 +65,18 @@ class TestRule:
         ("kept", "chosen", "why"),
         [
             ([ALL], [0], "node 0 has at least 15 batches that no other node has"),
-            ([ALL, Kept()], [0], "node 0 has at least 15 batches"),
+            ([ALL, NodeJournal()], [0], "node 0 has at least 15 batches"),
             ([ALL, ALL], [0, 1], "one of nodes 0, 1 has at least 15 batches"),
-            ([ALL, Kept(position=has(5, 5, 4))], [0], "node 0 has at least 1 batch"),
+            ([ALL, NodeJournal(position=has(5, 5, 4))], [0], "node 0 has at least 1 batch"),
             # One that only a damaged journal keeps, before the place where it is damaged.
-            ([Kept("damaged", has(6), why="x"), ALL], [0], "node 0 has at least 1 batch"),
+            ([NodeJournal("damaged", has(6), why="x"), ALL], [0], "node 0 has at least 1 batch"),
             # What cannot be relied on is no copy.
             ([ALL, DAMAGED], [0], "node 0 has at least 15 batches"),
             ([ALL, NEWER], [0], "node 0 has at least 15 batches"),
-            ([ALL, Kept("doubtful", has(5, 5, 5))], [0], "node 0 has at least 15 batches"),
-            ([ALL, Kept("damaged", has(5, 5, 5), why="x")], [0], "node 0 has at least 15 batches"),
+            ([ALL, NodeJournal("doubtful", has(5, 5, 5))], [0], "node 0 has at least 15 batches"),
+            ([ALL, NodeJournal("damaged", has(5, 5, 5), why="x")], [0], "node 0 has at least 15 batches"),
             (
-                [ALL, Kept(position=has(5, 5, 5), removed=frozenset({2})), ALL],
+                [ALL, NodeJournal(position=has(5, 5, 5), removed=frozenset({2})), ALL],
                 [0, 1],
                 "one of nodes 0, 1 has at least 15 batches",
             ),
@@ -88,17 +88,21 @@ class TestRule:
             ),
             ([DAMAGED, DAMAGED], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, DAMAGED], [0, 1], "node 0 is damaged .*; the journal of node 1 is damaged"),
-            ([DAMAGED, Kept()], [0], "node 0 is damaged .* can be relied on"),
+            ([DAMAGED, NodeJournal()], [0], "node 0 is damaged .* can be relied on"),
             ([DAMAGED, REFILLING], [0], "node 0 is damaged .*, and no other node is complete"),
             # A removed member must stay removed.
             (
-                [Kept(position=has(1), removed=frozenset({2})), Kept(position=has(1)), Kept()],
+                [
+                    NodeJournal(position=has(1), removed=frozenset({2})),
+                    NodeJournal(position=has(1)),
+                    NodeJournal(),
+                ],
                 [0],
                 "no other node knows that node 2 was removed",
             ),
         ],
     )
-    def test_names_what_would_be_lost(self, kept: list[Kept], chosen: list[int], why: str) -> None:
+    def test_names_what_would_be_lost(self, kept: list[NodeJournal], chosen: list[int], why: str) -> None:
         found = objections(dict(enumerate(kept)), chosen)
         assert not found.never
         assert re.search(why, "; ".join(found.losses)), found.losses
@@ -142,7 +146,7 @@ def cluster() -> Cluster:
     return cluster
 
 
-def read(disks: dict[int, SimulatedDisk]) -> dict[int, Kept]:
+def read(disks: dict[int, SimulatedDisk]) -> dict[int, NodeJournal]:
     return read_all(range(3), disks, owner, Limits())
 
 
@@ -192,7 +196,7 @@ class TestReading:
         kept = read(cluster.disks)
         assert (kept[1].condition, kept[1].holds) == ("whole", False)
         del cluster.disks[1]
-        assert read(cluster.disks)[1] == Kept()
+        assert read(cluster.disks)[1] == NodeJournal()
 
     def test_one_that_is_being_rebuilt_is_not_complete(self, cluster: Cluster) -> None:
         cluster.wipe(1)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
-from dcounter.daemon.supervisor import STATUS, ProcessSupervisor
+from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, ProcessSupervisor
 from dcounter.errors import NodeIsBusy, UnknownNode
 
 
@@ -34,7 +34,7 @@ class Process:
         """
         Write to the pipe on which a node tells how its start goes.
         """
-        self.protocol.childDataReceived(STATUS, f"{line}\n".encode())
+        self.protocol.childDataReceived(PROGRESS_DESCRIPTOR, f"{line}\n".encode())
 
     def signalProcess(self, name: str) -> None:
         if not self.alive:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.view import View
-from dcounter.daemon.rebuild import Kept, Objections
+from dcounter.daemon.rebuild import NodeJournal, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
@@ -267,7 +267,7 @@ class ExpiringReplica(Replica):
         return effects
 
 
-def no_objections(kept: Mapping[int, Kept], chosen: Collection[int]) -> Objections:
+def no_objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
     """
     Lets any nodes be rebuilt.
     """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dcounter.errors import ConfigurationError, CorruptJournal
 from dcounter.journal.framing import JournalEntry, frame
-from dcounter.journal.recovery import Kept, Recovery, TornTail
+from dcounter.journal.recovery import JournalReading, Recovery, TornTail
 from dcounter.testing import DiskOperation, SimulatedDisk
 from tests.support.journals import line_of, reason_of
 
@@ -44,7 +44,7 @@ def _disk(files: Mapping[str, bytes]) -> SimulatedDisk:
 @dataclass
 class Read:
     lines: list[bytes]
-    kept: Kept
+    kept: JournalReading
     disk: SimulatedDisk
     recovery: Recovery
 
@@ -63,8 +63,8 @@ def _read(
     return Read(lines, recovery.kept, disk, recovery)
 
 
-def _kept(last: int, *segments: tuple[str, int], **more: Any) -> Kept:
-    return Kept(last=last, segments=segments, **{"snapshot_size": 0, **more})
+def _kept(last: int, *segments: tuple[str, int], **more: Any) -> JournalReading:
+    return JournalReading(last=last, segments=segments, **{"snapshot_size": 0, **more})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def _kept(last: int, *segments: tuple[str, int], **more: Any) -> Kept:
     ],
 )
 def test_what_counts(
-    files: Mapping[str, bytes], lines: Sequence[bytes], kept: Kept, left: Mapping[str, bytes]
+    files: Mapping[str, bytes], lines: Sequence[bytes], kept: JournalReading, left: Mapping[str, bytes]
 ) -> None:
     read = _read(files)
     assert (read.lines, read.kept, read.files) == (lines, kept, left)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dcounter.journal.framing import JournalEntry, frame, scan
-from dcounter.journal.recovery import Kept
+from dcounter.journal.recovery import JournalReading
 from dcounter.journal.segments import Finished, Segments
 from dcounter.testing import DiskOperation, SimulatedDisk
 from tests.support.journals import line_of
@@ -16,8 +16,8 @@ _FIRST, _SECOND = "000000000001.journal", "000000000002.journal"
 _A = len(frame(line_of(b"a")))
 
 
-def _kept(**found: Any) -> Kept:
-    return Kept(**{"last": 0, "snapshot_size": 0, "segments": (), **found})
+def _kept(**found: Any) -> JournalReading:
+    return JournalReading(**{"last": 0, "snapshot_size": 0, "segments": (), **found})
 
 
 class Bench:

@@ -19,7 +19,8 @@ from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
 from dcounter.protocol.abilities import ABILITIES
 from dcounter.protocol.codec import LineSplitter
-from dcounter.protocol.handshake import Callee, Identity, Role
+from dcounter.protocol.handshake import Callee, Identity
+from dcounter.protocol.messages import Role
 from dcounter.protocol.position import Position
 from dcounter.testing import MemoryPort, Network
 

@@ -12,7 +12,8 @@ from dcounter.errors import LinkLost
 from dcounter.links.address_book import Address
 from dcounter.protocol import codec, messages
 from dcounter.protocol.abilities import ABILITIES, Abilities
-from dcounter.protocol.handshake import Identity, Peer, Role
+from dcounter.protocol.handshake import Identity, Peer
+from dcounter.protocol.messages import Role
 from dcounter.protocol.position import Position
 from tests.links.sites import BEAT, IDENTITY, Site, asked, counted, lines, report
 

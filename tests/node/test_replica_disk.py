@@ -922,7 +922,7 @@ class TestLoading:
             world.replicas[0].restoring.restore(JournalEntry(b'{"type":"record"}', 1, 7, 1))
 
 
-class TestStanding:
+class TestJournalState:
     """
     A node knows that it was wiped, also when it dies again before it has opened a run.
     """

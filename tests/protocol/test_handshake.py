@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dcounter.errors import HandshakeRefused, MalformedMessage, Removed
 from dcounter.protocol import codec
 from dcounter.protocol.abilities import ABILITIES, Abilities
-from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity, Peer, Role
-from dcounter.protocol.messages import Challenge, Hello, Proof
+from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity, Peer
+from dcounter.protocol.messages import Challenge, Hello, Proof, Role
 from tests.support import strategies
 
 IDENTITY = Identity("cluster", b"secret", range(3))

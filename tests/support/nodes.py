@@ -13,8 +13,8 @@ from dcounter.limits import Limits
 from dcounter.node.service import Node
 from dcounter.protocol import codec, messages
 from dcounter.protocol.codec import LineSplitter
-from dcounter.protocol.handshake import Caller, Role
-from dcounter.protocol.messages import Report
+from dcounter.protocol.handshake import Caller
+from dcounter.protocol.messages import Report, Role
 from dcounter.testing import Cluster, ProcessClock
 
 

@@ -103,7 +103,7 @@ def test_items_are_at_fewer_nodes_than_a_receipt_says(history: History) -> None:
 
     async def pretending(items: Items, **_: object) -> Receipt:
         # They get their stamps, and are thrown away.
-        coordinator._stamped(items)  # noqa: SLF001
+        coordinator._stamp(items, coordinator._clock)  # noqa: SLF001
         return Receipt(len(items), "all", "")
 
     vars(coordinator)["store"] = pretending

@@ -112,7 +112,7 @@ def second_process(world: World) -> None:
     """
     A second process of a node is started on the same disk; one of the two dies first.
     """
-    disks, seconds = world.cluster.disks, world.cluster.seconds
+    disks, seconds = world.cluster.disks, world.cluster.second_processes
     # One without the disk was a second process itself, and has not noticed yet that the first has ended.
     up = [node for node in world.stoppable() if disks[node].used and node not in seconds]
     if not up:
