@@ -110,7 +110,7 @@ def test_a_copy_on_another_channel_is_an_error(state: State, event: Callable[[Ca
     assert catch_up.wanted
 
 
-def test_what_pieces_bring_must_be_reached_even_if_the_copy_breaks_off() -> None:
+def test_what_chunks_bring_must_be_reached_even_if_the_copy_breaks_off() -> None:
     catch_up, _ = in_state(Taking(1, NEW))
     catch_up.brings(1, has(4))
     catch_up.disconnected(1)

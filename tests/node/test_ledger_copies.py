@@ -12,7 +12,7 @@ from tests.support.machines import Machines, has
 
 class Giving(Machines):
     """
-    Node 0 with four items, of which two go into each piece.
+    Node 0 with four items, of which two go into each chunk.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def names(lines: list[messages.JournalLine]) -> list[str]:
 WHOLE = ["CopyBegin", "CopyChunk", "CopyChunk", "CopyEnd"]
 
 
-def test_a_copy_has_a_beginning_pieces_and_an_end(node: Giving) -> None:
+def test_a_copy_has_a_beginning_chunks_and_an_end(node: Giving) -> None:
     node.all.asked(1)
     assert node.effects() == [StreamReady(1)]
     lines = node.lines(1)

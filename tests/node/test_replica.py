@@ -983,7 +983,7 @@ class TestCopies:
         assert world.replicas[0].applied == world.replicas[1].applied == world.replicas[1].durable
         assert ("info", f"took a copy of the ledger: {self.ITEMS} items") in world.notices[1]
 
-    def test_it_has_a_beginning_pieces_and_an_end(self) -> None:
+    def test_it_has_a_beginning_chunks_and_an_end(self) -> None:
         world, caller = self._apart()
         _, far = self._copying(world)
         position = world.replicas[0].applied
@@ -991,7 +991,7 @@ class TestCopies:
         while lines := world.replicas[0].stream(far.channel):
             copied += [codec.decode(line) for line in lines]
             if len(copied) == 3:
-                # What is stored meanwhile is in a later piece or comes as a record.
+                # What is stored meanwhile is in a later chunk or comes as a record.
                 world.store(caller, 99, tenant="late")
                 world.sync(0)
         kinds = [type(message) for message in copied]
@@ -1009,7 +1009,7 @@ class TestCopies:
             ledger.merge_rows(Rows(*piece.packed()))
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
-    def test_no_exact_count_before_what_pieces_brought_along_is_covered(self) -> None:
+    def test_no_exact_count_before_what_chunks_brought_along_is_covered(self) -> None:
         world, caller = self._apart()
         near, far = self._copying(world)
         before = world.replicas[0].applied
@@ -1224,7 +1224,7 @@ class TestCopies:
         relayed = _sent(alone.hears(2, _report(1, _at((1, 1, 2), (0, 5, 1)))))
         assert messages.Follow(0, NodePosition()) in relayed
 
-    def test_pieces_without_a_beginning_are_refused(self) -> None:
+    def test_chunks_without_a_beginning_are_refused(self) -> None:
         for message in (messages.CopyChunk(b"", b"", b"", [], Position()), messages.CopyEnd(Position(), 0)):
             alone = Alone()
             alone.connected(1, 1)
