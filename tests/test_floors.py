@@ -71,6 +71,7 @@ PURE_MODULES = [
     "dcounter.http.limits",
     "dcounter.http.paths",
     "dcounter.http.problems",
+    "dcounter.http.reader",
     "dcounter.journal.disk",
     "dcounter.journal.framing",
     "dcounter.journal.locks",

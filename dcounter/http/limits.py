@@ -29,6 +29,10 @@ class HttpLimits:
         60 s for which load balancers keep an idle connection, so that they do not send a request on one that
         is just being closed.
     :ivar linger_s: time that a refused caller has to read the answer before its connection is aborted.
+    :ivar max_head_bytes: request line and headers of one request; also the headers after a body in chunks.
+    :ivar max_request_line_bytes: the request line alone.
+    :ivar max_headers: headers of one request.
+    :ivar max_chunk_line_bytes: the line that tells how long a chunk is, with what a caller adds to it.
     """
 
     max_body_bytes: int = 16 * MEBIBYTE
@@ -40,3 +44,7 @@ class HttpLimits:
     small_body_bytes: int = 64 * 1024
     idle_s: float = 75.0
     linger_s: float = 2.0
+    max_head_bytes: int = 16 * 1024
+    max_request_line_bytes: int = 8 * 1024
+    max_headers: int = 500
+    max_chunk_line_bytes: int = 256

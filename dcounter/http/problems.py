@@ -158,6 +158,19 @@ class WrongMethod(HttpRefusal):
         return [(b"Allow", self.allowed.encode())]
 
 
+class UnknownMethod(HttpRefusal):
+    """
+    HTTP has no such method.
+    """
+
+    code = "unknown_method"
+    status = 501
+    title = "Unknown method"
+
+    def __init__(self) -> None:
+        super().__init__("HTTP has no such method, or spells it in upper case; see /openapi.json")
+
+
 class RequestTimeout(HttpRefusal):
     """
     The request stopped arriving before it was complete.
