@@ -21,7 +21,6 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
-from twisted.web.http_headers import Headers
 
 from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
@@ -302,7 +301,7 @@ class TestMakeService:
         assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]
         # As many callers may knock at once as may be connected.
         limits = HttpLimits()
-        assert reactor.tcpServers[2][2] == limits.max_connections + limits.spare_connections
+        assert reactor.tcpServers[2][2] == limits.max_connections + limits.reserved_connections
         # Nodes and the coordinator call each other.
         reactor.advance(0)
         assert {(host, port) for host, port, *_ in reactor.tcpClients} == {
@@ -327,8 +326,8 @@ class TestMakeService:
         site: Any = http.factory
         assert (site.limits.idle_s, site.limits.max_tenant_bytes) == (33, 7)
         for host, ours in ((b"a.example", True), (b"[::2]:80", True), (b"b.example", False)):
-            headers = Headers({b"Host": [host]})
-            refusal = site.guard.objection(headers, inside=True, secure=False, body=False)
+            headers = {b"host": [host]}
+            refusal = site.shared.guard.objection(headers, inside=True, secure=False, body=False)
             assert (refusal is None) is ours
 
     def test_the_operators_token_is_where_it_was_said(self, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ class Descriptors(Service):
 def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     # Importing klein installs a reactor, so it must wait until the reactor is chosen.
     from dcounter.http.limits import HttpLimits
-    from dcounter.http.site import make_api, make_site
+    from dcounter.http.server import Server, make_api
 
     twistd = twistd_options(options)
     _refuse_chroot(options)
@@ -334,7 +334,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     )
     daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
     inline = len(addresses) if options["inline"] and not options["join"] else 0
-    wanted = http_limits.max_connections + http_limits.spare_connections + wiring.descriptors(inline)
+    wanted = http_limits.max_connections + http_limits.reserved_connections + wiring.descriptors(inline)
     Descriptors(wanted).setServiceParent(daemon)
     if directory is not None:
         in_background = not twistd.get("nodaemon", True)
@@ -353,8 +353,8 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         ack=options["ack"],
         consistency=options["consistency"],
     )
-    site = make_site(api, reactor=reactor, now=time.time_ns, names=options["host"])
-    backlog = http_limits.max_connections + http_limits.spare_connections
+    site = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
+    backlog = http_limits.max_connections + http_limits.reserved_connections
     http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
     http.endpoint = Announced(
         cleared(http.endpoint, options["http"]),

@@ -1,3 +1,3 @@
 """
-The HTTP API over a `dcounter.store.Store`. `dcounter.http.site.make_site` is where to start reading.
+The HTTP API over a `dcounter.store.Store`. `dcounter.http.server.Server` is where to start reading.
 """

@@ -23,8 +23,7 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
     Answer a request for a route. An exception from this function is a bug.
     """
     try:
-        if route.scope == "operator":
-            _require_operator(api, call)
+        require_allowed(api, route, call)
         if call.query:
             call.parameters = parse_query(call.query, route.values)
         for parameter, segment in zip(route.segments, call.segments, strict=True):
@@ -34,6 +33,16 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
         # A refusal without an outcome of its own was raised before anything was done.
         found = problem(refusal, outcome="not_applied" if route.changes else None)
     return _with_successor(found, route.successor) if route.successor else found
+
+
+def require_allowed(api: Api, route: Route, call: Call) -> None:
+    """
+    Refuse a request that may not be made. Its body need not be there.
+
+    :raises Forbidden: only the operator may make it.
+    """
+    if route.scope == "operator":
+        _require_operator(api, call)
 
 
 def _require_operator(api: Api, call: Call) -> None:
@@ -49,7 +58,7 @@ def _require_operator(api: Api, call: Call) -> None:
             "the daemon has no operator's token, because it has no data directory;"
             " start it with --operator-token-file FILE and send the token in that file"
         )
-    shown = call.headers.get(b"Authorization", ())
+    shown = call.headers.get(b"authorization", ())
     # With two such headers, neither counts.
     if len(shown) != 1 or not api.token.matches(shown[0]):
         raise Forbidden(

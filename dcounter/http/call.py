@@ -2,7 +2,7 @@
 The arguments of a route's function: the request, and what the function needs to answer it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -46,10 +46,11 @@ class Call(Struct):
 
     :ivar query: the part of the target after the question mark, percent-encoded.
     :ivar peer: the address of the caller.
-    :ivar headers: the values of each header; names are capitalised as in `Content-Type`.
+    :ivar headers: the values of each header; names are in lower case.
     :ivar segments: the variable segments of the path, percent-encoded.
     :ivar parameters: the variable segments and the parameters of the query by name, decoded and checked.
     :ivar principal: the identity that the request has proved.
+    :ivar stream: the body, if the route reads it while it arrives; `body` is then empty.
     """
 
     body: bytes
@@ -59,6 +60,7 @@ class Call(Struct):
     segments: Sequence[str] = ()
     parameters: dict[str, str] = {}
     principal: Principal = "anyone"
+    stream: AsyncIterator[bytes] | None = None
 
     @property
     def local(self) -> bool:

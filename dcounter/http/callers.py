@@ -4,12 +4,11 @@ Where a request comes from: a program on this or another machine, or a web page 
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.web.http_headers import Headers
 
 from dcounter.errors import Refusal
 from dcounter.http.problems import ForeignOrigin, UnknownHost, UnsupportedEncoding
@@ -69,7 +68,9 @@ class Guard:
         # Callers repeat their Host: checking it again would cost more than all other checks.
         self._is_ours = lru_cache(maxsize=_HOSTS_REMEMBERED)(self._names_us)
 
-    def objection(self, headers: Headers, *, inside: bool, secure: bool, body: bool) -> Refusal | None:
+    def objection(
+        self, headers: Mapping[bytes, Sequence[bytes]], *, inside: bool, secure: bool, body: bool
+    ) -> Refusal | None:
         """
         The reason to refuse a request; `None` if there is none.
 
@@ -77,18 +78,16 @@ class Guard:
         :param secure: whether the connection is encrypted.
         :param body: whether the request has a body.
         """
-        # Not `getRawHeaders`, which normalises the name: that would cost every request.
-        given = headers._rawHeaders  # noqa: SLF001
-        hosts = given.get(b"Host", ())
+        hosts = headers.get(b"host", ())
         if inside:
             # A request without a Host does not come from a browser.
             for host in hosts:
                 if not self._is_ours(host[:_LONGEST_HOST]):
                     return UnknownHost(_shown(host))
-        if b"Origin" in given and not _is_own_page(given[b"Origin"], hosts, secure=secure):
-            return ForeignOrigin(_shown(b", ".join(given[b"Origin"])))
-        if b"Content-Encoding" in given and body:
-            encoding = b", ".join(given[b"Content-Encoding"])
+        if b"origin" in headers and not _is_own_page(headers[b"origin"], hosts, secure=secure):
+            return ForeignOrigin(_shown(b", ".join(headers[b"origin"])))
+        if b"content-encoding" in headers and body:
+            encoding = b", ".join(headers[b"content-encoding"])
             if any(each.strip().lower() not in {b"", b"identity"} for each in encoding.split(b",")):
                 return UnsupportedEncoding(_shown(encoding))
         return None

@@ -20,8 +20,11 @@ class HttpLimits:
     :ivar max_tenant_bytes: length of a tenant name as UTF-8.
     :ivar max_connections: connections served at once. Together with those to nodes, they stay below the 1,024
         descriptors that a process usually has.
-    :ivar spare_connections: connections beyond `max_connections` that get an error; further ones are closed
-        without an answer.
+    :ivar reserved_connections: connections beyond `max_connections` whose first request is read: one for
+        `/healthz` or `/readyz` is answered; for another one a connection that waits for a request makes
+        room, or it gets an error. Further connections are closed without an answer.
+    :ivar yield_after_s: time for which a connection has waited for a request, or for the rest of its head,
+        when it has to make room.
     :ivar max_bodies_bytes: all bodies in memory together.
     :ivar small_body_bytes: a body up to this size is accepted even then, so that slow uploads of large bodies
         cannot block small requests.
@@ -33,13 +36,20 @@ class HttpLimits:
     :ivar max_request_line_bytes: the request line alone.
     :ivar max_headers: headers of one request.
     :ivar max_chunk_line_bytes: the line that tells how long a chunk is, with what a caller adds to it.
+    :ivar head_s: time from the first byte of a request to the end of its headers.
+    :ivar read_ahead_bytes: what has come of the next requests while one is answered; beyond that, nothing
+        more is read.
+    :ivar stream_buffer_bytes: what has come of a body that a route reads while it arrives, and has not been
+        taken yet; beyond that, nothing more is read.
+    :ivar turn_s: time after which a connection with more requests at hand lets others have their turn.
     """
 
     max_body_bytes: int = 16 * MEBIBYTE
     max_items: int = 1_000_000
     max_tenant_bytes: int = 256
     max_connections: int = 800
-    spare_connections: int = 64
+    reserved_connections: int = 64
+    yield_after_s: float = 1.0
     max_bodies_bytes: int = 512 * MEBIBYTE
     small_body_bytes: int = 64 * 1024
     idle_s: float = 75.0
@@ -48,3 +58,7 @@ class HttpLimits:
     max_request_line_bytes: int = 8 * 1024
     max_headers: int = 500
     max_chunk_line_bytes: int = 256
+    head_s: float = 20.0
+    read_ahead_bytes: int = 64 * 1024
+    stream_buffer_bytes: int = 256 * 1024
+    turn_s: float = 0.001

@@ -3,7 +3,7 @@ Answers, and the refusals of HTTP itself. Every refusal becomes `application/pro
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     content_type: bytes = b"application/json"
     headers: Sequence[tuple[bytes, bytes]] = ()
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 _RETRY_SOON: Final = 1

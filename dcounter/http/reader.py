@@ -17,6 +17,7 @@ from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import BadPath, BadRequest, UnknownMethod
 
 _ANY_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31} ")
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _BARE: Final = re.compile(rb"\n|\r.", re.DOTALL)
 """
 The end of a line that is none, where there is no other.
@@ -355,3 +356,14 @@ class RequestReader:
             f"the request cannot be read: {why}; its line and headers may have"
             f" {self._limits.max_head_bytes} bytes"
         )
+
+
+def check_host(head: Head) -> None:
+    """
+    :raises BadRequest: the request does not say for whom it is, or says two things (RFC 9112, 3.2).
+    """
+    hosts = head.headers.get(b"host", ())
+    if len(hosts) > 1 or (not hosts and head.version == b"HTTP/1.1"):
+        raise BadRequest(f"a request has one header Host, and not {len(hosts)}")
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
+        raise BadRequest("the header Host is neither a name nor an address")

@@ -1,22 +1,23 @@
 """
-Routes twisted.web's requests to the functions of the table, by Klein or by a short way past it.
+Routes requests to the functions of the table, by a short way or by Klein.
 
-Klein costs more than the rest of a small request. So it gets only unusual spellings of a path, HEAD, and
+Klein costs more than the rest of a small request. So it gets only HEAD, unusual spellings of a path, and
 requests that no route takes because of their path or method.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
 
 from klein import Klein
+from msgspec import Struct
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from dcounter.errors import Outcome, Refusal
@@ -29,10 +30,25 @@ from dcounter.http.table import Route
 _log = Logger()
 
 _OPEN_SEGMENT: Final = re.compile(r"\\?\{(\w+)\\?\}")
+_ORIGIN: Final = "(?:(?i:https?)://[^/?#]*)?"
+"""
+The beginning of a target that names its server, as requests through a proxy do.
+"""
+
 _VISIBLE_ASCII: Final = r"[!-.0->@-~]+"
 """
 A plain segment: visible ASCII characters without slashes and question marks.
 """
+
+
+class Found(Struct, frozen=True):
+    """
+    The route of a request, and the parts of its target that the route leaves open, percent-encoded.
+    """
+
+    route: Route
+    segments: Sequence[str]
+    query: bytes
 
 
 class ShortWay(Protocol):
@@ -40,9 +56,9 @@ class ShortWay(Protocol):
     Finds the route of some requests, and leaves the rest to Klein.
     """
 
-    def find(self, request: Request) -> tuple[Route, Call] | None:
+    def find(self, method: bytes, target: bytes) -> Found | None:
         """
-        The route of a request, and the argument of its function; `None` if Klein is to route it.
+        The route of a request; `None` if Klein is to route it.
         """
 
 
@@ -55,15 +71,15 @@ class PlainPaths:
         self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
         for route in routes:
             path = _OPEN_SEGMENT.sub(f"({_VISIBLE_ASCII})", re.escape(route.path))
-            target = re.compile(rf"{path}(?:\?([!-~]*))?".encode())
+            target = re.compile(rf"{_ORIGIN}{path}(?:\?([!-~]*))?".encode())
             self._targets.setdefault(route.method.encode(), []).append((target, route))
 
-    def find(self, request: Request) -> tuple[Route, Call] | None:
-        for target, route in self._targets.get(request.method, ()):
-            found = target.fullmatch(request.uri)
+    def find(self, method: bytes, target: bytes) -> Found | None:
+        for pattern, route in self._targets.get(method, ()):
+            found = pattern.fullmatch(target)
             if found is not None:
                 *segments, query = found.groups(b"")
-                return route, call_of(request, query, [segment.decode() for segment in segments])
+                return Found(route, [segment.decode() for segment in segments], query)
         return None
 
 
@@ -111,10 +127,36 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
 def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes]]:
     async def by_klein(request: IRequest, **segments: str) -> bytes:
         named = [segments[each.name] for each in route.segments]
-        call = call_of(request, raw_query(request.uri), named)
-        return prepare(request, await answer(api, route, call))
+        headers = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        content: BytesIO = request.content
+        body = content.read()
+        call = Call(body, raw_query(request.uri), request.getClientAddress(), headers, named)
+        if route.streams_body:
+            call.body, call.stream = b"", _one_part(body)
+        found = await answer(api, route, call)
+        whole = prepare(request, found)
+        if found.stream is not None:
+            await _write(request, found.stream)
+        return whole
 
     return by_klein
+
+
+async def _one_part(body: bytes) -> AsyncIterator[bytes]:
+    if body:
+        yield body
+
+
+async def _write(request: IRequest, stream: AsyncGenerator[bytes, None]) -> None:
+    """
+    Write an answer as it is made. What comes this way is HEAD, or calls in memory: it waits for no reader.
+    """
+    try:
+        if request.method != b"HEAD":
+            async for part in stream:
+                request.write(part)
+    finally:
+        await stream.aclose()
 
 
 def _wrong_method(request: IRequest, failure: Failure) -> bytes:
@@ -127,36 +169,16 @@ def _unknown_path(request: IRequest, failure: Failure) -> bytes:
 
 
 def _internal_error(request: IRequest, failure: Failure) -> bytes:
-    return prepare(request, report_bug(request, failure))
+    return prepare(request, report_bug(request.method, request.uri, failure))
 
 
-def call_of(request: IRequest, query: bytes, segments: Sequence[str]) -> Call:
-    """
-    The argument of a route's function.
-    """
-    content: BytesIO = request.content
-    return Call(
-        content.read(),
-        query,
-        request.getClientAddress(),
-        # Not `getAllRawHeaders`, which copies them: that would cost every request.
-        request.requestHeaders._rawHeaders,  # noqa: SLF001
-        segments,
-    )
-
-
-def report_bug(request: IRequest, failure: Failure) -> Answer:
+def report_bug(method: bytes, target: bytes, failure: Failure) -> Answer:
     """
     Log a bug and make the answer for it.
     """
-    _log.failure(
-        "{method} {uri} failed",
-        failure,
-        method=request.method.decode(),
-        uri=request.uri.decode(),
-    )
+    _log.failure("{method} {uri} failed", failure, method=method.decode(), uri=target.decode())
     # Items that were sent to nodes before the failure may be stored.
-    outcome: Outcome | None = "unknown" if request.method == b"POST" else None
+    outcome: Outcome | None = "unknown" if method == b"POST" else None
     return problem(InternalError(), outcome=outcome)
 
 
@@ -169,7 +191,8 @@ def prepare(request: IRequest, answer: Answer) -> bytes:
     # Twisted does not know the phrases of all statuses.
     request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
     request.setHeader(b"Content-Type", answer.content_type)
-    request.setHeader(b"Content-Length", b"%d" % len(answer.body))
+    if answer.stream is None:
+        request.setHeader(b"Content-Length", b"%d" % len(answer.body))
     for name, value in answer.headers:
         request.setHeader(name, value)
     return answer.body

@@ -62,6 +62,8 @@ class Route:
     :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
     :ivar scope: the identity that a request must prove.
     :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
+    :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
+    :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
     """
@@ -76,6 +78,8 @@ class Route:
     body: Any = None
     scope: Principal = "anyone"
     refusals: tuple[type[Refusal], ...] = ()
+    streams_body: bool = False
+    vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
 
@@ -176,6 +180,7 @@ ROUTES: Final = (
         function=daemon.healthz,
         summary="Check that the process is running.",
         answer=answer_bodies.Alive,
+        vital=True,
     ),
     Route(
         method="GET",
@@ -183,6 +188,7 @@ ROUTES: Final = (
         function=daemon.readyz,
         summary="Check whether the daemon is ready for requests.",
         answer=answer_bodies.Ready,
+        vital=True,
         refusals=(NotReady,),
     ),
     Route(

@@ -16,7 +16,7 @@ from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidPosition, Refusal, UnknownNode
 from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
-from dcounter.http.site import make_api
+from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,

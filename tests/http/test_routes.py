@@ -16,7 +16,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 
 from dcounter.errors import (
     Incomplete,
@@ -32,12 +31,11 @@ from dcounter.errors import (
 )
 from dcounter.http import problems
 from dcounter.http.auth import OperatorToken
-from dcounter.http.call import Call
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document, refusals
-from dcounter.http.routes import PlainPaths, ShortWay, make_resource
-from dcounter.http.site import BoundedSite, make_api
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.routes import Found, PlainPaths, ShortWay
+from dcounter.http.server import Server, make_api
+from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -135,7 +133,7 @@ class ByKlein:
     No short way: all requests go by way of Klein.
     """
 
-    def find(self, request: Request) -> tuple[Route, Call] | None:
+    def find(self, method: bytes, target: bytes) -> Found | None:
         return None
 
 
@@ -157,9 +155,7 @@ class Caller:
     ) -> None:
         api = make_api(store, limits=limits, operator=operator, token=token, ack=ack, consistency=consistency)
         self.peer: object = LOCAL
-        self._site = BoundedSite(
-            api, make_resource(api, ROUTES), short_way=way, reactor=Clock(), now=lambda: NOW
-        )
+        self._server = Server(api, short_way=way, reactor=Clock(), now=lambda: NOW)
         self.documented = document(ROUTES)
 
     def get(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Reply:
@@ -170,8 +166,8 @@ class Caller:
 
     def ask(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         lines = [f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        channel = self._site.buildProtocol(LOCAL)
+        lines += [f"{name}: {value}" for name, value in {"Host": "localhost", **headers}.items()]
+        channel: Any = self._server.buildProtocol(LOCAL)
         wire = Wire(self.peer)
         channel.makeConnection(wire)
         channel.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
@@ -757,7 +753,7 @@ class TestPaths:
             ("DELETE", "/items/a/count", "GET, HEAD"),
             ("TRACE", "/cluster", "GET, HEAD"),
             ("OPTIONS", "/healthz", "GET, HEAD"),
-            ("BREW", "/readyz", "GET, HEAD"),
+            ("PROPFIND", "/readyz", "GET, HEAD"),
             ("GET", "/cluster/restart", "POST"),
             ("PUT", "/openapi.json", "GET, HEAD"),
         ],
@@ -768,6 +764,10 @@ class TestPaths:
         assert reply.headers["allow"] == allow
         if method != "HEAD":
             assert reply.json["code"] == "wrong_method"
+
+    def test_methods_that_http_does_not_have(self, call: Caller) -> None:
+        reply = call.get("/readyz", "BREW")
+        assert (reply.status, reply.json["code"]) == (501, "unknown_method")
 
     @pytest.mark.parametrize("target", ["/items/a/count", "/cluster", "/healthz", "/readyz", "/openapi.json"])
     def test_head_is_get_without_the_body(self, call: Caller, target: str) -> None:
@@ -849,7 +849,7 @@ def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
     kinds = set(kinds_of_refusals())
     assert all(400 <= kind.status < 600 and kind.title for kind in kinds)
     # Each can be met on some route, or on none: then it names no route.
-    assert kinds - {problems.UnknownPath, problems.WrongMethod} == {
+    assert kinds - {problems.UnknownPath, problems.WrongMethod, problems.UnknownMethod} == {
         kind for route in ROUTES for kind in refusals(route)
     }
     assert len({kind.code for kind in kinds}) == len(kinds)

@@ -15,7 +15,7 @@ from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -26,7 +26,7 @@ from zope.interface import directlyProvides
 from dcounter.errors import NotApplied
 from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
-from dcounter.http.site import make_api, make_site
+from dcounter.http.server import Server, make_api
 from dcounter.store import (
     Ack,
     ClusterStatus,
@@ -100,18 +100,18 @@ class Connection:
     """
 
     def __init__(self, site: Any, peer: Any = LOCAL, host: Any = LOCAL, *interfaces: Any) -> None:
-        self.channel = site.buildProtocol(peer)
+        self.protocol = site.buildProtocol(peer)
         self.wire = Wire(peer, host)
         self._there = True
         directlyProvides(self.wire, *interfaces)
-        self.channel.makeConnection(self.wire)
+        self.protocol.makeConnection(self.wire)
 
     def send(self, *data: bytes) -> list[Reply]:
         """
         Send bytes, and take what was answered since the last time.
         """
         for each in data:
-            self.channel.dataReceived(each)
+            self.protocol.dataReceived(each)
         sent = self.wire.value()
         self.wire.clear()
         return list(replies(sent))
@@ -119,7 +119,7 @@ class Connection:
     def hang_up(self) -> None:
         if self._there:
             self._there = False
-            self.channel.connectionLost(Failure(ConnectionDone()))
+            self.protocol.connectionLost(Failure(ConnectionDone()))
 
     @property
     def refused(self) -> bool:
@@ -144,22 +144,22 @@ class CalledSite:
             operator=self.nodes,
             token=OperatorToken("/token", b"0123456789abcdef"),
         )
-        self.site = make_site(api, reactor=self.clock, now=lambda: 0, names=names)
-        self.site.doStart()
+        self.server = Server(api, reactor=self.clock, now=lambda: 0, names=names)
+        self.server.doStart()
         self._connections: list[Connection] = []
 
     def connect(self, *args: Any) -> Connection:
-        connection = Connection(self.site, *args)
+        connection = Connection(self.server, *args)
         self._connections.append(connection)
         return connection
 
     def close(self) -> None:
         for each in self._connections:
             each.hang_up()
-        self.site.doStop()
+        self.server.doStop()
         assert self.clock.getDelayedCalls() == []
-        assert self.site.channels == set()
-        assert self.site.body_bytes == 0
+        assert self.server.shared.connections == set()
+        assert self.server.shared.body_bytes == 0
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ class TestBodies:
     def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: CalledSite) -> None:
         connection = world.connect()
         (reply,) = connection.send(
-            b"POST /items HTTP/1.1\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
         )
         assert reply.status == 413
 
@@ -251,10 +251,10 @@ class TestBodies:
     def test_chunks_are_cut_off_when_they_are_too_many(self, world: CalledSite) -> None:
         connection = world.connect()
         assert connection.send(chunked(b"x" * 600)) == []
-        assert world.site.body_bytes == 600
+        assert world.server.shared.body_bytes == 600
         (reply,) = connection.send(b"191\r\n" + b"x" * 401)
         assert reply.problem == (413, "body_too_large")
-        assert world.site.body_bytes == 0
+        assert world.server.shared.body_bytes == 0
         assert connection.refused
         assert connection.send(b"\r\n0\r\n\r\n", GET) == []
 
@@ -272,7 +272,7 @@ class TestBodies:
 
     def test_all_together_are_bounded_but_small_ones_pass(self) -> None:
         world = CalledSite(max_bodies_bytes=1_000, small_body_bytes=100)
-        head = b"POST /items HTTP/1.1\r\nContent-Length: 900\r\n\r\n"
+        head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
         first, second, third = world.connect(), world.connect(), world.connect()
         assert first.send(head + b"x" * 899) == []
         assert second.send(head, b"x" * 100) == []
@@ -285,10 +285,10 @@ class TestBodies:
         world.store.release()
         third.send()
         first.hang_up()
-        assert world.site.body_bytes == 101
+        assert world.server.shared.body_bytes == 101
         world.store.release()
         assert third.send()[0].status == 200
-        assert world.site.body_bytes == 0
+        assert world.server.shared.body_bytes == 0
         world.close()
 
 
@@ -304,13 +304,13 @@ class TestBadRequests:
             b"GET / HTTP/1.1\r\nb\0d: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
             b"GET /" + b"x" * 20_000,
-            b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
             b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
-            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
-            b"POST /items HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-            b"POST /items HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
-            b"POST /items HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            b"POST /items HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
         ],
         ids=range(15),
     )
@@ -322,11 +322,43 @@ class TestBadRequests:
         assert connection.refused
         assert connection.send(GET) == []
 
-    @pytest.mark.parametrize("host", [b"", b"\xff\xfe", b"<script>", b"a b:c:d", b"x" * 300])
+    @pytest.mark.parametrize("host", [b"", b"evil.example:80", b"[2001:db8::1]", b"x" * 300])
     def test_the_host_does_not_matter_elsewhere(self, world: CalledSite, host: bytes) -> None:
         request = b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
         (reply,) = world.connect(OUTSIDE, OUTSIDE).send(request)
         assert reply.status == 200
+
+    @pytest.mark.parametrize(
+        "hosts",
+        [
+            [],
+            [b"localhost", b"localhost"],
+            [b"localhost", b"evil.example"],
+            [b"\xff\xfe"],
+            [b"<script>"],
+            [b"a b:c:d"],
+            [b"a/b"],
+            [b"user@a"],
+            [b"localhost:80:80"],
+            [b"localhost, localhost"],
+            [b"[::1"],
+        ],
+    )
+    @pytest.mark.parametrize("where", [LOCAL, OUTSIDE])
+    def test_there_is_one_host(self, world: CalledSite, hosts: list[bytes], where: Any) -> None:
+        connection = world.connect(where, where)
+        assert connection.send(GET)[0].status == 200
+        lines = [b"GET /healthz HTTP/1.1", *(b"Host: " + host for host in hosts), b"", b""]
+        (reply,) = connection.send(b"\r\n".join(lines))
+        assert reply.problem == (400, "bad_request")
+        assert "Host" in reply.json["message"]
+        assert connection.refused
+
+    def test_callers_of_http_1_0_need_not_name_a_host(self, world: CalledSite) -> None:
+        (reply,) = world.connect().send(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert reply.status == 200
+        (reply,) = world.connect().send(b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n")
+        assert reply.status == 400
 
     @pytest.mark.parametrize(
         ("target", "problem"),
@@ -342,16 +374,16 @@ class TestBadRequests:
         ],
     )
     def test_odd_targets(self, world: CalledSite, target: bytes, problem: tuple[int, str]) -> None:
-        (reply,) = world.connect().send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
+        (reply,) = world.connect().send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reply.problem == problem
 
     @pytest.mark.parametrize("origin", [b"http://x", b"HTTPS://x:80", b"http://"])
     def test_the_target_may_be_absolute(self, world: CalledSite, origin: bytes) -> None:
-        (reply,) = world.connect().send(b"GET " + origin + b"/items/a%2F..?/count HTTP/1.1\r\n\r\n")
+        rest = b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        (reply,) = world.connect().send(b"GET " + origin + b"/items/a%2F..?/count" + rest)
         assert reply.status == 404
-        (reply,) = world.connect().send(
-            b"GET " + origin + b"/items/a%2F../count?consistency=exact HTTP/1.1\r\n\r\n"
-        )
+        path = b"/items/a%2F../count?consistency=exact"
+        (reply,) = world.connect().send(b"GET " + origin + path + rest)
         assert reply.json["tenant"] == "a/.."
 
 
@@ -378,9 +410,9 @@ class TestConnections:
 
     def test_end_when_the_caller_says_so(self, world: CalledSite) -> None:
         for request in (
-            b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             b"GET /healthz HTTP/1.0\r\n\r\n",
-            b"GET /items/a/count HTTP/1.1\r\nConnection: close\r\n\r\n",
+            b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             b"GET /items/a/count HTTP/1.0\r\n\r\n",
         ):
             connection = world.connect()
@@ -391,7 +423,9 @@ class TestConnections:
     def test_speak_the_version_of_the_caller(self, world: CalledSite) -> None:
         for version in (b"HTTP/1.0", b"HTTP/1.1"):
             connection = world.connect()
-            connection.channel.dataReceived(b"GET /items/a/count " + version + b"\r\n\r\n")
+            connection.protocol.dataReceived(
+                b"GET /items/a/count " + version + b"\r\nHost: localhost\r\n\r\n"
+            )
             assert connection.wire.value().startswith(version + b" 200 OK\r\n")
 
     def test_a_bug_costs_one_answer_only(self, world: CalledSite, expected_failures: Any) -> None:
@@ -464,14 +498,15 @@ class TestConnections:
         assert not connection.wire.half_closed
 
     def test_too_many_are_told_and_more_are_closed(self) -> None:
-        world = CalledSite(max_connections=2, spare_connections=1)
+        world = CalledSite(max_connections=2, reserved_connections=1)
         first, second, third = world.connect(), world.connect(), world.connect()
-        (reply,) = third.send()
+        assert first.send(GET)[0].status == second.send(GET)[0].status == 200
+        assert world.server.buildProtocol(LOCAL) is None
+        (reply,) = third.send(GET)
         assert reply.problem == (503, "overloaded")
         assert "the limit is 2" in reply.json["message"]
         assert third.refused
         assert third.send(GET) == []
-        assert world.site.buildProtocol(LOCAL) is None
         assert first.send(GET)[0].status == second.send(GET)[0].status == 200
         third.hang_up()
         second.hang_up()
@@ -480,12 +515,12 @@ class TestConnections:
 
     def test_none_outlives_its_site(self, world: CalledSite) -> None:
         connection = world.connect()
-        world.site.doStop()
+        world.server.doStop()
         assert connection.wire.disconnecting
-        world.site.doStart()
+        world.server.doStart()
 
     def test_no_other_protocol_is_negotiated(self, world: CalledSite) -> None:
-        assert world.site.acceptableProtocols() == [b"http/1.1"]
+        assert world.server.acceptableProtocols() == [b"http/1.1"]
 
 
 class TestHangingUp:
@@ -560,7 +595,7 @@ class TestBehindAProxy:
     @pytest.fixture
     def connection(self, world: CalledSite) -> Iterator[Connection]:
         reactor = MemoryReactorClock()
-        endpoints.serverFromString(reactor, "haproxy:tcp:8085").listen(world.site)
+        endpoints.serverFromString(reactor, "haproxy:tcp:8085").listen(world.server)
         connection = Connection(reactor.tcpServers[0][1])
         yield connection
         connection.hang_up()
@@ -607,7 +642,7 @@ class TestWebPages:
             connection = world.connect()
             (reply,) = connection.send(self.HEAD + more + b"\r\n", b"x" * 100)
             assert reply.problem == (403, "foreign_origin")
-            assert world.site.body_bytes == 0
+            assert world.server.shared.body_bytes == 0
             assert connection.refused
             assert connection.send(GET) == []
 
@@ -669,11 +704,11 @@ class Reader(Wire):
 
 
 class TestUnreadAnswers:
-    OPENAPI = b"GET /openapi.json HTTP/1.1\r\n\r\n"
+    OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     @pytest.fixture
     def channel(self, world: CalledSite) -> Iterator[Any]:
-        channel = world.site.buildProtocol(LOCAL)
+        channel: Any = world.server.buildProtocol(LOCAL)
         yield channel
         channel.connectionLost(Failure(ConnectionDone()))
 
@@ -688,8 +723,8 @@ class TestUnreadAnswers:
         [
             OPENAPI,
             GET,
-            b"GET /nothing HTTP/1.1\r\n\r\n",
-            b"GET //nothing HTTP/1.1\r\n\r\n",
+            b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET //nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
             post(b"[]").replace(b"/items", b"/items?no=1"),
             post(b"{}"),
         ],
@@ -735,7 +770,7 @@ class TestUnreadAnswers:
 
     def test_who_never_reads_is_closed(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
-        world.clock.advance(world.site.limits.idle_s - 1)
+        world.clock.advance(world.server.limits.idle_s - 1)
         assert not reader.disconnecting
         world.clock.advance(1)
         assert reader.disconnecting
@@ -746,16 +781,16 @@ class TestUnreadAnswers:
 
     def test_who_reads_at_last_is_not_idle(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
-        world.clock.advance(world.site.limits.idle_s - 1)
+        world.clock.advance(world.server.limits.idle_s - 1)
         reader.read()
-        world.clock.advance(world.site.limits.idle_s - 1)
+        world.clock.advance(world.server.limits.idle_s - 1)
         assert not reader.disconnecting
 
     def test_the_end_of_the_site_ends_them(self, world: CalledSite, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
-        world.site.doStop()
+        world.server.doStop()
         assert reader.disconnecting
-        world.site.doStart()
+        world.server.doStart()
 
 
 class Talker(Protocol):
@@ -787,7 +822,7 @@ class Listening:
     def __init__(self, reactor: Any, **limits: Any) -> None:
         self._reactor = reactor
         self.store = SlowStore()
-        self.site = make_site(
+        self.server = Server(
             make_api(self.store, limits=HttpLimits(**limits)), reactor=reactor, now=lambda: 0
         )
         self._port: Any = None
@@ -795,7 +830,7 @@ class Listening:
 
     async def __aenter__(self) -> Self:
         endpoint = endpoints.TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1")
-        self._port = await endpoint.listen(self.site)
+        self._port = await endpoint.listen(self.server)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -837,8 +872,9 @@ async def test_300_stalled_requests_stop_nobody() -> None:
         stalled += [await listening.talk(post(ONE)) for _ in range(150)]
         reply = await listening.get("/items/hello/count")
         assert reply == {"counter": 5, "tenant": "hello", "position": "here"}
-        assert len(listening.site.channels) >= 300
+        assert len(listening.server.shared.connections) >= 300
         for talker in stalled:
             assert talker.transport is not None
-            talker.transport.loseConnection()
+            # Without a reset, a caller that has sent a whole request may still be reading.
+            ITCPTransport(talker.transport).abortConnection()
         await gatherResults([talker.done for talker in stalled])

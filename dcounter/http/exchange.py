@@ -1,0 +1,301 @@
+"""
+A request and its answer: the body that arrives, the route that answers, the answer that is sent.
+"""
+
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Final, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dcounter.errors import Outcome, Refusal
+from dcounter.http.admission import answer as respond
+from dcounter.http.admission import require_allowed
+from dcounter.http.bridge import BridgedRequest, Line, pass_on
+from dcounter.http.call import Call
+from dcounter.http.problems import Answer, BodyTooLarge, Overloaded
+from dcounter.http.reader import Head
+from dcounter.http.routes import Found, report_bug
+from dcounter.http.sending import LAST_CHUNK, encode, encode_chunk, encode_head
+from dcounter.http.shared import Shared
+from dcounter.http.streams import IncomingBody
+
+_log = Logger()
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Caller(Line, Protocol):
+    """
+    The connection that an exchange takes place on.
+
+    :ivar persistent: whether another request may follow.
+    :ivar blocked: whether the caller has to read before more is sent.
+    """
+
+    persistent: bool
+    blocked: bool
+
+    def go_on(self) -> None:
+        """
+        Read on: there is room for more of the body.
+        """
+
+    def answered(self) -> None:
+        """
+        Go on to the next request: the answer is written.
+        """
+
+
+class Exchange:
+    """
+    One request, and its answer.
+
+    :param found: its route; `None` if Klein routes it.
+    :ivar in_body: whether a part of the body is missing.
+    :ivar answering: whether the route has the request.
+    """
+
+    # Each request has one.
+    __slots__ = (
+        "_body",
+        "_caller",
+        "_gone",
+        "_held",
+        "_shared",
+        "_task",
+        "_writable",
+        "answering",
+        "found",
+        "head",
+        "in_body",
+    )
+
+    def __init__(self, caller: Caller, shared: Shared, head: Head, found: Found | None) -> None:
+        self._caller = caller
+        self._shared = shared
+        self.head = head
+        self.found = found
+        self._body: bytes | BytesIO | IncomingBody = b""
+        self._held = 0
+        self._task: Deferred[None] | BridgedRequest | None = None
+        self._writable: Deferred[None] | None = None
+        self._gone = False
+        self.answering = False
+        self.in_body = False
+
+    @property
+    def flows(self) -> bool:
+        """
+        Whether more of the body is wanted.
+        """
+        return self.in_body and not (
+            self.answering and (not isinstance(self._body, IncomingBody) or self._body.full)
+        )
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """
+        What became of a request that is refused before its route has it.
+        """
+        return "not_applied" if self.found is not None and self.found.route.changes else None
+
+    def expect(self, *, here: bool) -> None:
+        """
+        Get ready for the body; see that it may come.
+
+        :param here: whether it comes already.
+        :raises Refusal: it may not.
+        """
+        head, found, limits = self.head, self.found, self._shared.limits
+        streams = found is not None and found.route.streams_body
+        if not streams and head.length is not None and head.length > limits.max_body_bytes:
+            raise BodyTooLarge(limits.max_body_bytes)
+        self.in_body = True
+        if head.expects and not here:
+            if found is None:
+                # No route takes the body: the answer is known without it.
+                self._caller.persistent = False
+                self.answer(b"")
+                return
+            require_allowed(self._shared.api, found.route, self._call(found, b""))
+            self._caller.transport.write(_CONTINUE)
+        if streams:
+            self._body = IncomingBody(limits.stream_buffer_bytes, self._taken_out)
+            self.answer(b"")
+
+    def take(self, data: bytes) -> None:
+        """
+        Take a part of the body, and count it.
+
+        :raises Refusal: it is one too many.
+        """
+        shared = self._shared
+        self._held += len(data)
+        shared.body_bytes += len(data)
+        if isinstance(self._body, IncomingBody):
+            self._body.feed(data)
+            return
+        limits = shared.limits
+        if self._held > limits.max_body_bytes:
+            raise BodyTooLarge(limits.max_body_bytes)
+        if shared.body_bytes > limits.max_bodies_bytes and self._held > limits.small_body_bytes:
+            raise Overloaded(f"request bodies in memory exceed {limits.max_bodies_bytes} bytes")
+        if not self._body:
+            self._body = data
+            return
+        if isinstance(self._body, bytes):
+            first, self._body = self._body, BytesIO()
+            self._body.write(first)
+        self._body.write(data)
+
+    def end_of_body(self) -> None:
+        self.in_body = False
+        body = self._body
+        if isinstance(body, IncomingBody):
+            body.end()
+        else:
+            self.answer(body if isinstance(body, bytes) else body.getvalue())
+
+    def fail(self, refusal: Refusal) -> bool:
+        """
+        The rest of the body cannot be had.
+
+        :returns: whether the route is told, and answers.
+        """
+        if not self.answering or not isinstance(self._body, IncomingBody):
+            return False
+        self.in_body = self._caller.persistent = False
+        self._body.end(refusal)
+        return True
+
+    def _taken_out(self, size: int) -> None:
+        """
+        The route has taken a part out of the body that arrives.
+        """
+        self._held -= size
+        self._shared.body_bytes -= size
+        self._caller.go_on()
+
+    def _call(self, found: Found, body: bytes) -> Call:
+        return Call(body, found.query, self._caller.peer, self.head.headers, found.segments)
+
+    def answer(self, body: bytes) -> None:
+        """
+        Have the request answered.
+        """
+        self.answering = True
+        found = self.found
+        if found is None:
+            request = pass_on(self._caller, self, self._shared.resource, self.head, body)
+            if not self._gone:
+                self._task = request
+            return
+        call = self._call(found, body)
+        if isinstance(self._body, IncomingBody):
+            call.stream = self._body
+        task = Deferred.fromCoroutine(self._respond(found, call))
+        if not self._gone:
+            self._task = task
+
+    async def _respond(self, found: Found, call: Call) -> None:
+        """
+        Await an answer and send it; never fails, so that no callbacks are needed: they cost more.
+        """
+        try:
+            answer = await respond(self._shared.api, found.route, call)
+        except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
+            if self._gone and isinstance(error, CancelledError):
+                return
+            answer = report_bug(self.head.method, self.head.target, Failure())
+        try:
+            if answer.stream is not None:
+                await self._stream(answer)
+            elif not self._gone:
+                self._write(answer)
+                self._caller.answered()
+        except Exception:  # noqa: BLE001 - nobody is left to be told
+            _log.failure("an answer could not be sent")
+            self._caller.transport.abortConnection()
+
+    async def _stream(self, answer: Answer) -> None:
+        """
+        Send an answer as it is made, no faster than the caller reads it.
+        """
+        assert answer.stream is not None
+        caller, version = self._caller, self.head.version
+        if version != b"HTTP/1.1":
+            # Only the end of the connection shows where it ends.
+            caller.persistent = False
+        try:
+            if not self._gone:
+                self._write(answer)
+            async for part in answer.stream:
+                if caller.blocked and not self._gone:
+                    self._writable = Deferred()
+                    await self._writable
+                if self._gone:
+                    return
+                if part:
+                    caller.transport.write(encode_chunk(part, version))
+        except CancelledError:
+            if not self._gone:
+                raise
+            return
+        finally:
+            await answer.stream.aclose()
+        if self._gone:
+            return
+        if version == b"HTTP/1.1":
+            caller.transport.write(LAST_CHUNK)
+        caller.answered()
+
+    @property
+    def _last(self) -> bool:
+        # What is left of a body that no route wanted cannot be told from the next request.
+        return not self._caller.persistent or self.in_body
+
+    def _write(self, answer: Answer) -> None:
+        self._caller.transport.write(
+            encode(answer, version=self.head.version, date=self._shared.date(), last=self._last)
+        )
+
+    def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """
+        The head of an answer of twisted.web.
+        """
+        return encode_head(
+            status, fields, version=self.head.version, date=self._shared.date(), last=self._last
+        )
+
+    def writable(self) -> None:
+        """
+        The caller has read what was sent.
+        """
+        waiting, self._writable = self._writable, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def over(self) -> None:
+        """
+        Let go of the body: the request is answered, or will not be.
+        """
+        self._gone = True
+        self._shared.body_bytes -= self._held
+        self._held = 0
+        if isinstance(self._body, IncomingBody):
+            self._body.drop()
+        self._body = b""
+
+    def cancel(self, reason: Failure) -> None:
+        """
+        Nobody waits for the answer any more.
+        """
+        self.over()
+        task, self._task = self._task, None
+        if isinstance(task, BridgedRequest):
+            task.connectionLost(reason)
+        elif task is not None:
+            task.cancel()

@@ -1,0 +1,63 @@
+"""
+The one place that builds the bytes of an answer.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from dcounter.http.problems import Answer
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def encode_head(
+    status: int, fields: Iterable[tuple[bytes, bytes]], *, version: bytes, date: bytes, last: bool
+) -> bytes:
+    """
+    The status line and the headers of an answer.
+
+    :param fields: all headers but those that the connection decides.
+    :param version: of HTTP, as the caller named it.
+    :param date: the time, as HTTP writes it.
+    :param last: whether the connection ends with this answer.
+    """
+    if last:
+        connection = b"Connection: close\r\n"
+    else:
+        # A caller of HTTP/1.0 expects the end unless it is told otherwise.
+        connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
+    return b"%s %d %s\r\nDate: %s\r\n%s%s\r\n" % (
+        version,
+        status,
+        _REASONS[status],
+        date,
+        b"".join([b"%s: %s\r\n" % field for field in fields]),
+        connection,
+    )
+
+
+def encode(answer: Answer, *, version: bytes, date: bytes, last: bool, to_head: bool = False) -> bytes:
+    """
+    A whole answer, or the head of one that is streamed.
+
+    :param to_head: whether the method is HEAD, whose answers have no body.
+    """
+    kind = (b"Content-Type", answer.content_type)
+    if answer.stream is None:
+        fields = [kind, (b"Content-Length", b"%d" % len(answer.body)), *answer.headers]
+        head = encode_head(answer.status, fields, version=version, date=date, last=last)
+        return head if to_head else head + answer.body
+    fields = [kind, *answer.headers]
+    if version == b"HTTP/1.1":
+        fields.append((b"Transfer-Encoding", b"chunked"))
+    return encode_head(answer.status, fields, version=version, date=date, last=last)
+
+
+def encode_chunk(data: bytes, version: bytes) -> bytes:
+    """
+    A part of a streamed answer, which must not be empty: an empty one would be the last.
+    """
+    # The end of the connection is the end of an answer of HTTP/1.0.
+    return b"%x\r\n%s\r\n" % (len(data), data) if version == b"HTTP/1.1" else data

@@ -1,0 +1,130 @@
+"""
+The daemon's HTTP server: HTTP/1 within bounds, which answers even the worst request with problem+json.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.web.http import datetimeToString
+
+from dcounter.http.auth import OperatorToken
+from dcounter.http.call import Api
+from dcounter.http.callers import Guard
+from dcounter.http.connection import Connection
+from dcounter.http.limits import HttpLimits
+from dcounter.http.openapi import document
+from dcounter.http.routes import PlainPaths, ShortWay, make_resource
+from dcounter.http.shared import Shared
+from dcounter.http.table import ROUTES, Route
+from dcounter.store import Ack, Consistency, Operator, Store
+
+_SECOND: Final = 1_000_000_000
+
+
+def make_api(
+    store: Store,
+    *,
+    limits: HttpLimits | None = None,
+    operator: Operator | None = None,
+    token: OperatorToken | None = None,
+    ack: Ack = "node",
+    consistency: Consistency = "exact",
+) -> Api:
+    """
+    Bundle what the routes need.
+
+    :param operator: `None` if there are no nodes to operate on.
+    :param token: what an operator must show; `None` if no request is an operator's.
+    :param ack: which nodes must have written the items before the answer, if the request does not say.
+    :param consistency: what a count may answer, if the request does not say.
+    """
+    return Api(
+        store=store,
+        operator=operator,
+        limits=limits or HttpLimits(),
+        token=token,
+        ack=ack,
+        consistency=consistency,
+        document=msgspec.json.encode(document(ROUTES)),
+    )
+
+
+class Server(Factory):
+    """
+    The HTTP side of a daemon: a factory to listen with.
+
+    There is no access log: to format a line costs more than to count.
+
+    :param api: what the routes answer from.
+    :param now: the wall clock, ns since 1970.
+    :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
+    :param short_way: finds most routes; what it does not find is Klein's.
+    :ivar shared: what the connections share.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        reactor: Any,
+        now: Callable[[], int],
+        names: Iterable[str] = (),
+        routes: Sequence[Route] = ROUTES,
+        short_way: ShortWay | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._now = now
+        self._second, self._date = -1, b""
+        self.limits = api.limits
+        self.shared = Shared(
+            api,
+            short_way=short_way or PlainPaths(routes),
+            resource=make_resource(api, routes),
+            guard=Guard(names),
+            date=self._http_date,
+            reactor=reactor,
+        )
+
+    def _http_date(self) -> bytes:
+        """
+        The time as HTTP writes it; made once for all answers of a second.
+        """
+        second = self._now() // _SECOND
+        if second != self._second:
+            self._second, self._date = second, datetimeToString(second)
+        return self._date
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection | None:
+        most = self.limits.max_connections + self.limits.reserved_connections
+        if len(self.shared.connections) >= most and not self.shared.make_room(admitted=False):
+            return None
+        return Connection(self.shared)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Speak HTTP/1.1 and nothing else where the endpoint is TLS.
+        """
+        return [b"http/1.1"]
+
+    def stopFactory(self) -> None:
+        """
+        Close the connections whose callers await nothing; the others end with their answer.
+        """
+        for connection in tuple(self.shared.connections):
+            connection.end()
+
+    async def ended(self) -> None:
+        """
+        Wait until the last connection is closed, but not for callers who do not read their answer.
+        """
+        until = self._reactor.seconds() + self.limits.linger_s
+        while self.shared.connections and self._reactor.seconds() < until:
+            await deferLater(self._reactor, 0.05)
+        for connection in tuple(self.shared.connections):
+            connection.transport.abortConnection()
