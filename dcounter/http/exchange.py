@@ -123,7 +123,6 @@ class Exchange:
             require_allowed(self._shared.api, found.route, self._call(found, b""))
             self._caller.transport.write(_CONTINUE)
         if streams:
-            self._body = IncomingBody(limits.stream_buffer_bytes, self._taken_out)
             self.answer(b"")
 
     def take(self, data: bytes) -> None:
@@ -182,6 +181,15 @@ class Exchange:
     def _call(self, found: Found, body: bytes) -> Call:
         return Call(body, found.query, self._caller.peer, self.head.headers, found.segments)
 
+    def _incoming(self) -> IncomingBody:
+        """
+        The body, for a route that reads it while it arrives.
+        """
+        body = self._body = IncomingBody(self._shared.limits.stream_buffer_bytes, self._taken_out)
+        if not self.in_body:
+            body.end()
+        return body
+
     def answer(self, body: bytes) -> None:
         """
         Have the request answered.
@@ -194,8 +202,8 @@ class Exchange:
                 self._task = request
             return
         call = self._call(found, body)
-        if isinstance(self._body, IncomingBody):
-            call.stream = self._body
+        if found.route.streams_body:
+            call.stream = self._incoming()
         task = Deferred.fromCoroutine(self._respond(found, call))
         if not self._gone:
             self._task = task

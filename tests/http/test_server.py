@@ -5,7 +5,7 @@ How the HTTP server treats connections: limits, bad bytes, and callers that stal
 # Twisted's transports in memory have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
@@ -13,181 +13,29 @@ import pytest_twisted
 import treq
 from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
-from zope.interface import directlyProvides
 
-from dcounter.errors import NotApplied
-from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
-from dcounter.store import (
-    Ack,
-    ClusterStatus,
-    Consistency,
-    Count,
-    Items,
-    Readiness,
-    Receipt,
-)
-from tests.support.callers import LOCAL, Reply, Wire, replies
-
-
-class SlowStore:
-    """
-    A store that answers writes when it is told to, and counts at once.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: list[Deferred[None]] = []
-        self.cancelled = 0
-
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        waiting: Deferred[None] = Deferred()
-        self.waiting.append(waiting)
-        try:
-            await waiting
-        except CancelledError:
-            self.cancelled += 1
-            if items.ids == [-1]:
-                raise NotApplied("withdrawn", retry_after=1) from None
-            if items.ids == [-2]:
-                raise ZeroDivisionError from None
-            raise
-        return Receipt(len(items), ack, "here")
-
-    async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
-        return Count(len(tenant), "here")
-
-    def latest_stamp(self) -> int:
-        return 0
-
-    def readiness(self) -> Readiness:
-        return Readiness(ready=True, exact=True, missing=())
-
-    def release(self) -> None:
-        self.waiting.pop(0).callback(None)
-
-
-class Nodes:
-    def __init__(self) -> None:
-        self.restarted: list[int] = []
-
-    async def restart(self, node: int) -> None:
-        self.restarted.append(node)
-
-    def status(self) -> ClusterStatus:
-        return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
-
-    async def remove(self, node: int) -> None:
-        raise AssertionError(node)
-
-
-OUTSIDE = IPv4Address("TCP", "203.0.113.7", 8085)
-
-
-class Connection:
-    """
-    One caller, who writes bytes as it likes.
-
-    :param host: where the caller connected to.
-    """
-
-    def __init__(self, site: Any, peer: Any = LOCAL, host: Any = LOCAL, *interfaces: Any) -> None:
-        self.protocol = site.buildProtocol(peer)
-        self.wire = Wire(peer, host)
-        self._there = True
-        directlyProvides(self.wire, *interfaces)
-        self.protocol.makeConnection(self.wire)
-
-    def send(self, *data: bytes) -> list[Reply]:
-        """
-        Send bytes, and take what was answered since the last time.
-        """
-        for each in data:
-            self.protocol.dataReceived(each)
-        sent = self.wire.value()
-        self.wire.clear()
-        return list(replies(sent))
-
-    def hang_up(self) -> None:
-        if self._there:
-            self._there = False
-            self.protocol.connectionLost(Failure(ConnectionDone()))
-
-    @property
-    def refused(self) -> bool:
-        """
-        Whether the other side said its last word and only waits for us to have read it.
-        """
-        return self.wire.half_closed
-
-
-class CalledSite:
-    """
-    A site on a clock, and those who call it.
-    """
-
-    def __init__(self, *, names: Iterable[str] = (), **limits: Any) -> None:
-        self.clock = Clock()
-        self.store = SlowStore()
-        self.nodes = Nodes()
-        api = make_api(
-            self.store,
-            limits=HttpLimits(**limits),
-            operator=self.nodes,
-            token=OperatorToken("/token", b"0123456789abcdef"),
-        )
-        self.server = Server(api, reactor=self.clock, now=lambda: 0, names=names)
-        self.server.doStart()
-        self._connections: list[Connection] = []
-
-    def connect(self, *args: Any) -> Connection:
-        connection = Connection(self.server, *args)
-        self._connections.append(connection)
-        return connection
-
-    def close(self) -> None:
-        for each in self._connections:
-            each.hang_up()
-        self.server.doStop()
-        assert self.clock.getDelayedCalls() == []
-        assert self.server.shared.connections == set()
-        assert self.server.shared.body_bytes == 0
+from tests.support.callers import LOCAL, Wire, replies
+from tests.support.servers import GET, ONE, OUTSIDE, CalledServer, Connection, SlowStore, chunked, post
 
 
 @pytest.fixture
-def world() -> Iterator[CalledSite]:
-    world = CalledSite(max_body_bytes=1_000)
+def world() -> Iterator[CalledServer]:
+    world = CalledServer(max_body_bytes=1_000)
     yield world
     world.close()
 
 
-GET = b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def post(body: bytes, *headers: bytes) -> bytes:
-    length = b"Content-Length: %d" % len(body)
-    lines = [b"POST /items HTTP/1.1", b"Host: localhost", length, *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def chunked(*chunks: bytes) -> bytes:
-    head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks)
-
-
-ONE = b'[{"ID":1,"tenant":"a"}]'
-
-
 class TestBodies:
-    def test_arrive_in_any_pieces(self, world: CalledSite) -> None:
+    def test_arrive_in_any_pieces(self, world: CalledServer) -> None:
         connection = world.connect()
         request = post(ONE)
         assert connection.send(*(request[i : i + 1] for i in range(len(request)))) == []
@@ -202,13 +50,13 @@ class TestBodies:
             b"multipart/form-data; boundary=x",
         ],
     )
-    def test_are_not_parsed_as_forms(self, world: CalledSite, kind: bytes) -> None:
+    def test_are_not_parsed_as_forms(self, world: CalledServer, kind: bytes) -> None:
         connection = world.connect()
         connection.send(post(ONE, b"Content-Type: " + kind))
         world.store.release()
         assert connection.send()[0].json["items"] == 1
 
-    def test_may_be_as_large_as_the_limit(self, world: CalledSite) -> None:
+    def test_may_be_as_large_as_the_limit(self, world: CalledServer) -> None:
         padded = ONE.rjust(1_000)
         for request in (post(padded), chunked(padded[:500], padded[500:], b"")):
             connection = world.connect()
@@ -216,7 +64,7 @@ class TestBodies:
             world.store.release()
             assert connection.send()[0].status == 200
 
-    def test_too_large_is_refused_before_it_is_read(self, world: CalledSite) -> None:
+    def test_too_large_is_refused_before_it_is_read(self, world: CalledServer) -> None:
         connection = world.connect()
         head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
         (reply,) = connection.send(head)
@@ -227,19 +75,19 @@ class TestBodies:
         assert connection.refused
         assert connection.send(b"x" * 1_001, GET) == []
 
-    def test_too_large_is_refused_with_the_body_at_hand(self, world: CalledSite) -> None:
+    def test_too_large_is_refused_with_the_body_at_hand(self, world: CalledServer) -> None:
         connection = world.connect()
         (reply,) = connection.send(post(b"x" * 1_001) + GET)
         assert reply.status == 413
 
-    def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: CalledSite) -> None:
+    def test_nobody_is_asked_to_continue_with_what_is_too_large(self, world: CalledServer) -> None:
         connection = world.connect()
         (reply,) = connection.send(
             b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
         )
         assert reply.status == 413
 
-    def test_who_asks_may_continue_with_the_rest(self, world: CalledSite) -> None:
+    def test_who_asks_may_continue_with_the_rest(self, world: CalledServer) -> None:
         connection = world.connect()
         head, _, body = post(ONE, b"Expect: 100-continue").partition(b"\r\n\r\n")
         (reply,) = connection.send(head + b"\r\n\r\n")
@@ -248,7 +96,7 @@ class TestBodies:
         world.store.release()
         assert connection.send()[0].status == 200
 
-    def test_chunks_are_cut_off_when_they_are_too_many(self, world: CalledSite) -> None:
+    def test_chunks_are_cut_off_when_they_are_too_many(self, world: CalledServer) -> None:
         connection = world.connect()
         assert connection.send(chunked(b"x" * 600)) == []
         assert world.server.shared.body_bytes == 600
@@ -258,20 +106,20 @@ class TestBodies:
         assert connection.refused
         assert connection.send(b"\r\n0\r\n\r\n", GET) == []
 
-    def test_chunks_are_cut_off_with_their_end_at_hand(self, world: CalledSite) -> None:
+    def test_chunks_are_cut_off_with_their_end_at_hand(self, world: CalledServer) -> None:
         connection = world.connect()
         (reply,) = connection.send(chunked(b"x" * 600, b"x" * 600, b"") + GET)
         assert reply.status == 413
         assert world.store.waiting == []
 
-    def test_broken_chunks_are_refused(self, world: CalledSite) -> None:
+    def test_broken_chunks_are_refused(self, world: CalledServer) -> None:
         connection = world.connect()
         (reply,) = connection.send(chunked(b"[")[:-2] + b"zz\r\n")
         assert reply.problem == (400, "bad_request")
         assert connection.refused
 
     def test_all_together_are_bounded_but_small_ones_pass(self) -> None:
-        world = CalledSite(max_bodies_bytes=1_000, small_body_bytes=100)
+        world = CalledServer(max_bodies_bytes=1_000, small_body_bytes=100)
         head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
         first, second, third = world.connect(), world.connect(), world.connect()
         assert first.send(head + b"x" * 899) == []
@@ -314,7 +162,7 @@ class TestBadRequests:
         ],
         ids=range(15),
     )
-    def test_are_told_so_and_cut_off(self, world: CalledSite, data: bytes) -> None:
+    def test_are_told_so_and_cut_off(self, world: CalledServer, data: bytes) -> None:
         connection = world.connect()
         (reply,) = connection.send(data)
         assert reply.problem == (400, "bad_request")
@@ -323,7 +171,7 @@ class TestBadRequests:
         assert connection.send(GET) == []
 
     @pytest.mark.parametrize("host", [b"", b"evil.example:80", b"[2001:db8::1]", b"x" * 300])
-    def test_the_host_does_not_matter_elsewhere(self, world: CalledSite, host: bytes) -> None:
+    def test_the_host_does_not_matter_elsewhere(self, world: CalledServer, host: bytes) -> None:
         request = b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
         (reply,) = world.connect(OUTSIDE, OUTSIDE).send(request)
         assert reply.status == 200
@@ -345,7 +193,7 @@ class TestBadRequests:
         ],
     )
     @pytest.mark.parametrize("where", [LOCAL, OUTSIDE])
-    def test_there_is_one_host(self, world: CalledSite, hosts: list[bytes], where: Any) -> None:
+    def test_there_is_one_host(self, world: CalledServer, hosts: list[bytes], where: Any) -> None:
         connection = world.connect(where, where)
         assert connection.send(GET)[0].status == 200
         lines = [b"GET /healthz HTTP/1.1", *(b"Host: " + host for host in hosts), b"", b""]
@@ -354,7 +202,7 @@ class TestBadRequests:
         assert "Host" in reply.json["message"]
         assert connection.refused
 
-    def test_callers_of_http_1_0_need_not_name_a_host(self, world: CalledSite) -> None:
+    def test_callers_of_http_1_0_need_not_name_a_host(self, world: CalledServer) -> None:
         (reply,) = world.connect().send(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert reply.status == 200
         (reply,) = world.connect().send(b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n")
@@ -373,12 +221,12 @@ class TestBadRequests:
             (b"http://x", (404, "unknown_path")),
         ],
     )
-    def test_odd_targets(self, world: CalledSite, target: bytes, problem: tuple[int, str]) -> None:
+    def test_odd_targets(self, world: CalledServer, target: bytes, problem: tuple[int, str]) -> None:
         (reply,) = world.connect().send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reply.problem == problem
 
     @pytest.mark.parametrize("origin", [b"http://x", b"HTTPS://x:80", b"http://"])
-    def test_the_target_may_be_absolute(self, world: CalledSite, origin: bytes) -> None:
+    def test_the_target_may_be_absolute(self, world: CalledServer, origin: bytes) -> None:
         rest = b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
         (reply,) = world.connect().send(b"GET " + origin + b"/items/a%2F..?/count" + rest)
         assert reply.status == 404
@@ -388,7 +236,7 @@ class TestBadRequests:
 
 
 class TestConnections:
-    def test_are_kept_and_answer_in_order(self, world: CalledSite) -> None:
+    def test_are_kept_and_answer_in_order(self, world: CalledServer) -> None:
         connection = world.connect()
         first, second, third, fourth = (
             *connection.send(GET + GET.replace(b"/a/", b"/bb/")),
@@ -396,19 +244,19 @@ class TestConnections:
         )
         assert [each.json["counter"] for each in (first, second, third, fourth)] == [1, 2, 1, 1]
 
-    def test_pipelined_requests_wait_for_the_one_before(self, world: CalledSite) -> None:
+    def test_pipelined_requests_wait_for_the_one_before(self, world: CalledServer) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + GET) == []
         world.store.release()
         assert [each.status for each in connection.send()] == [200, 200]
 
-    def test_a_pipelined_request_may_be_refused(self, world: CalledSite) -> None:
+    def test_a_pipelined_request_may_be_refused(self, world: CalledServer) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + post(b"x" * 1_001)) == []
         world.store.release()
         assert [each.status for each in connection.send()] == [200, 413]
 
-    def test_end_when_the_caller_says_so(self, world: CalledSite) -> None:
+    def test_end_when_the_caller_says_so(self, world: CalledServer) -> None:
         for request in (
             b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             b"GET /healthz HTTP/1.0\r\n\r\n",
@@ -420,7 +268,7 @@ class TestConnections:
             assert len(reply.text) == int(reply.headers["content-length"])
             assert connection.wire.disconnecting
 
-    def test_speak_the_version_of_the_caller(self, world: CalledSite) -> None:
+    def test_speak_the_version_of_the_caller(self, world: CalledServer) -> None:
         for version in (b"HTTP/1.0", b"HTTP/1.1"):
             connection = world.connect()
             connection.protocol.dataReceived(
@@ -428,7 +276,7 @@ class TestConnections:
             )
             assert connection.wire.value().startswith(version + b" 200 OK\r\n")
 
-    def test_a_bug_costs_one_answer_only(self, world: CalledSite, expected_failures: Any) -> None:
+    def test_a_bug_costs_one_answer_only(self, world: CalledServer, expected_failures: Any) -> None:
         connection = world.connect()
         connection.send(post(ONE))
         world.store.waiting.pop(0).errback(RuntimeError("oh no"))
@@ -438,12 +286,12 @@ class TestConnections:
         assert connection.send(GET)[0].status == 200
         assert len(expected_failures(RuntimeError)) == 1
 
-    def test_no_answer_names_its_server(self, world: CalledSite) -> None:
+    def test_no_answer_names_its_server(self, world: CalledServer) -> None:
         (reply,) = world.connect().send(GET)
         assert "server" not in reply.headers
         assert "date" in reply.headers
 
-    def test_idle_ones_are_closed(self, world: CalledSite) -> None:
+    def test_idle_ones_are_closed(self, world: CalledServer) -> None:
         connection = world.connect()
         connection.send(GET)
         world.clock.advance(74)
@@ -451,7 +299,7 @@ class TestConnections:
         world.clock.advance(1)
         assert connection.wire.disconnecting
 
-    def test_are_idle_from_the_last_byte_or_answer_on(self, world: CalledSite) -> None:
+    def test_are_idle_from_the_last_byte_or_answer_on(self, world: CalledServer) -> None:
         connection = world.connect()
         world.clock.advance(40)
         connection.send(GET)
@@ -466,7 +314,7 @@ class TestConnections:
         world.clock.advance(1)
         assert connection.wire.disconnecting
 
-    def test_stalled_requests_are_told_and_cut_off(self, world: CalledSite) -> None:
+    def test_stalled_requests_are_told_and_cut_off(self, world: CalledServer) -> None:
         connection = world.connect()
         assert connection.send(post(ONE)[:-1]) == []
         world.clock.advance(75)
@@ -475,14 +323,14 @@ class TestConnections:
         assert reply.json["outcome"] == "not_applied"
         assert connection.refused
 
-    def test_waiting_for_the_store_is_not_idle(self, world: CalledSite) -> None:
+    def test_waiting_for_the_store_is_not_idle(self, world: CalledServer) -> None:
         connection = world.connect()
         connection.send(post(ONE))
         world.clock.advance(1_000)
         world.store.release()
         assert connection.send()[0].status == 200
 
-    def test_a_refused_caller_has_time_to_read(self, world: CalledSite) -> None:
+    def test_a_refused_caller_has_time_to_read(self, world: CalledServer) -> None:
         connection = world.connect()
         connection.send(b"nonsense\r\n")
         world.clock.advance(1.9)
@@ -491,14 +339,14 @@ class TestConnections:
         world.clock.advance(0.1)
         assert connection.wire.aborted
 
-    def test_a_refused_caller_over_tls_is_closed_at_once(self, world: CalledSite) -> None:
+    def test_a_refused_caller_over_tls_is_closed_at_once(self, world: CalledServer) -> None:
         connection = world.connect(LOCAL, LOCAL, ISSLTransport)
         connection.send(b"nonsense\r\n")
         assert connection.wire.disconnecting
         assert not connection.wire.half_closed
 
     def test_too_many_are_told_and_more_are_closed(self) -> None:
-        world = CalledSite(max_connections=2, reserved_connections=1)
+        world = CalledServer(max_connections=2, reserved_connections=1)
         first, second, third = world.connect(), world.connect(), world.connect()
         assert first.send(GET)[0].status == second.send(GET)[0].status == 200
         assert world.server.buildProtocol(LOCAL) is None
@@ -513,18 +361,18 @@ class TestConnections:
         assert world.connect().send(GET)[0].status == 200
         world.close()
 
-    def test_none_outlives_its_site(self, world: CalledSite) -> None:
+    def test_none_outlives_its_site(self, world: CalledServer) -> None:
         connection = world.connect()
         world.server.doStop()
         assert connection.wire.disconnecting
         world.server.doStart()
 
-    def test_no_other_protocol_is_negotiated(self, world: CalledSite) -> None:
+    def test_no_other_protocol_is_negotiated(self, world: CalledServer) -> None:
         assert world.server.acceptableProtocols() == [b"http/1.1"]
 
 
 class TestHangingUp:
-    def test_before_the_answer_harms_nobody(self, world: CalledSite) -> None:
+    def test_before_the_answer_harms_nobody(self, world: CalledServer) -> None:
         gone, there = world.connect(), world.connect()
         gone.send(post(ONE))
         there.send(post(ONE))
@@ -534,19 +382,19 @@ class TestHangingUp:
         world.store.release()
         assert there.send()[0].status == 200
 
-    def test_even_if_the_store_then_refuses(self, world: CalledSite) -> None:
+    def test_even_if_the_store_then_refuses(self, world: CalledServer) -> None:
         gone = world.connect()
         gone.send(post(ONE.replace(b"1", b"-1")))
         gone.hang_up()
         assert world.store.cancelled == 1
 
-    def test_a_bug_that_nobody_hears_of_is_logged(self, world: CalledSite, expected_failures: Any) -> None:
+    def test_a_bug_that_nobody_hears_of_is_logged(self, world: CalledServer, expected_failures: Any) -> None:
         gone = world.connect()
         gone.send(post(ONE.replace(b"1", b"-2")))
         gone.hang_up()
         assert len(expected_failures(ZeroDivisionError)) == 1
 
-    def test_in_the_middle_of_a_body(self, world: CalledSite) -> None:
+    def test_in_the_middle_of_a_body(self, world: CalledServer) -> None:
         gone = world.connect()
         gone.send(post(ONE)[:-1])
         gone.hang_up()
@@ -567,7 +415,7 @@ class TestRestart:
         ],
         ids=["IPv4", "IPv6", "both", "Unix"],
     )
-    def test_is_for_callers_on_this_machine(self, world: CalledSite, peer: Any) -> None:
+    def test_is_for_callers_on_this_machine(self, world: CalledServer, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
         assert reply.json == {"status": "OK", "node": 1}
         assert world.nodes.restarted == [1]
@@ -581,7 +429,7 @@ class TestRestart:
         ],
         ids=["IPv4", "IPv6", "both"],
     )
-    def test_is_not_for_others(self, world: CalledSite, peer: Any) -> None:
+    def test_is_not_for_others(self, world: CalledServer, peer: Any) -> None:
         (reply,) = world.connect(peer).send(self.REQUEST)
         assert reply.problem == (403, "forbidden")
         assert world.nodes.restarted == []
@@ -593,7 +441,7 @@ class TestBehindAProxy:
     """
 
     @pytest.fixture
-    def connection(self, world: CalledSite) -> Iterator[Connection]:
+    def connection(self, world: CalledServer) -> Iterator[Connection]:
         reactor = MemoryReactorClock()
         endpoints.serverFromString(reactor, "haproxy:tcp:8085").listen(world.server)
         connection = Connection(reactor.tcpServers[0][1])
@@ -611,7 +459,7 @@ class TestBehindAProxy:
         ],
     )
     def test_the_peer_is_the_caller(
-        self, world: CalledSite, connection: Connection, header: bytes, status: int
+        self, world: CalledServer, connection: Connection, header: bytes, status: int
     ) -> None:
         (reply,) = connection.send(header, TestRestart.REQUEST)
         assert reply.status == status
@@ -632,7 +480,7 @@ class TestBehindAProxy:
 class TestWebPages:
     HEAD = b"POST /items HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
 
-    def test_are_refused_before_the_body_is_read(self, world: CalledSite) -> None:
+    def test_are_refused_before_the_body_is_read(self, world: CalledServer) -> None:
         for more in (
             b"Content-Length: 900\r\n",
             b"Content-Length: 1001\r\n",
@@ -646,7 +494,7 @@ class TestWebPages:
             assert connection.refused
             assert connection.send(GET) == []
 
-    def test_may_not_hide_behind_others(self, world: CalledSite) -> None:
+    def test_may_not_hide_behind_others(self, world: CalledServer) -> None:
         connection = world.connect()
         assert connection.send(post(ONE) + self.HEAD + b"\r\n" + GET) == []
         world.store.release()
@@ -654,7 +502,7 @@ class TestWebPages:
         assert world.store.waiting == []
 
     def test_names_may_be_added(self) -> None:
-        world = CalledSite(names=["counter.example.org"])
+        world = CalledServer(names=["counter.example.org"])
         request = GET.replace(b"localhost", b"Counter.example.org:8085")
         assert world.connect().send(request)[0].status == 200
         assert world.connect().send(GET.replace(b"localhost", b"example.org"))[0].status == 403
@@ -672,7 +520,7 @@ class TestWebPages:
         ids=["IPv4", "IPv6", "both", "elsewhere", "Unix"],
     )
     def test_the_name_counts_where_the_caller_reached_this_machine_by_itself(
-        self, world: CalledSite, host: Any, status: int
+        self, world: CalledServer, host: Any, status: int
     ) -> None:
         connection = world.connect(LOCAL, host)
         assert connection.send(GET.replace(b"localhost", b"evil.example"))[0].status == status
@@ -707,7 +555,7 @@ class TestUnreadAnswers:
     OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     @pytest.fixture
-    def channel(self, world: CalledSite) -> Iterator[Any]:
+    def channel(self, world: CalledServer) -> Iterator[Any]:
         channel: Any = world.server.buildProtocol(LOCAL)
         yield channel
         channel.connectionLost(Failure(ConnectionDone()))
@@ -744,7 +592,7 @@ class TestUnreadAnswers:
         assert len({each.text for each in answers}) == 1
         assert reader.producerState == "producing"
 
-    def test_nothing_more_is_read_meanwhile(self, world: CalledSite, channel: Any, reader: Any) -> None:
+    def test_nothing_more_is_read_meanwhile(self, world: CalledServer, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
         assert reader.producerState == "paused"
         # What was on its way.
@@ -757,7 +605,7 @@ class TestUnreadAnswers:
         assert b'"items":1' in reader.read()
 
     def test_answers_that_come_later_are_bounded_too(
-        self, world: CalledSite, channel: Any, reader: Any
+        self, world: CalledServer, channel: Any, reader: Any
     ) -> None:
         reader.bound = 100
         channel.dataReceived(post(ONE) * 3)
@@ -768,7 +616,7 @@ class TestUnreadAnswers:
             assert reader.read().count(b"HTTP/1.1 200") == 1
         assert world.store.waiting == []
 
-    def test_who_never_reads_is_closed(self, world: CalledSite, channel: Any, reader: Any) -> None:
+    def test_who_never_reads_is_closed(self, world: CalledServer, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
         world.clock.advance(world.server.limits.idle_s - 1)
         assert not reader.disconnecting
@@ -779,14 +627,14 @@ class TestUnreadAnswers:
         world.clock.advance(15)
         assert reader.aborted is True
 
-    def test_who_reads_at_last_is_not_idle(self, world: CalledSite, channel: Any, reader: Any) -> None:
+    def test_who_reads_at_last_is_not_idle(self, world: CalledServer, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI)
         world.clock.advance(world.server.limits.idle_s - 1)
         reader.read()
         world.clock.advance(world.server.limits.idle_s - 1)
         assert not reader.disconnecting
 
-    def test_the_end_of_the_site_ends_them(self, world: CalledSite, channel: Any, reader: Any) -> None:
+    def test_the_end_of_the_site_ends_them(self, world: CalledServer, channel: Any, reader: Any) -> None:
         channel.dataReceived(self.OPENAPI * 2)
         world.server.doStop()
         assert reader.disconnecting
