@@ -133,9 +133,16 @@ class CalledServer:
     A server on a clock, and those who call it.
     """
 
-    def __init__(self, *, names: Iterable[str] = (), routes: Sequence[Route] = ROUTES, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        names: Iterable[str] = (),
+        routes: Sequence[Route] = ROUTES,
+        store: SlowStore | None = None,
+        **limits: Any,
+    ) -> None:
         self.clock = Clock()
-        self.store = SlowStore()
+        self.store = store or SlowStore()
         self.nodes = Nodes()
         api = make_api(
             self.store,
