@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.web.http import datetimeToString
+from zope.interface import implementer
 
 from dcounter.http.auth import OperatorToken
 from dcounter.http.call import Api
@@ -53,6 +54,7 @@ def make_api(
     )
 
 
+@implementer(IProtocolNegotiationFactory)
 class Server(Factory):
     """
     The HTTP side of a daemon: a factory to listen with.
