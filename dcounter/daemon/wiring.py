@@ -353,9 +353,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         ack=options["ack"],
         consistency=options["consistency"],
     )
-    site = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
+    server = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
     backlog = http_limits.max_connections + http_limits.reserved_connections
-    http = strports.service(complete(options["http"], backlog), site, reactor=reactor)
+    http = strports.service(complete(options["http"], backlog), server, reactor=reactor)
     http.endpoint = Announced(
         cleared(http.endpoint, options["http"]),
         options["http"],
@@ -363,7 +363,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         new=directory.new if directory is not None else options["in-memory"],
     )
     http.setServiceParent(daemon)
-    daemon.after(coordinator, site.ended)
+    daemon.after(coordinator, server.ended)
     if options["in-memory"]:
         _log.warn("--in-memory: all items are lost when the daemon stops")
     return daemon

@@ -190,11 +190,11 @@ class Connection(Protocol):
         if self._working:
             return
         self._working = True
-        shared = self._shared
+        shared, reader = self._shared, self._reader
         until = shared.seconds() + shared.limits.turn_s
         try:
             while self._wants_more():
-                event = self._reader.next_event()
+                event = reader.next_event()
                 if event is None:
                     self._wait_for_more()
                     break
@@ -206,8 +206,11 @@ class Connection(Protocol):
                         self._exchange.end_of_body()
                     else:
                         self._exchange.take(event)
-                if self._reader.unread and shared.seconds() >= until:
-                    self._turn = shared.call_later(0, self._next_turn)
+                if reader.unread:
+                    if shared.seconds() >= until:
+                        self._turn = shared.call_later(0, self._next_turn)
+                elif self._exchange is None and not self._half_closed:
+                    break
         except Refusal as refusal:
             self._refuse(refusal)
         finally:
@@ -340,9 +343,7 @@ class Connection(Protocol):
             outcome = exchange.outcome
             to_head = exchange.head.method == b"HEAD"
         answer = problem(refusal, outcome=outcome)
-        self.transport.write(
-            encode(answer, version=b"HTTP/1.1", date=self._shared.date(), last=True, to_head=to_head)
-        )
+        self.transport.write(encode(answer, b"HTTP/1.1", self._shared.date(), last=True, to_head=to_head))
         self._linger()
 
     def _linger(self) -> None:

@@ -18,9 +18,10 @@ from dcounter.http.call import Call
 from dcounter.http.problems import Answer, BodyTooLarge, Overloaded
 from dcounter.http.reader import Head
 from dcounter.http.routes import Found, report_bug
-from dcounter.http.sending import LAST_CHUNK, encode, encode_chunk, encode_head
+from dcounter.http.sending import LAST_CHUNK, encode, encode_chunk, encode_fields, encode_head
 from dcounter.http.shared import Shared
 from dcounter.http.streams import IncomingBody
+from dcounter.http.task import Task
 
 _log = Logger()
 
@@ -80,7 +81,7 @@ class Exchange:
         self.found = found
         self._body: bytes | BytesIO | IncomingBody = b""
         self._held = 0
-        self._task: Deferred[None] | BridgedRequest | None = None
+        self._task: Task | BridgedRequest | None = None
         self._writable: Deferred[None] | None = None
         self._gone = False
         self.answering = False
@@ -204,9 +205,8 @@ class Exchange:
         call = self._call(found, body)
         if found.route.streams_body:
             call.stream = self._incoming()
-        task = Deferred.fromCoroutine(self._respond(found, call))
-        if not self._gone:
-            self._task = task
+        task = self._task = Task(self._respond(found, call))
+        task.run()
 
     async def _respond(self, found: Found, call: Call) -> None:
         """
@@ -266,16 +266,14 @@ class Exchange:
         return not self._caller.persistent or self.in_body
 
     def _write(self, answer: Answer) -> None:
-        self._caller.transport.write(
-            encode(answer, version=self.head.version, date=self._shared.date(), last=self._last)
-        )
+        self._caller.transport.write(encode(answer, self.head.version, self._shared.date(), last=self._last))
 
     def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """
         The head of an answer of twisted.web.
         """
         return encode_head(
-            status, fields, version=self.head.version, date=self._shared.date(), last=self._last
+            status, encode_fields(fields), self.head.version, self._shared.date(), last=self._last
         )
 
     def writable(self) -> None:

@@ -166,9 +166,9 @@ class RequestReader:
 
         :raises BadRequest: it cannot be read. Nothing after it can be, either.
         """
+        if self._phase is _Phase.HEAD:
+            return self._read_head()
         match self._phase:
-            case _Phase.HEAD:
-                return self._read_head()
             case _Phase.BODY | _Phase.CHUNK:
                 return self._read_data()
             case _Phase.CHUNK_LINE | _Phase.AFTER_CHUNK:
@@ -268,7 +268,7 @@ class RequestReader:
         if b"connection" in headers:
             options = {each.strip() for each in b",".join(headers[b"connection"]).lower().split(b",")}
             persistent = b"close" not in options and (persistent or b"keep-alive" in options)
-        if length != 0 or not persistent:
+        if length != 0 or old or not persistent:
             # llhttp waits for the body, or for the end.
             self._parser = None
         expects = False

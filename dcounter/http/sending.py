@@ -12,13 +12,18 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-def encode_head(
-    status: int, fields: Iterable[tuple[bytes, bytes]], *, version: bytes, date: bytes, last: bool
-) -> bytes:
+def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """
+    Headers, one per line.
+    """
+    return b"".join([b"%s: %s\r\n" % field for field in fields])
+
+
+def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last: bool) -> bytes:
     """
     The status line and the headers of an answer.
 
-    :param fields: all headers but those that the connection decides.
+    :param fields: all headers but those that the connection decides, encoded.
     :param version: of HTTP, as the caller named it.
     :param date: the time, as HTTP writes it.
     :param last: whether the connection ends with this answer.
@@ -33,26 +38,26 @@ def encode_head(
         status,
         _REASONS[status],
         date,
-        b"".join([b"%s: %s\r\n" % field for field in fields]),
+        fields,
         connection,
     )
 
 
-def encode(answer: Answer, *, version: bytes, date: bytes, last: bool, to_head: bool = False) -> bytes:
+def encode(answer: Answer, version: bytes, date: bytes, *, last: bool, to_head: bool = False) -> bytes:
     """
     A whole answer, or the head of one that is streamed.
 
     :param to_head: whether the method is HEAD, whose answers have no body.
     """
-    kind = (b"Content-Type", answer.content_type)
+    fields = encode_fields(answer.headers) if answer.headers else b""
     if answer.stream is None:
-        fields = [kind, (b"Content-Length", b"%d" % len(answer.body)), *answer.headers]
-        head = encode_head(answer.status, fields, version=version, date=date, last=last)
-        return head if to_head else head + answer.body
-    fields = [kind, *answer.headers]
-    if version == b"HTTP/1.1":
-        fields.append((b"Transfer-Encoding", b"chunked"))
-    return encode_head(answer.status, fields, version=version, date=date, last=last)
+        length = len(answer.body)
+        fields = b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (answer.content_type, length, fields)
+    else:
+        chunked = b"Transfer-Encoding: chunked\r\n" if version == b"HTTP/1.1" else b""
+        fields = b"Content-Type: %s\r\n%s%s" % (answer.content_type, chunked, fields)
+    head = encode_head(answer.status, fields, version, date, last=last)
+    return head if to_head else head + answer.body
 
 
 def encode_chunk(data: bytes, version: bytes) -> bytes:

@@ -2,6 +2,8 @@
 docs/http.md has every route and every refusal of the code, and no other.
 """
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from dcounter.errors import Refusal
+from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import refusals
-from dcounter.http.problems import HttpRefusal, UnknownPath, WrongMethod
+from dcounter.http.problems import HttpRefusal, UnknownMethod, UnknownPath, WrongMethod
 from dcounter.http.table import ROUTES, Route
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
 _ROUTE = re.compile(r"^\| `(?P<route>[A-Z]+ /[^`]*)` \| .+ \|$", re.MULTILINE)
 _ERROR = re.compile(
     r"^\| (?P<status>[45]\d\d) \| `(?P<code>\w+)` \| (?:`(?P<outcome>\w+)`)? ?\| .+ \|$", re.MULTILINE
+)
+_LIMIT = re.compile(
+    r"^\| `(?P<name>\w+)` \| (?P<number>[0-9,.]+)(?P<unit>[ \w]*) \| (?:.* )?\| .+ \|$", re.MULTILINE
 )
 
 ERRORS = {row["code"]: row for row in _ERROR.finditer(_PAGE)}
@@ -53,7 +59,19 @@ def test_each_refusal_is_in_the_table_of_errors(kind: type[Refusal]) -> None:
 
 
 def test_the_table_of_errors_has_nothing_else() -> None:
-    met: set[type[Refusal]] = {UnknownPath, WrongMethod}
+    met: set[type[Refusal]] = {UnknownMethod, UnknownPath, WrongMethod}
     met.update(*map(refusals, ROUTES))
     assert ERRORS.keys() == {kind.code for kind in met}
     assert len(_ERROR.findall(_PAGE)) == len(ERRORS)
+
+
+def test_the_table_of_limits_is_that_of_the_code() -> None:
+    units = {"": 1, " s": 1, " ms": 0.001, " KiB": 2**10, " MiB": 2**20}
+    rows = {
+        row["name"]: float(row["number"].replace(",", "")) * units[row["unit"]]
+        for row in _LIMIT.finditer(_PAGE)
+    }
+    defaults = dataclasses.asdict(HttpLimits())
+    assert rows == defaults
+    assert list(rows) == list(defaults)
+    assert re.findall(r":ivar (\w+):", inspect.getdoc(HttpLimits) or "") == list(defaults)

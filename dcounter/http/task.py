@@ -1,0 +1,62 @@
+"""
+Runs a coroutine whose result nobody awaits.
+"""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+
+class Task:
+    """
+    A coroutine that awaits Deferreds, and returns nothing.
+
+    `Deferred.fromCoroutine` does the same and more: it makes a Deferred of the result, which costs a request
+    1.2 us, a tenth of what it costs here.
+    """
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Deferred[Any], Any, None]) -> None:
+        self._coroutine = coroutine
+        self._waits_for: Deferred[Any] | None = None
+
+    def run(self, result: object = None) -> None:
+        """
+        Run it until it waits or returns.
+
+        :param result: of what it waited for.
+        """
+        while True:
+            self._waits_for = None
+            try:
+                if isinstance(result, Failure):
+                    awaited = result.throwExceptionIntoGenerator(self._coroutine)
+                else:
+                    awaited = self._coroutine.send(result)
+            except StopIteration:
+                return
+            results: list[object] = []
+            self._waits_for = awaited
+            awaited.addBoth(self._fired, results)
+            if not results:
+                # When it fires, it calls `run`.
+                results.append(self)
+                return
+            # Not by a call from there: what fires at once, again and again, would fill the stack.
+            [result] = results
+
+    def _fired(self, result: object, results: list[object]) -> None:
+        if results:
+            self.run(result)
+        else:
+            results.append(result)
+
+    def cancel(self) -> None:
+        """
+        Cancel what it waits for.
+        """
+        if self._waits_for is not None:
+            self._waits_for.cancel()
