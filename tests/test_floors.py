@@ -72,6 +72,7 @@ PURE_MODULES = [
     "dcounter.http.paths",
     "dcounter.http.problems",
     "dcounter.http.reader",
+    "dcounter.http.sending",
     "dcounter.journal.disk",
     "dcounter.journal.framing",
     "dcounter.journal.locks",

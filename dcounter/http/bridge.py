@@ -108,9 +108,6 @@ class Channel:
     def requestDone(self, request: Request) -> None:
         self._line.answered()
 
-    def loseConnection(self) -> None:
-        self.transport.loseConnection()
-
 
 class BridgedRequest(Request):
     """

@@ -172,6 +172,7 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
+        self.connected = 0
         self._shared.leave(self)
         for timer in (self._watch, self._turn):
             if timer is not None:

@@ -266,7 +266,9 @@ class RequestReader:
         length = self._length(old=old)
         persistent = not old
         if b"connection" in headers:
-            options = {each.strip() for each in b",".join(headers[b"connection"]).lower().split(b",")}
+            said = b",".join(headers[b"connection"]).lower()
+            # Most say no more than that.
+            options = (said,) if said == b"keep-alive" else [each.strip() for each in said.split(b",")]
             persistent = b"close" not in options and (persistent or b"keep-alive" in options)
         if length != 0 or old or not persistent:
             # llhttp waits for the body, or for the end.

@@ -29,30 +29,17 @@ class Task:
 
         :param result: of what it waited for.
         """
-        while True:
-            self._waits_for = None
-            try:
-                if isinstance(result, Failure):
-                    awaited = result.throwExceptionIntoGenerator(self._coroutine)
-                else:
-                    awaited = self._coroutine.send(result)
-            except StopIteration:
-                return
-            results: list[object] = []
-            self._waits_for = awaited
-            awaited.addBoth(self._fired, results)
-            if not results:
-                # When it fires, it calls `run`.
-                results.append(self)
-                return
-            # Not by a call from there: what fires at once, again and again, would fill the stack.
-            [result] = results
-
-    def _fired(self, result: object, results: list[object]) -> None:
-        if results:
-            self.run(result)
-        else:
-            results.append(result)
+        self._waits_for = None
+        try:
+            if isinstance(result, Failure):
+                awaited = result.throwExceptionIntoGenerator(self._coroutine)
+            else:
+                awaited = self._coroutine.send(result)
+        except StopIteration:
+            return
+        # It has not fired: to await one that has is not to wait.
+        self._waits_for = awaited
+        awaited.addBoth(self.run)
 
     def cancel(self) -> None:
         """

@@ -24,7 +24,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
 from tests.support.callers import LOCAL, Wire, replies
-from tests.support.servers import GET, ONE, OUTSIDE, CalledServer, Connection, SlowStore, chunked, post
+from tests.support.servers import GET, ONE, OUTSIDE, CalledServer, Connection, NoWay, SlowStore, chunked, post
 
 
 @pytest.fixture
@@ -373,6 +373,17 @@ class TestConnections:
 
 class TestHangingUp:
     def test_before_the_answer_harms_nobody(self, world: CalledServer) -> None:
+        gone, there = world.connect(), world.connect()
+        gone.send(post(ONE))
+        there.send(post(ONE))
+        gone.hang_up()
+        assert world.store.cancelled == 1
+        world.store.waiting.pop(0)
+        world.store.release()
+        assert there.send()[0].status == 200
+
+    def test_by_way_of_klein_too(self, world: CalledServer) -> None:
+        world.server.shared.short_way = NoWay()
         gone, there = world.connect(), world.connect()
         gone.send(post(ONE))
         there.send(post(ONE))

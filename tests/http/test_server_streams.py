@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
 from dcounter.http.table import Route
-from tests.support.servers import CalledServer, Connection
+from tests.support.servers import CalledServer, Connection, NoWay
 
 
 class Bench:
@@ -277,11 +277,6 @@ class TestBodies:
         assert reply.json == 3
         (reply,) = world.connect().send(head("POST /first", "Content-Length: 0"))
         assert reply.json == 0
-
-
-class NoWay:
-    def find(self, method: bytes, target: bytes) -> None:
-        return None
 
 
 class TestAnswers:
