@@ -2,7 +2,6 @@
 From the previous release to this version: node by node under load, back again, and on an old data directory.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dcounter.client import Unreachable
 from dcounter.journal.framing import header
 from tests.e2e.conftest import CALM
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, items, together
-from tests.support.previous import RELEASE, VARIABLE, NoPreviousRelease, previous_release
+from tests.support.previous import previous_release
 
 ROOT = Path(__file__).parents[2]
 NODES = range(3)
@@ -29,10 +28,7 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     The source of the previous release.
     """
-    try:
-        return previous_release(ROOT, os.environ, tmp_path_factory.mktemp("previous"))
-    except NoPreviousRelease as error:
-        pytest.fail(str(error), pytrace=False)
+    return previous_release(ROOT, tmp_path_factory.mktemp("previous"))
 
 
 Start = Callable[..., Twistd]
@@ -326,12 +322,11 @@ async def test_a_release_that_cannot_read_what_is_there_says_so_and_leaves_it(
         assert segment.read_bytes() == header(2)
 
 
-class TestPreviousRelease:
-    def test_without_the_history_it_is_said_what_is_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(NoPreviousRelease, match=f"not a git repository.*whole history.*{VARIABLE}"):
-            previous_release(tmp_path, {}, tmp_path / "place")
+def test_the_copy_of_the_previous_release_is_that_commit(tmp_path: Path) -> None:
+    # Without a history there is only the copy.
+    copied = previous_release(tmp_path, tmp_path / "copied")
+    assert _contents(copied) == _contents(previous_release(ROOT, tmp_path / "made"))
 
-    def test_it_may_be_given(self, previous: Path, tmp_path: Path) -> None:
-        assert previous_release(tmp_path, {VARIABLE: str(previous)}, tmp_path) == previous
-        with pytest.raises(NoPreviousRelease, match=f"does not hold release {RELEASE}"):
-            previous_release(tmp_path, {VARIABLE: str(ROOT)}, tmp_path)
+
+def _contents(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
