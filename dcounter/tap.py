@@ -29,7 +29,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     :param reactor: Twisted's own unless a test passes another one.
     :raises SystemExit: the daemon cannot start; the message says why.
     """
-    clear_little_at_once()
+    use_small_pages()
     # NumPy reads the environment when it is imported.
     from dcounter.daemon.wiring import make_daemon, make_node
 
@@ -62,7 +62,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(f"dcounter does not start: {error}") from error
 
 
-def clear_little_at_once() -> None:
+def use_small_pages() -> None:
     """
     Have the system clear the memory of NumPy's arrays in small pages.
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
 
@@ -125,12 +125,11 @@ def open_data_directory(
                 f"{error}: stop that daemon first, or give this one another "
                 "--data-dir, --http and --node-port"
             ) from error
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, lock)
             new = _make_cluster(path, nodes, randbytes)
             identity = _read_cluster(path, nodes)
-        except BaseException:
-            os.close(lock)
-            raise
+            undo.pop_all()
     return DataDirectory(path, identity, lock, made=made, new=new)
 
 

@@ -5,7 +5,7 @@ A new route is a row here and a function under `dcounter.http.api`.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 
 from dcounter.errors import (
@@ -96,6 +96,17 @@ class Route:
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
 
+_REMOVE: Final = Route(
+    method="POST",
+    path="/cluster/remove",
+    function=cluster.remove,
+    summary="Remove a node permanently. Only the operator may do this, on the daemon's machine.",
+    answer=answer_bodies.Operated,
+    body=cluster.OneNode,
+    scope="operator",
+    refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
+)
+
 ROUTES: Final = (
     Route(
         method="POST",
@@ -153,26 +164,12 @@ ROUTES: Final = (
         scope="operator",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
     ),
-    Route(
-        method="POST",
-        path="/cluster/remove",
-        function=cluster.remove,
-        summary="Remove a node permanently. Only the operator may do this, on the daemon's machine.",
-        answer=answer_bodies.Operated,
-        body=cluster.OneNode,
-        scope="operator",
-        refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
-    ),
-    Route(
-        method="POST",
+    _REMOVE,
+    replace(
+        _REMOVE,
         path="/cluster/forget",
-        function=cluster.remove,
         summary="The name of `/cluster/remove` in release 0.1.0.",
-        answer=answer_bodies.Operated,
-        body=cluster.OneNode,
-        scope="operator",
-        refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
-        successor="/cluster/remove",
+        successor=_REMOVE.path,
     ),
     Route(
         method="GET",

@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from dcounter.errors import DirectoryInUse
 
@@ -43,13 +43,12 @@ def lock_directory(
     :raises OSError: it cannot be opened or locked.
     """
     descriptor = os.open(path, DIRECTORY)
-    try:
+    with ExitStack() as undo:
+        undo.callback(os.close, descriptor)
         _lock(descriptor, path, named, patience, sleep)
         if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
             raise DirectoryInUse(f"{path} was replaced by another process just now")
-    except BaseException:
-        os.close(descriptor)
-        raise
+        undo.pop_all()
     return descriptor
 
 

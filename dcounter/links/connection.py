@@ -2,6 +2,7 @@
 A connection between two processes of a cluster: its lines, its bounds, and the log of refusals.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
 
@@ -79,7 +80,7 @@ class Complaints:
 
 
 @implementer(IPushProducer)
-class Conversation(TwistedProtocol):
+class Conversation(TwistedProtocol, ABC):
     """
     One connection that speaks the messages of `dcounter.protocol.messages`, one per line.
 
@@ -127,13 +128,13 @@ class Conversation(TwistedProtocol):
         except PeerError as error:
             self.refuse(error)
 
+    @abstractmethod
     def line_received(self, line: bytes) -> None:
         """
         Take a line: subclasses decode it as what may come in the current phase.
 
         :raises PeerError: it is something else; the connection is closed.
         """
-        raise NotImplementedError
 
     def refuse(self, error: PeerError) -> None:
         """

@@ -34,7 +34,7 @@ def test_the_code_says_what_each_one_is_for() -> None:
 
 def test_they_fit_each_other() -> None:
     limits = Limits()
-    # One lost heartbeat is no alarm, and a slow node is noticed before a caller gives up.
+    # One lost heartbeat raises no alarm, and a slow node is noticed before a caller's request times out.
     assert 4 * limits.heartbeat_s < limits.suspicion_s < limits.idle_s
     assert limits.slow_after_s < limits.request_s
     assert limits.hedge_after_s < limits.read_wait_s

@@ -32,7 +32,7 @@ TWISTD = Path(sys.executable).with_name("twistd")
 
 DEADLINE = 20.0
 """
-Time (s) after which what should become true is given up; generous, since nobody waits for it in vain.
+Time (s) after which a test that waits for a condition fails: generous, since a passing test waits less.
 """
 
 _PAUSE = 0.02
@@ -102,11 +102,11 @@ async def together(coroutines: Iterable[Coroutine[Deferred[Any], Any, _T]]) -> l
 
 class Ports:
     """
-    A block of ports that is ours while this lives, whoever else runs tests on this machine.
+    A block of ports that other test runs on this machine leave alone until it is released.
 
     Its last port is bound as a mark. Blocks lie below the ports that the system gives to callers.
 
-    :param nodes: other ports for the nodes; whoever asks for them sees to it that they are free.
+    :param nodes: other ports for the nodes; the test that names them makes sure that they are free.
     :ivar nodes: where nodes may listen; the first is `--node-port`.
     :ivar http: for HTTP.
     """

@@ -23,7 +23,7 @@ from tests.faults.recording import recorded
 
 DEADLINE = 60.0
 """
-Time (s) after which what should become true is given up; generous, since nobody waits for it in vain.
+Time (s) after which a test that waits for a condition fails: generous, since a passing test waits less.
 """
 
 _PAUSE = 0.02
