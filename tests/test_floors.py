@@ -20,6 +20,7 @@ FLOORS = {
     "dcounter": 0,
     "dcounter.errors": 0,
     "dcounter.limits": 0,
+    "dcounter.outlet": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -43,7 +44,7 @@ ONLY = {
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
     "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
-    "dcounter.http": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
+    "dcounter.http": {"dcounter.errors", "dcounter.limits", "dcounter.outlet", "dcounter.store"},
 }
 NEVER = {
     "dcounter.http": {

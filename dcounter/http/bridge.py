@@ -18,14 +18,18 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from dcounter.http.reader import Head
+from dcounter.outlet import Outlet
 
 
 class Line(Protocol):
     """
     A connection, and what is at its ends.
+
+    :ivar outlet: where the answer goes.
     """
 
     transport: Any
+    outlet: Outlet
 
     @property
     def peer(self) -> IAddress:
@@ -97,13 +101,13 @@ class Channel:
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         fields = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
-        self.transport.write(self._encoder.encode_head(int(code), fields))
+        self._line.outlet.write(self._encoder.encode_head(int(code), fields))
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        self._line.outlet.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        self.transport.writeSequence(data)
+        self._line.outlet.write(b"".join(data))
 
     def requestDone(self, request: Request) -> None:
         self._line.answered()

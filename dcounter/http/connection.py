@@ -27,6 +27,7 @@ from dcounter.http.reader import End, Head, RequestReader, check_host
 from dcounter.http.routes import Found
 from dcounter.http.sending import encode
 from dcounter.http.shared import Shared
+from dcounter.outlet import Outlet
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -35,6 +36,7 @@ class Connection(Protocol):
     One connection.
 
     :param shared: what it shares with others.
+    :ivar outlet: where answers go.
     :ivar persistent: whether another request may follow the present one.
     :ivar blocked: whether the caller has to read before more is sent.
     :ivar admitted: whether its requests are served.
@@ -61,6 +63,7 @@ class Connection(Protocol):
         "_working",
         "admitted",
         "blocked",
+        "outlet",
         "persistent",
         "since",
     )
@@ -125,6 +128,7 @@ class Connection(Protocol):
         self.since = self._shared.seconds()
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        self.outlet = Outlet(self.transport)
         self.transport.registerProducer(self, True)
         self._watch = self._shared.call_later(self._shared.limits.idle_s, self._look)
 
@@ -149,6 +153,7 @@ class Connection(Protocol):
         Go on: the caller has read what was sent.
         """
         self.blocked = False
+        self.outlet.emptied()
         self.since = self._shared.seconds()
         if self._exchange is not None:
             self._exchange.writable()
@@ -172,6 +177,7 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
+        self.outlet.close()
         self.connected = 0
         self._shared.leave(self)
         for timer in (self._watch, self._turn):
@@ -344,7 +350,7 @@ class Connection(Protocol):
             outcome = exchange.outcome
             to_head = exchange.head.method == b"HEAD"
         answer = problem(refusal, outcome=outcome)
-        self.transport.write(encode(answer, b"HTTP/1.1", self._shared.date(), last=True, to_head=to_head))
+        self.outlet.write(encode(answer, b"HTTP/1.1", self._shared.date(), last=True, to_head=to_head))
         self._linger()
 
     def _linger(self) -> None:

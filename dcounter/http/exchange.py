@@ -122,7 +122,7 @@ class Exchange:
                 self.answer(b"")
                 return
             require_allowed(self._shared.api, found.route, self._call(found, b""))
-            self._caller.transport.write(_CONTINUE)
+            self._caller.outlet.write(_CONTINUE)
         if streams:
             self.answer(b"")
 
@@ -247,7 +247,7 @@ class Exchange:
                 if self._gone:
                     return
                 if part:
-                    caller.transport.write(encode_chunk(part, version))
+                    caller.outlet.write(encode_chunk(part, version))
         except CancelledError:
             if not self._gone:
                 raise
@@ -257,7 +257,7 @@ class Exchange:
         if self._gone:
             return
         if version == b"HTTP/1.1":
-            caller.transport.write(LAST_CHUNK)
+            caller.outlet.write(LAST_CHUNK)
         caller.answered()
 
     @property
@@ -266,7 +266,7 @@ class Exchange:
         return not self._caller.persistent or self.in_body
 
     def _write(self, answer: Answer) -> None:
-        self._caller.transport.write(encode(answer, self.head.version, self._shared.date(), last=self._last))
+        self._caller.outlet.write(encode(answer, self.head.version, self._shared.date(), last=self._last))
 
     def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """

@@ -3,7 +3,7 @@ A connection between two processes of a cluster: its lines, its bounds, and the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from twisted.internet.interfaces import (
@@ -23,6 +23,7 @@ from zope.interface import implementer
 from dcounter.errors import HandshakeRefused, PeerError
 from dcounter.limits import Limits
 from dcounter.links.throttle import Throttle
+from dcounter.outlet import Outlet
 from dcounter.protocol import codec, messages
 
 _log = Logger()
@@ -112,6 +113,7 @@ class Conversation(TwistedProtocol, ABC):
 
     def connectionMade(self) -> None:
         self.tcp.setTcpNoDelay(True)
+        self._outlet = Outlet(self.tcp)
         self._consumer.registerProducer(self, True)
         self._start_timeout(self._limits.handshake_s, lambda: self.close("no handshake in time"))
 
@@ -164,7 +166,13 @@ class Conversation(TwistedProtocol, ABC):
         """
         Write a message that is encoded already.
         """
-        self.tcp.writeSequence((line, b"\n"))
+        self._outlet.write(line + b"\n")
+
+    def send_lines(self, lines: Sequence[bytes]) -> None:
+        """
+        Write several messages that are encoded already.
+        """
+        self._outlet.write(b"".join([line + b"\n" for line in lines]))
 
     def close(self, reason: str, code: str = "") -> None:
         """
@@ -182,6 +190,7 @@ class Conversation(TwistedProtocol, ABC):
             self._start_timeout(_LINGER, self.tcp.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._outlet.close()
         self._end(reason.getErrorMessage())
         self._stop_timeout()
 
@@ -209,6 +218,7 @@ class Conversation(TwistedProtocol, ABC):
         self.paused = True
 
     def resumeProducing(self) -> None:
+        self._outlet.emptied()
         self.paused = False
 
     def stopProducing(self) -> None:

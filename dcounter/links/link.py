@@ -3,7 +3,7 @@ A persistent connection to a node, with requests and replies. It is made again w
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from twisted.application.internet import ClientService, backoffPolicy
@@ -312,6 +312,13 @@ class Link(ClientService, Generic[_M]):
         """
         if self._call is not None:
             self._call.send_line(line)
+
+    def send_lines(self, lines: Sequence[bytes]) -> None:
+        """
+        Write encoded messages that have no answers; they are dropped if the node is not connected.
+        """
+        if self._call is not None:
+            self._call.send_lines(lines)
 
     def cut(self, reason: str) -> None:
         """

@@ -4,13 +4,19 @@ Writing to the channels of a node, no faster than they take it.
 What holds, between any two events:
 
 - a channel is written to only while it takes more, and is continued when it says so;
-- between two writes that were asked for there is the pace at least: what comes meanwhile goes along.
+- between two writes that were asked for there is the pace at least: what comes meanwhile goes along;
+- a channel gets a bounded share of each turn of the reactor: it may take more as fast as it is written to.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+_SHARE: Final = 64 * 1024
+"""
+Bytes that are written to a channel in one turn of the reactor, at least; then others have theirs.
+"""
 
 
 class Channel(Protocol):
@@ -25,6 +31,8 @@ class Channel(Protocol):
     def host(self) -> str: ...
 
     def send_line(self, line: bytes) -> None: ...
+
+    def send_lines(self, lines: Sequence[bytes]) -> None: ...
 
     def cut(self, reason: str) -> None: ...
 
@@ -71,7 +79,7 @@ class Streams:
         if left <= 0:
             self.now(channel)
         else:
-            self._late[channel] = self._clock.callLater(left, self._write_late, channel)
+            self._go_on(channel, left)
 
     def now(self, channel: int) -> None:
         """
@@ -81,12 +89,23 @@ class Streams:
         if there is None:
             return
         self._paced_until[channel] = self._clock.seconds() + self._pace
+        written = 0
         while not there.paused:
             lines = self._lines(channel)
             if not lines:
                 return
-            for line in lines:
-                there.send_line(line)
+            there.send_lines(lines)
+            written += sum(map(len, lines))
+            if written >= _SHARE:
+                self._go_on(channel, 0)
+                return
+
+    def _go_on(self, channel: int, seconds: float) -> None:
+        late = self._late.get(channel)
+        if late is None:
+            self._late[channel] = self._clock.callLater(seconds, self._write_late, channel)
+        else:
+            late.reset(seconds)
 
     def _write_late(self, channel: int) -> None:
         del self._late[channel]

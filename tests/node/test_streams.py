@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.task import Clock
@@ -23,6 +24,9 @@ class Pipe:
 
     def send_line(self, line: bytes) -> None:
         self.lines.append(line)
+
+    def send_lines(self, lines: Sequence[bytes]) -> None:
+        self.lines += lines
 
     def cut(self, reason: str) -> None:
         raise AssertionError(reason)
@@ -68,6 +72,29 @@ def test_a_full_channel_is_continued_when_it_says_so() -> None:
     world.pipe.room = 5
     world.streams.now(1)
     assert world.pipe.lines == [b"a", b"b"]
+
+
+def test_a_channel_has_its_share_of_a_turn_however_much_it_takes() -> None:
+    world = StreamingNode(room=100)
+    world.ready = [[bytes(60_000)], [bytes(10_000)], [b"next turn"]]
+    world.streams.soon(1)
+    assert [len(line) for line in world.pipe.lines] == [60_000, 10_000]
+    # What is asked for meanwhile has to wait for that turn, too.
+    world.streams.soon(1)
+    assert len(world.pipe.lines) == 2
+    world.clock.advance(0)
+    assert world.pipe.lines[2:] == [b"next turn"]
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_channel_that_says_that_it_takes_more_gets_no_second_timer() -> None:
+    world = StreamingNode(room=100)
+    world.ready = [[bytes(70_000)], [bytes(70_000)], [b"next turn"]]
+    world.streams.soon(1)
+    world.streams.now(1)
+    assert len(world.clock.getDelayedCalls()) == 1
+    world.clock.advance(0)
+    assert world.pipe.lines[2:] == [b"next turn"]
 
 
 def test_a_channel_that_is_gone_is_written_to_no_more() -> None:
