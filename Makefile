@@ -2,7 +2,7 @@
 # make test    lint, types, tests with branch coverage and its gate
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
-# make bench   against FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
+# make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults bench lint types constraints dist clean
+.PHONY: run test check test-faults bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -40,14 +40,23 @@ test-faults: $(VENV)/.test
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(FAULT_TOOLS); }
 	@$(BIN)/python -m pytest tests/faults
 
-# What drives, and what we are measured against; installed if it is not there.
+# What drives, and what we are measured against; installed if it is not there. Node.js may be of another origin.
 BENCH_TOOLS = wrk redis-server postgresql
+BENCH_NODE = $(if $(shell command -v node && command -v npm),,nodejs npm)
+NODE_PEER = benchmarks/peers/node_redis
 
-bench: $(VENV)/.bench
-	@dpkg -s $(BENCH_TOOLS) >/dev/null 2>&1 || { \
-		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(BENCH_TOOLS)" >&2; exit 1; }; \
-		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(BENCH_TOOLS); }
+bench: $(VENV)/.bench bench-tools $(NODE_PEER)/node_modules/.installed
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-tools:
+	@dpkg -s $(BENCH_TOOLS) $(BENCH_NODE) >/dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(BENCH_TOOLS) $(BENCH_NODE)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(BENCH_TOOLS) $(BENCH_NODE); }
+
+# Exactly what the lock file names. Warnings are about packages that only tests of fastify use.
+$(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/package-lock.json | bench-tools
+	@npm ci --prefix $(NODE_PEER) --loglevel=error
+	@touch $@
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
@@ -99,6 +108,6 @@ dist: $(VENV)/.made
 	@$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv build dist $(NODE_PEER)/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,15 +15,25 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from benchmarks import plots, report
+from benchmarks import goals, plots, report
 from benchmarks.growth import grow
 from benchmarks.parts import latencies, rates
 from benchmarks.results import FOLDER, Results, about, read, write
-from benchmarks.servers import BareKlein, BareResource, Daemon, FastApiPostgres, FastApiRedis, Server, check
+from benchmarks.servers import (
+    BareKlein,
+    BareResource,
+    Daemon,
+    FastApiPostgres,
+    FastApiRedis,
+    NodeRedis,
+    Server,
+    check,
+)
 from benchmarks.works import WORKS
 
 _PEERS: Final[dict[str, type[Server]]] = {
     "redis": FastApiRedis,
+    "node": NodeRedis,
     "postgres": FastApiPostgres,
     "klein": BareKlein,
     "resource": BareResource,
@@ -58,7 +68,7 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--seconds", type=int, default=5, help="length of each run; default: 5")
     parser.add_argument("--items", type=int, default=1_000_000, help="to grow to; default: 1,000,000")
     parser.add_argument(
-        "--large", dest="items", action="store_const", const=report.MANY, help="grow to 10,000,000 items"
+        "--large", dest="items", action="store_const", const=goals.MANY, help="grow to 10,000,000 items"
     )
     parser.add_argument("--work", type=Path, help="folder for data, on the disk to measure; default: /tmp")
     parser.add_argument(
@@ -109,7 +119,7 @@ def _measure(options: Namespace, results: Results, folder: Path) -> None:
         for work in works:
             results.runs += rates(work, servers, rounds=rounds, seconds=seconds, folder=folder, say=_say)
         if "latency" in options.only:
-            rivals = [server for server in servers if isinstance(server, Daemon | FastApiRedis)]
+            rivals = [server for server in servers if isinstance(server, Daemon | FastApiRedis | NodeRedis)]
             results.offered = latencies(rivals, rounds=rounds, seconds=seconds, folder=folder, say=_say)
     if "grow" in options.only:
         grown = grow(options.items, rounds=rounds, seconds=seconds, folder=folder, say=_say)

@@ -29,7 +29,7 @@ _BATCH: Final = 1_000
 _PROBE_RATE: Final = 200.0
 # Of each step, this part is stored at full speed; the rest at half of it.
 _FULL: Final = 0.7
-_STARTS: Final = 3
+_STARTS: Final = 5
 _PATIENCE: Final = 300.0
 _PATHS: Final[dict[Consistency, bytes]] = {
     "exact": b"/items/tenant-1/count",
@@ -185,17 +185,18 @@ def _restart(large: Daemon, items: int, found: Results, *, rounds: int, say: Say
             expected = _count(large)
             assert expected is not None
             end()
+            disk = large.disk_bytes()
             began = time.perf_counter()
             large.launch()
             while (counted := _count(large)) is None:
                 if time.perf_counter() - began > _PATIENCE:
                     raise ServerFailed("the daemon does not start again")
                 time.sleep(0.01)
-            took = time.perf_counter() - began
+            took, processor = time.perf_counter() - began, large.processor_seconds()
             if counted != expected:
                 raise ServerFailed(f"after {after} a count is {counted}, not {expected}")
-            say(f"  first exact count {took:.2f} s after the start, after {after}")
-            found.starts.append(Start(items, after, took))
+            say(f"  first exact count {took:.2f} s after the start, after {after}; {processor:.2f} s of CPU")
+            found.starts.append(Start(items, after, took, processor, disk))
             # All nodes, not only those that the count needed.
             large.wait()
             large.settle()

@@ -17,6 +17,9 @@ from benchmarks.wrk import Requests
 
 Say = Callable[[str], None]
 
+_WARM_UP_S: Final = 1
+# That of no round.
+_WARM_UP_SEED: Final = 1_000_000
 # Parts of its top rate that each server is offered, for the curve of latencies.
 _CURVE: Final = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9)
 # Its points are medians of no more rounds than this: they are for the eye.
@@ -34,6 +37,7 @@ def rates(
     Drive servers in turn, all with the same requests.
     """
     say(f"{work.title}: {rounds} rounds of {seconds} s")
+    _warm_up(work, servers, folder)
     if not work.stamped:
         requests = prepare(work, folder)
         return pairs(work, dict.fromkeys(servers, requests), range(rounds), seconds, say)
@@ -43,6 +47,15 @@ def rates(
         requests = prepare(work, folder, round)
         found += pairs(work, dict.fromkeys(servers, requests), [round], seconds, say)
     return found
+
+
+def _warm_up(work: Work, servers: Sequence[Server], folder: Path) -> None:
+    """
+    Let servers do such work for a moment: V8 compiles what it has seen often.
+    """
+    requests = prepare(work, folder, _WARM_UP_SEED)
+    for server in servers:
+        _drive(server, work, requests, 0, _WARM_UP_S)
 
 
 def pairs(
@@ -64,9 +77,13 @@ def pairs(
 
 
 def _drive(server: Server, work: Work, requests: Requests, round: int, seconds: int) -> Run:
-    busy = server.processor_seconds()
+    busy, front = server.processor_seconds(), server.front_seconds()
     # No round begins where the one before did; what comes again later has another tenant meanwhile.
-    driven = requests.drive(server.port, seconds, first=round * requests.number // 5)
+    driven = requests.drive(
+        server.port, seconds, first=round * requests.number // 5, connections=work.connections
+    )
+    # Before the questions whether everything is copied.
+    front = server.front_seconds() - front
     began = time.perf_counter()
     if work.items:
         server.drain()
@@ -82,7 +99,9 @@ def _drive(server: Server, work: Work, requests: Requests, round: int, seconds: 
         drained=drained if work.items else 0.0,
         errors=driven.errors,
         p99=driven.p99,
+        p50=driven.p50,
         processor=server.processor_seconds() - busy,
+        front=front,
     )
 
 
@@ -96,19 +115,20 @@ def latencies(
     servers: Sequence[Server], *, rounds: int, seconds: int, folder: Path, say: Say
 ) -> list[Offered]:
     """
-    Offer POSTs of one item at rates that each server can take.
+    Offer POSTs of one item at given rates.
 
-    These are half of what it can do, half of what the slowest one can do, and several for a curve.
+    These are half of what each server can do, half of what the first one can do, half of what the slowest
+    one can do, and several for a curve.
     """
     say(f"latency: {rounds} rounds of {seconds} s")
     tops = _tops(rates(ONE, servers, rounds=rounds, seconds=seconds, folder=folder, say=say))
     requests = [post(body) for body in ONE.make(1)]
-    common = min(tops.values()) / 2
+    ours, common = tops[servers[0].name] / 2, min(tops.values()) / 2
     found: list[Offered] = []
     for round in range(rounds):
         for server in servers:
             top = tops[server.name]
-            plan: list[tuple[Purpose, float]] = [("own", top / 2), ("common", common)]
+            plan: list[tuple[Purpose, float]] = [("own", top / 2), ("ours", ours), ("common", common)]
             if round < _CURVES:
                 plan += [("curve", top * part) for part in _CURVE]
             for purpose, rate in plan:

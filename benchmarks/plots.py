@@ -5,12 +5,12 @@ Results as pictures, PNG and SVG.
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks import report
+from benchmarks import figures
 from benchmarks.results import Results
 from benchmarks.works import BATCHES, MAIN
 
@@ -47,11 +47,11 @@ def draw(results: Results, folder: Path) -> list[str]:
 def _batch(results: Results, axes: Any) -> bool:
     works = sorted((work for work in [*MAIN, *BATCHES] if work.items), key=lambda work: work.items)
     some = False
-    for server in report.SERVERS:
+    for server in figures.SERVERS:
         points = [
             (work.items, rate * work.items)
             for work in works
-            if (rate := report.rate(results.runs, work.name, server)) is not None
+            if (rate := figures.rate(results.runs, work.name, server)) is not None
         ]
         if points:
             some = True
@@ -64,7 +64,7 @@ def _batch(results: Results, axes: Any) -> bool:
 
 
 def _stored(results: Results, axes: Any) -> bool:
-    for server in (report.OURS, report.THEIRS):
+    for server in (figures.OURS, figures.THEIRS):
         points = [
             ((grown.before + grown.after) / 2e6, grown.rate)
             for grown in results.growth
@@ -77,7 +77,7 @@ def _stored(results: Results, axes: Any) -> bool:
 
 
 def _latency(results: Results, axes: Any) -> bool:
-    for colour, server in (("C0", report.OURS), ("C1", report.THEIRS)):
+    for colour, server in (("C0", figures.OURS), ("C1", figures.THEIRS), ("C2", figures.NODE)):
         curve = [at for at in results.offered if at.server == server and at.purpose == "curve"]
         rates = sorted({at.rate for at in curve})
         for what, style in (("p50", ":"), ("p90", "--"), ("p99", "-")):
@@ -91,10 +91,3 @@ def _latency(results: Results, axes: Any) -> bool:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     return bool(results.offered)
-
-
-_PLOTS: Final[dict[str, Callable[[Results, Any], bool]]] = {
-    "batch": _batch,
-    "stored": _stored,
-    "latency": _latency,
-}

@@ -1,86 +1,24 @@
 """
-Results as tables: medians, ratios of pairs, spread, and the goals of issue 4.
+Results as tables: medians, ratios of pairs, spread, and the goals.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from benchmarks.figures import OURS, SERVERS, THEIRS, good, ms, rate, ratio, spread, us
+from benchmarks.goals import goals
 from benchmarks.growth import SMALL
 from benchmarks.results import Growth, Offered, Probed, Results, Run
-from benchmarks.servers import BareKlein, BareResource, Daemon, FastApiPostgres, FastApiRedis
-from benchmarks.works import BATCHES, MAIN, SHAPES, WORKS, Work
+from benchmarks.works import BATCHES, CALLERS, MAIN, SHAPES, WORKS, Work
 
-OURS: Final = Daemon.name
-THEIRS: Final = FastApiRedis.name
-# From here on goals for 10 million items are judged.
-MANY: Final = 10_000_000
 _PURPOSES: Final = {
-    "own": "half of its top",
-    "common": "half of the slower one's",
-    "curve": "a part of its top",
+    "own": "half of its own top",
+    "ours": f"half of {OURS}'s top",
+    "common": "half of the slowest one's top",
+    "curve": "for the curve",
 }
 _LATENCIES: Final = ("p50", "p90", "p99", "most", "late")
-SERVERS: Final = [OURS, THEIRS, FastApiPostgres.name, BareKlein.name, BareResource.name]
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """
-    How many times as fast one server is as another, from pairs of runs of the same round.
-    """
-
-    median: float
-    least: float
-    most: float
-    pairs: int
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """
-    A line of the table of goals.
-
-    :ivar met: `None` if it was not measured.
-    """
-
-    work: str
-    goal: str
-    measured: str
-    met: bool | None
-
-    def row(self) -> list[str]:
-        return [
-            self.work,
-            self.goal,
-            self.measured,
-            {True: "yes", False: "no", None: "not measured"}[self.met],
-        ]
-
-
-def good(runs: Sequence[Run], work: str, server: str) -> dict[int, Run]:
-    """
-    The runs without errors, by round.
-    """
-    return {run.round: run for run in runs if run.work == work and run.server == server and not run.errors}
-
-
-def rate(runs: Sequence[Run], work: str, server: str) -> float | None:
-    """
-    The median of requests per second.
-    """
-    found = good(runs, work, server)
-    return median(run.rate for run in found.values()) if found else None
-
-
-def ratio(runs: Sequence[Run], work: str, ours: str, theirs: str) -> Ratio | None:
-    one, other = good(runs, work, ours), good(runs, work, theirs)
-    ratios = [one[round].rate / other[round].rate for round in one.keys() & other.keys()]
-    return Ratio(median(ratios), min(ratios), max(ratios), len(ratios)) if ratios else None
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -105,104 +43,37 @@ def rates_table(runs: Sequence[Run], works: Sequence[Work]) -> str:
         if not any(run.work == work.name for run in runs):
             continue
         row = [work.title]
-        row += [_number(rate(runs, work.name, server)) for server in servers]
-        row.append(_number(_times(rate(runs, work.name, OURS), work.items)) if work.items > 1 else "-")
+        row += [number(rate(runs, work.name, server)) for server in servers]
+        row.append(number(times(rate(runs, work.name, OURS), work.items)) if work.items > 1 else "-")
         row += [str(ratio(runs, work.name, OURS, server) or "-") for server in servers if server != OURS]
         rows.append(row)
     head = ["work", *servers, f"{OURS}, items/s"]
     return table(head + [f"/ {server}" for server in servers if server != OURS], rows)
 
 
-def goals(results: Results) -> list[Goal]:
-    runs = results.runs
-    return [
-        _rate_goal(runs, "post1", THEIRS, 1.0, beyond=1.5),
-        _rate_goal(runs, "post100", THEIRS, 1.5, beyond=2.5),
-        _rate_goal(runs, "post1000", THEIRS, 2.0, beyond=4.0),
-        _rate_goal(runs, "count", THEIRS, 3.0),
-        _rate_goal(runs, "count", BareResource.name, 0.9),
-        *_latency_goals(results),
-        *_growth_goals(results),
-    ]
-
-
-def _rate_goal(
-    runs: Sequence[Run], work: str, theirs: str, least: float, *, beyond: float | None = None
-) -> Goal:
-    found = ratio(runs, work, OURS, theirs)
-    return Goal(
-        f"{WORKS[work].title} / {theirs}",
-        f">= {least}" + (f" (beyond: {beyond})" if beyond else ""),
-        str(found or "-"),
-        found.median >= least if found else None,
-    )
-
-
-def _latency_goals(results: Results) -> list[Goal]:
-    goals = []
-    for purpose, title in (("own", "its own top rate"), ("common", "the slower one's top rate")):
-        p99 = {
-            server: [at.p99 for at in results.offered if (at.server, at.purpose) == (server, purpose)]
-            for server in (OURS, THEIRS)
-        }
-        work = f"POST of 1 item, p99 at half of {title}"
-        if not all(p99.values()):
-            goals.append(Goal(work, f"<= {THEIRS}", "-", None))
-            continue
-        ours, theirs = median(p99[OURS]), median(p99[THEIRS])
-        goals.append(Goal(work, f"<= {THEIRS}", f"{_ms(ours)}, {THEIRS}: {_ms(theirs)}", ours <= theirs))
-    return goals
-
-
-def _growth_goals(results: Results) -> list[Goal]:
+def _front_table(runs: Sequence[Run], works: Sequence[Work]) -> str:
     """
-    A goal at 10 million items is neither met nor missed by a smaller store.
+    What a request costs, and how long it takes, server by server.
     """
-    stored = max((memory.items for memory in results.memory), default=0)
-    enough = stored >= MANY
-
-    def goal(work: str, text: str, measured: str | None, met: bool) -> Goal:
-        if measured is None:
-            return Goal(work, text, "-", None)
-        return Goal(work, text, f"{measured} (at {stored:,} items)", met if enough else None)
-
-    counts = ratio(results.compared, "count", OURS, SMALL)
-    renewed = ratio(results.compared, "post1000", OURS, SMALL)
-    each = {memory.server: memory.each for memory in results.memory}
-    stalls = [probed.most for probed in results.probed if probed.server == OURS and probed.load == "half"]
-    starts = [start.seconds for start in results.starts]
-    return [
-        goal(
-            "count / count at 1,000 items",
-            ">= 0.9",
-            str(counts) if counts else None,
-            counts is not None and counts.median >= 0.9,
-        ),
-        goal(
-            "1,000 stored items per POST / the same at 100,000 items",
-            ">= 0.7",
-            str(renewed) if renewed else None,
-            renewed is not None and renewed.median >= 0.7,
-        ),
-        goal(
-            "memory per item and node",
-            "<= Redis (beyond: 48 bytes)",
-            f"{each[OURS]:.0f} bytes, Redis: {each[THEIRS]:.0f}" if each else None,
-            bool(each) and each[OURS] <= each[THEIRS],
-        ),
-        goal(
-            "longest count while it grows at half speed",
-            "<= 50 ms",
-            _ms(max(stalls)) if stalls else None,
-            bool(stalls) and max(stalls) <= 0.05,
-        ),
-        goal(
-            "first exact count after a start",
-            "< 10 s",
-            f"{median(starts):.1f} s" if starts else None,
-            bool(starts) and median(starts) < 10.0,
-        ),
-    ]
+    rows = []
+    for work in works:
+        for server in SERVERS:
+            found = list(good(runs, work.name, server).values())
+            if not found:
+                continue
+            fronts = [run.front_each for run in found if run.front_each is not None]
+            p50s = [run.p50 for run in found if run.p50 is not None]
+            rows.append(
+                [
+                    work.title,
+                    server,
+                    spread(fronts, us),
+                    us(median(run.processor / run.requests for run in found)),
+                    spread(p50s, ms),
+                    ms(median(run.p99 for run in found)),
+                ]
+            )
+    return table(["work", "server", "CPU of the HTTP process", "of all processes", "p50", "p99"], rows)
 
 
 def _latency_table(offered: Sequence[Offered]) -> str:
@@ -212,14 +83,9 @@ def _latency_table(offered: Sequence[Offered]) -> str:
     rows = [
         [
             server,
-            {"own": "half of its own", "common": "half of the slower one's", "curve": "for the curve"}[
-                purpose
-            ],
+            _PURPOSES[purpose],
             f"{rate:,.0f}",
-            *(
-                _ms(median(getattr(at, what) for at in group))
-                for what in ("p50", "p90", "p99", "most", "late")
-            ),
+            *(ms(median(getattr(at, what) for at in group)) for what in _LATENCIES),
             str(sum(at.errors for at in group)),
         ]
         for (server, purpose, rate), group in groups.items()
@@ -250,10 +116,10 @@ def _probed_table(probed: Sequence[Probed]) -> str:
                 server,
                 {"full": "as fast as it can", "half": "half as fast"}[load],
                 consistency,
-                _ms(median(one.p50 for one in group)),
-                _ms(median(one.p99 for one in group)),
-                f"{_ms(worst.most)} (below {worst.stored:,} items)",
-                _ms(max(one.late for one in group)),
+                ms(median(one.p50 for one in group)),
+                ms(median(one.p99 for one in group)),
+                f"{ms(worst.most)} (below {worst.stored:,} items)",
+                ms(max(one.late for one in group)),
             ]
         )
     return table(["server", "it grows", "counts", "p50", "p99", "longest", "probe late at most"], rows)
@@ -284,8 +150,16 @@ def markdown(results: Results) -> str:
     if runs:
         parts += [
             "## Rates",
-            "Requests per second, medians. Ratios are of pairs: median (least to most).",
-            rates_table(runs, [*MAIN, *BATCHES, *SHAPES]),
+            "Requests per second at 16 connections, or as many as named: medians.",
+            "Ratios are of pairs: median (least to most).",
+            rates_table(runs, [*MAIN, *CALLERS, *BATCHES, *SHAPES]),
+        ]
+    if costs := [run for run in runs if run.front is not None]:
+        parts += [
+            "## Cost of a request",
+            "CPU time per request, and latencies at full load, which are mostly time in the queue: medians.",
+            "The HTTP process of dcounter is the coordinator. All processes: until all is copied.",
+            _front_table(costs, [*MAIN, *CALLERS]),
         ]
     if (SMALL, "count") in {(run.server, run.work) for run in results.compared}:
         parts += [
@@ -312,11 +186,20 @@ def markdown(results: Results) -> str:
             table(["server", "items", "with them", "bytes per item"], rows),
         ]
     if results.starts:
-        rows = [[f"{start.items:,}", start.after, f"{start.seconds:.2f} s"] for start in results.starts]
+        rows = [
+            [
+                f"{start.items:,}",
+                start.after,
+                f"{start.seconds:.2f} s",
+                "-" if start.processor is None else f"{start.processor:.2f} s",
+                "-" if start.disk is None else f"{start.disk / 2**20:,.0f} MiB",
+            ]
+            for start in results.starts
+        ]
         parts += [
             "## Start",
             "From the start of the daemon to the first exact count; files are in the cache of the system.",
-            table(["items on each node", "after", "first exact count"], rows),
+            table(["items on each node", "after", "first exact count", "CPU until then", "files"], rows),
         ]
     if results.offered:
         parts += [
@@ -338,8 +221,8 @@ def _compared_table(runs: Sequence[Run]) -> str:
     rows = [
         [
             WORKS[work].title,
-            _number(rate(runs, work, OURS)),
-            _number(rate(runs, work, SMALL)),
+            number(rate(runs, work, OURS)),
+            number(rate(runs, work, SMALL)),
             str(ratio(runs, work, OURS, SMALL) or "-"),
         ]
         for work in dict.fromkeys(run.work for run in runs)
@@ -347,13 +230,9 @@ def _compared_table(runs: Sequence[Run]) -> str:
     return table(["work", "large, requests/s", "small, requests/s", "large / small"], rows)
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"
-
-
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _times(value: float | None, factor: int) -> float | None:
+def times(value: float | None, factor: int) -> float | None:
     return None if value is None else value * factor

@@ -15,7 +15,7 @@ import msgspec
 FOLDER: Final = Path(__file__).parent
 
 Consistency = Literal["exact", "eventual"]
-Purpose = Literal["own", "common", "curve"]
+Purpose = Literal["own", "ours", "common", "curve"]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -25,7 +25,9 @@ class Run(msgspec.Struct, frozen=True):
     :ivar seconds: how long wrk ran.
     :ivar drained: how long it took afterwards until every copy had everything.
     :ivar p99: seconds; at full load, so it says more about the queue than about the server.
-    :ivar processor: seconds that all processes of the server were busy.
+    :ivar processor: seconds that all processes of the server were busy, until every copy had everything.
+    :ivar front: seconds of it, while wrk ran, of the process that speaks HTTP: of ours, the coordinator.
+    :ivar p50: seconds.
     """
 
     work: str
@@ -38,6 +40,8 @@ class Run(msgspec.Struct, frozen=True):
     errors: int
     p99: float
     processor: float
+    front: float | None = None
+    p50: float | None = None
 
     @property
     def rate(self) -> float:
@@ -46,14 +50,21 @@ class Run(msgspec.Struct, frozen=True):
         """
         return self.requests / (self.seconds + self.drained)
 
+    @property
+    def front_each(self) -> float | None:
+        """
+        Seconds of `front` per request.
+        """
+        return None if self.front is None else self.front / self.requests
+
 
 class Offered(msgspec.Struct, frozen=True):
     """
     POSTs of one item at a given rate.
 
     :ivar rate: requests per second.
-    :ivar purpose: `own`: half of what the server can do; `common`: half of what the slower one can do;
-        `curve`: one of several, for the plot.
+    :ivar purpose: `own`: half of what the server can do; `ours`: half of what dcounter can do; `common`: half
+        of what the slowest one can do; `curve`: one of several, for the plot.
     :ivar p50: latencies in seconds, and so on.
     :ivar late: by how much the client itself was late in 99 % of the requests: part of the latencies.
     """
@@ -133,11 +144,16 @@ class Memory(msgspec.Struct, frozen=True):
 class Start(msgspec.Struct, frozen=True):
     """
     How long it took from the start of the daemon to the first exact count.
+
+    :ivar processor: seconds that all its processes were busy until then: the rest are waits.
+    :ivar disk: bytes in the files of all nodes when it started.
     """
 
     items: int
     after: Literal["kill -9", "stop"]
     seconds: float
+    processor: float | None = None
+    disk: int | None = None
 
 
 class Results(msgspec.Struct):
@@ -185,7 +201,19 @@ def about() -> dict[str, str]:
         "Redis": _says("redis-server", "--version").split("v=")[1].split()[0],
         "PostgreSQL": _says(str(programs / "postgres"), "--version").split()[2],
         "wrk": _says("wrk", "-v").split()[1],
-    } | {package: version(package) for package in packages}
+        **{package: version(package) for package in packages},
+        "Node.js": _says("node", "--version"),
+        **_node_packages(),
+    }
+
+
+def _node_packages() -> dict[str, str]:
+    """
+    Those that the peer names; their versions there are exact.
+    """
+    package = msgspec.json.decode((FOLDER / "peers/node_redis/package.json").read_bytes())
+    named: dict[str, str] = package["dependencies"]
+    return named
 
 
 def _says(*command: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
@@ -81,6 +82,12 @@ class Server(ABC):
 
     def processor_seconds(self) -> float:
         return processor_seconds(self.pids())
+
+    def front_seconds(self) -> float:
+        """
+        Processor time of the process that speaks HTTP, which is started last, without its children's.
+        """
+        return processor_seconds([self._processes[-1].pid])
 
     def stop(self) -> None:
         """
@@ -161,11 +168,14 @@ class Daemon(Server):
 
     def kill(self) -> None:
         """
-        As the kernel kills when memory is short: no goodbye. The nodes end with their daemon.
+        Kill all its processes: no goodbye.
         """
+        # The daemon first, or it would start its nodes again. They end with it, perhaps before their turn.
         pids = self.pids()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for process in self._processes:
-            process.kill()
             process.wait()
         self._processes.clear()
         while any(Path(f"/proc/{pid}").exists() for pid in pids):
@@ -204,6 +214,12 @@ class Daemon(Server):
             time.sleep(0.1)
         raise ServerFailed(f"the nodes are not equal after a drain: {self.nodes()}")
 
+    def disk_bytes(self) -> int:
+        """
+        Bytes in the files of all nodes.
+        """
+        return sum(path.stat().st_size for path in (self.folder / "data").rglob("*") if path.is_file())
+
     def node_memory(self) -> int:
         """
         Bytes of memory of an average node.
@@ -212,12 +228,10 @@ class Daemon(Server):
         return sum(map(memory, pids)) // len(pids)
 
 
-class FastApiRedis(Server):
+class _OverRedis(Server):
     """
-    One uvicorn worker, and a Redis that syncs every answer to disk.
+    A service over a Redis of its own that syncs to disk before it answers.
     """
-
-    name = "FastAPI + Redis"
 
     def start(self) -> None:
         # Snapshots beside the append-only file would only cost time.
@@ -226,8 +240,15 @@ class FastApiRedis(Server):
             *("--unixsocket", self._socket, "--dir", self.folder, "--save", ""),
             *["--port", "0", "--appendonly", "yes", "--appendfsync", "always"],
         )
-        _run_uvicorn(self, "fastapi_redis", BENCH_REDIS=self._socket)
+        _await_file(Path(self._socket))
+        self._serve()
         self._await()
+
+    @abstractmethod
+    def _serve(self) -> None:
+        """
+        Start the service.
+        """
 
     @property
     def _socket(self) -> str:
@@ -241,6 +262,33 @@ class FastApiRedis(Server):
             ["redis-cli", "-s", self._socket, "info", "memory"], capture_output=True, text=True, check=True
         ).stdout
         return int(info.split("used_memory:")[1].split()[0])
+
+
+class FastApiRedis(_OverRedis):
+    """
+    One uvicorn worker.
+    """
+
+    name = "FastAPI + Redis"
+
+    def _serve(self) -> None:
+        _run_uvicorn(self, "fastapi_redis", BENCH_REDIS=self._socket)
+
+
+class NodeRedis(_OverRedis):
+    """
+    One process of Node.js.
+    """
+
+    name = "Node.js + Redis"
+
+    def _serve(self) -> None:
+        self.run(
+            *("node", Path(__file__).parent / "peers/node_redis/server.mjs"),
+            NODE_ENV="production",
+            BENCH_REDIS=self._socket,
+            BENCH_PORT=str(self.port),
+        )
 
 
 class FastApiPostgres(Server):

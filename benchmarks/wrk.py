@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+# Of a run that names no other number.
 CONNECTIONS: Final = 16
 
 # Of its own accord wrk calls every answer after 2 s an error: large requests to PostgreSQL take as long.
@@ -107,7 +108,7 @@ class Requests:
         self._script = folder / "requests.lua"
         self._script.write_text(_SCRIPT)
 
-    def drive(self, port: int, seconds: int, first: int = 0) -> Driven:
+    def drive(self, port: int, seconds: int, *, first: int = 0, connections: int = CONNECTIONS) -> Driven:
         """
         Send one request after the other on each connection.
 
@@ -116,7 +117,7 @@ class Requests:
         """
         ran = subprocess.run(
             [
-                *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={_TIMEOUT}s"),
+                *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={_TIMEOUT}s"),
                 *("-s", self._script),
                 *(f"http://127.0.0.1:{port}", "--", self._method, self._file, str(first)),
             ],

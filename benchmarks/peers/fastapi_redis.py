@@ -7,6 +7,7 @@ That was the fastest of four: one argument per field and one command per item ar
 """
 
 import os
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,44 +16,7 @@ from redis.asyncio import Redis
 
 from benchmarks.peers.items import decode, stamps
 
-# Lua's numbers are doubles, too short for an ID or a stamp: both are texts, and the stamps' order is
-# that of their digits. An item's value is its stamp, then its tenant: the larger value wins.
-_SCRIPT: Final = """
-local batch = cmsgpack.unpack(ARGV[1])
-local ids, tenants, stamps = batch[1], batch[2], batch[3]
-local changes = {}
-for first = 1, #ids, 1000 do
-    local last = math.min(first + 999, #ids)
-    local stored = redis.call('HMGET', 'items', unpack(ids, first, last))
-    local new = {}
-    for i = first, last do
-        local tenant = tenants[i]
-        local value = stamps[i] .. tenant
-        local before = new[ids[i]] or stored[i - first + 1]
-        if not before or value > before then
-            new[ids[i]] = value
-            changes[tenant] = (changes[tenant] or 0) + 1
-            if before then
-                local loser = before:sub(20)
-                changes[loser] = (changes[loser] or 0) - 1
-            end
-        end
-    end
-    local fields = {}
-    for id, value in pairs(new) do
-        fields[#fields + 1] = id
-        fields[#fields + 1] = value
-    end
-    if #fields > 0 then
-        redis.call('HSET', 'items', unpack(fields))
-    end
-end
-for tenant, change in pairs(changes) do
-    if change ~= 0 then
-        redis.call('HINCRBY', 'counts', tenant, change)
-    end
-end
-"""
+_SCRIPT: Final = (Path(__file__).parent / "store.lua").read_text("utf-8")
 
 app = FastAPI()
 _redis: Final = Redis(unix_socket_path=os.environ["BENCH_REDIS"])
