@@ -126,7 +126,8 @@ def latencies(
     ours, common = tops[servers[0].name] / 2, min(tops.values()) / 2
     found: list[Offered] = []
     for round in range(rounds):
-        for server in servers:
+        # As in pairs.
+        for server in servers if round % 2 == 0 else reversed(servers):
             top = tops[server.name]
             plan: list[tuple[Purpose, float]] = [("own", top / 2), ("ours", ours), ("common", common)]
             if round < _CURVES:

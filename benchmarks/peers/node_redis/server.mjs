@@ -1,6 +1,8 @@
 /*
- * Node.js and Redis: fastify checks bodies and formats answers by schemas, and ioredis sends what is asked
- * in one turn of the event loop as one pipeline.
+ * Node.js and Redis: one Lua script per POST, one look-up per count.
+ *
+ * fastify checks bodies and formats answers by schemas; ioredis sends all commands of one turn of the event
+ * loop as one pipeline, so that Redis syncs once for all of them.
  */
 
 import { readFileSync } from 'node:fs'
@@ -17,7 +19,7 @@ const ITEMS = {
     type: 'object',
     required: ['ID', 'tenant'],
     properties: {
-      // JSON.parse rounds larger numbers to doubles, and two IDs would become one: better refused than miscounted.
+      // JSON.parse rounds larger numbers to doubles, and two IDs could become one: refused, not miscounted.
       ID: { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER },
       tenant: { type: 'string', minLength: 1, maxLength: 256 },
       lastUpdateDt: { type: 'string', format: 'date-time', nullable: true }
@@ -28,7 +30,8 @@ const STORED = { type: 'object', properties: { status: { type: 'string' }, items
 const COUNTED = { type: 'object', properties: { counter: { type: 'integer' }, tenant: { type: 'string' } } }
 
 const redis = new Redis({ path, enableAutoPipelining: true })
-redis.defineCommand('store', { numberOfKeys: 0, lua: readFileSync(new URL('../store.lua', import.meta.url), 'utf8') })
+const script = readFileSync(new URL('../store.lua', import.meta.url), 'utf8')
+redis.defineCommand('store', { numberOfKeys: 0, lua: script })
 
 const packr = new Packr({ useRecords: false })
 const app = fastify({
@@ -84,9 +87,14 @@ function tick() {
 }
 
 function microseconds(moment) {
-  // Date knows milliseconds only; a fraction begins behind the 19 characters of the seconds.
+  const ms = Date.parse(moment)
+  if (!(ms >= 0)) {
+    // Before 1970, or a leap second, which the schema takes and Date does not.
+    throw Object.assign(new RangeError(`no moment since 1970: ${moment}`), { statusCode: 422 })
+  }
+  // Date drops what is finer; a fraction begins behind the 19 characters of the seconds.
   const finer = /^.{19}\.\d{3}(\d{1,3})/.exec(moment)
-  return Date.parse(moment) * 1000 + (finer ? Number(finer[1].padEnd(3, '0')) : 0)
+  return ms * 1000 + (finer ? Number(finer[1].padEnd(3, '0')) : 0)
 }
 
 /** Nanoseconds in the 19 digits that the script compares. */
