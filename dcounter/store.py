@@ -27,8 +27,7 @@ the primary has at once.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """
     The items of one request, validated, as columns.
 

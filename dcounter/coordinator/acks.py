@@ -68,9 +68,9 @@ class Acks:
         :returns: what was asked, or the strongest that was reached instead.
         """
         there: set[NodeId] = set()
-        enough: Deferred[None] = Deferred()
         if self._reaches(ack, there):
             return ack
+        enough: Deferred[None] = Deferred()
 
         def at(reached: bool, node: NodeId) -> None:
             if reached:

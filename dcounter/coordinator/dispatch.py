@@ -107,9 +107,10 @@ class Dispatch:
         """
         Whether there is a batch to launch.
         """
-        if self._small and self._next_place(self._writers()) is not None:
-            return True
-        return any(window.open for window in self._windows.values())
+        for window in self._windows.values():
+            if window.open:
+                return True
+        return bool(self._small) and not self._gathers() and self._next_place(self._writers()) is not None
 
     def _ask_for_flush(self) -> None:
         if not self._flush_asked and self.waiting:
@@ -292,7 +293,7 @@ class Dispatch:
 
         :returns: `None` if they wait, and not too long yet.
         """
-        gathers = self._worth_waiting() and not self._small_due
+        gathers = self._gathers()
         places = [(self._rotation + i) % len(writers) for i in range(len(writers))]
         for place in places:
             window = self._windows[writers[place]]
@@ -300,10 +301,12 @@ class Dispatch:
                 return place
         return places[0] if places and self._small_due else None
 
-    def _worth_waiting(self) -> bool:
+    def _gathers(self) -> bool:
         """
         Whether more small requests are worth waiting for: callers that are answered together ask together.
         """
+        if self._small_due:
+            return False
         waiting = len(self._small)
         # Slices are taken off requests: of a request that was cut over several slow nodes each slice counts,
         # so that this errs towards not waiting.
@@ -365,10 +368,12 @@ class Dispatch:
         """
         limit = self._limits.slice_bytes
         items = request.items
+        if len(nodes) == 1 and request.size <= limit:
+            yield nodes[0], items, request.size
+            return
         for preferred, first, end in assign(len(items.ids), nodes, self._rotation):
-            whole = len(nodes) == 1
-            part = items if whole else items.cut(first, end)
-            size = request.size if whole else part.size()
+            part = items.cut(first, end)
+            size = part.size()
             if size <= limit:
                 yield preferred, part, size
             else:

@@ -3,16 +3,16 @@ Gives each item of a request its stamp.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from dcounter.limits import ITEM_BYTES
 from dcounter.protocol.clock import HybridClock
 from dcounter.store import Items
 
 
-@dataclass(frozen=True, slots=True)
-class StampedItems:
+class StampedItems(Struct, frozen=True):
     """
     Stamped items.
 

@@ -7,7 +7,7 @@ accepts them, and callers of the original rely on it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
@@ -141,11 +141,11 @@ class FieldError(ValueError):
     """
 
 
-def parse_items(body: bytes, *, latest: int, max_items: int, max_tenant_bytes: int) -> Items:
+def parse_items(body: bytes, *, latest: Callable[[], int], max_items: int, max_tenant_bytes: int) -> Items:
     """
     Parse the body of a `POST /items`.
 
-    :param latest: the largest stamp that a caller may give (ns since 1970).
+    :param latest: gives the largest stamp that a caller may give (ns since 1970). Few give any.
     :raises MalformedBody: the body is not JSON, or not an array.
     :raises TooManyItems: the array is longer than `max_items`.
     :raises InvalidItems: at least one of its elements is not a valid item.
@@ -197,15 +197,24 @@ def parse_stamp(text: str) -> int:
     return seconds * _SECOND + (int(fraction.ljust(9, "0")) if fraction is not None else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(msgspec.Struct):
     """
     The rules for items that types do not express.
     """
 
-    latest: int
+    ask_latest: Callable[[], int]
     max_items: int
     max_tenant_bytes: int
+    _latest: int | None = None
+
+    @property
+    def latest(self) -> int:
+        """
+        The largest stamp that is allowed, the same for all items.
+        """
+        if self._latest is None:
+            self._latest = self.ask_latest()
+        return self._latest
 
     def check_number(self, number: int) -> None:
         if number > self.max_items:

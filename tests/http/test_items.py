@@ -20,7 +20,7 @@ SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
 def parse(body: bytes, *, max_items: int = 1_000, max_tenant_bytes: int = 256) -> Items:
-    return parse_items(body, latest=LATEST, max_items=max_items, max_tenant_bytes=max_tenant_bytes)
+    return parse_items(body, latest=lambda: LATEST, max_items=max_items, max_tenant_bytes=max_tenant_bytes)
 
 
 def errors(body: bytes) -> list[tuple[int, str, str]]:

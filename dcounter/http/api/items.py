@@ -19,7 +19,7 @@ async def store_items(api: Api, call: Call) -> Answer:
     """
     items = parse_items(
         call.body,
-        latest=api.store.latest_stamp(),
+        latest=api.store.latest_stamp,
         max_items=api.limits.max_items,
         max_tenant_bytes=api.limits.max_tenant_bytes,
     )
