@@ -283,8 +283,11 @@ class Connection(Protocol):
             self._admit(found)
         if head.length == 0:
             exchange.answer(b"")
-        else:
-            exchange.expect(here=self._reader.unread > 0)
+            return
+        exchange.expect(here=head.body is not None or self._reader.unread > 0)
+        if head.body is not None:
+            exchange.take(head.body)
+            exchange.end_of_body()
 
     def _check(self, head: Head) -> None:
         """
@@ -322,7 +325,8 @@ class Connection(Protocol):
             self._close()
         else:
             self.since = self._shared.seconds()
-            self.go_on()
+            if self._reader.unread or self._paused or self._half_closed:
+                self.go_on()
 
     # The end.
 

@@ -38,6 +38,7 @@ class Head(Struct, frozen=True):
     :ivar length: bytes of the body; `None`: it comes in chunks.
     :ivar persistent: whether the caller may send another request after this one.
     :ivar expects: whether the caller waits for `100 Continue` before it sends the body.
+    :ivar body: all of the body, if it is small and here; `None`: it comes as events, if there is one.
     """
 
     method: bytes
@@ -47,6 +48,7 @@ class Head(Struct, frozen=True):
     length: int | None
     persistent: bool
     expects: bool
+    body: bytes | None = None
 
 
 class _Phase(enum.Enum):
@@ -73,7 +75,8 @@ class End(enum.Enum):
 
 Event = Head | bytes | Literal[End.END]
 """
-A head, a part of its body, or the end of that body. A request without a body is a head only.
+A head, a part of its body, or the end of that body. A request without a body is a head only, and so is one
+whose small body came with it.
 """
 
 
@@ -273,12 +276,19 @@ class RequestReader:
         if length != 0 or old or not persistent:
             # llhttp waits for the body, or for the end.
             self._parser = None
-        expects = False
-        if length != 0:
-            self._phase = _Phase.CHUNK_LINE if length is None else _Phase.BODY
-            self._left = length or 0
-            expects = not old and any(each.lower() == b"100-continue" for each in headers.get(b"expect", ()))
-        return Head(method, target, version, headers, length, persistent, expects)
+        if length == 0:
+            return Head(method, target, version, headers, length, persistent, expects=False)
+        expects = not old and any(each.lower() == b"100-continue" for each in headers.get(b"expect", ()))
+        body = None
+        if length is None:
+            self._phase = _Phase.CHUNK_LINE
+        elif length <= self._limits.small_body_bytes and length <= len(self._buffer) - end:
+            self._at = end + length
+            body = self._buffer[end : self._at]
+        else:
+            self._phase = _Phase.BODY
+            self._left = length
+        return Head(method, target, version, headers, length, persistent, expects, body)
 
     def _length(self, *, old: bool) -> int | None:
         headers = self._fields.headers

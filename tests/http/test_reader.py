@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dcounter.errors import Refusal
 from dcounter.http.limits import HttpLimits
@@ -33,6 +34,9 @@ def read(pieces: Iterable[bytes], limits: HttpLimits = LIMITS) -> tuple[list[tup
                         assert open_ is None
                         if event.length == 0:
                             found.append((event, b""))
+                        elif event.body is not None:
+                            assert len(event.body) == event.length
+                            found.append((replace(event, body=None), event.body))
                         else:
                             open_, body = event, b""
                     case bytes():
