@@ -12,7 +12,11 @@ from urllib.parse import unquote_to_bytes
 
 from dcounter.http.problems import BadParameter, BadPath, UnknownPath
 
-_ORIGIN: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+ORIGIN: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
+"""
+The beginning of a target that names its server.
+"""
+
 _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
@@ -25,8 +29,11 @@ def raw_segments(target: bytes) -> list[bytes]:
     """
     if not target.isascii():
         raise BadPath("bytes beyond ASCII in a path must be percent-encoded")
+    if b"#" in target:
+        # Many a program takes it for the beginning of a fragment, and drops it with all that follows.
+        raise BadPath("a # in a path must be percent-encoded")
     path = target.partition(b"?")[0]
-    origin = _ORIGIN.match(path)
+    origin = ORIGIN.match(path)
     if origin is not None:
         path = path[origin.end() :] or b"/"
     if not path.startswith(b"/"):

@@ -14,6 +14,7 @@ import httptools
 from msgspec import Struct
 
 from dcounter.http.limits import HttpLimits
+from dcounter.http.paths import ORIGIN
 from dcounter.http.problems import BadPath, BadRequest, UnknownMethod
 
 _ANY_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31} ")
@@ -23,9 +24,18 @@ _BARE: Final = re.compile(rb"\n|\r.", re.DOTALL)
 The end of a line that is none, where there is no other.
 """
 
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~]*)?")
+_LOOSE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]")
+"""
+The end of a line that is none, among others that are.
+"""
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
+_CHUNK_LINE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})(?:;[\t ]*%b(?:[\t ]*=[\t ]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_TRAILERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+")
+_TRAILERS: Final = re.compile(rb"(?:%b:[\t -~\x80-\xff]*\r\n)+" % _TOKEN)
 
 
 class Head(Struct, frozen=True):
@@ -263,6 +273,8 @@ class RequestReader:
             or rest[len(target)] != 32
         ):
             raise self._bad("its first line is not that of HTTP/1.0 or 1.1")
+        if rest[0] != 47:
+            self._check_origin(target)
         if self._buffer.count(b"\r\n", line_end + 2, end) > self._limits.max_headers + 1:
             raise self._bad(f"it has more than {self._limits.max_headers} headers")
         old = version == b"HTTP/1.0"
@@ -289,6 +301,15 @@ class RequestReader:
             self._phase = _Phase.BODY
             self._left = length
         return Head(method, target, version, headers, length, persistent, expects, body)
+
+    def _check_origin(self, target: bytes) -> None:
+        """
+        :raises BadRequest: the target, which does not begin with a slash, names another server than `Host`.
+        """
+        found, hosts = ORIGIN.match(target), self._fields.headers.get(b"host")
+        # A program between us may go by either of the two.
+        if found is not None and hosts is not None and found[1].lower() != hosts[0].lower():
+            raise self._bad("its target and its Host name two different servers")
 
     def _length(self, *, old: bool) -> int | None:
         headers = self._fields.headers
@@ -356,6 +377,8 @@ class RequestReader:
             if end < 0:
                 if self.unread >= most:
                     raise self._bad(f"the headers after its body are longer than {most} bytes")
+                if _LOOSE.search(self._buffer, self._at):
+                    raise self._bad("a line after its body ends without CR and LF")
                 return None
             if _TRAILERS.fullmatch(self._buffer, self._at, end + 2) is None:
                 raise self._bad("a header after its body cannot be read")

@@ -35,9 +35,9 @@ _ORIGIN: Final = "(?:(?i:https?)://[^/?#]*)?"
 The beginning of a target that names its server, as requests through a proxy do.
 """
 
-_VISIBLE_ASCII: Final = r"[!-.0->@-~]+"
+_SEGMENT: Final = r"[!\"$-.0->@-~]+"
 """
-A plain segment: visible ASCII characters without slashes and question marks.
+A plain segment: visible ASCII characters without slashes, question marks and number signs.
 """
 
 
@@ -70,8 +70,8 @@ class PlainPaths:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
         for route in routes:
-            path = _OPEN_SEGMENT.sub(f"({_VISIBLE_ASCII})", re.escape(route.path))
-            target = re.compile(rf"{_ORIGIN}{path}(?:\?([!-~]*))?".encode())
+            path = _OPEN_SEGMENT.sub(f"({_SEGMENT})", re.escape(route.path))
+            target = re.compile(rf"{_ORIGIN}{path}(?:\?([!\"$-~]*))?".encode())
             self._targets.setdefault(route.method.encode(), []).append((target, route))
 
     def find(self, method: bytes, target: bytes) -> Found | None:

@@ -114,7 +114,8 @@ CURL = shutil.which("curl")
         (["-H", "Transfer-Encoding: chunked"], 200),
         (["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"], 200),
         (["-H", "Content-Encoding: gzip"], 415),
-        (["--request-target", "http://localhost/items"], 200),
+        (["--request-target", "http://localhost/items", "-H", "Host: localhost"], 200),
+        (["--request-target", "http://localhost/items"], 400),
     ],
 )
 @pytest_twisted.ensureDeferred
