@@ -302,10 +302,28 @@ class Options(TwistedOptions):
             raise UsageError("--accept-data-loss works only with --rebuild")
         if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
             raise UsageError(f"--rebuild: the cluster has only nodes 0 to {self['nodes'] - 1}")
+        self._check_http()
+
+    def _check_http(self) -> None:
+        """
+        Refuse an endpoint that cannot work.
+        """
+        passed = re.match(r"(?:haproxy:)?systemd:", self["http"], re.IGNORECASE)
+        if passed is not None and re.search(r"(?:^|:)(?:domain=)?UNIX(?:$|:)", self["http"][passed.end() :]):
+            # Twisted gives every user the right to connect to it, and removes it at the end.
+            raise UsageError(
+                f"--http: {self['http']!r} is a Unix socket of systemd, which Twisted would not leave as it"
+                " is: give the daemon the path as unix:PATH, or have systemd listen on a port"
+            )
         try:
             # A reactor is not there yet; the description alone is checked.
             serverFromString(cast(Any, None), self["http"])
-        except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        except LookupError as error:
+            raise UsageError(
+                f"--http: systemd has passed no such socket as {self['http']!r} to this process:"
+                " start it by a unit with a .socket"
+            ) from error
+        except (ValueError, TypeError, AttributeError, OSError) as error:
             raise UsageError(f"--http: {self['http']!r} is not an endpoint: {error}") from error
         port = re.match(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)", self["http"])
         if port is not None and int(port[1]) > 65_535:

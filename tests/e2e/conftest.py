@@ -2,6 +2,7 @@
 Daemons for end-to-end tests.
 """
 
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     """
     daemons: list[Daemon] = []
 
-    async def start(*options: str, ports: Ports | None = None) -> Daemon:
-        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports)
+    async def start(*options: str, ports: Ports | None = None, passed: socket.socket | None = None) -> Daemon:
+        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports, passed=passed)
         daemons.append(daemon)
         return daemon
 

@@ -294,19 +294,35 @@ class Twistd:
 
     :param arguments: what follows `twistd`.
     :param release: a directory with the package of another release, which is run instead of this version.
+    :param passed: a socket that it gets as systemd passes one to a service.
     """
 
-    def __init__(self, arguments: Sequence[str], directory: Path, *, release: Path | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        *,
+        release: Path | None = None,
+        passed: socket.socket | None = None,
+    ) -> None:
         self._watched = _Watched()
+        command = [sys.executable, str(TWISTD), *arguments]
+        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if release is not None:
             environment["PYTHONPATH"] = str(release)
+        if passed is not None:
+            environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
+            # Only the process itself knows its id before it runs.
+            command = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
+            descriptors[3] = passed.fileno()
         self._transport: IProcessTransport = cast(IReactorProcess, _reactor()).spawnProcess(
             self._watched,
-            sys.executable,
-            [sys.executable, str(TWISTD), *arguments],
+            command[0],
+            command,
             env=environment,
             path=str(directory),
+            childFDs=descriptors,
         )
         self.pid = int(cast(Any, self._transport).pid)
 
@@ -375,9 +391,17 @@ class Daemon:
     _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1_000_000, 1_000_000))
 
     @classmethod
-    async def start(cls, directory: Path, *options: str, ports: Ports | None = None) -> Self:
+    async def start(
+        cls,
+        directory: Path,
+        *options: str,
+        ports: Ports | None = None,
+        passed: socket.socket | None = None,
+    ) -> Self:
         """
         Start a daemon with nothing on disk, and wait until it is ready.
+
+        :param passed: a socket as systemd passes it.
         """
         ports = ports or Ports()
         token = directory / "operator-token"
@@ -390,6 +414,7 @@ class Daemon:
                 *options,
             ],
             directory,
+            passed=passed,
         )
         self = cls(process, ports, token)
         client = self.client()
