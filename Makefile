@@ -2,6 +2,7 @@
 # make test    lint, types, tests with branch coverage and its gate
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
+# make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -15,7 +16,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults bench bench-tools lint types constraints dist clean
+.PHONY: run test check test-faults test-clients bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -39,6 +40,20 @@ test-faults: $(VENV)/.test
 	@dpkg -s $(FAULT_TOOLS) >/dev/null 2>&1 || { \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(FAULT_TOOLS); }
 	@$(BIN)/python -m pytest tests/faults
+
+# What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
+# and behind the colon a program of it: some systems have the program from elsewhere.
+CLIENT_TOOLS = curl:curl wrk:wrk nodejs:node default-jdk-headless:javac nginx-light:nginx haproxy:haproxy
+
+# Debian puts programs of the administrator there.
+test-clients: export PATH := $(PATH):/usr/sbin
+test-clients: $(VENV)/.test
+	@missing=; for each in $(CLIENT_TOOLS); do \
+		command -v "$${each#*:}" >/dev/null || missing="$$missing $${each%:*}"; done; \
+	[ -z "$$missing" ] || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first:$$missing" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing; }
+	@$(BIN)/python -m pytest tests/clients
 
 # What drives, and what we are measured against; installed if it is not there. Node.js may be of another origin.
 BENCH_TOOLS = wrk redis-server postgresql

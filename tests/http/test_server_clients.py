@@ -8,7 +8,6 @@ The server on real sockets, and clients that others wrote.
 import datetime as dt
 import http.client
 import json
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import endpoints
 from twisted.internet.threads import deferToThread
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from dcounter.http.limits import HttpLimits
@@ -96,55 +94,6 @@ async def test_http_client() -> None:
 
     async with listening() as port:
         await in_thread(lambda: call(port.getHost().port))
-
-
-CURL = shutil.which("curl")
-
-
-@pytest.mark.skipif(CURL is None, reason="curl is not installed")
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        (["--http1.1"], 200),
-        (["--http1.0"], 200),
-        (["--http1.0", "-H", "Connection: keep-alive"], 200),
-        # It offers h2c, and goes on with what it gets.
-        (["--http2"], 200),
-        (["-H", "Expect: 100-continue", "--expect100-timeout", "60"], 200),
-        (["-H", "Transfer-Encoding: chunked"], 200),
-        (["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"], 200),
-        (["-H", "Content-Encoding: gzip"], 415),
-        (["--request-target", "http://localhost/items", "-H", "Host: localhost"], 200),
-        (["--request-target", "http://localhost/items"], 400),
-    ],
-)
-@pytest_twisted.ensureDeferred
-async def test_curl(arguments: list[str], status: int) -> None:
-    assert CURL is not None
-    async with listening() as port:
-        url = f"http://127.0.0.1:{port.getHost().port}/items"
-        each = ["-s", "-o", "-", "-w", "%{http_code} %{num_connects}\n", "--max-time", "20", *arguments]
-        once = [*each, "-d", ITEMS.decode(), url]
-        out, err, code = await getProcessOutputAndValue(CURL, [*once, "--next", *once])
-        assert (err, code) == (b"", 0)
-        first, second = out.decode().splitlines()
-        assert first.rpartition("}")[2].split() == [str(status), "1"]
-        # The connection is used again, unless HTTP/1.0 or a refusal ends it.
-        stays = status == 200 and (arguments[0] != "--http1.0" or len(arguments) > 1)
-        assert second.rpartition("}")[2].split() == [str(status), "0" if stays else "1"]
-
-
-@pytest.mark.skipif(CURL is None, reason="curl is not installed")
-@pytest_twisted.ensureDeferred
-async def test_curl_with_a_body_that_is_too_large(tmp_path: Path) -> None:
-    assert CURL is not None
-    (tmp_path / "large").write_bytes(b" " * 5_000_000)
-    async with listening(max_body_bytes=1_000) as port:
-        url = f"http://127.0.0.1:{port.getHost().port}/items"
-        for more in ([], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"]):
-            arguments = ["-s", "--max-time", "20", *more, "--data-binary", f"@{tmp_path}/large", url]
-            out, err, _ = await getProcessOutputAndValue(CURL, arguments)
-            assert (json.loads(out)["code"], err) == ("body_too_large", b"")
 
 
 @pytest_twisted.ensureDeferred
