@@ -122,17 +122,18 @@ class TestBodies:
         world = CalledServer(max_bodies_bytes=1_000, small_body_bytes=100)
         head = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
         first, second, third = world.connect(), world.connect(), world.connect()
-        assert first.send(head + b"x" * 899) == []
+        assert first.send(head.replace(b"900", b"1000") + b"x" * 999) == []
+        # It makes them too much, but is small so far.
         assert second.send(head, b"x" * 100) == []
         (reply,) = second.send(b"x" * 50)
         assert reply.problem == (503, "overloaded")
         assert reply.json["outcome"] == "not_applied"
         assert reply.headers["retry-after"] == "1"
-        third.send(post(ONE.rjust(100)))
-        assert third.send(post(ONE.rjust(101))) == []
+        assert third.send(post(ONE.rjust(100))) == []
         world.store.release()
-        third.send()
+        assert third.send()[0].status == 200
         first.hang_up()
+        assert third.send(post(ONE.rjust(101))) == []
         assert world.server.shared.body_bytes == 101
         world.store.release()
         assert third.send()[0].status == 200
@@ -385,6 +386,25 @@ class TestConnections:
         connection = world.connect()
         world.server.doStop()
         assert connection.wire.disconnecting
+        world.server.doStart()
+
+    def test_the_end_of_its_site_waits_for_answers_but_not_for_those_who_do_not_read(
+        self, world: CalledServer
+    ) -> None:
+        answered, waiting = world.connect(), world.connect()
+        answered.send(post(ONE))
+        waiting.send(post(ONE))
+        world.server.doStop()
+        ended = Deferred.fromCoroutine(world.server.ended())
+        world.store.release()
+        assert answered.send()[0].status == 200
+        assert answered.wire.disconnecting
+        answered.hang_up()
+        world.clock.pump([0.05] * 39)
+        early = waiting.wire.aborted
+        world.clock.pump([0.05] * 2)
+        assert (early, waiting.wire.aborted) == (False, True)
+        assert ended.called
         world.server.doStart()
 
     def test_no_other_protocol_is_negotiated(self, world: CalledServer) -> None:

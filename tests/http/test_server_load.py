@@ -156,6 +156,7 @@ class TestPipelines:
         sent = 0
         while connection.wire.producerState == "producing":
             sent += 1
+            assert sent < 10_000
             assert connection.send(GET) == []
         assert 64 * 1024 < sent * len(GET) <= 64 * 1024 + len(GET)
         world.store.release()
