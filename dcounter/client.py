@@ -204,7 +204,8 @@ class Client:
 
     :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
     :param http: sends the requests, instead of the client's own connections.
-    :param token: the operator's token, for `restart` and `remove`.
+    :param token: the token that every request shows.
+    :param operator_token: the operator's token, which only `restart` and `remove` show.
     :param timeout: time (s) for a request and its answer.
     """
 
@@ -215,11 +216,13 @@ class Client:
         *,
         http: Http | None = None,
         token: str | None = None,
+        operator_token: str | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
         self._base = base.rstrip("/")
         self._clock = reactor
         self._token = token
+        self._operator_token = operator_token
         self._timeout = timeout
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = _CONNECTIONS
@@ -305,8 +308,10 @@ class Client:
         if json is not None:
             body = msgspec.json.encode(json)
         sent = {"Content-Type": "application/json"}
-        if self._token is not None and path.startswith("/cluster/"):
-            sent["Authorization"] = f"Bearer {self._token}"
+        token = self._operator_token if path.startswith("/cluster/") else None
+        token = token or self._token
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
         sent |= headers or {}
         exchange = Deferred.fromCoroutine(
             self._exchange(

@@ -125,21 +125,32 @@ async def test_operates_on_nodes(client: Client, operator: MemoryOperator) -> No
     assert (refused.value.status, refused.value.code) == (409, "node_is_up")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "count", "restart"),
+    [
+        ({}, None, None),
+        ({"operator_token": "o"}, None, "Bearer o"),
+        ({"token": "t"}, "Bearer t", "Bearer t"),
+        ({"token": "t", "operator_token": "o"}, "Bearer t", "Bearer o"),
+    ],
+)
 @pytest_twisted.ensureDeferred
-async def test_only_operations_show_the_token(store: MemoryStore) -> None:
+async def test_only_operations_show_the_operators_token(
+    tokens: dict[str, Any], count: str | None, restart: str | None
+) -> None:
     shown = []
 
     class Watching:
         def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
-            shown.append((url, "Authorization" in how["headers"]))
+            shown.append((url, how["headers"].get("Authorization")))
             return fail(ConnectionRefusedError())
 
-    client = Client("http://h:1/", Clock(), http=Watching(), token="secret")
+    client = Client("http://h:1/", Clock(), http=Watching(), **tokens)
     calls: list[Callable[[], Any]] = [lambda: client.count("a"), lambda: client.restart(1)]
     for call in calls:
         with pytest.raises(Unreachable):
             await call()
-    assert shown == [("http://h:1/items/a/count", False), ("http://h:1/cluster/restart", True)]
+    assert shown == [("http://h:1/items/a/count", count), ("http://h:1/cluster/restart", restart)]
 
 
 @pytest_twisted.ensureDeferred

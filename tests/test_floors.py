@@ -72,6 +72,7 @@ PURE_MODULES = [
     "dcounter.http.limits",
     "dcounter.http.paths",
     "dcounter.http.problems",
+    "dcounter.http.rates",
     "dcounter.http.reader",
     "dcounter.http.sending",
     "dcounter.journal.disk",

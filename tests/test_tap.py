@@ -60,11 +60,16 @@ class TestOptions:
             "suspicion": 1.0,
             "idle": 75.0,
             "operator-token-file": None,
+            "tokens-file": None,
+            "tls-cert": None,
+            "tls-key": None,
+            "tls-client-ca": None,
             "host": [],
             "log-level": "info",
             "in-memory": 0,
             "inline": 0,
             "accept-data-loss": 0,
+            "insecure": 0,
             "secret-file": None,
             "rebuild": [],
             "join": [],
@@ -129,6 +134,10 @@ class TestOptions:
             (["--nodes", "\u0664"], "--nodes must be an integer >= 1"),
             (["--accept-data-loss"], "--accept-data-loss works only with --rebuild"),
             (["--log-level", "all"], "--log-level must be one of debug, info, warn, error, not 'all'"),
+            (["--tls-cert", "c"], "--tls-cert and --tls-key work only together"),
+            (["--tls-key", "k"], "--tls-cert and --tls-key work only together"),
+            (["--tls-client-ca", "a"], "--tls-client-ca works only with --tls-cert"),
+            (["--tls-cert", "c", "--tls-key", "k", "--http", "haproxy:tls:/c"], "speaks TLS by itself"),
             (["--colour", "red"], "option --colour not recognized"),
             (["more"], "Unknown command: more"),
         ],
@@ -306,7 +315,7 @@ class TestMakeService:
         assert coordinator._limits == expected  # noqa: SLF001
 
     def test_starting_listens_and_stopping_leaves_nothing(self) -> None:
-        daemon, reactor, _ = built("--nodes", "2", "--http", "tcp:8085")
+        daemon, reactor, _ = built("--nodes", "2", "--http", "tcp:8085", "--insecure")
         daemon.startService()
         assert [server[0] for server in reactor.tcpServers] == [8090, 8091, 8085]
         assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]

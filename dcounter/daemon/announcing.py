@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from dcounter.daemon.exposure import Exposure
 from dcounter.daemon.http_endpoint import curl
 
 _log = Logger()
@@ -28,6 +29,8 @@ class Announced:
 
     :param description: the description that it was made from.
     :param new: whether this start made the cluster.
+    :param exposure: may object to the address.
+    :param encrypted: whether callers speak TLS, which the description does not say.
     """
 
     def __init__(
@@ -37,11 +40,15 @@ class Announced:
         *,
         in_background: bool = False,
         new: bool = False,
+        exposure: Exposure | None = None,
+        encrypted: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._description = description
         self._in_background = in_background
         self._new = new
+        self._exposure = exposure
+        self._encrypted = encrypted
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
@@ -49,12 +56,21 @@ class Announced:
     def _taken(self, why: Failure) -> IListeningPort:
         # The lock of a Unix socket fails with an error of the system.
         why.trap(CannotListenError, OSError)
-        text = f"HTTP cannot listen: {why.getErrorMessage()}"
-        raise CannotListen(text) if self._in_background else SystemExit(text)
+        raise self._refused(f"HTTP cannot listen: {why.getErrorMessage()}")
+
+    def _refused(self, text: str) -> BaseException:
+        return CannotListen(text) if self._in_background else SystemExit(text)
 
     def _say(self, port: IListeningPort) -> IListeningPort:
         address = port.getHost()
-        how = curl(self._description, address)
+        if self._exposure is not None:
+            objection = self._exposure.objection(address)
+            if objection is not None:
+                port.stopListening()
+                raise self._refused(f"dcounter does not start: {objection}")
+            for warning in self._exposure.warnings():
+                _log.warn("{warning}", warning=warning)
+        how = curl(self._description, address, encrypted=self._encrypted)
         if how is None:
             _log.info("HTTP listens on {address}", address=address)
             return port

@@ -2,6 +2,7 @@
 Endpoint descriptions of HTTP: adds our defaults, and tells how to call what listens there.
 """
 
+import ipaddress
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_COLON: Final = re.compile(r"(?<!\\):")
 _PROXIED: Final = "haproxy"
 _ENCRYPTED: Final = frozenset({"ssl", "tls"})
 
@@ -28,6 +30,12 @@ _PLACES: Final = {
 }
 """
 For each kind of endpoint, the fields that we complete: name -> position of the field if it has no name.
+"""
+
+_INTERFACES: Final = {"tcp": 1, "tcp6": 2, "ssl": 4, "tls": 3}
+"""
+For each kind that listens on an address, the position of the interface if it has no name. Without one they
+listen on every interface.
 """
 
 
@@ -54,7 +62,7 @@ def complete(description: str, backlog: int) -> str:
     return description
 
 
-def curl(description: str, address: IAddress) -> tuple[str, str] | None:
+def curl(description: str, address: IAddress, *, encrypted: bool = False) -> tuple[str, str] | None:
     """
     How to call what listens: options for `curl` (may be empty), and the beginning of its URLs.
 
@@ -62,12 +70,13 @@ def curl(description: str, address: IAddress) -> tuple[str, str] | None:
 
     :param description: the description of the endpoint.
     :param address: the address on which it listens.
+    :param encrypted: whether it speaks TLS, even if the description does not say so.
     """
     kind, _, rest = description.partition(":")
     if kind.lower() == _PROXIED:
-        found = curl(rest, address)
+        found = curl(rest, address, encrypted=encrypted)
         return None if found is None else (f"--haproxy-protocol {found[0]}".strip(), found[1])
-    scheme = "https" if kind in _ENCRYPTED else "http"
+    scheme = "https" if encrypted or kind in _ENCRYPTED else "http"
     match address:
         case IPv4Address(host=host, port=port):
             # The address that stands for all addresses cannot be called.
@@ -82,3 +91,37 @@ def curl(description: str, address: IAddress) -> tuple[str, str] | None:
             return f"--unix-socket {shlex.quote(os.path.abspath(os.fsdecode(name)))}", f"{scheme}://localhost"
         case _:
             return None
+
+
+def speaks_tls(description: str) -> bool:
+    """
+    Whether what is described speaks TLS by itself.
+    """
+    kind, _, rest = description.partition(":")
+    return speaks_tls(rest) if kind.lower() == _PROXIED else kind in _ENCRYPTED
+
+
+def reaches_beyond(description: str) -> bool:
+    """
+    Whether it is certain that callers on other machines reach what listens there.
+
+    If not, as for `systemd` or the name of a host, the address on which it listens will tell.
+
+    :param description: the description of the endpoint.
+    """
+    kind, _, rest = description.partition(":")
+    if kind.lower() == _PROXIED:
+        return reaches_beyond(rest)
+    if kind not in _INTERFACES:
+        return False
+    # Colons within an address are escaped.
+    fields = _COLON.split(rest)
+    named = [each.partition("=")[2] for each in fields if each.startswith("interface=")]
+    plain = [each for each in fields if "=" not in each]
+    given = (named or plain[_INTERFACES[kind] :])[:1]
+    if given in ([], [""]):
+        return True
+    try:
+        return not ipaddress.ip_address(given[0].replace("\\", "")).is_loopback
+    except ValueError:
+        return False

@@ -14,6 +14,7 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from dcounter import __version__
+from dcounter.daemon.http_endpoint import speaks_tls
 from dcounter.daemon.logs import LEVELS
 from dcounter.limits import LONGEST_TENANT, MEBIBYTE
 from dcounter.store import Ack, Consistency
@@ -217,6 +218,15 @@ class Options(TwistedOptions):
             "A file with the token for requests to restart or remove a node.",
         ],
         [
+            "tokens-file",
+            None,
+            None,
+            "A file with the tokens that callers must show, and their rights.",
+        ],
+        ["tls-cert", None, None, "HTTPS: a file with the certificate (PEM), and the chain after it."],
+        ["tls-key", None, None, "HTTPS: a file with the private key of the certificate (PEM)."],
+        ["tls-client-ca", None, None, "HTTPS: callers must have a certificate of an authority in this file."],
+        [
             "consistency",
             None,
             "exact",
@@ -234,6 +244,11 @@ class Options(TwistedOptions):
     optFlags: ClassVar[list[list[Any]]] = [
         ["in-memory", None, "Keep nothing on disk: all items are lost when the daemon stops."],
         ["inline", None, "Run the nodes in this process instead of each in its own."],
+        [
+            "insecure",
+            None,
+            "Let anyone on other machines store and count, without tokens or client certificates.",
+        ],
         [
             "accept-data-loss",
             None,
@@ -325,9 +340,21 @@ class Options(TwistedOptions):
             ) from error
         except (ValueError, TypeError, AttributeError, OSError) as error:
             raise UsageError(f"--http: {self['http']!r} is not an endpoint: {error}") from error
+        self._check_tls()
         port = re.match(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)", self["http"])
         if port is not None and int(port[1]) > 65_535:
             raise UsageError(f"--http: {self['http']!r} is not an endpoint: there is no port {port[1]}")
+
+    def _check_tls(self) -> None:
+        """
+        Refuse half of what TLS needs.
+        """
+        if (self["tls-cert"] is None) != (self["tls-key"] is None):
+            raise UsageError("--tls-cert and --tls-key work only together")
+        if self["tls-cert"] is None and self["tls-client-ca"] is not None:
+            raise UsageError("--tls-client-ca works only with --tls-cert and --tls-key")
+        if self["tls-cert"] is not None and speaks_tls(self["http"]):
+            raise UsageError(f"--http: {self['http']!r} speaks TLS by itself: use tcp: with --tls-cert")
 
     def _settle_nodes(self) -> None:
         """

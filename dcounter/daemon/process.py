@@ -57,6 +57,7 @@ class Process(MultiService):
         self._writer: LogWriter | None = None
         self._stopping = False
         self._status = 0
+        self._reloads: list[Callable[[], None]] = []
 
     @property
     def in_background(self) -> bool:
@@ -71,6 +72,12 @@ class Process(MultiService):
         """
         self._status = self._status or status
         self._reactor.callWhenRunning(self._stop_reactor)
+
+    def on_hangup(self, reload: Callable[[], None]) -> None:
+        """
+        Set what else to do at SIGHUP: read a file again.
+        """
+        self._reloads.append(reload)
 
     # Service
 
@@ -156,6 +163,8 @@ class Process(MultiService):
     def _obey(self, number: signal.Signals) -> None:
         if number in _REOPENING:
             self._reopen(number.name)
+            for reload in self._reloads if number == signal.SIGHUP else ():
+                reload()
         elif number not in _STOPPING:
             _log.info("received {name}: nothing to do", name=number.name)
         elif not self._stopping:

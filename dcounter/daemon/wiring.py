@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from twisted.application import strports
 from twisted.application.service import IService, Service
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -31,10 +30,8 @@ from twisted.python.usage import Options as TwistedOptions
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
-from dcounter.daemon.announcing import Announced
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
-from dcounter.daemon.http_endpoint import complete
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
@@ -42,7 +39,6 @@ from dcounter.daemon.process import Process
 from dcounter.daemon.setting_aside import SettingAside, prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.trial import check_can_listen
-from dcounter.daemon.unix_sockets import cleared
 from dcounter.errors import ConfigurationError
 from dcounter.http.auth import OperatorToken
 from dcounter.journal.disk import RealDisk
@@ -283,11 +279,11 @@ class Descriptors(Service):
 
 def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     # Importing klein installs a reactor, so it must wait until the reactor is chosen.
-    from dcounter.http.limits import HttpLimits
-    from dcounter.http.server import Server, make_api
+    from dcounter.daemon.http_side import HttpSide
 
     twistd = twistd_options(options)
     _refuse_chroot(options)
+    http = HttpSide(options, reactor)
     limits = _coordinator_limits(options)
     own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = _addresses(options["join"] or own, limits)
@@ -326,16 +322,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     token = _operator_token(
         options["operator-token-file"], None if directory is None else options["data-dir"]
     )
-    http_limits = replace(
-        HttpLimits(),
-        max_body_bytes=options["max-body"],
-        max_tenant_bytes=options["max-tenant"],
-        idle_s=options["idle"],
-    )
     daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
     inline = len(addresses) if options["inline"] and not options["join"] else 0
-    wanted = http_limits.max_connections + http_limits.reserved_connections + wiring.descriptors(inline)
-    Descriptors(wanted).setServiceParent(daemon)
+    Descriptors(http.connections + wiring.descriptors(inline)).setServiceParent(daemon)
     if directory is not None:
         in_background = not twistd.get("nodaemon", True)
         Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
@@ -343,26 +332,16 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory, daemon)
         supervisor.setServiceParent(daemon)
-    coordinator = wiring.coordinator(tuple if supervisor is None else supervisor.troubles)
+    troubles = tuple if supervisor is None else supervisor.troubles
+    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings()])
     coordinator.setServiceParent(daemon)
-    api = make_api(
+    server = http.serve(
         coordinator,
-        limits=http_limits,
-        operator=Operations(coordinator, supervisor),
+        Operations(coordinator, supervisor),
         token=token,
-        ack=options["ack"],
-        consistency=options["consistency"],
-    )
-    server = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
-    backlog = http_limits.max_connections + http_limits.reserved_connections
-    http = strports.service(complete(options["http"], backlog), server, reactor=reactor)
-    http.endpoint = Announced(
-        cleared(http.endpoint, options["http"]),
-        options["http"],
-        in_background=daemon.in_background,
+        daemon=daemon,
         new=directory.new if directory is not None else options["in-memory"],
     )
-    http.setServiceParent(daemon)
     daemon.after(coordinator, server.ended)
     if options["in-memory"]:
         _log.warn("--in-memory: all items are lost when the daemon stops")

@@ -2,14 +2,16 @@
 The checks before a route's function runs: permission and parameters.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from dcounter.errors import Refusal
+from dcounter.http.auth import OPERATOR, Principal, Tokens
 from dcounter.http.call import Api, Call
 from dcounter.http.paths import decode_segment, parse_query
-from dcounter.http.problems import Answer, Forbidden, problem
+from dcounter.http.problems import Answer, Forbidden, TooManyRequests, Unauthenticated, problem
 from dcounter.http.table import Route
 
 _DEPRECATED_SINCE: Final = 1_795_910_400
@@ -22,16 +24,26 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
     """
     Answer a request for a route. An exception from this function is a bug.
     """
+    tokens = api.tokens
     try:
-        require_allowed(api, route, call)
+        if tokens is not None or route.scope == "admin":
+            require_allowed(api, route, call)
+            if call.principal.rate is not None:
+                require_permit(api, call.principal, take=True)
         if call.query:
             call.parameters = parse_query(call.query, route.values)
         for parameter, segment in zip(route.segments, call.segments, strict=True):
             call.parameters[parameter.name] = decode_segment(segment)
+        if tokens is not None and call.principal.prefixes:
+            _require_bounds(route, call)
         found = await route.function(api, call)
     except Refusal as refusal:
         # A refusal without an outcome of its own was raised before anything was done.
         found = problem(refusal, outcome="not_applied" if route.changes else None)
+    if tokens is not None and found.status != TooManyRequests.status:
+        bucket = tokens.bucket(call.principal)
+        if bucket is not None:
+            found = _with_headers(found, bucket.headers())
     return _with_successor(found, route.successor) if route.successor else found
 
 
@@ -39,15 +51,60 @@ def require_allowed(api: Api, route: Route, call: Call) -> None:
     """
     Refuse a request that may not be made. Its body need not be there.
 
-    :raises Forbidden: only the operator may make it.
+    :raises Unauthenticated: it must show a token.
+    :raises Forbidden: its token does not give the right that it needs.
     """
-    if route.scope == "operator":
-        _require_operator(api, call)
+    if route.scope == "anyone":
+        return
+    if api.tokens is not None:
+        call.principal = principal = identify(api, api.tokens, call)
+        if route.scope not in principal.scopes:
+            raise Forbidden(
+                f"this needs the scope {route.scope!r}, which the token {principal.name!r} does not have"
+            )
+    elif route.scope == "admin":
+        call.principal = _identify_operator(api, call)
 
 
-def _require_operator(api: Api, call: Call) -> None:
+def require_permit(api: Api, principal: Principal, *, take: bool) -> None:
     """
-    Refuse a request that does not come from the operator.
+    Refuse a request that comes too soon after others of the same identity.
+
+    :param take: whether it counts from now on.
+    :raises TooManyRequests: it does.
+    """
+    tokens = api.tokens
+    bucket = None if tokens is None else tokens.bucket(principal)
+    if tokens is None or bucket is None:
+        return
+    wait_s = tokens.wait_s(principal, take=take)
+    if wait_s:
+        raise TooManyRequests(principal.name, wait_s=wait_s, headers=bucket.headers())
+
+
+def identify(api: Api, tokens: Tokens, call: Call) -> Principal:
+    """
+    The identity that a request proves.
+
+    :raises Unauthenticated: none.
+    """
+    shown = call.headers.get(b"authorization", ())
+    # With two such headers, neither counts.
+    if len(shown) != 1:
+        raise Unauthenticated(f"send one header 'Authorization: Bearer TOKEN', not {len(shown)}", shown=False)
+    found = tokens.find(shown[0])
+    if found is None:
+        if api.token is not None and call.local and api.token.matches(shown[0]):
+            return OPERATOR
+        raise Unauthenticated("the header Authorization holds no token that this daemon accepts", shown=True)
+    if tokens.is_expired(found):
+        raise Unauthenticated(f"the token {found.principal.name!r} has expired", shown=True)
+    return found.principal
+
+
+def _identify_operator(api: Api, call: Call) -> Principal:
+    """
+    The operator, at a daemon that has no other tokens.
 
     :raises Forbidden: the request does not prove it; the text says what is missing.
     """
@@ -65,7 +122,24 @@ def _require_operator(api: Api, call: Call) -> None:
             "the header 'Authorization: Bearer TOKEN' is missing, or its token is not the one in the file"
             f" {api.token.path}"
         )
-    call.principal = "operator"
+    return OPERATOR
+
+
+def _require_bounds(route: Route, call: Call) -> None:
+    """
+    Refuse a request whose token is bound to some tenants, unless it keeps to those.
+
+    :raises Forbidden: it names other tenants, or none, or its answer would tell of all.
+    """
+    named = [call.parameters[name] for name in route.tenants if name in call.parameters]
+    for tenant in named:
+        call.require_tenant(tenant)
+    if named or route.checks_tenants:
+        return
+    bound = f"the token {call.principal.name!r} is bound to some tenants"
+    if route.tenants:
+        raise Forbidden(f"{bound}: give the parameter {' or '.join(route.tenants)}, to say of which you ask")
+    raise Forbidden(f"{bound}, and the answer here is about all")
 
 
 def _with_successor(answer: Answer, path: str) -> Answer:
@@ -76,4 +150,8 @@ def _with_successor(answer: Answer, path: str) -> Answer:
         (b"Deprecation", b"@%d" % _DEPRECATED_SINCE),
         (b"Link", b'<%s>; rel="successor-version"' % path.encode()),
     ]
+    return _with_headers(answer, added)
+
+
+def _with_headers(answer: Answer, added: Sequence[tuple[bytes, bytes]]) -> Answer:
     return msgspec.structs.replace(answer, headers=[*answer.headers, *added])

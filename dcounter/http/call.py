@@ -3,18 +3,19 @@ The arguments of a route's function: the request, and what the function needs to
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal
+from typing import Final
 
 from msgspec import Struct
 
-from dcounter.http.auth import OperatorToken
+from dcounter.http.auth import ANYONE, OperatorToken, Principal, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.limits import HttpLimits
+from dcounter.http.problems import Forbidden
 from dcounter.store import Ack, Consistency, Operator, Store
 
-Principal = Literal["anyone", "operator"]
+_SHOWN: Final = 100
 """
-The identity that a request has proved.
+How many characters of a tenant's name an error repeats.
 """
 
 
@@ -27,6 +28,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar ack: the default of the parameter `ack`.
     :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
+    :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     """
 
     store: Store
@@ -36,6 +38,7 @@ class Api(Struct, frozen=True, kw_only=True):
     ack: Ack
     consistency: Consistency
     document: bytes
+    tokens: Tokens | None = None
 
 
 class Call(Struct):
@@ -49,7 +52,7 @@ class Call(Struct):
     :ivar headers: the values of each header; names are in lower case.
     :ivar segments: the variable segments of the path, percent-encoded.
     :ivar parameters: the variable segments and the parameters of the query by name, decoded and checked.
-    :ivar principal: the identity that the request has proved.
+    :ivar principal: the identity that the request has proved, and its rights.
     :ivar stream: the body, if the route reads it while it arrives; `body` is then empty.
     """
 
@@ -59,7 +62,7 @@ class Call(Struct):
     headers: Mapping[bytes, Sequence[bytes]]
     segments: Sequence[str] = ()
     parameters: dict[str, str] = {}
-    principal: Principal = "anyone"
+    principal: Principal = ANYONE
     stream: AsyncIterator[bytes] | None = None
 
     @property
@@ -68,3 +71,17 @@ class Call(Struct):
         Whether the caller is on this machine.
         """
         return is_this_machine(self.peer)
+
+    def require_tenant(self, tenant: str) -> None:
+        """
+        Refuse a request about a tenant, or about all tenants with a prefix, that its token does not include.
+
+        The answer is the same whether there is such a tenant or not.
+
+        :raises Forbidden: the token is bound to other tenants.
+        """
+        if not self.principal.may_read(tenant):
+            raise Forbidden(
+                f"the token {self.principal.name!r} may read only tenants whose names begin with"
+                f" {' or '.join(map(repr, self.principal.prefixes))}, not {tenant[:_SHOWN]!r}"
+            )

@@ -21,6 +21,8 @@ from dcounter.http.problems import (
     InternalError,
     Overloaded,
     RequestTimeout,
+    TooManyRequests,
+    Unauthenticated,
     UnknownHost,
     UnknownPath,
     UnsupportedEncoding,
@@ -93,8 +95,15 @@ _PROBLEM: Final = _object(
 )
 
 _OF_STATUS: Final[dict[int, dict[str, str]]] = {
+    401: {"WWW-Authenticate": "`Bearer`; with `error` if a token was shown (RFC 6750)."},
     405: {"Allow": "The methods that this path has."},
     415: {"Accept-Encoding": "`identity`: bodies are accepted without an encoding only."},
+    429: {
+        "Retry-After": "Seconds after which to send the request again.",
+        "RateLimit": "What is left: `r` requests, and all of them again after `t` seconds. Also on other"
+        " answers to a token that may not ask as often as it likes.",
+        "RateLimit-Policy": "What the token permits: `q` requests at once, and as many in each `w` seconds.",
+    },
     503: {"Retry-After": "Seconds after which to send the request again."},
 }
 _OF_DEPRECATED: Final = {
@@ -137,8 +146,15 @@ def document(routes: Sequence[Route]) -> _Schema:
                 "operator": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token in the file `operator-token` of the data directory.",
-                }
+                    "description": "The token in the file `operator-token` of the data directory, from the"
+                    " daemon's machine.",
+                },
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token of the file that the daemon was started with, if it was: then"
+                    " requests without one are refused.",
+                },
             },
             "responses": {kind.__name__: _problem([kind]) for kind in _NO_ROUTE},
             "schemas": {**{name: _brief(each) for name, each in components.items()}, "Problem": _PROBLEM},
@@ -154,7 +170,7 @@ def refusals(route: Route) -> set[type[Refusal]]:
     if route.body is not None:
         found.add(MalformedBody)
     if route.scope != "anyone":
-        found.add(Forbidden)
+        found |= {Unauthenticated, Forbidden, TooManyRequests}
     return found
 
 
@@ -179,7 +195,9 @@ def _operation(route: Route, schema: Any) -> _Schema:
         content = {"application/json": {"schema": schema(route.body)}}
         found["requestBody"] = {"required": True, "content": content}
     if route.scope != "anyone":
-        found["security"] = [{route.scope: []}]
+        # An empty object stands for a request without a token.
+        without: _Schema = {"operator": []} if route.scope == "admin" else {}
+        found["security"] = [without, {"token": [route.scope]}]
     if route.successor:
         found["deprecated"] = True
     more = _OF_DEPRECATED if route.successor else {}

@@ -71,14 +71,36 @@ class BadParameter(HttpRefusal):
     title = "Invalid query parameter"
 
 
+class Unauthenticated(HttpRefusal):
+    """
+    The request shows no token, or one that is not accepted.
+
+    :param shown: whether it shows one.
+    """
+
+    code = "unauthenticated"
+    status = 401
+    title = "Token required"
+    outcome = "not_applied"
+
+    def __init__(self, message: str, *, shown: bool) -> None:
+        super().__init__(message)
+        self._shown = shown
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        # RFC 6750, 3: no error code for callers that may not know that they need a token.
+        error = b', error="invalid_token"' if self._shown else b""
+        return [(b"WWW-Authenticate", b'Bearer realm="dcounter"' + error)]
+
+
 class Forbidden(HttpRefusal):
     """
-    Only the operator may do this, and only from the daemon's machine.
+    The caller has proved its identity, or need not, but does not have the right to do this.
     """
 
     code = "forbidden"
     status = 403
-    title = "Reserved for the operator"
+    title = "Not permitted"
 
 
 class ForeignOrigin(HttpRefusal):
@@ -110,6 +132,28 @@ class UnknownHost(HttpRefusal):
             f"the header Host is {host!r}, which is not a name of this daemon; its option --host adds names,"
             " for example that of a proxy in front of it"
         )
+
+
+class TooManyRequests(HttpRefusal):
+    """
+    The token permits fewer requests in this time.
+
+    :param wait_s: after which time to send it again.
+    :param headers: tell what the token permits.
+    """
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"
+    outcome = "not_applied"
+
+    def __init__(self, name: str, *, wait_s: float, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(f"the token {name!r} permits no more requests at present; wait {wait_s:.3g} s")
+        self.retry_after = wait_s
+        self._headers = headers
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self._headers
 
 
 class UnsupportedEncoding(HttpRefusal):

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
-from dcounter.http.auth import OperatorToken
+from dcounter.http.auth import OperatorToken, Tokens
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
@@ -34,6 +34,7 @@ def make_api(
     token: OperatorToken | None = None,
     ack: Ack = "node",
     consistency: Consistency = "exact",
+    tokens: Tokens | None = None,
 ) -> Api:
     """
     Bundle what the routes need.
@@ -42,6 +43,7 @@ def make_api(
     :param token: what an operator must show; `None` if no request is an operator's.
     :param ack: which nodes must have written the items before the answer, if the request does not say.
     :param consistency: what a count may answer, if the request does not say.
+    :param tokens: what callers must show; `None` if anyone may store and count.
     """
     return Api(
         store=store,
@@ -51,6 +53,7 @@ def make_api(
         ack=ack,
         consistency=consistency,
         document=msgspec.json.encode(document(ROUTES)),
+        tokens=tokens,
     )
 
 

@@ -6,7 +6,7 @@ A new route is a row here and a function under `dcounter.http.api`.
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from dcounter.errors import (
     Incomplete,
@@ -26,12 +26,18 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
-from dcounter.http.call import Api, Call, Principal
+from dcounter.http.auth import Scope
+from dcounter.http.call import Api, Call
 from dcounter.http.items import ITEMS
 from dcounter.http.problems import Answer, NotReady
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
+
+Access = Literal["anyone"] | Scope
+"""
+The right that a request needs. `anyone` and, at a daemon without a file of tokens, `read` and `write`: none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,14 @@ class Parameter:
 
     :ivar description: for the OpenAPI document.
     :ivar values: the values that it may have; none: any text that is not empty.
+    :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
+        to some tenants must name one of those.
     """
 
     name: str
     description: str
     values: Collection[str] = ()
+    tenant: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +69,16 @@ class Route:
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
     :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
-    :ivar scope: the identity that a request must prove.
+    :ivar scope: the right that a request needs.
+    :ivar checks_tenants: whether `function` keeps a token that is bound to some tenants from learning of
+        others, by `Call.require_tenant` or `Principal.may_read`. Where neither it nor a parameter does so,
+        such tokens are refused.
     :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
     :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
+    :ivar tenants: the parameters that name tenants.
     """
 
     method: str
@@ -76,15 +89,19 @@ class Route:
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
     body: Any = None
-    scope: Principal = "anyone"
+    scope: Access
+    checks_tenants: bool = False
     refusals: tuple[type[Refusal], ...] = ()
     streams_body: bool = False
     vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
+    tenants: Collection[str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
+        named = (each.name for each in (*self.segments, *self.query) if each.tenant)
+        object.__setattr__(self, "tenants", tuple(named))
 
     @property
     def changes(self) -> bool:
@@ -103,7 +120,7 @@ _REMOVE: Final = Route(
     summary="Remove a node permanently. Only the operator may do this, on the daemon's machine.",
     answer=answer_bodies.Operated,
     body=cluster.OneNode,
-    scope="operator",
+    scope="admin",
     refusals=(NotSupported, UnknownNode, NodeIsUp, NotApplied, NoAnswer),
 )
 
@@ -113,6 +130,7 @@ ROUTES: Final = (
         path="/items",
         function=items.store_items,
         summary="Store items.",
+        scope="write",
         answer=answer_bodies.Stored,
         query=(
             Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
@@ -134,8 +152,9 @@ ROUTES: Final = (
         path="/items/{tenant}/count",
         function=items.count_items,
         summary="Count a tenant's items.",
+        scope="read",
         answer=answer_bodies.Counted,
-        segments=(Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`."),),
+        segments=(Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True),),
         query=(
             Parameter(
                 "consistency",
@@ -151,6 +170,7 @@ ROUTES: Final = (
         path="/cluster",
         function=cluster.show,
         summary="Show the nodes.",
+        scope="read",
         answer=ClusterStatus,
         refusals=(NotSupported,),
     ),
@@ -161,7 +181,7 @@ ROUTES: Final = (
         summary="Restart a node. Only the operator may do this, on the daemon's machine.",
         answer=answer_bodies.Operated,
         body=cluster.OneNode,
-        scope="operator",
+        scope="admin",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
     ),
     _REMOVE,
@@ -176,6 +196,7 @@ ROUTES: Final = (
         path="/healthz",
         function=daemon.healthz,
         summary="Check that the process is running.",
+        scope="anyone",
         answer=answer_bodies.Alive,
         vital=True,
     ),
@@ -184,6 +205,7 @@ ROUTES: Final = (
         path="/readyz",
         function=daemon.readyz,
         summary="Check whether the daemon is ready for requests.",
+        scope="anyone",
         answer=answer_bodies.Ready,
         vital=True,
         refusals=(NotReady,),
@@ -193,6 +215,7 @@ ROUTES: Final = (
         path="/openapi.json",
         function=daemon.openapi,
         summary="This document.",
+        scope="anyone",
         answer=dict[str, Any],
     ),
 )

@@ -173,7 +173,7 @@ class MemoryClient(Client):
         api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
         self._treq = StubTreq(make_resource(api, ROUTES))
         # It has what the functions of treq are called, though no annotation says so.
-        super().__init__("http://localhost", Clock(), http=cast(Http, self._treq), token=_OPERATOR)
+        super().__init__("http://localhost", Clock(), http=cast(Http, self._treq), operator_token=_OPERATOR)
 
     def flush(self) -> None:
         """

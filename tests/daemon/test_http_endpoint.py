@@ -13,7 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
-from dcounter.daemon.http_endpoint import complete, curl
+from dcounter.daemon.http_endpoint import complete, curl, speaks_tls
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,19 @@ async def test_a_socket_in_the_file_system_is_for_owner_and_group(tmp_path: Path
 )
 def test_how_to_call(description: str, address: Any, expected: tuple[str, str] | None) -> None:
     assert curl(description, address) == expected
+
+
+def test_how_to_call_what_options_encrypt() -> None:
+    address = cast(Any, IPv4Address("TCP", "0.0.0.0", 443))
+    assert curl("haproxy:tcp:443", address, encrypted=True) == ("--haproxy-protocol", "https://127.0.0.1:443")
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [("ssl:1", True), ("tls:/c", True), ("haproxy:ssl:1", True), ("tcp:1", False), ("unix:/ssl:1", False)],
+)
+def test_which_speak_tls_by_themselves(description: str, expected: bool) -> None:
+    assert speaks_tls(description) is expected
 
 
 def test_a_socket_is_named_so_that_it_is_found_from_anywhere() -> None:

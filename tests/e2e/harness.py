@@ -571,10 +571,10 @@ def is_open(port: int) -> bool:
     """
     Whether somebody listens on a port of this machine; looks, does not connect.
     """
-    wanted = f"0100007F:{port:04X}"
+    wanted = (f"0100007F:{port:04X}", f"00000000:{port:04X}")
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, _, state, *_ = line.split()
-        if local == wanted and state == "0A":
+        if local in wanted and state == "0A":
             return True
     return False
 

@@ -150,6 +150,7 @@ class Cluster:
         places = self.network.places
         command = dcounter(
             f"--http=tcp:{_HTTP}:interface={places['c']}",
+            "--insecure",
             f"--secret-file={self.secret}",
             *(f"--join=tcp:{places[str(node)]}:{_PORT}" for node in range(4)),
             *self.options,

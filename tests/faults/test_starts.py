@@ -104,7 +104,7 @@ def test_an_error_is_one_line(
 ) -> None:
     with place(tmp_path / "place") as data:
         before = sorted(tmp_path.rglob("*"))
-        said = refused(f"--data-dir={data}", "--http=tcp:0", directory=tmp_path)
+        said = refused(f"--data-dir={data}", "--http=tcp:0:interface=127.0.0.1", directory=tmp_path)
         assert why in said
         assert str(tmp_path / "place") in said
         assert sorted(tmp_path.rglob("*")) == before
@@ -119,7 +119,11 @@ def test_a_journal_that_is_a_mount_point_is_not_set_aside(tmp_path: Path) -> Non
         before = sorted(daemon.data.iterdir())
         with mounted(daemon.data / "node-1"):
             said = refused(
-                f"--data-dir={daemon.data}", "--http=tcp:0", "--rebuild=0", "--rebuild=1", directory=tmp_path
+                f"--data-dir={daemon.data}",
+                "--http=tcp:0:interface=127.0.0.1",
+                "--rebuild=0",
+                "--rebuild=1",
+                directory=tmp_path,
             )
             assert (
                 f"--rebuild: {daemon.data / 'node-1'}: Device or resource busy: a mount point cannot" in said

@@ -122,7 +122,10 @@ OF_THE_PATH = {"deprecation", "link"}
 """
 Headers of a deprecated path, which answers that come before the path is known do not have.
 """
-DESCRIBED = {"accept-encoding", "allow", "retry-after", *OF_THE_PATH}
+DESCRIBED = {
+    *("accept-encoding", "allow", "ratelimit", "ratelimit-policy", "retry-after", "www-authenticate"),
+    *OF_THE_PATH,
+}
 """
 Headers that the OpenAPI document describes where they occur.
 """
@@ -803,8 +806,9 @@ class TestDocument:
     def test_says_who_may(self, call: Caller) -> None:
         paths = call.get("/openapi.json").json["paths"]
         assert "403" in paths["/cluster/restart"]["post"]["responses"]
-        assert paths["/cluster/restart"]["post"]["security"] == [{"operator": []}]
-        assert "security" not in paths["/cluster"]["get"]
+        assert paths["/cluster/restart"]["post"]["security"] == [{"operator": []}, {"token": ["admin"]}]
+        assert paths["/items"]["post"]["security"] == [{}, {"token": ["write"]}]
+        assert "security" not in paths["/healthz"]["get"]
 
     def test_speaks_of_schemas_in_sentences(self, call: Caller) -> None:
         document = call.get("/openapi.json").json

@@ -30,11 +30,12 @@ class Bench:
         self.closed = 0
         post: Any = {"method": "POST", "summary": "", "answer": Any, "body": Any, "streams_body": True}
         get: Any = {"method": "GET", "summary": "", "answer": Any}
+        post["scope"] = get["scope"] = "anyone"
         self.routes = [
             Route(path="/sum", function=self.sum, **post),
             Route(path="/first", function=self.first, **post),
             Route(path="/echo", function=self.echo, **post),
-            Route(path="/secret", function=self.sum, scope="operator", **post),
+            Route(path="/secret", function=self.sum, **{**post, "scope": "admin"}),
             Route(path="/events", function=self.events, **get),
             Route(path="/many", function=self.many, **get),
             Route(path="/plain", function=self.plain, **get),

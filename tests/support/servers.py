@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
 from dcounter.errors import NotApplied
-from dcounter.http.auth import OperatorToken
+from dcounter.http.auth import OperatorToken, Token, Tokens
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
 from dcounter.http.table import ROUTES, Route
@@ -71,6 +71,7 @@ class SlowStore:
 class Nodes:
     def __init__(self) -> None:
         self.restarted: list[int] = []
+        self.removed: list[int] = []
 
     async def restart(self, node: int) -> None:
         self.restarted.append(node)
@@ -79,7 +80,7 @@ class Nodes:
         return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
 
     async def remove(self, node: int) -> None:
-        raise AssertionError(node)
+        self.removed.append(node)
 
 
 class NoWay:
@@ -148,9 +149,11 @@ class CalledServer:
         names: Iterable[str] = (),
         routes: Sequence[Route] = ROUTES,
         store: SlowStore | None = None,
+        tokens: Iterable[Token] | None = None,
         **limits: Any,
     ) -> None:
         self.clock = Clock()
+        self.tokens = None if tokens is None else Tokens(tokens, now=self._now, seconds=self.clock.seconds)
         self.store = store or SlowStore()
         self.nodes = Nodes()
         api = make_api(
@@ -158,10 +161,14 @@ class CalledServer:
             limits=HttpLimits(**limits),
             operator=self.nodes,
             token=OperatorToken("/token", b"0123456789abcdef"),
+            tokens=self.tokens,
         )
         self.server = Server(api, reactor=self.clock, now=lambda: 0, names=names, routes=routes)
         self.server.doStart()
         self._connections: list[Connection] = []
+
+    def _now(self) -> int:
+        return int(self.clock.seconds() * 10**9)
 
     def connect(self, *args: Any) -> Connection:
         connection = Connection(self.server, *args)

@@ -1,0 +1,122 @@
+"""
+The HTTP side of a daemon: whom it lets in, and where it listens.
+
+Importing this module installs a reactor, because it imports Klein: the reactor must be chosen before.
+"""
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from twisted.application import strports
+from twisted.internet.endpoints import wrapServerTLS
+
+from dcounter.daemon.announcing import Announced
+from dcounter.daemon.exposure import Exposure
+from dcounter.daemon.http_endpoint import complete
+from dcounter.daemon.options import Options
+from dcounter.daemon.process import Process
+from dcounter.daemon.tokens import TokensFile
+from dcounter.daemon.unix_sockets import cleared
+from dcounter.http.auth import OperatorToken
+from dcounter.http.limits import HttpLimits
+from dcounter.http.server import Server, make_api
+from dcounter.store import Operator, Store
+
+if TYPE_CHECKING:
+    from dcounter.daemon.certificates import Certificates
+
+
+class HttpSide:
+    """
+    What the options say of HTTP. The files that they name are read before anything is changed.
+
+    :ivar limits: all bounds.
+    :ivar warnings: gives what an operator should know of it, one sentence each.
+    :raises ConfigurationError: a file cannot be used.
+    """
+
+    def __init__(self, options: Options, reactor: Any) -> None:
+        self._options = options
+        self._reactor = reactor
+        self.limits = replace(
+            HttpLimits(),
+            max_body_bytes=options["max-body"],
+            max_tenant_bytes=options["max-tenant"],
+            idle_s=options["idle"],
+        )
+        exposure = self._exposure = Exposure(
+            options["http"],
+            protected=options["tokens-file"] is not None or options["tls-client-ca"] is not None,
+            insecure=options["insecure"],
+        )
+        exposure.check()
+        self.warnings = exposure.warnings
+        self._tokens: TokensFile | None = None
+        if options["tokens-file"] is not None:
+            self._tokens = TokensFile(options["tokens-file"], now=time.time_ns, seconds=reactor.seconds)
+        self._certificates = _certificates(options)
+
+    @property
+    def connections(self) -> int:
+        """
+        How many connections there may be.
+        """
+        return self.limits.max_connections + self.limits.reserved_connections
+
+    def serve(
+        self,
+        store: Store,
+        operator: Operator,
+        *,
+        token: OperatorToken | None,
+        daemon: Process,
+        new: bool,
+    ) -> Server:
+        """
+        Listen when the daemon starts.
+
+        :param token: the operator's.
+        :param new: whether this start made the cluster.
+        """
+        options, reactor = self._options, self._reactor
+        api = make_api(
+            store,
+            limits=self.limits,
+            operator=operator,
+            token=token,
+            ack=options["ack"],
+            consistency=options["consistency"],
+            tokens=None if self._tokens is None else self._tokens.tokens,
+        )
+        server = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
+        service: Any = strports.service(complete(options["http"], self.connections), server, reactor=reactor)
+        endpoint = cleared(service.endpoint, options["http"])
+        if self._certificates is not None:
+            endpoint = wrapServerTLS(self._certificates, endpoint, reactor)
+            daemon.on_hangup(self._certificates.reload)
+        service.endpoint = Announced(
+            endpoint,
+            options["http"],
+            encrypted=self._certificates is not None,
+            in_background=daemon.in_background,
+            new=new,
+            exposure=self._exposure,
+        )
+        service.setServiceParent(daemon)
+        if self._tokens is not None:
+            daemon.on_hangup(self._tokens.reload)
+        return server
+
+
+def _certificates(options: Options) -> "Certificates | None":
+    if options["tls-cert"] is None:
+        return None
+    # Loads OpenSSL, which few daemons need.
+    from dcounter.daemon.certificates import Certificates
+
+    # twistd changes the working directory afterwards.
+    certificate, key = map(os.path.abspath, (options["tls-cert"], options["tls-key"]))
+    client_ca = options["tls-client-ca"]
+    return Certificates(certificate, key, client_ca and os.path.abspath(client_ca))
