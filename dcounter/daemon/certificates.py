@@ -5,7 +5,7 @@ TLS for HTTP: the certificate of the daemon, and the authority whose certificate
 # Twisted's TLS has no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -63,7 +63,7 @@ class Certificates:
         try:
             with open(self._key, "rb") as file:
                 # Not by OpenSSL, which asks the terminal for the passphrase of a key that has one.
-                context.use_privatekey(load_pem_private_key(file.read(), None))
+                context.use_privatekey(cast(Any, load_pem_private_key(file.read(), None)))
             context.check_privatekey()
         except (OSError, TypeError, ValueError, SSL.Error) as error:
             raise ConfigurationError(f"--tls-key: {self._key} cannot be used: {_reason(error)}") from error
