@@ -288,6 +288,8 @@ class Connection(Protocol):
         if head.body is not None:
             exchange.take(head.body)
             exchange.end_of_body()
+        elif shared.api.tokens is not None and not exchange.answering:
+            exchange.require_permitted()
 
     def _check(self, head: Head) -> None:
         """

@@ -110,10 +110,8 @@ class Exchange:
         :param here: whether it comes already.
         :raises Refusal: it may not.
         """
-        head, found, shared, limits = self.head, self.found, self._shared, self._shared.limits
+        head, found, limits = self.head, self.found, self._shared.limits
         streams = found is not None and found.route.streams_body
-        if shared.api.tokens is not None and head.body is None and not streams:
-            self._require_known()
         if not streams and head.length is not None and head.length > limits.max_body_bytes:
             raise BodyTooLarge(limits.max_body_bytes)
         self.in_body = True
@@ -123,24 +121,23 @@ class Exchange:
                 self._caller.persistent = False
                 self.answer(b"")
                 return
-            require_allowed(shared.api, found.route, self._call(found, b""))
+            self.require_permitted()
             self._caller.outlet.write(_CONTINUE)
         if streams:
             self.answer(b"")
 
-    def _require_known(self) -> None:
+    def require_permitted(self) -> None:
         """
-        Take no large body from strangers. Where there is a path for the request does not matter for that.
+        Take no large body in vain, and none from strangers, whether there is a path for it or not.
 
         :raises Refusal: the caller shows no token, or its token does not permit the request now.
         """
         api, found = self._shared.api, self.found
-        assert api.tokens is not None
         call = Call(b"", b"", self._caller.peer, self.head.headers)
-        if found is None:
-            call.principal = identify(api, api.tokens, call)
-        else:
+        if found is not None:
             require_allowed(api, found.route, call)
+        elif api.tokens is not None:
+            call.principal = identify(api, api.tokens, call)
         require_permit(api, call.principal, take=False)
 
     def take(self, data: bytes) -> None:
