@@ -75,6 +75,7 @@ PURE_MODULES = [
     "dcounter.http.rates",
     "dcounter.http.reader",
     "dcounter.http.sending",
+    "dcounter.http.tracing",
     "dcounter.journal.disk",
     "dcounter.journal.framing",
     "dcounter.journal.locks",

@@ -90,7 +90,9 @@ class HttpSide:
             consistency=options["consistency"],
             tokens=None if self._tokens is None else self._tokens.tokens,
         )
-        server = Server(api, reactor=reactor, now=time.time_ns, names=options["host"])
+        server = Server(
+            api, reactor=reactor, now=time.time_ns, names=options["host"], origins=options["cors-origin"]
+        )
         service: Any = strports.service(complete(options["http"], self.connections), server, reactor=reactor)
         endpoint = cleared(service.endpoint, options["http"])
         if self._certificates is not None:

@@ -261,6 +261,7 @@ class Options(TwistedOptions):
         self["rebuild"] = []
         self["join"] = []
         self["host"] = []
+        self["cors-origin"] = []
 
     def opt_version(self) -> None:
         """
@@ -284,6 +285,14 @@ class Options(TwistedOptions):
         if re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", name) is None:
             raise UsageError(f"--host: {name!r} is not a host name; leave out scheme and port")
         self["host"].append(name)
+
+    def opt_cors_origin(self, origin: str) -> None:
+        """
+        A site of which web pages may call, such as https://app.example; may be given again.
+        """
+        if re.fullmatch(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", origin) is None:
+            raise UsageError(f"--cors-origin: {origin!r} is not like https://app.example or http://HOST:PORT")
+        self["cors-origin"].append(origin)
 
     def opt_join(self, address: str) -> None:
         """

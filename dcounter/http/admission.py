@@ -2,10 +2,7 @@
 The checks before a route's function runs: permission and parameters.
 """
 
-from collections.abc import Sequence
 from typing import Final
-
-import msgspec
 
 from dcounter.errors import Refusal
 from dcounter.http.auth import OPERATOR, Principal, Tokens
@@ -43,7 +40,7 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
     if tokens is not None and found.status != TooManyRequests.status:
         bucket = tokens.bucket(call.principal)
         if bucket is not None:
-            found = _with_headers(found, bucket.headers())
+            found = found.with_headers(bucket.headers())
     return _with_successor(found, route.successor) if route.successor else found
 
 
@@ -150,8 +147,4 @@ def _with_successor(answer: Answer, path: str) -> Answer:
         (b"Deprecation", b"@%d" % _DEPRECATED_SINCE),
         (b"Link", b'<%s>; rel="successor-version"' % path.encode()),
     ]
-    return _with_headers(answer, added)
-
-
-def _with_headers(answer: Answer, added: Sequence[tuple[bytes, bytes]]) -> Answer:
-    return msgspec.structs.replace(answer, headers=[*answer.headers, *added])
+    return answer.with_headers(added)

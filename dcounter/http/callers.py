@@ -61,9 +61,11 @@ class Guard:
     `Host`. A page whose own host name resolves to this machine (DNS rebinding) is recognised by its `Host`.
 
     :param names: further host names of this daemon, besides `localhost` and the like.
+    :param origins: sites of which web pages may call, such as `https://app.example`.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+        self._origins = frozenset(origin.lower().encode() for origin in origins)
         self._names = frozenset(name.lower() for name in names)
         # Callers repeat their Host: checking it again would cost more than all other checks.
         self._is_ours = lru_cache(maxsize=_HOSTS_REMEMBERED)(self._names_us)
@@ -84,13 +86,24 @@ class Guard:
             for host in hosts:
                 if not self._is_ours(host[:_LONGEST_HOST]):
                     return UnknownHost(_shown(host))
-        if b"origin" in headers and not _is_own_page(headers[b"origin"], hosts, secure=secure):
+        if (
+            b"origin" in headers
+            and not _is_own_page(headers[b"origin"], hosts, secure=secure)
+            and self.permitted_page(headers) is None
+        ):
             return ForeignOrigin(_shown(b", ".join(headers[b"origin"])))
         if b"content-encoding" in headers and body:
             encoding = b", ".join(headers[b"content-encoding"])
             if any(each.strip().lower() not in {b"", b"identity"} for each in encoding.split(b",")):
                 return UnsupportedEncoding(_shown(encoding))
         return None
+
+    def permitted_page(self, headers: Mapping[bytes, Sequence[bytes]]) -> bytes | None:
+        """
+        The site of the web page that sends a request, if pages of that site may; else `None`.
+        """
+        origins = headers.get(b"origin", ())
+        return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins else None
 
     def _names_us(self, host: bytes) -> bool:
         if not host:

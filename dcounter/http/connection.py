@@ -5,7 +5,7 @@ Requests are answered one after the other, in order. While one waits for its ans
 is read; nothing is read while answers wait to be sent.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -22,12 +22,18 @@ from zope.interface import implementer
 from dcounter.errors import Refusal
 from dcounter.http.callers import is_loopback
 from dcounter.http.exchange import Exchange
+from dcounter.http.marks import marked
 from dcounter.http.problems import BadRequest, Overloaded, RequestTimeout, problem
 from dcounter.http.reader import End, Head, RequestReader, check_host
 from dcounter.http.routes import Found
 from dcounter.http.sending import encode
 from dcounter.http.shared import Shared
 from dcounter.outlet import Outlet
+
+_UNUSUAL: Final = frozenset({b"content-encoding", b"origin", b"traceparent", b"x-request-id"})
+"""
+Headers that few requests have, and that are looked at before the request is answered.
+"""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -277,7 +283,8 @@ class Connection(Protocol):
             self.persistent = False
         found = shared.short_way.find(head.method, head.target)
         exchange = self._exchange = Exchange(self, shared, head, found)
-        if headers.get(b"host") != self._hosts or b"origin" in headers or b"content-encoding" in headers:
+        if headers.get(b"host") != self._hosts or not _UNUSUAL.isdisjoint(headers):
+            exchange = self._exchange = marked(exchange, self, shared)
             self._check(head)
         if not self.admitted:
             self._admit(found)
@@ -356,6 +363,8 @@ class Connection(Protocol):
             outcome = exchange.outcome
             to_head = exchange.head.method == b"HEAD"
         answer = problem(refusal, outcome=outcome)
+        if exchange is not None:
+            answer = exchange.marked(answer)
         self.outlet.write(encode(answer, b"HTTP/1.1", self._shared.date(), last=True, to_head=to_head))
         self._linger()
 

@@ -231,7 +231,7 @@ class Exchange:
         except Exception as error:  # noqa: BLE001 - a bug, and the caller is told
             if self._gone and isinstance(error, CancelledError):
                 return
-            answer = report_bug(self.head.method, self.head.target, Failure())
+            answer = report_bug(self.head.method, self.head.target, self.head.headers, Failure())
         try:
             if answer.stream is not None:
                 await self._stream(answer)
@@ -278,6 +278,12 @@ class Exchange:
     def _last(self) -> bool:
         # What is left of a body that no route wanted cannot be told from the next request.
         return not self._caller.persistent or self.in_body
+
+    def marked(self, answer: Answer) -> Answer:
+        """
+        An answer with what it repeats of the request, if it is not sent by way of the route.
+        """
+        return answer
 
     def _write(self, answer: Answer) -> None:
         self._caller.outlet.write(encode(answer, self.head.version, self._shared.date(), last=self._last))

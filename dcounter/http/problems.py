@@ -22,6 +22,12 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[bytes, bytes]] = ()
     stream: AsyncGenerator[bytes, None] | None = None
 
+    def with_headers(self, added: Iterable[tuple[bytes, bytes]]) -> "Answer":
+        """
+        The same answer with further headers.
+        """
+        return msgspec.structs.replace(self, headers=[*self.headers, *added])
+
 
 _RETRY_SOON: Final = 1
 """

@@ -6,7 +6,7 @@ requests that no route takes because of their path or method.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
@@ -26,6 +26,7 @@ from dcounter.http.call import Api, Call
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
 from dcounter.http.table import Route
+from dcounter.http.tracing import in_words, names
 
 _log = Logger()
 
@@ -127,7 +128,7 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
 def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes]]:
     async def by_klein(request: IRequest, **segments: str) -> bytes:
         named = [segments[each.name] for each in route.segments]
-        headers = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        headers = _headers(request)
         content: BytesIO = request.content
         body = content.read()
         call = Call(body, raw_query(request.uri), request.getClientAddress(), headers, named)
@@ -140,6 +141,10 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         return whole
 
     return by_klein
+
+
+def _headers(request: IRequest) -> dict[bytes, Sequence[bytes]]:
+    return {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
 
 
 async def _one_part(body: bytes) -> AsyncIterator[bytes]:
@@ -169,14 +174,22 @@ def _unknown_path(request: IRequest, failure: Failure) -> bytes:
 
 
 def _internal_error(request: IRequest, failure: Failure) -> bytes:
-    return prepare(request, report_bug(request.method, request.uri, failure))
+    return prepare(request, report_bug(request.method, request.uri, _headers(request), failure))
 
 
-def report_bug(method: bytes, target: bytes, failure: Failure) -> Answer:
+def report_bug(
+    method: bytes, target: bytes, headers: Mapping[bytes, Sequence[bytes]], failure: Failure
+) -> Answer:
     """
     Log a bug and make the answer for it.
     """
-    _log.failure("{method} {uri} failed", failure, method=method.decode(), uri=target.decode())
+    _log.failure(
+        "{method} {uri} failed{named}",
+        failure,
+        method=method.decode(),
+        uri=target.decode(),
+        named=in_words(names(headers)),
+    )
     # Items that were sent to nodes before the failure may be stored.
     outcome: Outcome | None = "unknown" if method == b"POST" else None
     return problem(InternalError(), outcome=outcome)

@@ -33,7 +33,7 @@ def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last
     else:
         # A caller of HTTP/1.0 expects the end unless it is told otherwise.
         connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
-    return b"%s %d %s\r\nDate: %s\r\n%s%s\r\n" % (
+    return b"%s %d %s\r\nDate: %s\r\nCache-Control: no-store\r\n%s%s\r\n" % (
         version,
         status,
         _REASONS[status],

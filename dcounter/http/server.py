@@ -67,6 +67,7 @@ class Server(Factory):
     :param api: what the routes answer from.
     :param now: the wall clock, ns since 1970.
     :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
+    :param origins: sites of which web pages may call.
     :param short_way: finds most routes; what it does not find is Klein's.
     :ivar shared: what the connections share.
     """
@@ -80,6 +81,7 @@ class Server(Factory):
         reactor: Any,
         now: Callable[[], int],
         names: Iterable[str] = (),
+        origins: Iterable[str] = (),
         routes: Sequence[Route] = ROUTES,
         short_way: ShortWay | None = None,
     ) -> None:
@@ -91,7 +93,8 @@ class Server(Factory):
             api,
             short_way=short_way or PlainPaths(routes),
             resource=make_resource(api, routes),
-            guard=Guard(names),
+            guard=Guard(names, origins),
+            methods={each.method.encode() for each in routes},
             date=self._http_date,
             reactor=reactor,
         )

@@ -2,7 +2,7 @@
 What all connections of a server share: its routes, its clock, and how many connections there may be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
@@ -45,6 +45,7 @@ class Shared:
     :ivar short_way: finds the route of most requests.
     :ivar resource: answers the others.
     :ivar guard: refuses requests that web pages elsewhere have sent.
+    :ivar methods: those that any route has.
     :ivar date: the time as HTTP writes it.
     :ivar seconds: the clock.
     :ivar call_later: the timers of the reactor.
@@ -60,6 +61,7 @@ class Shared:
         short_way: ShortWay,
         resource: IResource,
         guard: Guard,
+        methods: Collection[bytes],
         date: Callable[[], bytes],
         reactor: Any,
     ) -> None:
@@ -68,6 +70,7 @@ class Shared:
         self.short_way = short_way
         self.resource = resource
         self.guard = guard
+        self.methods = methods
         self.date = date
         self.seconds: Callable[[], float] = reactor.seconds
         self.call_later: Callable[..., IDelayedCall] = reactor.callLater

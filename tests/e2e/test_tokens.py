@@ -116,3 +116,18 @@ async def test_an_insecure_daemon_says_so(start_daemon: StartDaemon, ports: Port
     client = daemon.client()
     assert (await client.cluster())["warnings"] == [line]
     await client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_and_the_name_of_a_request(start_daemon: StartDaemon) -> None:
+    page = "https://app.example"
+    daemon = await start_daemon(f"--cors-origin={page}")
+    client = daemon.client()
+    asking = {"Origin": page, "Access-Control-Request-Method": "POST"}
+    assert (await client.ask("OPTIONS", "/items", headers=asking)).status == 200
+    assert (await client.ask("GET", "/cluster", headers={"Origin": page})).status == 200
+    assert (await client.ask("GET", "/cluster", headers={"Origin": "https://evil.example"})).status == 403
+    headers = {"X-Request-ID": "7f3a", "Authorization": f"Bearer {daemon.token.read_text().strip()}"}
+    (await client.ask("POST", "/cluster/restart", json={"node": 1}, headers=headers)).ok()
+    await daemon.until_logged(r"(operator at 127\.0\.0\.1 asked to restart node 1, X-Request-ID 7f3a)")
+    await client.close()

@@ -147,6 +147,7 @@ class CalledServer:
         self,
         *,
         names: Iterable[str] = (),
+        origins: Iterable[str] = (),
         routes: Sequence[Route] = ROUTES,
         store: SlowStore | None = None,
         tokens: Iterable[Token] | None = None,
@@ -163,7 +164,9 @@ class CalledServer:
             token=OperatorToken("/token", b"0123456789abcdef"),
             tokens=self.tokens,
         )
-        self.server = Server(api, reactor=self.clock, now=lambda: 0, names=names, routes=routes)
+        self.server = Server(
+            api, reactor=self.clock, now=lambda: 0, names=names, origins=origins, routes=routes
+        )
         self.server.doStart()
         self._connections: list[Connection] = []
 

@@ -6,12 +6,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec import Struct
+from twisted.logger import Logger
 
 from dcounter.errors import MalformedBody, NotSupported
 from dcounter.http.answer_bodies import Operated
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
+from dcounter.http.tracing import in_words, names
 from dcounter.store import Operator
+
+_log = Logger()
 
 
 class OneNode(Struct, forbid_unknown_fields=True):
@@ -36,14 +40,14 @@ async def restart(api: Api, call: Call) -> Answer:
     """
     `POST /cluster/restart`
     """
-    return await _operate(_operator(api).restart, call)
+    return await _operate("restart", _operator(api).restart, call)
 
 
 async def remove(api: Api, call: Call) -> Answer:
     """
     `POST /cluster/remove`
     """
-    return await _operate(_operator(api).remove, call)
+    return await _operate("remove", _operator(api).remove, call)
 
 
 def _operator(api: Api) -> Operator:
@@ -52,10 +56,18 @@ def _operator(api: Api) -> Operator:
     return api.operator
 
 
-async def _operate(operation: Callable[[int], Awaitable[None]], call: Call) -> Answer:
+async def _operate(name: str, operation: Callable[[int], Awaitable[None]], call: Call) -> Answer:
     try:
         node = _one_node.decode(call.body).node
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f'the body must be {{"node": <number>}}: {error}') from error
+    _log.info(
+        "{principal} at {peer} asked to {operation} node {node}{named}",
+        principal=call.principal.name,
+        peer=getattr(call.peer, "host", "a Unix socket"),
+        operation=name,
+        node=node,
+        named=in_words(names(call.headers)),
+    )
     await operation(node)
     return ok(Operated("OK", node))
