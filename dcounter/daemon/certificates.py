@@ -1,16 +1,17 @@
 """
-TLS for HTTP: the certificate of the daemon, and the authority whose certificates callers must have.
+TLS: the certificate of this process, and the authority whose certificates the other end must have.
 """
 
 # Twisted's TLS has no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -20,22 +21,41 @@ from dcounter.errors import ConfigurationError
 _log = Logger()
 
 
-@implementer(IOpenSSLServerConnectionCreator)
+OF_HTTP: Final = ("--tls-cert", "--tls-key", "--tls-client-ca")
+OF_PEERS: Final = ("--peer-tls-cert", "--peer-tls-key", "--peer-tls-ca")
+"""
+The options that name the files.
+"""
+
+
+@implementer(IOpenSSLServerConnectionCreator, IOpenSSLClientConnectionCreator)
 class Certificates:
     """
-    Makes the server's end of TLS connections, from files that can be read again while callers use it.
+    Makes one end of TLS connections, from files that can be read again while connections are open.
 
-    :param certificate: the file with the daemon's certificate; those of intermediate authorities follow it.
+    :param certificate: the file with this end's certificate; those of intermediate authorities follow it.
     :param key: the file with its private key, without a passphrase.
-    :param client_ca: the file with the authorities of which callers must have a certificate; `None` if they
-        need none.
+    :param authority: the file with the authorities of which the other end must have a certificate, whatever
+        name is in it; `None` if it needs none.
+    :param named: the options that named these files.
+    :param protocols: that are spoken over it, to be negotiated (ALPN).
     :raises ConfigurationError: a file cannot be used.
     """
 
-    def __init__(self, certificate: str, key: str, client_ca: str | None) -> None:
+    def __init__(
+        self,
+        certificate: str,
+        key: str,
+        authority: str | None,
+        *,
+        named: tuple[str, str, str] = OF_HTTP,
+        protocols: Sequence[bytes] = (),
+    ) -> None:
         self._certificate = certificate
         self._key = key
-        self._client_ca = client_ca
+        self._authority = authority
+        self._named = named
+        self._protocols = protocols
         self._options = self._read()
 
     def reload(self) -> None:
@@ -50,15 +70,19 @@ class Certificates:
     def serverConnectionForTLS(self, protocol: Any) -> Any:
         return self._options.serverConnectionForTLS(protocol)
 
+    def clientConnectionForTLS(self, protocol: Any) -> Any:
+        return self._options.clientConnectionForTLS(protocol)
+
     def _read(self) -> Any:
-        options = CertificateOptions(acceptableProtocols=[b"http/1.1"])
+        options = CertificateOptions(acceptableProtocols=list(self._protocols) or None)
+        of_certificate, of_key, of_authority = self._named
         context = options.getContext()
         try:
             leaf = _load(self._certificate)[0]
             context.use_certificate_chain_file(self._certificate)
         except (OSError, ValueError, SSL.Error) as error:
             raise ConfigurationError(
-                f"--tls-cert: {self._certificate} cannot be used: {_reason(error)}"
+                f"{of_certificate}: {self._certificate} cannot be used: {_reason(error)}"
             ) from error
         try:
             with open(self._key, "rb") as file:
@@ -66,14 +90,14 @@ class Certificates:
                 context.use_privatekey(cast(Any, load_pem_private_key(file.read(), None)))
             context.check_privatekey()
         except (OSError, TypeError, ValueError, SSL.Error) as error:
-            raise ConfigurationError(f"--tls-key: {self._key} cannot be used: {_reason(error)}") from error
-        if self._client_ca is not None:
+            raise ConfigurationError(f"{of_key}: {self._key} cannot be used: {_reason(error)}") from error
+        if self._authority is not None:
             try:
-                _load(self._client_ca)
-                context.load_verify_locations(self._client_ca)
+                _load(self._authority)
+                context.load_verify_locations(self._authority)
             except (OSError, ValueError, SSL.Error) as error:
                 raise ConfigurationError(
-                    f"--tls-client-ca: {self._client_ca} cannot be used: {_reason(error)}"
+                    f"{of_authority}: {self._authority} cannot be used: {_reason(error)}"
                 ) from error
             context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         _log.info(

@@ -4,10 +4,9 @@ The HTTP side of a daemon: whom it lets in, and where it listens.
 Importing this module installs a reactor, because it imports Klein: the reactor must be chosen before.
 """
 
-import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application import strports
 from twisted.internet.endpoints import wrapServerTLS
@@ -17,15 +16,13 @@ from dcounter.daemon.exposure import Exposure
 from dcounter.daemon.http_endpoint import complete
 from dcounter.daemon.options import Options
 from dcounter.daemon.process import Process
+from dcounter.daemon.tls import tls_of_http
 from dcounter.daemon.tokens import TokensFile
 from dcounter.daemon.unix_sockets import cleared
 from dcounter.http.auth import OperatorToken
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
 from dcounter.store import Operator, Store
-
-if TYPE_CHECKING:
-    from dcounter.daemon.certificates import Certificates
 
 
 class HttpSide:
@@ -56,7 +53,7 @@ class HttpSide:
         self._tokens: TokensFile | None = None
         if options["tokens-file"] is not None:
             self._tokens = TokensFile(options["tokens-file"], now=time.time_ns, seconds=reactor.seconds)
-        self._certificates = _certificates(options)
+        self._certificates = tls_of_http(options)
 
     @property
     def connections(self) -> int:
@@ -110,15 +107,3 @@ class HttpSide:
         if self._tokens is not None:
             daemon.on_hangup(self._tokens.reload)
         return server
-
-
-def _certificates(options: Options) -> "Certificates | None":
-    if options["tls-cert"] is None:
-        return None
-    # Loads OpenSSL, which few daemons need.
-    from dcounter.daemon.certificates import Certificates
-
-    # twistd changes the working directory afterwards.
-    certificate, key = map(os.path.abspath, (options["tls-cert"], options["tls-key"]))
-    client_ca = options["tls-client-ca"]
-    return Certificates(certificate, key, client_ca and os.path.abspath(client_ca))

@@ -93,6 +93,23 @@ def _level(text: str) -> str:
 _LOG_LEVEL = ["log-level", None, "info", f"The lowest level that is logged: {', '.join(LEVELS)}.", _level]
 
 
+_PEER_TLS: list[list[Any]] = [
+    ["peer-tls-cert", None, None, "TLS between nodes and coordinators: this process's certificate (PEM)."],
+    ["peer-tls-key", None, None, "TLS between nodes and coordinators: its private key (PEM)."],
+    ["peer-tls-ca", None, None, "TLS between nodes and coordinators: the authority of all certificates."],
+]
+
+
+def _check_peer_tls(options: TwistedOptions) -> None:
+    """
+    Refuse a part of what TLS between nodes needs.
+
+    :raises UsageError: something is missing.
+    """
+    if len({options[name] is None for name, *_ in _PEER_TLS}) > 1:
+        raise UsageError("--peer-tls-cert, --peer-tls-key and --peer-tls-ca work only together")
+
+
 class NodeOptions(TwistedOptions):
     """
     The options of `twistd dcounter node`.
@@ -113,6 +130,7 @@ class NodeOptions(TwistedOptions):
             "Silence after which a node counts as down, in seconds.",
             _seconds("suspicion", 0.1, 3600),
         ],
+        *_PEER_TLS,
         ["cluster", None, None, "The id of the cluster; the default is derived from the secret."],
         ["parent", None, 0, "The process with which this one ends.", _at_least("parent", 1)],
         [
@@ -157,6 +175,7 @@ class NodeOptions(TwistedOptions):
         if self["id"] in self["peers"] or members != list(range(len(members))):
             raise UsageError(f"--id and --peer must name nodes 0, 1, 2, ..., each once, not {members}")
         self["interface"], self["port"] = _listen_address(self["listen"])
+        _check_peer_tls(self)
         if self["secret-file"] is None and SECRET_VARIABLE not in os.environ:
             raise UsageError("--secret-file is needed")
 
@@ -223,6 +242,7 @@ class Options(TwistedOptions):
             None,
             "A file with the tokens that callers must show, and their rights.",
         ],
+        *_PEER_TLS,
         ["tls-cert", None, None, "HTTPS: a file with the certificate (PEM), and the chain after it."],
         ["tls-key", None, None, "HTTPS: a file with the private key of the certificate (PEM)."],
         ["tls-client-ca", None, None, "HTTPS: callers must have a certificate of an authority in this file."],
@@ -378,6 +398,11 @@ class Options(TwistedOptions):
         given = [f"--{name}" for name in ("data-dir", "rebuild") if self[name] not in (None, [])]
         if self["in-memory"] and given:
             raise UsageError(f"--in-memory keeps nothing on disk, so {', '.join(given)} would have no effect")
+        _check_peer_tls(self)
+        if self["peer-tls-cert"] is not None and not self["join"]:
+            raise UsageError(
+                "--peer-tls-cert works only with --join: a daemon calls its own nodes on this machine only"
+            )
         if self["join"] and self["secret-file"] is None:
             raise UsageError("--join needs --secret-file")
         if self["secret-file"] is not None and not self["join"]:

@@ -13,17 +13,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
+    wrapClientTLS,
+    wrapServerTLS,
 )
 from twisted.internet.interfaces import (
     IProcessProtocol,
     IProcessTransport,
     IStreamClientEndpoint,
+    IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.usage import Options as TwistedOptions
@@ -38,6 +41,7 @@ from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options,
 from dcounter.daemon.process import Process
 from dcounter.daemon.setting_aside import SettingAside, prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
 from dcounter.errors import ConfigurationError
 from dcounter.http.auth import OperatorToken
@@ -57,6 +61,9 @@ from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.handshake import Identity
 from dcounter.protocol.messages import Role
 from dcounter.protocol.token import TokenSeal
+
+if TYPE_CHECKING:
+    from dcounter.daemon.certificates import Certificates
 
 _log = Logger()
 
@@ -155,9 +162,15 @@ class Wiring:
     """
 
     def __init__(
-        self, reactor: Any, identity: Identity, addresses: Mapping[int, Address], limits: Limits
+        self,
+        reactor: Any,
+        identity: Identity,
+        addresses: Mapping[int, Address],
+        limits: Limits,
+        tls: "Certificates | None" = None,
     ) -> None:
         self.reactor = reactor
+        self.tls = tls
         self.identity = identity
         self.addresses = addresses
         self.limits = limits
@@ -180,7 +193,14 @@ class Wiring:
         return random.uniform(-1, 1)
 
     def connect(self, host: str, port: int) -> IStreamClientEndpoint:
-        return TCP4ClientEndpoint(self.reactor, host, port, timeout=_CONNECT_TIMEOUT)
+        endpoint = TCP4ClientEndpoint(self.reactor, host, port, timeout=_CONNECT_TIMEOUT)
+        return endpoint if self.tls is None else wrapClientTLS(self.tls, endpoint)
+
+    def listen(self, port: int, interface: str) -> IStreamServerEndpoint:
+        # As many connections may wait to be accepted as there may be open ones.
+        backlog = self.limits.connections
+        endpoint = TCP4ServerEndpoint(self.reactor, port, backlog=backlog, interface=interface)
+        return endpoint if self.tls is None else wrapServerTLS(self.tls, endpoint, self.reactor)
 
     def address_book(self, role: Role, node: int | None) -> AddressBook:
         return AddressBook(
@@ -221,10 +241,7 @@ class Wiring:
             node,
             identity=self.identity,
             address_book=self.address_book("node", node),
-            # As many connections may wait to be accepted as there may be open ones.
-            listen=lambda port: TCP4ServerEndpoint(
-                self.reactor, port, backlog=self.limits.connections, interface=interface
-            ),
+            listen=partial(self.listen, interface=interface),
             journal=self.journal(node, path),
             limits=self.limits,
             clock=self.reactor,
@@ -283,7 +300,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
 
     twistd = twistd_options(options)
     _refuse_chroot(options)
-    http = HttpSide(options, reactor)
+    http, tls = HttpSide(options, reactor), tls_of_peers(options)
     limits = _coordinator_limits(options)
     own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = _addresses(options["join"] or own, limits)
@@ -307,7 +324,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if not options["join"]:
         # The boot id tells our nodes from those of a daemon on a copy of the data directory.
         identity = replace(identity, boot=secrets.token_hex(16))
-    wiring = Wiring(reactor, identity, addresses, limits)
+    wiring = Wiring(reactor, identity, addresses, limits, tls)
     if directory is not None and options["rebuild"]:
         with Account.of(twistd).acting():
             aside = prepare(
@@ -323,6 +340,8 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         options["operator-token-file"], None if directory is None else options["data-dir"]
     )
     daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
+    if tls is not None:
+        daemon.on_hangup(tls.reload)
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     Descriptors(http.connections + wiring.descriptors(inline)).setServiceParent(daemon)
     if directory is not None:
@@ -382,7 +401,8 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     _refuse_chroot(options)
     boot = os.environ.pop(BOOT_VARIABLE, "") if inherited else ""
     identity = replace(_identity(secret, list(addresses), options["cluster"]), boot=boot)
-    wiring = Wiring(reactor, identity, addresses, limits)
+    tls = tls_of_peers(options)
+    wiring = Wiring(reactor, identity, addresses, limits, tls)
     path = None
     if not options["in-memory"]:
         path = open_node_directory(
@@ -391,6 +411,8 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     node = Process(
         reactor, twistd=twistd_options(options), level=options["log-level"], child=bool(options["parent"])
     )
+    if tls is not None:
+        node.on_hangup(tls.reload)
     Descriptors(wiring.descriptors(1)).setServiceParent(node)
 
     def tell(progress: Progress) -> None:

@@ -93,7 +93,9 @@ class _LinkCall(Call):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        self._link.call_writable()
+        # A transport of TLS calls this when its own handshake is done, before ours.
+        if self._state == "welcome":
+            self._link.call_writable()
 
 
 @implementer(IStreamClientEndpoint)

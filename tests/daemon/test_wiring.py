@@ -361,6 +361,7 @@ class TestNode:
             ("--listen 8090", "--listen: '8090' is not like tcp:8090"),
             ("--listen tcp:0", "--listen"),
             ("", "--secret-file is needed"),
+            ("--peer-tls-key k", "--peer-tls-cert, --peer-tls-key and --peer-tls-ca work only together"),
         ],
     )
     def test_what_cannot_work_is_refused(self, arguments: str, why: str) -> None:

@@ -25,7 +25,7 @@ def script(page: str, section: str) -> str:
     """
     text = (DOCS / page).read_text().split(f"\n### {section}\n")[1].split("\n### ")[0]
     found = [each for each in re.findall(r"\n```sh\n(.*?)```\n", text, re.DOTALL) if " &\n" in each]
-    return found[-1]
+    return str(found[-1])
 
 
 async def run(commands: str, directory: Path, ports: Ports) -> str:

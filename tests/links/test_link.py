@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from dcounter.errors import LinkLost
@@ -16,6 +17,7 @@ from dcounter.protocol.handshake import Identity, Peer
 from dcounter.protocol.messages import Role
 from dcounter.protocol.position import Position
 from tests.links.sites import BEAT, IDENTITY, Site, asked, counted, lines, report
+from tests.support.callers import LOCAL, Wire
 
 
 class TestLink:
@@ -167,6 +169,17 @@ class TestLink:
         site.run()
         assert not site.paused()
         assert site.happened == ["up", "writable"]
+        site.stop()
+
+    def test_a_transport_that_is_ready_before_the_handshake_is_no_news(self) -> None:
+        # As one of TLS is, when its own handshake is done.
+        site = Site()
+        call = site.link.call()
+        call.makeConnection(Wire(LOCAL))
+        call.resumeProducing()
+        assert not call.paused
+        assert site.happened == []
+        call.connectionLost(Failure(ConnectionDone()))
         site.stop()
 
 
