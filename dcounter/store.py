@@ -32,17 +32,26 @@ class Items(Struct, frozen=True):
     The items of one request, validated, as columns.
 
     :ivar ids: one signed 64-bit integer per item.
-    :ivar tenants: one tenant name per item.
+    :ivar tenants: one tenant name per item; `None` deletes the ID.
     :ivar stamps: the caller's own `lastUpdateDt` per item (ns since 1970), `None` where it sent none; no
         column if it sent none at all, which is the usual case.
     """
 
     ids: Sequence[int]
-    tenants: Sequence[str]
+    tenants: Sequence[str | None]
     stamps: Sequence[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def stamped(self, stamp: int | None) -> "Items":
+        """
+        The same items, of which those without a stamp have this one.
+        """
+        if stamp is None:
+            return self
+        own = self.stamps or [None] * len(self.ids)
+        return Items(self.ids, self.tenants, [stamp if each is None else each for each in own])
 
 
 class Receipt(Struct, frozen=True):

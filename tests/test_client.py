@@ -26,6 +26,7 @@ from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.store import Consistency, Count
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
+NOW = 1_700_000_000 * 10**9
 ITEMS = [{"ID": 1, "tenant": "a"}, {"ID": 2, "tenant": "a/b ü"}]
 
 
@@ -63,6 +64,28 @@ async def test_the_newest_update_wins(client: Client) -> None:
     assert (await client.count("late")).counter == 1
     await client.store([{"ID": 1, "tenant": "last"}])
     assert (await client.count("late")).counter == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_deletes(client: Client, store: MemoryStore) -> None:
+    await client.store(ITEMS)
+    deleted = await client.delete([2, 3], ack="all")
+    assert deleted == Stored("OK", 2, "all", deleted.position)
+    assert store.tenants == {1: "a"}
+    await client.store([{"ID": 1, "deleted": True}, {"ID": 2, "tenant": "back"}], after=deleted.position)
+    assert store.tenants == {2: "back"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_with_a_stamp_is_repeated_without_harm(client: Client, store: MemoryStore) -> None:
+    first, later = NOW, NOW + 1
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    await client.delete([1], stamp=later)
+    await client.store([{"ID": 2, "tenant": "a"}], stamp=later)
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    assert store.tenants == {2: "a"}
+    await client.delete([2], stamp=first)
+    assert store.tenants == {2: "a"}
 
 
 @pytest_twisted.ensureDeferred

@@ -194,6 +194,7 @@ class Coordinator(Service):
                 position=token,
                 items=len(items),
                 reached=reached,
+                stamp=request.items.stamp_to_repeat(),
             )
         warning = None if items.stamps is None else self._clock_watch.warning_for_own_stamps()
         return Receipt(len(items), reached, token, warning)
@@ -267,6 +268,7 @@ class Coordinator(Service):
             "of the others nothing is known",
             position=token,
             items_stored=request.items_stored,
+            stamp=request.items.stamp_to_repeat(),
         )
 
     def _why_unplaced(self) -> str:

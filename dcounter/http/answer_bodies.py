@@ -14,9 +14,9 @@ from dcounter.store import Ack
 
 class Stored(Struct, frozen=True):
     """
-    The answer to a request to store.
+    The answer to a request to store or to delete.
 
-    :ivar items: how many items the request held.
+    :ivar items: how many items the request named.
     :ivar ack: which nodes have written them.
     :ivar position: the token with which a later read or write sees this one.
     :ivar warning: what the caller should know, although the items are stored.

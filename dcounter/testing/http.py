@@ -5,7 +5,7 @@ The HTTP API without a cluster: for tests of programs that call it.
 real routes, which check, refuse and answer them as those of a daemon do, and end in a `MemoryStore`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import cast
 
@@ -52,6 +52,9 @@ class MemoryStore:
         self.ready = True
         self._now = now
         self._winners: dict[int, tuple[int, str]] = {}
+        """
+        ID -> its stamp and tenant; an empty one if it is deleted.
+        """
         self._last = 0
 
     @property
@@ -59,15 +62,14 @@ class MemoryStore:
         """
         Which tenant owns each ID.
         """
-        return {item: tenant for item, (_, tenant) in self._winners.items()}
+        return {item: tenant for item, (_, tenant) in self._winners.items() if tenant}
 
     async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
         self._check(after)
         offered: dict[tuple[int, int], str] = {}
-        own = items.stamps or [None] * len(items)
-        for item, tenant, stamp in zip(items.ids, items.tenants, own, strict=True):
+        for item, tenant, stamp in zip(items.ids, items.tenants, self._stamps(items), strict=True):
             # Of two in one request with the same ID and stamp, the later one is offered.
-            offered[item, self._take() if stamp is None else self._observe(stamp)] = tenant
+            offered[item, stamp] = tenant or ""
         for (item, stamp), tenant in offered.items():
             self._winners[item] = max(self._winners.get(item, (stamp, tenant)), (stamp, tenant))
         return Receipt(len(items), ack, self._position())
@@ -99,13 +101,16 @@ class MemoryStore:
         if after is not None and not (stamp.isdecimal() and after.startswith(_POSITION)):
             raise InvalidPosition("the position is not of this cluster")
 
+    def _stamps(self, items: Items) -> Sequence[int]:
+        if items.stamps is None:
+            return [self._take() for _ in items.ids]
+        self._last = max([self._last, *(own for own in items.stamps if own is not None)])
+        given = self._take() if None in items.stamps else 0
+        return [given if own is None else own for own in items.stamps]
+
     def _take(self) -> int:
         self._last = max(self._now(), self._last + 1)
         return self._last
-
-    def _observe(self, stamp: int) -> int:
-        self._last = max(self._last, stamp)
-        return stamp
 
     def _position(self) -> str:
         return f"{_POSITION}{self._last}"

@@ -1,5 +1,5 @@
 """
-Stores items and counts them.
+Stores, deletes and counts items.
 """
 
 from typing import cast
@@ -8,9 +8,9 @@ from msgspec import UNSET
 
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
-from dcounter.http.items import parse_items
-from dcounter.http.problems import Answer, ok
-from dcounter.store import Ack, Consistency
+from dcounter.http.items import FieldError, check_stamp, parse_id, parse_ids, parse_items
+from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
+from dcounter.store import Ack, Consistency, Items
 
 
 async def store_items(api: Api, call: Call) -> Answer:
@@ -23,6 +23,36 @@ async def store_items(api: Api, call: Call) -> Answer:
         max_items=api.limits.max_items,
         max_tenant_bytes=api.limits.max_tenant_bytes,
     )
+    return await _store(api, call, items)
+
+
+async def delete_items(api: Api, call: Call) -> Answer:
+    """
+    `POST /items/delete`
+    """
+    ids = parse_ids(call.body, max_items=api.limits.max_items)
+    return await _store(api, call, Items(ids, [None] * len(ids)))
+
+
+async def delete_item(api: Api, call: Call) -> Answer:
+    """
+    `DELETE /items/{ID}`
+    """
+    try:
+        item = parse_id(call.parameters["ID"])
+    except FieldError as error:
+        raise BadPath(f"ID {error}") from None
+    return await _store(api, call, Items([item], [None]))
+
+
+async def _store(api: Api, call: Call, items: Items) -> Answer:
+    """
+    Store items, as the parameters say.
+    """
+    if b"idempotency-key" in call.headers:
+        raise NoIdempotencyKey
+    if "lastUpdateDt" in call.parameters:
+        items = items.stamped(_stamp(api, call.parameters["lastUpdateDt"]))
     receipt = await api.store.store(
         items,
         ack=cast("Ack", call.parameters.get("ack", api.ack)),
@@ -30,6 +60,18 @@ async def store_items(api: Api, call: Call) -> Answer:
     )
     warning = UNSET if receipt.warning is None else receipt.warning
     return ok(Stored("OK", receipt.items, receipt.ack, receipt.position, warning))
+
+
+def _stamp(api: Api, text: str) -> int | None:
+    """
+    The stamp in a query; `None` if it counts as absent.
+
+    :raises BadParameter: it is not a valid one.
+    """
+    try:
+        return check_stamp(text, api.store.latest_stamp)
+    except FieldError as error:
+        raise BadParameter(f"lastUpdateDt {error}") from None
 
 
 async def count_items(api: Api, call: Call) -> Answer:
