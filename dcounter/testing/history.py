@@ -3,6 +3,7 @@ What the callers of a cluster asked and were told, and whether it can all be tru
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -190,12 +191,19 @@ class History:
             answer.cancel()
 
     def store(
-        self, coordinator: Coordinator, items: Items, ack: Ack, after: tuple[str, Known] | None
+        self,
+        coordinator: Coordinator,
+        items: Items,
+        ack: Ack,
+        after: tuple[str, Known] | None,
+        repeat: Callable[[int | None], None] = lambda _: None,
     ) -> Deferred[Any]:
         """
         Ask to store.
+
+        :param repeat: see `Write`.
         """
-        write = Write(len(self.writes) + 1, coordinator, items, ack, self.now)
+        write = Write(len(self.writes) + 1, coordinator, items, ack, self.now, repeat=repeat)
         write.later_than = max(
             (each.latest() for each in self.known[coordinator].writes if each.coordinator is coordinator),
             default=0,
@@ -243,6 +251,13 @@ class History:
             self._lost_position(why)
         elif not isinstance(error, OutcomeUnknown | CancelledError):
             self.problem(f"a store was refused with {error!r}")
+        if isinstance(error, NotReplicated | OutcomeUnknown):
+            stamp = error.stamp
+            if (stamp is not None) != write.must_be_stamped():
+                self.problem(f"write {write.place} is to be repeated with the stamp {stamp}")
+            elif write.items.stamps is None and stamp != write.latest():
+                self.problem(f"write {write.place} is to be repeated with {stamp}, not {write.latest()}")
+            write.repeat(stamp)
 
     def count(
         self,

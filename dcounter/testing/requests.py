@@ -2,7 +2,7 @@
 What callers asked for, and between which bounds a count may lie.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
@@ -27,6 +27,7 @@ class Write:
     :ivar void: it was answered that nothing of it is stored.
     :ivar at_risk: IDs whose row may have been only at nodes without disks that died.
     :ivar later_than: stamps that it must be beyond if it gets its own.
+    :ivar repeat: sends it again, if its answer says with which stamp (`None`: with those that it has).
     """
 
     place: int
@@ -40,6 +41,13 @@ class Write:
     acked: float | None = None
     void: bool = False
     at_risk: set[int] = field(default_factory=set)
+    repeat: Callable[[int | None], None] = lambda _: None
+
+    def must_be_stamped(self) -> bool:
+        """
+        Whether some of its items came without a stamp.
+        """
+        return self.items.stamps is None or None in self.items.stamps
 
     def kept(self, *, all_of_it: bool) -> dict[int, Row]:
         """

@@ -4,9 +4,10 @@ The checker has teeth: each of these faults is found in a world that is biased t
 A fault is a part of the cluster that is swapped for one that is wrong; nothing in the product is patched.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -21,12 +22,15 @@ from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.rows import Rows
+from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.node.restoring import Restoring
+from dcounter.node.runs import Runs
 from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
@@ -267,6 +271,27 @@ class ExpiringReplica(Replica):
         return effects
 
 
+class LedgerWithoutOldDeletions(Ledger):
+    """
+    Leaves deletions out of the copies that it gives, to other nodes and to its own journal.
+    """
+
+    def chunks(self, size: int, limit: float = inf) -> Iterator[Rows]:
+        for chunk in super().chunks(size, limit):
+            # Without a limit it is compared, not copied.
+            kept = [i for i, owner in enumerate(chunk.owners.tolist()) if chunk.tenants[owner] is not None]
+            if len(kept) == len(chunk.ids) or limit == inf:
+                yield chunk
+            else:
+                yield Rows(chunk.ids[kept], chunk.stamps[kept], chunk.owners[kept], chunk.tenants)
+
+
+class ContentsWithoutOldDeletions(Contents):
+    def __init__(self, backlog: Backlog, runs: Runs, seed: int) -> None:
+        super().__init__(backlog, runs, seed)
+        self.ledger = LedgerWithoutOldDeletions(seed)
+
+
 def no_objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
     """
     Lets any nodes be rebuilt.
@@ -290,7 +315,7 @@ class Fault:
     nodes: Sequence[int] = (2, 3)
     limits: Mapping[str, Any] = field(default_factory=dict)
     events: int = 60
-    deleted: float = 0.0
+    deleted: float = 0.1
     daemon: bool | None = None
 
     def setting(self) -> Setting:
@@ -355,6 +380,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "tombstones expired by age": Fault(
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
+    ),
+    "tombstones lost in copies and snapshots": Fault(
+        Parts(replica=partial(Replica, contents=ContentsWithoutOldDeletions)),
+        {"store": 60, "wipe": 4, "kill": 6, "lose_power": 4, "part": 4},
+        limits={"backlog_bytes": 300, "segment_bytes": 100, "snapshot_bytes": 300},
+        deleted=0.3,
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),
