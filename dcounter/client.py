@@ -242,6 +242,7 @@ class Client:
         ack: Ack | None = None,
         after: str | None = None,
         stamp: int | None = None,
+        receipt: bool = False,
     ) -> Stored:
         """
         Store items.
@@ -250,8 +251,9 @@ class Client:
         :param after: a position: these items are newer than everything that it covers.
         :param stamp: the stamp (ns since 1970) of all items that have no `lastUpdateDt`: with it, the same
             call can be repeated without harm.
+        :param receipt: whether the answer is to say what became of each item, with the new counts.
         """
-        parameters = _of_store(ack, after, stamp)
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
         return (await self.ask("POST", "/items", parameters=parameters, json=[*items])).read(Stored)
 
     async def delete(
@@ -261,11 +263,12 @@ class Client:
         ack: Ack | None = None,
         after: str | None = None,
         stamp: int | None = None,
+        receipt: bool = False,
     ) -> Stored:
         """
         Delete items; the parameters are those of `store`.
         """
-        parameters = _of_store(ack, after, stamp)
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
         return (await self.ask("POST", "/items/delete", parameters=parameters, json=[*ids])).read(Stored)
 
     async def count(
@@ -356,11 +359,18 @@ class Client:
             raise Unreachable(error, sent=True) from error
 
 
-def _of_store(ack: Ack | None, after: str | None, stamp: int | None) -> Mapping[str, str | None]:
+def _of_store(
+    ack: Ack | None, after: str | None, stamp: int | None, *, receipt: bool
+) -> Mapping[str, str | None]:
     """
     The parameters of a request to store or to delete.
     """
-    return {"ack": ack, "after": after, "lastUpdateDt": None if stamp is None else show_stamp(stamp)}
+    return {
+        "ack": ack,
+        "after": after,
+        "lastUpdateDt": None if stamp is None else show_stamp(stamp),
+        "receipt": "1" if receipt else None,
+    }
 
 
 class _Body(Protocol):

@@ -376,6 +376,16 @@ class UnknownNode(Refusal):
     title = "No such node"
 
 
+class NotSupportedHere(Refusal):
+    """
+    What this daemon stores items in cannot do this.
+    """
+
+    code = "not_supported_here"
+    status = 501
+    title = "Not supported by this store"
+
+
 class NotSupported(Refusal):
     """
     This daemon cannot do this: it has no nodes, or did not start them.

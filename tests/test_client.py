@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_twisted
+from msgspec import UNSET
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import (
@@ -74,6 +75,25 @@ async def test_deletes(client: Client, store: MemoryStore) -> None:
     assert store.tenants == {1: "a"}
     await client.store([{"ID": 1, "deleted": True}, {"ID": 2, "tenant": "back"}], after=deleted.position)
     assert store.tenants == {2: "back"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_receipts(client: Client) -> None:
+    await client.store(ITEMS)
+    told = await client.store(
+        [
+            {"ID": 1, "tenant": "b"},
+            {"ID": 1, "tenant": "b"},
+            {"ID": 3, "tenant": "b"},
+            {"ID": 3, "tenant": "late", "lastUpdateDt": "2000-01-01T00:00:00Z"},
+        ],
+        receipt=True,
+    )
+    assert (told.receipts, told.complete) == (["stale", "moved", "created", "stale"], UNSET)
+    assert told.counts == {"a": 0, "b": 2, "late": 0}
+    told = await client.delete([1, 1, 4], receipt=True)
+    assert (told.receipts, told.counts) == (["deleted", "unchanged", "unchanged"], {"b": 1})
+    assert (await client.delete([3])).receipts is UNSET
 
 
 @pytest_twisted.ensureDeferred

@@ -19,6 +19,8 @@ class StampedItems(Struct, frozen=True):
     :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
     :ivar stamps: else one stamp per item.
     :ivar given: the stamp of the items that came without one, if `stamps` is not `None`.
+    :ivar kept: which items of the request these are, if later ones replace some of them.
+    :ivar named: how many items the request had then.
     """
 
     ids: Sequence[int]
@@ -26,6 +28,8 @@ class StampedItems(Struct, frozen=True):
     base: int
     stamps: Sequence[int] | None = None
     given: int | None = None
+    kept: Sequence[int] | None = None
+    named: int = 0
 
     def stamp_to_repeat(self) -> int | None:
         """
@@ -94,4 +98,6 @@ def stamped(items: Items, clock: HybridClock) -> StampedItems:
         0,
         [stamps[i] for i in kept],
         given,
+        kept if len(kept) < len(items) else None,
+        len(items),
     )

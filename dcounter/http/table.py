@@ -18,6 +18,7 @@ from dcounter.errors import (
     NotApplied,
     NotReplicated,
     NotSupported,
+    NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
     Refusal,
@@ -102,6 +103,12 @@ _STAMP: Final = Parameter(
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
 )
+_RECEIPT: Final = Parameter(
+    "receipt",
+    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
+    ("0", "1"),
+)
+_STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
     NoIdempotencyKey,
     InvalidPosition,
@@ -109,6 +116,8 @@ _NOT_STORED: Final = (
     NotApplied,
     OutcomeUnknown,
     NotReplicated,
+    NotSupportedHere,
+    TooManyItems,
 )
 
 _REMOVE: Final = Route(
@@ -129,9 +138,9 @@ ROUTES: Final = (
         function=items.store_items,
         summary="Store items, and delete items.",
         answer=answer_bodies.Stored,
-        query=(_ACK, _AFTER, _STAMP),
+        query=_STORED_BY,
         body=ITEMS,
-        refusals=(InvalidItems, TooManyItems, *_NOT_STORED),
+        refusals=(InvalidItems, *_NOT_STORED),
     ),
     Route(
         method="POST",
@@ -139,9 +148,9 @@ ROUTES: Final = (
         function=items.delete_items,
         summary="Delete items. Deleting an ID that is not there is no error.",
         answer=answer_bodies.Stored,
-        query=(_ACK, _AFTER, _STAMP),
+        query=_STORED_BY,
         body=IDS,
-        refusals=(InvalidItems, TooManyItems, *_NOT_STORED),
+        refusals=(InvalidItems, *_NOT_STORED),
     ),
     Route(
         method="DELETE",
@@ -150,7 +159,7 @@ ROUTES: Final = (
         summary="Delete an item. Deleting an ID that is not there is no error.",
         answer=answer_bodies.Stored,
         segments=(Parameter("ID", "An integer from -2^63 to 2^63 - 1."),),
-        query=(_ACK, _AFTER, _STAMP),
+        query=_STORED_BY,
         refusals=_NOT_STORED,
     ),
     Route(

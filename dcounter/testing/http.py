@@ -20,6 +20,8 @@ from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
+    Change,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -64,15 +66,30 @@ class MemoryStore:
         """
         return {item: tenant for item, (_, tenant) in self._winners.items() if tenant}
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         self._check(after)
-        offered: dict[tuple[int, int], str] = {}
-        for item, tenant, stamp in zip(items.ids, items.tenants, self._stamps(items), strict=True):
-            # Of two in one request with the same ID and stamp, the later one is offered.
-            offered[item, stamp] = tenant or ""
-        for (item, stamp), tenant in offered.items():
-            self._winners[item] = max(self._winners.get(item, (stamp, tenant)), (stamp, tenant))
-        return Receipt(len(items), ack, self._position())
+        keys = list(zip(items.ids, self._stamps(items), strict=True))
+        # Of two in one request with the same ID and stamp, the later one is offered.
+        last = {key: i for i, key in enumerate(keys)}
+        told: list[Change] = []
+        touched: set[str] = set()
+        for i, ((item, stamp), tenant) in enumerate(zip(keys, items.tenants, strict=True)):
+            before, offered = self._winners.get(item, (-1, "")), (stamp, tenant or "")
+            if last[item, stamp] != i:
+                told.append("stale")
+                continue
+            told.append(_change(before, offered))
+            touched.add(offered[1])
+            if told[-1] != "stale":
+                touched.add(before[1])
+                self._winners[item] = offered
+        if not changes:
+            return Receipt(len(items), ack, self._position())
+        owners = list(self.tenants.values())
+        counts = {tenant: owners.count(tenant) for tenant in sorted(touched - {""})}
+        return Receipt(len(items), ack, self._position(), changes=Changes(told, counts))
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self._check(after)
@@ -114,6 +131,19 @@ class MemoryStore:
 
     def _position(self) -> str:
         return f"{_POSITION}{self._last}"
+
+
+def _change(before: tuple[int, str], after: tuple[int, str]) -> Change:
+    """
+    What an update does to an ID: stamp and tenant before, and those that are offered.
+    """
+    if after < before:
+        return "stale"
+    if after[1] == before[1]:
+        return "unchanged"
+    if not after[1]:
+        return "deleted"
+    return "moved" if before[1] else "created"
 
 
 class MemoryOperator:

@@ -46,7 +46,7 @@ def shown_alike(shown: Json, found: Json) -> bool:
     return bool(shown == found or (isinstance(shown, str) and _ANY.search(shown)))
 
 
-@pytest.mark.parametrize("title", ["Storing", "Deleting", "Retries"])
+@pytest.mark.parametrize("title", ["Storing", "Deleting", "Receipts", "Retries"])
 @pytest_twisted.ensureDeferred
 async def test_the_examples_answer_what_the_page_shows(title: str, start_daemon: StartDaemon) -> None:
     daemon = await start_daemon()

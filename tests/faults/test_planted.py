@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,12 +23,14 @@ from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
 from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
+from dcounter.node.receipts import Receipts
 from dcounter.node.replica import Replica
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
@@ -35,6 +38,7 @@ from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.parts import Parts
 from dcounter.testing.play import play
@@ -286,10 +290,60 @@ class LedgerWithoutOldDeletions(Ledger):
                 yield Rows(chunk.ids[kept], chunk.stamps[kept], chunk.owners[kept], chunk.tenants)
 
 
-class ContentsWithoutOldDeletions(Contents):
-    def __init__(self, backlog: Backlog, runs: Runs, seed: int) -> None:
-        super().__init__(backlog, runs, seed)
-        self.ledger = LedgerWithoutOldDeletions(seed)
+class LedgerThatTellsTooEarly(Ledger):
+    """
+    Tells what entries change as if none of them were merged before the others, and counts before it merges.
+    """
+
+    def merge_with_receipt(
+        self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]
+    ) -> Receipt:
+        before = {tenant: self.count(tenant) for tenant in tenants if tenant is not None}
+        told = super().merge_with_receipt(ids, stamps, tenants)
+        return Receipt(told.changes, {**told.counts, **before})
+
+
+class LedgerThatForgetsOwners(Ledger):
+    """
+    Takes every ID of a batch with a receipt for a new one.
+    """
+
+    def merge_with_receipt(
+        self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]
+    ) -> Receipt:
+        told = super().merge_with_receipt(ids, stamps, tenants)
+        alone = Ledger().merge_with_receipt(ids, stamps, tenants)
+        return Receipt(alone.changes, told.counts)
+
+
+class HastyReceipts(Receipts):
+    """
+    Calls every receipt complete.
+    """
+
+    def apply(self, own: Own, wanted: ReceiptWanted) -> ReceiptGiven:
+        return msgspec.structs.replace(super().apply(own, wanted), complete=True)
+
+
+class HastyReplica(Replica):
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        limits = replace(self._limits, waits=0)
+        self._receipts = HastyReceipts(self.contents, self._durability, self._answers, limits)
+        self._own_batches._receipts = self._receipts  # noqa: SLF001 - the product cannot do it
+
+
+def with_ledger(make: Callable[[int], Ledger]) -> Callable[[Backlog, Runs, int], Contents]:
+    """
+    Makes what a node has in memory, with another ledger.
+    """
+
+    def contents(backlog: Backlog, runs: Runs, seed: int) -> Contents:
+        made = Contents(backlog, runs, seed)
+        made.ledger = make(seed)
+        return made
+
+    return contents
 
 
 def no_objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
@@ -382,10 +436,19 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
     ),
     "tombstones lost in copies and snapshots": Fault(
-        Parts(replica=partial(Replica, contents=ContentsWithoutOldDeletions)),
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerWithoutOldDeletions))),
         {"store": 60, "wipe": 4, "kill": 6, "lose_power": 4, "part": 4},
         limits={"backlog_bytes": 300, "segment_bytes": 100, "snapshot_bytes": 300},
         deleted=0.3,
+    ),
+    "receipts that count before they merge": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatTellsTooEarly))), {}
+    ),
+    "receipts that know no earlier owner": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatForgetsOwners))), {}
+    ),
+    "receipts of a node that lacks what was required": Fault(
+        Parts(replica=HastyReplica), {"store": 60, "slow": 5, "part": 5, "silence": 5}
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),

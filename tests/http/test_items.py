@@ -422,7 +422,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
     ),
     st.booleans(),
 )
-def test_valid_items_come_out_as_they_went_in(rows: list[tuple[int, str, str]], ascii_only: bool) -> None:
+def test_valid_items_come_out_as_they_went_in(
+    rows: list[tuple[int, str | None, str]], ascii_only: bool
+) -> None:
     body = json.dumps(
         [
             {spelling: number, "deleted": True} if tenant is None else {spelling: number, "tenant": tenant}

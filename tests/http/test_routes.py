@@ -24,6 +24,7 @@ from dcounter.errors import (
     NodeIsUp,
     NotApplied,
     NotReplicated,
+    NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
     Refusal,
@@ -38,6 +39,7 @@ from dcounter.http.server import Server, make_api
 from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -50,6 +52,8 @@ from dcounter.store import (
 from tests.support.callers import LOCAL, Reply, Wire, replies
 
 NOW = 1_700_000_000 * 10**9
+CHANGES = "changes"
+CREATED = Changes(["created"], {"a": 1})
 READY = Readiness(ready=True, exact=True, missing=[])
 EMPTY = ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
 
@@ -65,13 +69,16 @@ class MemoryStore:
     error: Exception | None = None
     complete: bool = True
     ready: Readiness = READY
+    changes: Changes = CREATED
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        self.asked.append((items, ack, after))
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
+        self.asked.append((items, ack, after, CHANGES) if changes else (items, ack, after))
         if self.error:
             raise self.error
         self.tenants.update(zip(items.ids, items.tenants, strict=True))
-        return Receipt(items=len(items), ack=ack, position="here")
+        return Receipt(items=len(items), ack=ack, position="here", changes=self.changes if changes else None)
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self.asked.append((tenant, consistency, after))
@@ -412,6 +419,52 @@ class TestStore:
         assert reply.json["outcome"] == "unknown"
         assert "oh no" not in reply.text.decode()
         assert len(expected_failures(RuntimeError)) == 1
+
+
+class TestReceipts:
+    def test_are_given_if_they_are_asked_for(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items?receipt=1", ONE)
+        assert store.asked.pop() == (Items([1], ["a"]), "node", None, CHANGES)
+        assert reply.json == {
+            "status": "OK",
+            "items": 1,
+            "ack": "node",
+            "position": "here",
+            "receipts": ["created"],
+            "counts": {"a": 1},
+        }
+        for reply in (call.post("/items/delete?receipt=1", b"[1]"), call.get("/items/1?receipt=1", "DELETE")):
+            assert reply.json["receipts"] == ["created"]
+            assert store.asked.pop() == (Items([1], [None]), "node", None, CHANGES)
+
+    def test_are_not_given_otherwise(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items?receipt=0", ONE)
+        assert store.asked.pop() == (Items([1], ["a"]), "node", None)
+        assert not reply.json.keys() & {"receipts", "counts", "complete", "missing"}
+        assert call.post("/items?receipt=yes", ONE).json["code"] == "bad_parameter"
+
+    def test_say_that_they_are_not_exact(self, call: Caller, store: MemoryStore) -> None:
+        store.changes = Changes(["stale"], None, complete=False, missing=[3])
+        reply = call.post("/items?receipt=1", ONE)
+        assert reply.json.items() >= {"receipts": ["stale"], "complete": False, "missing": [3]}.items()
+        assert "counts" not in reply.json
+
+    def test_of_many_items_are_refused(self, store: MemoryStore) -> None:
+        call = Caller(store, limits=HttpLimits(max_receipt_items=2))
+        assert call.post("/items/delete?receipt=1", b"[1,2]").status == 200
+        store.asked.clear()
+        reply = call.post("/items/delete?receipt=1", b"[1,2,3]")
+        assert (reply.status, reply.json["code"]) == (413, "too_many_items")
+        assert (reply.json["outcome"], store.asked) == ("not_applied", [])
+
+    def test_cannot_be_given_by_every_store(self, call: Caller, store: MemoryStore) -> None:
+        store.error = NotSupportedHere("no node can")
+        reply = call.post("/items?receipt=1", ONE)
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (
+            501,
+            "not_supported_here",
+            "not_applied",
+        )
 
 
 class TestDelete:
@@ -879,7 +932,6 @@ class TestPaths:
             "/",
             "/item",
             "/items/",
-            "/items/a",
             "/items/a/",
             "/items//count",
             "/items/a/count/",

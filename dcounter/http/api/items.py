@@ -2,18 +2,21 @@
 Stores, deletes and counts items.
 """
 
+from collections.abc import Awaitable, Mapping
 from typing import cast
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
+from dcounter.errors import TooManyItems
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
 from dcounter.http.items import FieldError, check_stamp, parse_id, parse_ids, parse_items
 from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
-from dcounter.store import Ack, Consistency, Items
+from dcounter.store import Ack, Changes, Consistency, Items, Receipt
 
 
-async def store_items(api: Api, call: Call) -> Answer:
+def store_items(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `POST /items`
     """
@@ -23,18 +26,18 @@ async def store_items(api: Api, call: Call) -> Answer:
         max_items=api.limits.max_items,
         max_tenant_bytes=api.limits.max_tenant_bytes,
     )
-    return await _store(api, call, items)
+    return _store(api, call, items)
 
 
-async def delete_items(api: Api, call: Call) -> Answer:
+def delete_items(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `POST /items/delete`
     """
     ids = parse_ids(call.body, max_items=api.limits.max_items)
-    return await _store(api, call, Items(ids, [None] * len(ids)))
+    return _store(api, call, Items(ids, [None] * len(ids)))
 
 
-async def delete_item(api: Api, call: Call) -> Answer:
+def delete_item(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `DELETE /items/{ID}`
     """
@@ -42,7 +45,7 @@ async def delete_item(api: Api, call: Call) -> Answer:
         item = parse_id(call.parameters["ID"])
     except FieldError as error:
         raise BadPath(f"ID {error}") from None
-    return await _store(api, call, Items([item], [None]))
+    return _store(api, call, Items([item], [None]))
 
 
 async def _store(api: Api, call: Call, items: Items) -> Answer:
@@ -51,15 +54,30 @@ async def _store(api: Api, call: Call, items: Items) -> Answer:
     """
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
-    if "lastUpdateDt" in call.parameters:
-        items = items.stamped(_stamp(api, call.parameters["lastUpdateDt"]))
-    receipt = await api.store.store(
-        items,
-        ack=cast("Ack", call.parameters.get("ack", api.ack)),
-        after=call.parameters.get("after"),
-    )
+    if call.parameters:
+        receipt = await _store_as_told(api, call.parameters, items)
+    else:
+        receipt = await api.store.store(items, ack=api.ack)
     warning = UNSET if receipt.warning is None else receipt.warning
-    return ok(Stored("OK", receipt.items, receipt.ack, receipt.position, warning))
+    stored = Stored("OK", receipt.items, receipt.ack, receipt.position, warning)
+    return ok(stored if receipt.changes is None else _with_changes(stored, receipt.changes))
+
+
+def _store_as_told(api: Api, parameters: Mapping[str, str], items: Items) -> Awaitable[Receipt]:
+    if "lastUpdateDt" in parameters:
+        items = items.stamped(_stamp(api, parameters["lastUpdateDt"]))
+    changes = parameters.get("receipt") == "1"
+    if changes and len(items) > api.limits.max_receipt_items:
+        raise TooManyItems(
+            f"the request has {len(items)} items; with receipt=1 the limit is {api.limits.max_receipt_items}"
+        )
+    ack = cast("Ack", parameters.get("ack", api.ack))
+    return api.store.store(items, ack=ack, after=parameters.get("after"), changes=changes)
+
+
+def _with_changes(stored: Stored, changes: Changes) -> Stored:
+    told = replace(stored, receipts=changes.items, counts=UNSET if changes.counts is None else changes.counts)
+    return told if changes.complete else replace(told, complete=False, missing=changes.missing)
 
 
 def _stamp(api: Api, text: str) -> int | None:

@@ -48,7 +48,8 @@ def store(world: World) -> None:
     retries = Retries(world, items, ack)
     if random.random() < 0.2:
         items = retries.stamped(coordinator)
-    answer = world.history.store(coordinator, items, ack, after, retries.told)
+    changes = random.random() < 0.2
+    answer = world.history.store(coordinator, items, ack, after, retries.told, changes=changes)
     if random.random() < 0.03:
         world.after(random.random() / 10, lambda: world.history.hang_up(answer))
 
