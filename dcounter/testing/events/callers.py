@@ -94,7 +94,9 @@ class Retries:
         # HTTP refuses stamps that are too far ahead.
         if max(own for own in self._items.stamps or () if own is not None) <= coordinator.latest_stamp():
             self._world.history.note("once more:")
-            self._world.history.store(coordinator, self._items, self._ack, None, self.told)
+            # The history knows requests by the identity of their items.
+            items = Items(self._items.ids, self._items.tenants, self._items.stamps)
+            self._world.history.store(coordinator, items, self._ack, None, self.told)
 
 
 def count(world: World) -> None:
