@@ -30,6 +30,7 @@ from twisted.web.iweb import IResponse
 
 from dcounter.errors import DcounterError
 from dcounter.http.answer_bodies import Counted, Operated, Ready, Stored
+from dcounter.stamps import show_stamp
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 _TIMEOUT: Final = 30.0
@@ -63,7 +64,8 @@ _T = TypeVar("_T")
 
 Item = Mapping[str, Any]
 """
-An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`.
+An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`. Or one to delete: `ID`, `deleted` and perhaps
+`lastUpdateDt`.
 """
 
 
@@ -234,16 +236,40 @@ class Client:
         await self._pool.closeCachedConnections()
 
     async def store(
-        self, items: Collection[Item], *, ack: Ack | None = None, after: str | None = None
+        self,
+        items: Collection[Item],
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        receipt: bool = False,
     ) -> Stored:
         """
         Store items.
 
         :param ack: which nodes must have written them before the answer.
         :param after: a position: these items are newer than everything that it covers.
+        :param stamp: the stamp (ns since 1970) of all items that have no `lastUpdateDt`: with it, the same
+            call can be repeated without harm.
+        :param receipt: whether the answer is to say what became of each item, with the new counts.
         """
-        answer = await self.ask("POST", "/items", parameters={"ack": ack, "after": after}, json=[*items])
-        return answer.read(Stored)
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        return (await self.ask("POST", "/items", parameters=parameters, json=[*items])).read(Stored)
+
+    async def delete(
+        self,
+        ids: Collection[int],
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        receipt: bool = False,
+    ) -> Stored:
+        """
+        Delete items; the parameters are those of `store`.
+        """
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        return (await self.ask("POST", "/items/delete", parameters=parameters, json=[*ids])).read(Stored)
 
     async def count(
         self, tenant: str, *, consistency: Consistency | None = None, after: str | None = None
@@ -331,6 +357,20 @@ class Client:
             if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
                 raise CancelledError from error
             raise Unreachable(error, sent=True) from error
+
+
+def _of_store(
+    ack: Ack | None, after: str | None, stamp: int | None, *, receipt: bool
+) -> Mapping[str, str | None]:
+    """
+    The parameters of a request to store or to delete.
+    """
+    return {
+        "ack": ack,
+        "after": after,
+        "lastUpdateDt": None if stamp is None else show_stamp(stamp),
+        "receipt": "1" if receipt else None,
+    }
 
 
 class _Body(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_twisted
+from msgspec import UNSET
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import (
@@ -26,6 +27,7 @@ from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.store import Consistency, Count
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
+NOW = 1_700_000_000 * 10**9
 ITEMS = [{"ID": 1, "tenant": "a"}, {"ID": 2, "tenant": "a/b ü"}]
 
 
@@ -63,6 +65,47 @@ async def test_the_newest_update_wins(client: Client) -> None:
     assert (await client.count("late")).counter == 1
     await client.store([{"ID": 1, "tenant": "last"}])
     assert (await client.count("late")).counter == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_deletes(client: Client, store: MemoryStore) -> None:
+    await client.store(ITEMS)
+    deleted = await client.delete([2, 3], ack="all")
+    assert deleted == Stored("OK", 2, "all", deleted.position)
+    assert store.tenants == {1: "a"}
+    await client.store([{"ID": 1, "deleted": True}, {"ID": 2, "tenant": "back"}], after=deleted.position)
+    assert store.tenants == {2: "back"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_receipts(client: Client) -> None:
+    await client.store(ITEMS)
+    told = await client.store(
+        [
+            {"ID": 1, "tenant": "b"},
+            {"ID": 1, "tenant": "b"},
+            {"ID": 3, "tenant": "b"},
+            {"ID": 3, "tenant": "late", "lastUpdateDt": "2000-01-01T00:00:00Z"},
+        ],
+        receipt=True,
+    )
+    assert (told.receipts, told.complete) == (["stale", "moved", "created", "stale"], UNSET)
+    assert told.counts == {"a": 0, "b": 2, "late": 0}
+    told = await client.delete([1, 1, 4], receipt=True)
+    assert (told.receipts, told.counts) == (["deleted", "unchanged", "unchanged"], {"b": 1})
+    assert (await client.delete([3])).receipts is UNSET
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_with_a_stamp_is_repeated_without_harm(client: Client, store: MemoryStore) -> None:
+    first, later = NOW, NOW + 1
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    await client.delete([1], stamp=later)
+    await client.store([{"ID": 2, "tenant": "a"}], stamp=later)
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    assert store.tenants == {2: "a"}
+    await client.delete([2], stamp=first)
+    assert store.tenants == {2: "a"}
 
 
 @pytest_twisted.ensureDeferred

@@ -17,6 +17,8 @@ class HttpLimits:
     :ivar max_body_bytes: largest body; a larger one is refused before it arrives, or cut off while it does.
     :ivar max_items: items in one request. No body of the default size has as many: this bound matters only
         where `max_body_bytes` is raised.
+    :ivar max_receipt_items: items in one request with `receipt=1`: one node decides about all of them in one
+        piece, and one answer names all tenants that they were taken from.
     :ivar max_tenant_bytes: length of a tenant name as UTF-8.
     :ivar max_connections: connections served at once. Together with those to nodes, they stay below the 1,024
         descriptors that a process usually has.
@@ -46,6 +48,7 @@ class HttpLimits:
 
     max_body_bytes: int = 16 * MEBIBYTE
     max_items: int = 1_000_000
+    max_receipt_items: int = 1_000
     max_tenant_bytes: int = 256
     max_connections: int = 800
     reserved_connections: int = 64

@@ -83,6 +83,7 @@ _PROBLEM: Final = _object(
         "items": _object("index field message", index=_INTEGER, field=_TEXT, message=_TEXT),
     },
     position=_TEXT,
+    lastUpdateDt={"type": "string", "format": "date-time"},
     items=_INTEGER,
     items_stored=_INTEGER,
     reached={"enum": get_args(Ack)},

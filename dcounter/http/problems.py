@@ -53,7 +53,7 @@ class BadRequest(HttpRefusal):
 
 class BadPath(HttpRefusal):
     """
-    The path is not percent-encoded UTF-8.
+    The path is not percent-encoded UTF-8, or a segment of it is not what it must be.
     """
 
     code = "bad_path"
@@ -69,6 +69,24 @@ class BadParameter(HttpRefusal):
     code = "bad_parameter"
     status = 400
     title = "Invalid query parameter"
+
+
+class NoIdempotencyKey(HttpRefusal):
+    """
+    The request has a header `Idempotency-Key`, which is not needed, and would have no effect.
+    """
+
+    code = "no_idempotency_key"
+    status = 400
+    title = "Idempotency-Key is not supported"
+    outcome = "not_applied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an item's ID and stamp already make a retry harmless, without the header Idempotency-Key: take"
+            " the time once, add it to the query as lastUpdateDt, and repeat the request as often as needed"
+            " (see Retries in docs/http.md)"
+        )
 
 
 class Forbidden(HttpRefusal):

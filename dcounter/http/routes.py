@@ -178,7 +178,7 @@ def report_bug(method: bytes, target: bytes, failure: Failure) -> Answer:
     """
     _log.failure("{method} {uri} failed", failure, method=method.decode(), uri=target.decode())
     # Items that were sent to nodes before the failure may be stored.
-    outcome: Outcome | None = "unknown" if method == b"POST" else None
+    outcome: Outcome | None = "unknown" if method not in {b"GET", b"HEAD"} else None
     return problem(InternalError(), outcome=outcome)
 
 

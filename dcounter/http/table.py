@@ -18,6 +18,7 @@ from dcounter.errors import (
     NotApplied,
     NotReplicated,
     NotSupported,
+    NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
     Refusal,
@@ -26,9 +27,9 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
+from dcounter.http.bodies import IDS, ITEMS
 from dcounter.http.call import Api, Call, Principal
-from dcounter.http.items import ITEMS
-from dcounter.http.problems import Answer, NotReady
+from dcounter.http.problems import Answer, NoIdempotencyKey, NotReady
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
@@ -96,6 +97,29 @@ class Route:
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
 
+_ACK: Final = Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack))
+_STAMP: Final = Parameter(
+    "lastUpdateDt",
+    "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
+    " it, the request can be repeated without harm.",
+)
+_RECEIPT: Final = Parameter(
+    "receipt",
+    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
+    ("0", "1"),
+)
+_STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
+_NOT_STORED: Final = (
+    NoIdempotencyKey,
+    InvalidPosition,
+    PositionLost,
+    NotApplied,
+    OutcomeUnknown,
+    NotReplicated,
+    NotSupportedHere,
+    TooManyItems,
+)
+
 _REMOVE: Final = Route(
     method="POST",
     path="/cluster/remove",
@@ -112,22 +136,31 @@ ROUTES: Final = (
         method="POST",
         path="/items",
         function=items.store_items,
-        summary="Store items.",
+        summary="Store items, and delete items.",
         answer=answer_bodies.Stored,
-        query=(
-            Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
-            _AFTER,
-        ),
+        query=_STORED_BY,
         body=ITEMS,
-        refusals=(
-            InvalidItems,
-            TooManyItems,
-            InvalidPosition,
-            PositionLost,
-            NotApplied,
-            OutcomeUnknown,
-            NotReplicated,
-        ),
+        refusals=(InvalidItems, *_NOT_STORED),
+    ),
+    Route(
+        method="POST",
+        path="/items/delete",
+        function=items.delete_items,
+        summary="Delete items. Deleting an ID that is not there is no error.",
+        answer=answer_bodies.Stored,
+        query=_STORED_BY,
+        body=IDS,
+        refusals=(InvalidItems, *_NOT_STORED),
+    ),
+    Route(
+        method="DELETE",
+        path="/items/{ID}",
+        function=items.delete_item,
+        summary="Delete an item. Deleting an ID that is not there is no error.",
+        answer=answer_bodies.Stored,
+        segments=(Parameter("ID", "An integer from -2^63 to 2^63 - 1."),),
+        query=_STORED_BY,
+        refusals=_NOT_STORED,
     ),
     Route(
         method="GET",

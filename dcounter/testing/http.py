@@ -5,7 +5,7 @@ The HTTP API without a cluster: for tests of programs that call it.
 real routes, which check, refuse and answer them as those of a daemon do, and end in a `MemoryStore`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import cast
 
@@ -20,6 +20,8 @@ from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
+    Change,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -52,6 +54,9 @@ class MemoryStore:
         self.ready = True
         self._now = now
         self._winners: dict[int, tuple[int, str]] = {}
+        """
+        ID -> its stamp and tenant; an empty one if it is deleted.
+        """
         self._last = 0
 
     @property
@@ -59,18 +64,32 @@ class MemoryStore:
         """
         Which tenant owns each ID.
         """
-        return {item: tenant for item, (_, tenant) in self._winners.items()}
+        return {item: tenant for item, (_, tenant) in self._winners.items() if tenant}
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         self._check(after)
-        offered: dict[tuple[int, int], str] = {}
-        own = items.stamps or [None] * len(items)
-        for item, tenant, stamp in zip(items.ids, items.tenants, own, strict=True):
-            # Of two in one request with the same ID and stamp, the later one is offered.
-            offered[item, self._take() if stamp is None else self._observe(stamp)] = tenant
-        for (item, stamp), tenant in offered.items():
-            self._winners[item] = max(self._winners.get(item, (stamp, tenant)), (stamp, tenant))
-        return Receipt(len(items), ack, self._position())
+        keys = list(zip(items.ids, self._stamps(items), strict=True))
+        # Of two in one request with the same ID and stamp, the later one is offered.
+        last = {key: i for i, key in enumerate(keys)}
+        told: list[Change] = []
+        touched: set[str] = set()
+        for i, ((item, stamp), tenant) in enumerate(zip(keys, items.tenants, strict=True)):
+            before, offered = self._winners.get(item, (-1, "")), (stamp, tenant or "")
+            if last[item, stamp] != i:
+                told.append("stale")
+                continue
+            told.append(_change(before, offered))
+            touched.add(offered[1])
+            if told[-1] != "stale":
+                touched.add(before[1])
+                self._winners[item] = offered
+        if not changes:
+            return Receipt(len(items), ack, self._position())
+        owners = list(self.tenants.values())
+        counts = {tenant: owners.count(tenant) for tenant in sorted(touched - {""})}
+        return Receipt(len(items), ack, self._position(), changes=Changes(told, counts))
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self._check(after)
@@ -99,16 +118,32 @@ class MemoryStore:
         if after is not None and not (stamp.isdecimal() and after.startswith(_POSITION)):
             raise InvalidPosition("the position is not of this cluster")
 
+    def _stamps(self, items: Items) -> Sequence[int]:
+        if items.stamps is None:
+            return [self._take() for _ in items.ids]
+        self._last = max([self._last, *(own for own in items.stamps if own is not None)])
+        given = self._take() if None in items.stamps else 0
+        return [given if own is None else own for own in items.stamps]
+
     def _take(self) -> int:
         self._last = max(self._now(), self._last + 1)
         return self._last
 
-    def _observe(self, stamp: int) -> int:
-        self._last = max(self._last, stamp)
-        return stamp
-
     def _position(self) -> str:
         return f"{_POSITION}{self._last}"
+
+
+def _change(before: tuple[int, str], after: tuple[int, str]) -> Change:
+    """
+    What an update does to an ID: stamp and tenant before, and those that are offered.
+    """
+    if after < before:
+        return "stale"
+    if after[1] == before[1]:
+        return "unchanged"
+    if not after[1]:
+        return "deleted"
+    return "moved" if before[1] else "created"
 
 
 class MemoryOperator:

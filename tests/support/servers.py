@@ -41,7 +41,9 @@ class SlowStore:
         self.waiting: list[Deferred[None]] = []
         self.cancelled = 0
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         waiting: Deferred[None] = Deferred()
         self.waiting.append(waiting)
         try:
