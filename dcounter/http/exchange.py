@@ -2,7 +2,7 @@
 A request and its answer: the body that arrives, the route that answers, the answer that is sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Final, Protocol
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import Outcome, Refusal
+from dcounter.errors import NotApplied, Outcome, Refusal
 from dcounter.http.admission import answer as respond
 from dcounter.http.admission import require_allowed
 from dcounter.http.bridge import BridgedRequest, Line, pass_on
@@ -103,6 +103,22 @@ class Exchange:
         """
         return "not_applied" if self.found is not None and self.found.route.changes else None
 
+    @property
+    def encodings(self) -> Sequence[str]:
+        """
+        The encodings that the body may have.
+        """
+        return () if self.found is None else self._of_type(self.found).route.encodings
+
+    def _of_type(self, found: Found) -> Found:
+        """
+        The route for this type of body.
+        """
+        route = found.route.of_type(self.head.headers)
+        if route is not found.route:
+            found = self.found = Found(route, found.segments, found.query)
+        return found
+
     def expect(self, *, here: bool) -> None:
         """
         Get ready for the body; see that it may come.
@@ -111,7 +127,10 @@ class Exchange:
         :raises Refusal: it may not.
         """
         head, found, limits = self.head, self.found, self._shared.limits
-        streams = found is not None and found.route.streams_body
+        streams = False
+        if found is not None and found.route.has_odd_bodies:
+            found = self._of_type(found)
+            streams = found.route.streams_body
         if not streams and head.length is not None and head.length > limits.max_body_bytes:
             raise BodyTooLarge(limits.max_body_bytes)
         self.in_body = True
@@ -133,6 +152,9 @@ class Exchange:
         :raises Refusal: it is one too many.
         """
         shared = self._shared
+        if isinstance(self._body, IncomingBody) and self._body.ended:
+            # The route reads no more of it.
+            return
         self._held += len(data)
         shared.body_bytes += len(data)
         if isinstance(self._body, IncomingBody):
@@ -171,6 +193,13 @@ class Exchange:
         self._body.end(refusal)
         return True
 
+    def stop(self) -> None:
+        """
+        Wait for no more of the body: the daemon stops.
+        """
+        if self.in_body and isinstance(self._body, IncomingBody):
+            self._body.end(NotApplied("the daemon is stopping", retry_after=1))
+
     def _taken_out(self, size: int) -> None:
         """
         The route has taken a part out of the body that arrives.
@@ -186,7 +215,13 @@ class Exchange:
         """
         The body, for a route that reads it while it arrives.
         """
-        body = self._body = IncomingBody(self._shared.limits.stream_buffer_bytes, self._taken_out)
+        shared = self._shared
+        body = self._body = IncomingBody(
+            shared.limits.stream_buffer_bytes,
+            shared.limits.load_s,
+            taken=self._taken_out,
+            call_later=shared.call_later,
+        )
         if not self.in_body:
             body.end()
         return body
@@ -202,8 +237,12 @@ class Exchange:
             if not self._gone:
                 self._task = request
             return
+        streams = False
+        if found.route.has_odd_bodies:
+            found = self._of_type(found)
+            streams = found.route.streams_body
         call = self._call(found, body)
-        if found.route.streams_body:
+        if streams:
             call.stream = self._incoming()
         task = self._task = Task(self._respond(found, call))
         task.run()

@@ -4,7 +4,7 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 
@@ -26,9 +26,18 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
-from dcounter.http.bodies import IDS, ITEMS
+from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call, Principal
-from dcounter.http.problems import Answer, NoIdempotencyKey, NotReady
+from dcounter.http.decoding import ENCODINGS
+from dcounter.http.problems import (
+    Answer,
+    ExpandsTooMuch,
+    InvalidLine,
+    LoadBroken,
+    LoadStopped,
+    NoIdempotencyKey,
+    NotReady,
+)
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
@@ -57,15 +66,20 @@ class Route:
     :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
     :ivar answer: the type of the answer with status 200.
+    :ivar answer_in_part: the type of the answer with status 207, if there is one.
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
     :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
+    :ivar content_type: the type of the body, as its header names it.
+    :ivar by_type: content type -> the route that takes bodies of that type, with the same method and path.
+    :ivar encodings: the encodings in which `function` takes the body, besides none.
     :ivar scope: the identity that a request must prove.
     :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
     :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
+    :ivar has_odd_bodies: whether a body must be looked at before it is held in memory and handed over whole.
     """
 
     method: str
@@ -73,18 +87,24 @@ class Route:
     function: Function
     summary: str
     answer: Any
+    answer_in_part: Any = None
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
     body: Any = None
+    content_type: str = "application/json"
+    by_type: Mapping[bytes, "Route"] = field(default_factory=dict)
+    encodings: Sequence[str] = ()
     scope: Principal = "anyone"
     refusals: tuple[type[Refusal], ...] = ()
     streams_body: bool = False
     vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
+    has_odd_bodies: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
+        object.__setattr__(self, "has_odd_bodies", self.streams_body or bool(self.by_type))
 
     @property
     def changes(self) -> bool:
@@ -92,6 +112,15 @@ class Route:
         Whether a request may change something. A refusal then has to say whether it did.
         """
         return self.method != "GET"
+
+    def of_type(self, headers: Mapping[bytes, Sequence[bytes]]) -> "Route":
+        """
+        The route for a request with these headers: this one, unless another takes that type of body.
+        """
+        if not self.by_type or b"content-type" not in headers:
+            return self
+        media_type = headers[b"content-type"][0].partition(b";")[0].strip().lower()
+        return self.by_type.get(media_type, self)
 
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
@@ -109,6 +138,26 @@ _NOT_STORED: Final = (
     NotApplied,
     OutcomeUnknown,
     NotReplicated,
+)
+
+_LOAD: Final = Route(
+    method="POST",
+    path="/items",
+    function=items.load_items,
+    summary="Store a load: any number of items, one per line.",
+    answer=answer_bodies.Loaded,
+    answer_in_part=answer_bodies.Loaded,
+    query=(
+        _ACK,
+        _AFTER,
+        _STAMP,
+        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+    ),
+    body=LINES,
+    content_type="application/x-ndjson",
+    encodings=ENCODINGS,
+    streams_body=True,
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
 )
 
 _REMOVE: Final = Route(
@@ -131,6 +180,7 @@ ROUTES: Final = (
         answer=answer_bodies.Stored,
         query=(_ACK, _AFTER, _STAMP),
         body=ITEMS,
+        by_type={_LOAD.content_type.encode(): _LOAD},
         refusals=(InvalidItems, TooManyItems, *_NOT_STORED),
     ),
     Route(

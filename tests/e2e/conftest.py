@@ -37,8 +37,8 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     """
     daemons: list[Daemon] = []
 
-    async def start(*options: str, ports: Ports | None = None) -> Daemon:
-        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports)
+    async def start(*options: str, ports: Ports | None = None, processes: bool = False) -> Daemon:
+        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports, processes=processes)
         daemons.append(daemon)
         return daemon
 

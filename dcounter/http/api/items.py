@@ -8,7 +8,10 @@ from msgspec import UNSET
 
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
-from dcounter.http.items import FieldError, check_stamp, parse_id, parse_ids, parse_items
+from dcounter.http.decoding import decoder_for
+from dcounter.http.item_fields import FieldError, check_stamp
+from dcounter.http.items import parse_id, parse_ids, parse_items
+from dcounter.http.loads import Load
 from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
 from dcounter.store import Ack, Consistency, Items
 
@@ -72,6 +75,24 @@ def _stamp(api: Api, text: str) -> int | None:
         return check_stamp(text, api.store.latest_stamp)
     except FieldError as error:
         raise BadParameter(f"lastUpdateDt {error}") from None
+
+
+async def load_items(api: Api, call: Call) -> Answer:
+    """
+    `POST /items` with lines
+    """
+    assert call.stream is not None
+    if b"idempotency-key" in call.headers:
+        raise NoIdempotencyKey
+    stamp = call.parameters.get("lastUpdateDt")
+    load = Load(
+        api,
+        ack=cast("Ack", call.parameters.get("ack", api.ack)),
+        after=call.parameters.get("after"),
+        stamp=None if stamp is None else _stamp(api, stamp),
+        partial=call.parameters.get("partial") == "1",
+    )
+    return await load.run(call.stream, decoder_for(call.headers, api.limits))
 
 
 async def count_items(api: Api, call: Call) -> Answer:
