@@ -284,10 +284,10 @@ class Connection(Protocol):
         if head.length == 0:
             exchange.answer(b"")
             return
-        exchange.expect(here=head.body is not None or self._reader.unread > 0)
         if head.body is not None:
-            exchange.take(head.body)
-            exchange.end_of_body()
+            exchange.take_whole(head.body)
+        else:
+            exchange.expect(here=self._reader.unread > 0)
 
     def _check(self, head: Head) -> None:
         """

@@ -108,16 +108,42 @@ class Exchange:
         """
         The encodings that the body may have.
         """
-        return () if self.found is None else self._of_type(self.found).route.encodings
+        self._look_at_type()
+        return () if self.found is None else self.found.route.encodings
 
-    def _of_type(self, found: Found) -> Found:
+    def _look_at_type(self) -> None:
         """
-        The route for this type of body.
+        Take the route for this type of body.
         """
+        found = self.found
+        if found is None or not found.route.by_type:
+            return
         route = found.route.of_type(self.head.headers)
         if route is not found.route:
-            found = self.found = Found(route, found.segments, found.query)
-        return found
+            self.found = Found(route, found.segments, found.query)
+
+    def take_whole(self, body: bytes) -> None:
+        """
+        Take a small body, all of which came with the head.
+
+        :raises Refusal: it may not come.
+        """
+        found = self.found
+        if found is not None and (found.route.by_type or found.route.streams_body):
+            self._look_at_type()
+            found = self.found
+            if found is not None and found.route.streams_body:
+                self.expect(here=True)
+                self.take(body)
+                self.end_of_body()
+                return
+        shared = self._shared
+        size = len(body)
+        if size > shared.limits.max_body_bytes:
+            raise BodyTooLarge(shared.limits.max_body_bytes)
+        self._held = size
+        shared.body_bytes += size
+        self.answer(body)
 
     def expect(self, *, here: bool) -> None:
         """
@@ -126,11 +152,9 @@ class Exchange:
         :param here: whether it comes already.
         :raises Refusal: it may not.
         """
+        self._look_at_type()
         head, found, limits = self.head, self.found, self._shared.limits
-        streams = False
-        if found is not None and found.route.has_odd_bodies:
-            found = self._of_type(found)
-            streams = found.route.streams_body
+        streams = found is not None and found.route.streams_body
         if not streams and head.length is not None and head.length > limits.max_body_bytes:
             raise BodyTooLarge(limits.max_body_bytes)
         self.in_body = True
@@ -237,12 +261,8 @@ class Exchange:
             if not self._gone:
                 self._task = request
             return
-        streams = False
-        if found.route.has_odd_bodies:
-            found = self._of_type(found)
-            streams = found.route.streams_body
         call = self._call(found, body)
-        if streams:
+        if found.route.streams_body:
             call.stream = self._incoming()
         task = self._task = Task(self._respond(found, call))
         task.run()

@@ -6,7 +6,7 @@ there is room for it, so a load takes the same memory however long it is.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, cast, get_args
 
 from msgspec import UNSET, Struct
@@ -24,6 +24,7 @@ from dcounter.http.problems import Answer, InvalidLine, LoadBroken, LoadStopped,
 from dcounter.http.streams import Body
 from dcounter.store import Ack, Items, Receipt
 
+CONTENT_TYPE: Final = b"application/x-ndjson"
 _LONG_ITEMS: Final = 8
 """
 A piece holds at least as many of the longest tenants, so that one fits a line in its longest form in JSON.
@@ -40,6 +41,15 @@ The least HTTP status of what is not the caller's fault.
 """
 
 _ACKS: Final = get_args(Ack)
+
+
+def media_type(headers: Mapping[bytes, Sequence[bytes]]) -> bytes:
+    """
+    The type of a request's body, without parameters; empty if no header tells.
+    """
+    if b"content-type" not in headers:
+        return b""
+    return headers[b"content-type"][0].partition(b";")[0].strip().lower()
 
 
 class _Part(Struct, eq=False):

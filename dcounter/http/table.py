@@ -29,6 +29,7 @@ from dcounter.http.api import cluster, daemon, items
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call, Principal
 from dcounter.http.decoding import ENCODINGS
+from dcounter.http.loads import CONTENT_TYPE, media_type
 from dcounter.http.problems import (
     Answer,
     ExpandsTooMuch,
@@ -79,7 +80,6 @@ class Route:
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
-    :ivar has_odd_bodies: whether a body must be looked at before it is held in memory and handed over whole.
     """
 
     method: str
@@ -100,11 +100,9 @@ class Route:
     vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
-    has_odd_bodies: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
-        object.__setattr__(self, "has_odd_bodies", self.streams_body or bool(self.by_type))
 
     @property
     def changes(self) -> bool:
@@ -117,10 +115,10 @@ class Route:
         """
         The route for a request with these headers: this one, unless another takes that type of body.
         """
-        if not self.by_type or b"content-type" not in headers:
+        if b"content-type" not in headers or headers[b"content-type"][0] == b"application/json":
+            # Most requests: they need not pay for the others.
             return self
-        media_type = headers[b"content-type"][0].partition(b";")[0].strip().lower()
-        return self.by_type.get(media_type, self)
+        return self.by_type.get(media_type(headers), self)
 
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
@@ -154,7 +152,7 @@ _LOAD: Final = Route(
         Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
     ),
     body=LINES,
-    content_type="application/x-ndjson",
+    content_type=CONTENT_TYPE.decode(),
     encodings=ENCODINGS,
     streams_body=True,
     refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
@@ -180,7 +178,7 @@ ROUTES: Final = (
         answer=answer_bodies.Stored,
         query=(_ACK, _AFTER, _STAMP),
         body=ITEMS,
-        by_type={_LOAD.content_type.encode(): _LOAD},
+        by_type={CONTENT_TYPE: _LOAD},
         refusals=(InvalidItems, TooManyItems, *_NOT_STORED),
     ),
     Route(

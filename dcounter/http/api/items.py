@@ -6,13 +6,15 @@ from typing import cast
 
 from msgspec import UNSET
 
+from dcounter.errors import MalformedBody
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import decoder_for
 from dcounter.http.item_fields import FieldError, check_stamp
 from dcounter.http.items import parse_id, parse_ids, parse_items
-from dcounter.http.loads import Load
+from dcounter.http.loads import CONTENT_TYPE, Load, media_type
 from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
+from dcounter.http.streams import WholeBody
 from dcounter.store import Ack, Consistency, Items
 
 
@@ -20,12 +22,19 @@ async def store_items(api: Api, call: Call) -> Answer:
     """
     `POST /items`
     """
-    items = parse_items(
-        call.body,
-        latest=api.store.latest_stamp,
-        max_items=api.limits.max_items,
-        max_tenant_bytes=api.limits.max_tenant_bytes,
-    )
+    try:
+        items = parse_items(
+            call.body,
+            latest=api.store.latest_stamp,
+            max_items=api.limits.max_items,
+            max_tenant_bytes=api.limits.max_tenant_bytes,
+        )
+    except MalformedBody:
+        if call.body or media_type(call.headers) != CONTENT_TYPE:
+            raise
+        # The type of a body is looked at where there is one. This is a load without lines.
+        call.stream = WholeBody(b"")
+        return await load_items(api, call)
     return await _store(api, call, items)
 
 
