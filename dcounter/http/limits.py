@@ -44,8 +44,10 @@ class HttpLimits:
     :ivar turn_s: time after which a connection with more requests at hand lets others have their turn.
     :ivar load_piece_bytes: bytes of a load that are parsed and stored together; no line may be longer. A few
         of the longest tenants fit it in any case.
-    :ivar load_piece_lines: the same in lines: to parse more would keep others waiting.
-    :ivar load_pieces: pieces of one load that are being stored; the next one waits.
+    :ivar load_piece_lines: the same in lines. As many items share a batch with other requests; to parse more
+        would keep others waiting.
+    :ivar load_pieces: pieces of one load that are being stored; the next one waits. With more of them, counts
+        wait longer, and the load is no faster.
     :ivar loads_pieces: pieces of all loads that are being stored.
     :ivar load_s: time from the head of a load to the end of its body.
     :ivar max_decoded_bytes: what may come of a compressed body.
@@ -73,10 +75,10 @@ class HttpLimits:
     stream_buffer_bytes: int = 256 * 1024
     turn_s: float = 0.001
     load_piece_bytes: int = 64 * 1024
-    load_piece_lines: int = 2_000
-    load_pieces: int = 8
+    load_piece_lines: int = 1_000
+    load_pieces: int = 4
     loads_pieces: int = 64
     load_s: float = 3_600.0
     max_decoded_bytes: int = 64 * GIBIBYTE
-    max_expansion: int = 100
+    max_expansion: int = 500
     max_window_bytes: int = 8 * MEBIBYTE

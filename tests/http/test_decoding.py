@@ -81,15 +81,15 @@ def test_bombs_are_refused_before_they_explode(encoding: str) -> None:
     bomb = COMPRESS[encoding](bytes(64 * MEBIBYTE))
     decoder = decoder_for({b"content-encoding": [encoding.encode()]}, HttpLimits())
     parts: list[bytes] = []
-    with pytest.raises(ExpandsTooMuch, match="100 times"):
+    with pytest.raises(ExpandsTooMuch, match="500 times"):
         parts.extend(decoder.feed(bomb))
-    assert len(b"".join(parts)) <= max(MEBIBYTE, 100 * len(bomb)) < 16 * MEBIBYTE
+    assert len(b"".join(parts)) <= max(MEBIBYTE, 500 * len(bomb)) < 64 * MEBIBYTE
 
 
 @BOTH
 def test_bombs_one_after_the_other_are_refused_too(encoding: str) -> None:
     with pytest.raises(ExpandsTooMuch):
-        decode(encoding, [COMPRESS[encoding](bytes(MEBIBYTE // 2))] * 100)
+        decode(encoding, [COMPRESS[encoding](bytes(8 * MEBIBYTE))] * 10)
 
 
 @BOTH

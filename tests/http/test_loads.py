@@ -577,7 +577,7 @@ class TestEncodings:
         body = gzip.compress(lines([1]) * 100 + bytes(20_000_000))
         reply = loader.load(body, "Content-Encoding: gzip", query="?partial=1")
         assert reply.problem == (400, "load_broken")
-        assert "100 times" in reply.json["detail"]
+        assert "500 times" in reply.json["detail"]
         assert reply.json["items_stored"] == 100
 
     def test_bombs_without_items_are_refused_as_such(self, loader: Loader) -> None:
