@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from dcounter.stamps import show_stamp
 
-Outcome = Literal["not_applied", "unknown", "stored"]
+Outcome = Literal["not_applied", "unknown", "stored", "partial"]
 
 
 class DcounterError(Exception):
@@ -127,8 +127,8 @@ class Refusal(DcounterError):
     :cvar status: the HTTP status of the answer.
     :cvar title: what happened, in a few words.
     :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`), that
-        is not known (`unknown`), or the items are `stored`, though not as requested. `None` if this kind of
-        refusal does not tell.
+        is not known (`unknown`), the items are `stored`, though not as requested, or a known part of them is
+        stored and the rest is not (`partial`). `None` if this kind of refusal does not tell.
     :ivar retry_after: seconds after which to retry; `None` if that is not known.
     """
 

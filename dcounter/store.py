@@ -214,6 +214,12 @@ class Store(Protocol):
         """
         ...
 
+    def join(self, first: str, second: str) -> str:
+        """
+        A position token that covers what each of two tokens of this store covers.
+        """
+        ...
+
     def latest_stamp(self) -> int:
         """
         The largest `lastUpdateDt` that an item may have now (ns since 1970).

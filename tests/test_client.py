@@ -2,7 +2,7 @@
 The HTTP client: what it sends, and what it makes of answers, refusals and silence.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
@@ -17,13 +17,14 @@ from twisted.internet.error import (
     DNSLookupError,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from dcounter.client import Answer, Client, Refused, Unexpected, Unreachable
+from dcounter.client import Answer, Client, Item, Refused, Unexpected, Unreachable
 from dcounter.errors import NodeIsUp, NotApplied, OutcomeUnknown, Refusal
-from dcounter.http.answer_bodies import Counted, Stored
+from dcounter.http.answer_bodies import Counted, LineError, Loaded, Stored
+from dcounter.load_body import Encoding
 from dcounter.store import Consistency, Count
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
@@ -55,6 +56,67 @@ async def test_stores_and_counts(client: Client, store: MemoryStore) -> None:
         counted = await client.count(tenant, after=stored.position)
         assert (counted.counter, counted.tenant) == (1, tenant)
     assert (await client.count("..")).counter == 0
+
+
+async def each(*items: Item) -> AsyncIterator[Item]:
+    for item in items:
+        yield item
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads(client: Client, store: MemoryStore) -> None:
+    encodings: list[Encoding | None] = [None, "gzip", "zstd"]
+    for encoding in encodings:
+        loaded = await client.load(each(*ITEMS), ack="all", encoding=encoding)
+        assert loaded == Loaded("OK", 2, 2, "all", loaded.position)
+        assert store.tenants == {1: "a", 2: "a/b ü"}
+        assert (await client.count("a", after=loaded.position)).counter == 1
+    assert (await client.load(each())).items == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_with_invalid_items(client: Client, store: MemoryStore) -> None:
+    with pytest.raises(Refused, match="line 2, tenant: is missing") as refused:
+        await client.load(each(ITEMS[0], {"ID": 3}, ITEMS[1]))
+    assert (refused.value.code, refused.value.problem["next_line"]) == ("invalid_line", 2)
+    loaded = await client.load(each({"ID": 3}, *ITEMS), partial=True)
+    assert (loaded.status, loaded.items, loaded.invalid) == ("PARTIAL", 2, 1)
+    assert loaded.errors == [LineError(1, "tenant", "is missing")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_of_items_that_fail(client: Client) -> None:
+    async def items() -> AsyncIterator[Item]:
+        yield ITEMS[0]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.load(items())
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_of_items_that_fail_end_the_request() -> None:
+    from twisted.internet import reactor
+
+    server = Factory.forProtocol(_Hears)
+    listening = await TCP4ServerEndpoint(cast(Any, reactor), 0, interface="127.0.0.1").listen(server)
+    client = Client(f"http://127.0.0.1:{listening.getHost().port}", cast(Any, reactor))
+
+    async def items() -> AsyncIterator[Item]:
+        yield ITEMS[0]
+        await deferLater(cast(Any, reactor), 0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.load(items())
+    await client.close()
+    await listening.stopListening()
+
+
+class _Hears(Protocol):
+    """
+    Listens and says nothing.
+    """
 
 
 @pytest_twisted.ensureDeferred

@@ -232,6 +232,10 @@ class Coordinator(Service):
             self._asking.expire(question)
         return await answer
 
+    def join(self, first: str, second: str) -> str:
+        (position, stamp), (other, later) = self._seal.open(first), self._seal.open(second)
+        return self._seal.seal(position.join(other), max(stamp, later))
+
     def latest_stamp(self) -> int:
         return self._clock.latest_allowed()
 

@@ -38,6 +38,43 @@ class Stored(Struct, frozen=True):
     missing: Sequence[int] | UnsetType = UNSET
 
 
+class LineError(Struct, frozen=True):
+    """
+    What is wrong with a line of a load.
+
+    :ivar line: its number, from 1.
+    :ivar field: the JSON field, or an empty text if the line as a whole is wrong.
+    """
+
+    line: int
+    field: str
+    message: str
+
+
+class Loaded(Struct, frozen=True):
+    """
+    The answer to a load.
+
+    :ivar status: `PARTIAL` if lines were invalid, and skipped.
+    :ivar items: how many items are stored.
+    :ivar lines: how many lines the load had, empty ones included.
+    :ivar ack: which nodes have written them.
+    :ivar position: the token with which a later read or write sees all of them.
+    :ivar warning: what the caller should know, although the items are stored.
+    :ivar invalid: how many lines were skipped; left out if none was.
+    :ivar errors: what is wrong with the first 100 of them; left out if none was.
+    """
+
+    status: Literal["OK", "PARTIAL"]
+    items: int
+    lines: int
+    ack: Ack
+    position: str
+    warning: str | UnsetType = UNSET
+    invalid: int | UnsetType = UNSET
+    errors: Sequence[LineError] | UnsetType = UNSET
+
+
 class Counted(Struct, frozen=True):
     """
     The answer to a count.

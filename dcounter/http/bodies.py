@@ -50,3 +50,11 @@ IDS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "integer", "for
 """
 IDs to delete.
 """
+
+LINES: Final[dict[str, Any]] = {
+    "type": "string",
+    "description": "Lines, each with one item as in an array of items. Empty lines are passed over.",
+}
+"""
+The body of a load.
+"""

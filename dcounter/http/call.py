@@ -2,14 +2,16 @@
 The arguments of a route's function: the request, and what the function needs to answer it.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
+from twisted.internet.defer import DeferredSemaphore
 
 from dcounter.http.auth import OperatorToken
 from dcounter.http.callers import is_this_machine
 from dcounter.http.limits import HttpLimits
+from dcounter.http.streams import Body
 from dcounter.store import Ack, Consistency, Operator, Store
 
 Principal = Literal["anyone", "operator"]
@@ -27,6 +29,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar ack: the default of the parameter `ack`.
     :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
+    :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     """
 
     store: Store
@@ -36,6 +39,9 @@ class Api(Struct, frozen=True, kw_only=True):
     ack: Ack
     consistency: Consistency
     document: bytes
+    room_for_pieces: DeferredSemaphore = field(
+        default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
+    )
 
 
 class Call(Struct):
@@ -60,7 +66,7 @@ class Call(Struct):
     segments: Sequence[str] = ()
     parameters: dict[str, str] = {}
     principal: Principal = "anyone"
-    stream: AsyncIterator[bytes] | None = None
+    stream: Body | None = None
 
     @property
     def local(self) -> bool:

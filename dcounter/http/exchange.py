@@ -2,7 +2,7 @@
 A request and its answer: the body that arrives, the route that answers, the answer that is sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Final, Protocol
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import Outcome, Refusal
+from dcounter.errors import NotApplied, Outcome, Refusal
 from dcounter.http.admission import answer as respond
 from dcounter.http.admission import require_allowed
 from dcounter.http.bridge import BridgedRequest, Line, pass_on
@@ -103,6 +103,48 @@ class Exchange:
         """
         return "not_applied" if self.found is not None and self.found.route.changes else None
 
+    @property
+    def encodings(self) -> Sequence[str]:
+        """
+        The encodings that the body may have.
+        """
+        self._look_at_type()
+        return () if self.found is None else self.found.route.encodings
+
+    def _look_at_type(self) -> None:
+        """
+        Take the route for this type of body.
+        """
+        found = self.found
+        if found is None or not found.route.by_type:
+            return
+        route = found.route.of_type(self.head.headers)
+        if route is not found.route:
+            self.found = Found(route, found.segments, found.query)
+
+    def take_whole(self, body: bytes) -> None:
+        """
+        Take a small body, all of which came with the head.
+
+        :raises Refusal: it may not come.
+        """
+        found = self.found
+        if found is not None and (found.route.by_type or found.route.streams_body):
+            self._look_at_type()
+            found = self.found
+            if found is not None and found.route.streams_body:
+                self.expect(here=True)
+                self.take(body)
+                self.end_of_body()
+                return
+        shared = self._shared
+        size = len(body)
+        if size > shared.limits.max_body_bytes:
+            raise BodyTooLarge(shared.limits.max_body_bytes)
+        self._held = size
+        shared.body_bytes += size
+        self.answer(body)
+
     def expect(self, *, here: bool) -> None:
         """
         Get ready for the body; see that it may come.
@@ -110,6 +152,7 @@ class Exchange:
         :param here: whether it comes already.
         :raises Refusal: it may not.
         """
+        self._look_at_type()
         head, found, limits = self.head, self.found, self._shared.limits
         streams = found is not None and found.route.streams_body
         if not streams and head.length is not None and head.length > limits.max_body_bytes:
@@ -133,6 +176,9 @@ class Exchange:
         :raises Refusal: it is one too many.
         """
         shared = self._shared
+        if isinstance(self._body, IncomingBody) and self._body.ended:
+            # The route reads no more of it.
+            return
         self._held += len(data)
         shared.body_bytes += len(data)
         if isinstance(self._body, IncomingBody):
@@ -171,6 +217,13 @@ class Exchange:
         self._body.end(refusal)
         return True
 
+    def stop(self) -> None:
+        """
+        Wait for no more of the body: the daemon stops.
+        """
+        if self.in_body and isinstance(self._body, IncomingBody):
+            self._body.end(NotApplied("the daemon is stopping", retry_after=1))
+
     def _taken_out(self, size: int) -> None:
         """
         The route has taken a part out of the body that arrives.
@@ -186,7 +239,13 @@ class Exchange:
         """
         The body, for a route that reads it while it arrives.
         """
-        body = self._body = IncomingBody(self._shared.limits.stream_buffer_bytes, self._taken_out)
+        shared = self._shared
+        body = self._body = IncomingBody(
+            shared.limits.stream_buffer_bytes,
+            shared.limits.load_s,
+            taken=self._taken_out,
+            call_later=shared.call_later,
+        )
         if not self.in_body:
             body.end()
         return body

@@ -9,14 +9,21 @@ case, such as `LastUpdateDt`: Go accepts them, and callers of the original rely 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
-from dcounter.stamps import InvalidStamp, parse_stamp
+from dcounter.http.item_fields import (
+    LARGEST_ID,
+    LONG_S,
+    SMALLEST_ID,
+    FieldError,
+    ParsedItems,
+    Rules,
+    check_id,
+)
 from dcounter.store import Items
 
 MAX_ERRORS: Final = 100
@@ -24,16 +31,13 @@ MAX_ERRORS: Final = 100
 The most mistakes that one answer lists; more would only repeat them.
 """
 
-_SMALLEST: Final = -(2**63)
-_LARGEST: Final = 2**63 - 1
 _WIDEST_CHARACTER: Final = 4
-_ABSENT_STAMP: Final = "0001-01-01T00:00:00Z"
 
 _ELEMENT: Final = re.compile(r"\$\[([0-9]+)\]")
 _DECIMAL: Final = re.compile("-?[0-9]{1,19}")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
-_Int64 = Annotated[int, msgspec.Meta(ge=_SMALLEST, le=_LARGEST)]
+_Int64 = Annotated[int, msgspec.Meta(ge=SMALLEST_ID, le=LARGEST_ID)]
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -86,10 +90,29 @@ class _LaxLowerItem(msgspec.Struct, gc=False):
     ID: msgspec.UnsetType = msgspec.UNSET
 
 
-_items = msgspec.json.Decoder(list[_Item])
-_lower_items = msgspec.json.Decoder(list[_LowerItem])
-_lax_items = msgspec.json.Decoder(list[_LaxItem])
-_lax_lower_items = msgspec.json.Decoder(list[_LaxLowerItem])
+class _Form(msgspec.Struct, frozen=True):
+    """
+    How items are written: in an array, or on lines. Each field decodes all of them, as items of one type.
+    """
+
+    items: Callable[[bytes], list[_Item]]
+    lower_items: Callable[[bytes], list[_LowerItem]]
+    lax_items: Callable[[bytes], list[_LaxItem]]
+    lax_lower_items: Callable[[bytes], list[_LaxLowerItem]]
+
+
+_ARRAY: Final = _Form(
+    msgspec.json.Decoder(list[_Item]).decode,
+    msgspec.json.Decoder(list[_LowerItem]).decode,
+    msgspec.json.Decoder(list[_LaxItem]).decode,
+    msgspec.json.Decoder(list[_LaxLowerItem]).decode,
+)
+_ON_LINES: Final = _Form(
+    msgspec.json.Decoder(_Item).decode_lines,
+    msgspec.json.Decoder(_LowerItem).decode_lines,
+    msgspec.json.Decoder(_LaxItem).decode_lines,
+    msgspec.json.Decoder(_LaxLowerItem).decode_lines,
+)
 _ids = msgspec.json.Decoder(list[_Int64])
 _anything = msgspec.json.Decoder()
 
@@ -98,24 +121,12 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 What decoding raises for bytes that are not JSON of the wanted form.
 """
 
-_NAMES: Final = ("id", "tenant", "lastupdatedt", "deleted")
-_LONGEST_NAME: Final = max(map(len, _NAMES))
-_LONG_S: Final = "\u017f"
-"""
-The long s: the only letter beyond ASCII that folds to a letter of our names.
-"""
 _CASES: Final = [
     (b'"id"', (b'"ID"', b'"id"')),
     (b'"tenant"', (b'"tenant"',)),
     (b'"lastupdatedt"', (b'"lastUpdateDt"',)),
     (b'"deleted"', (b'"deleted"',)),
 ]
-
-
-class FieldError(ValueError):
-    """
-    A field of an item is invalid; the text completes the sentence "the field ...".
-    """
 
 
 def parse_items(body: bytes, *, latest: Callable[[], int], max_items: int, max_tenant_bytes: int) -> Items:
@@ -127,17 +138,85 @@ def parse_items(body: bytes, *, latest: Callable[[], int], max_items: int, max_t
     :raises TooManyItems: the array is longer than `max_items`.
     :raises InvalidItems: at least one of its elements is not a valid item.
     """
-    rules = _Rules(latest, max_items, max_tenant_bytes)
+    rules = Rules(latest, max_items, max_tenant_bytes)
     try:
         if not body.isascii():
             # msgspec does not check the text of fields that it skips.
             body.decode()
         try:
-            return _read(body, rules)
+            return _read(body, _ARRAY, rules)
         except (msgspec.ValidationError, FieldError):
             return _explain(body, rules)
     except _UNREADABLE as error:
         raise _malformed(body, error) from error
+
+
+def parse_lines(data: bytes, lines: int, *, latest: Callable[[], int], max_tenant_bytes: int) -> Items | None:
+    """
+    Parse lines with one item each.
+
+    :param lines: how many lines `data` has.
+    :returns: `None` if one of them is not a valid item and nothing else: `LineReader` tells which.
+    """
+    data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+    whole = data.removesuffix(b"\n")
+    # No line break is inside of an item, since none can be between } and { there. So if there are as many
+    # items as lines, each line is one.
+    if whole[:1] != b"{" or whole[-1:] != b"}" or whole.count(b"}\n{") != lines - 1:
+        return None
+    try:
+        if not data.isascii():
+            data.decode()
+        items = _read(data, _ON_LINES, Rules(latest, lines, max_tenant_bytes))
+    except (*_UNREADABLE, FieldError, TooManyItems):
+        return None
+    return items if len(items) == lines else None
+
+
+class LineReader:
+    """
+    Reads lines one by one, and explains what is wrong with those that are not valid items.
+    """
+
+    def __init__(self, *, latest: Callable[[], int], max_tenant_bytes: int) -> None:
+        self._rules = Rules(latest, 1, max_tenant_bytes)
+        self._parsed = ParsedItems([], [], [])
+
+    def read(self, line: bytes, number: int) -> Sequence[ItemError]:
+        """
+        Read a line; an empty one is passed over.
+
+        :param number: of the line.
+        :returns: the mistakes; none: its item is among those of `items`.
+        """
+        one = ParsedItems([], [], [])
+        try:
+            text = line.decode().strip(" \t\r\n")
+            if not text:
+                return ()
+            element = _anything.decode(text)
+        except msgspec.ValidationError:
+            return [ItemError(number, "", "contains a number that is out of range")]
+        except msgspec.DecodeError as error:
+            return [ItemError(number, "", f"is not JSON: {error}")]
+        except UnicodeDecodeError as error:
+            return [ItemError(number, "", f"is not UTF-8 (byte {error.start})")]
+        except RecursionError:
+            return [ItemError(number, "", "is nested too deeply")]
+        if not isinstance(element, dict):
+            return [ItemError(number, "", "is not an object")]
+        errors = [*one.add(number, element, self._rules)]
+        if not errors:
+            self._parsed.ids.extend(one.ids)
+            self._parsed.tenants.extend(one.tenants)
+            self._parsed.stamps.extend(one.stamps)
+        return errors
+
+    def items(self) -> Items:
+        """
+        The items of the lines that were valid.
+        """
+        return self._parsed.items()
 
 
 def parse_ids(body: bytes, *, max_items: int) -> list[int]:
@@ -169,29 +248,7 @@ def parse_id(text: str) -> int:
 
     :raises FieldError: the text is not an ID; the message says what is one.
     """
-    return _id_of(int(text) if _DECIMAL.fullmatch(text) else text)
-
-
-def check_stamp(value: object, latest: Callable[[], int]) -> int | None:
-    """
-    The stamp that a caller gives; `None` if it gives none.
-
-    :param latest: gives the largest stamp that a caller may give (ns since 1970).
-    :raises FieldError: the value is not a valid stamp; the message says why.
-    """
-    if value is None or value == _ABSENT_STAMP:
-        return None
-    if type(value) is not str:
-        raise FieldError("must be a string")
-    try:
-        stamp = parse_stamp(value)
-    except InvalidStamp as error:
-        raise FieldError(str(error)) from None
-    if stamp < 0:
-        raise FieldError("is before 1970")
-    if stamp > latest():
-        raise FieldError("is too far ahead of this machine's clock")
-    return stamp
+    return check_id(int(text) if _DECIMAL.fullmatch(text) else text)
 
 
 def _malformed(body: bytes, error: Exception) -> MalformedBody:
@@ -211,155 +268,26 @@ def _check_number(number: int, most: int) -> None:
         raise TooManyItems(f"the request has {number} items; the limit is {most}")
 
 
-class _Rules(msgspec.Struct):
-    """
-    The rules for items that types do not express.
-    """
-
-    ask_latest: Callable[[], int]
-    max_items: int
-    max_tenant_bytes: int
-    _latest: int | None = None
-
-    def latest(self) -> int:
-        """
-        The largest stamp that is allowed, the same for all items.
-        """
-        if self._latest is None:
-            self._latest = self.ask_latest()
-        return self._latest
-
-    def tenant(self, value: object) -> str:
-        """
-        Check the name of a tenant.
-
-        :raises FieldError: the value is not a valid name; the message says why.
-        """
-        if value is None:
-            raise FieldError("is missing")
-        if type(value) is not str:
-            raise FieldError("must be a string")
-        if not 1 <= len(value.encode()) <= self.max_tenant_bytes:
-            raise FieldError(f"must be 1 to {self.max_tenant_bytes} bytes of UTF-8")
-        return value
-
-    def owner(self, tenant: object, *, deleted: bool) -> str | None:
-        """
-        Check the tenant of an item; a deleted one has none.
-
-        A missing tenant alone does not delete, since it is usually a mistake.
-
-        :raises FieldError: the item has no valid tenant, or one although it is deleted.
-        """
-        if not deleted:
-            return self.tenant(tenant)
-        if tenant is not None:
-            raise FieldError("must be absent: the item is deleted")
-        return None
-
-    def stamp(self, value: object) -> int | None:
-        """
-        The stamp of an item; `None` if the caller gives none.
-
-        :raises FieldError: the value is not a valid stamp; the message says why.
-        """
-        return check_stamp(value, self.latest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """
-    The known fields of an item, whatever the case of their names.
-
-    :ivar spellings: known name in lower case -> how the item spells it, in the order given.
-    """
-
-    element: dict[str, Any]
-    spellings: dict[str, list[str]]
-
-    @classmethod
-    def of(cls, element: dict[str, Any]) -> "_Names":
-        spellings: dict[str, list[str]] = {}
-        for name in element:
-            # Not `casefold`: with it, one character may match two letters of a name.
-            folded = name.lower().replace(_LONG_S, "s") if len(name) <= _LONGEST_NAME else ""
-            if folded in _NAMES:
-                spellings.setdefault(folded, []).append(name)
-        return cls(element, spellings)
-
-    def spelling(self, folded: str, usual: str) -> str:
-        return self.spellings.get(folded, [usual])[-1]
-
-    def value(self, folded: str) -> object:
-        """
-        The item's value under a name; `None` if it has none.
-
-        :raises FieldError: the item has the name twice, in two spellings.
-        """
-        spellings = self.spellings.get(folded, ())
-        if len(spellings) > 1:
-            raise FieldError(f"is given twice, as {spellings[0]} and {spellings[1]}")
-        return self.element[spellings[0]] if spellings else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """
-    The items read so far.
-    """
-
-    ids: list[int]
-    tenants: list[str | None]
-    stamps: list[int | None]
-
-    def add(self, index: int, element: dict[str, Any], rules: _Rules) -> Iterator[ItemError]:
-        """
-        Append the fields of one item, and yield an error for each invalid one.
-        """
-        names = _Names.of(element)
-        try:
-            self.ids.append(_id_of(names.value("id")))
-        except FieldError as error:
-            yield ItemError(index, names.spelling("id", "ID"), str(error))
-        try:
-            deleted = _flag(names.value("deleted"))
-        except FieldError as error:
-            yield ItemError(index, names.spelling("deleted", "deleted"), str(error))
-        else:
-            try:
-                self.tenants.append(rules.owner(names.value("tenant"), deleted=deleted))
-            except FieldError as error:
-                yield ItemError(index, names.spelling("tenant", "tenant"), str(error))
-        try:
-            self.stamps.append(rules.stamp(names.value("lastupdatedt")))
-        except FieldError as error:
-            yield ItemError(index, names.spelling("lastupdatedt", "lastUpdateDt"), str(error))
-
-    def items(self) -> Items:
-        absent = self.stamps.count(None) == len(self.stamps)
-        return Items(ids=self.ids, tenants=self.tenants, stamps=None if absent else self.stamps)
-
-
-def _read(body: bytes, rules: _Rules) -> Items:
+def _read(body: bytes, form: _Form, rules: Rules) -> Items:
     """
     Read a body whose items are all valid.
 
     Unknown fields are examined before they are skipped: one may be a known field in another case.
     """
     try:
-        return _of_upper(_items.decode(body), rules)
+        return _of_upper(form.items(body), rules)
     except msgspec.ValidationError:
         pass
     try:
-        return _of_lower(_lower_items.decode(body), rules)
+        return _of_lower(form.lower_items(body), rules)
     except msgspec.ValidationError:
         # An escaped name may be any name.
         if b"\\" in body or _may_hold_odd_names(body):
             raise
     try:
-        lax_upper = _lax_items.decode(body)
+        lax_upper = form.lax_items(body)
     except msgspec.ValidationError:
-        lax_lower = _lax_lower_items.decode(body)
+        lax_lower = form.lax_lower_items(body)
         return _of_lax([item.id for item in lax_lower], lax_lower, rules)
     return _of_lax([item.ID for item in lax_upper], lax_upper, rules)
 
@@ -368,7 +296,7 @@ def _may_hold_odd_names(body: bytes) -> bool:
     """
     Whether a known name may occur in another case. Counting is faster than a regular expression.
     """
-    if _LONG_S.encode() in body:
+    if LONG_S.encode() in body:
         return True
     lower = body.lower()
     return any(
@@ -376,17 +304,17 @@ def _may_hold_odd_names(body: bytes) -> bool:
     )
 
 
-def _of_upper(items: Sequence[_Item], rules: _Rules) -> Items:
+def _of_upper(items: Sequence[_Item], rules: Rules) -> Items:
     names = [item.tenant for item in items]
     return _checked([item.ID for item in items], names, names, items, rules)
 
 
-def _of_lower(items: Sequence[_LowerItem], rules: _Rules) -> Items:
+def _of_lower(items: Sequence[_LowerItem], rules: Rules) -> Items:
     names = [item.tenant for item in items]
     return _checked([item.id for item in items], names, names, items, rules)
 
 
-def _of_lax(ids: list[int], items: Sequence[_LaxItem | _LaxLowerItem], rules: _Rules) -> Items:
+def _of_lax(ids: list[int], items: Sequence[_LaxItem | _LaxLowerItem], rules: Rules) -> Items:
     """
     Check items of which some may be deleted.
 
@@ -399,7 +327,7 @@ def _of_lax(ids: list[int], items: Sequence[_LaxItem | _LaxLowerItem], rules: _R
 
 
 def _checked(
-    ids: list[int], tenants: Sequence[str | None], names: Sequence[str], items: Sequence[Any], rules: _Rules
+    ids: list[int], tenants: Sequence[str | None], names: Sequence[str], items: Sequence[Any], rules: Rules
 ) -> Items:
     """
     Check what the types do not. One comprehension per column is the fastest way.
@@ -413,16 +341,16 @@ def _checked(
             rules.tenant(name)
     if texts.count(None) == len(texts):
         return Items(ids=ids, tenants=tenants)
-    return _Parsed(ids, [*tenants], [rules.stamp(text) for text in texts]).items()
+    return ParsedItems(ids, [*tenants], [rules.stamp(text) for text in texts]).items()
 
 
-def _explain(body: bytes, rules: _Rules) -> Items:
+def _explain(body: bytes, rules: Rules) -> Items:
     """
     Read item by item a body that `_read` could not: it is invalid, or has names in another case.
     """
     elements = _elements(body, "items")
     _check_number(len(elements), rules.max_items)
-    parsed = _Parsed([], [], [])
+    parsed = ParsedItems([], [], [])
     errors: list[ItemError] = []
     for index, element in enumerate(elements):
         if not isinstance(element, dict):
@@ -463,32 +391,6 @@ def _elements(body: bytes, what: str) -> list[Any]:
 def _not_ids(elements: Iterable[object]) -> Iterator[ItemError]:
     for index, element in enumerate(elements):
         try:
-            _id_of(element)
+            check_id(element)
         except FieldError as error:
             yield ItemError(index, "", str(error))
-
-
-def _id_of(value: object) -> int:
-    """
-    Check an ID.
-
-    :raises FieldError: the value is not a valid ID; the message says why.
-    """
-    if value is None:
-        raise FieldError("is missing")
-    if type(value) is not int or not _SMALLEST <= value <= _LARGEST:
-        raise FieldError("must be an integer from -2^63 to 2^63 - 1")
-    return value
-
-
-def _flag(value: object) -> bool:
-    """
-    Check whether an item says that it is deleted.
-
-    :raises FieldError: the value is neither; the message says so.
-    """
-    if value is None:
-        return False
-    if type(value) is not bool:
-        raise FieldError("must be true or false")
-    return value

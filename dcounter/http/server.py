@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -43,14 +44,16 @@ def make_api(
     :param ack: which nodes must have written the items before the answer, if the request does not say.
     :param consistency: what a count may answer, if the request does not say.
     """
+    limits = limits or HttpLimits()
     return Api(
         store=store,
         operator=operator,
-        limits=limits or HttpLimits(),
+        limits=limits,
         token=token,
         ack=ack,
         consistency=consistency,
         document=msgspec.json.encode(document(ROUTES)),
+        room_for_pieces=DeferredSemaphore(limits.loads_pieces),
     )
 
 

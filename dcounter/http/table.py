@@ -4,7 +4,7 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 
@@ -27,9 +27,19 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
-from dcounter.http.bodies import IDS, ITEMS
+from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call, Principal
-from dcounter.http.problems import Answer, NoIdempotencyKey, NotReady
+from dcounter.http.decoding import ENCODINGS
+from dcounter.http.loads import CONTENT_TYPE, media_type
+from dcounter.http.problems import (
+    Answer,
+    ExpandsTooMuch,
+    InvalidLine,
+    LoadBroken,
+    LoadStopped,
+    NoIdempotencyKey,
+    NotReady,
+)
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
@@ -58,9 +68,13 @@ class Route:
     :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
     :ivar answer: the type of the answer with status 200.
+    :ivar answer_in_part: the type of the answer with status 207, if there is one.
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
     :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
+    :ivar content_type: the type of the body, as its header names it.
+    :ivar by_type: content type -> the route that takes bodies of that type, with the same method and path.
+    :ivar encodings: the encodings in which `function` takes the body, besides none.
     :ivar scope: the identity that a request must prove.
     :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
     :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
@@ -74,9 +88,13 @@ class Route:
     function: Function
     summary: str
     answer: Any
+    answer_in_part: Any = None
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
     body: Any = None
+    content_type: str = "application/json"
+    by_type: Mapping[bytes, "Route"] = field(default_factory=dict)
+    encodings: Sequence[str] = ()
     scope: Principal = "anyone"
     refusals: tuple[type[Refusal], ...] = ()
     streams_body: bool = False
@@ -93,6 +111,15 @@ class Route:
         Whether a request may change something. A refusal then has to say whether it did.
         """
         return self.method != "GET"
+
+    def of_type(self, headers: Mapping[bytes, Sequence[bytes]]) -> "Route":
+        """
+        The route for a request with these headers: this one, unless another takes that type of body.
+        """
+        if b"content-type" not in headers or headers[b"content-type"][0] == b"application/json":
+            # Most requests: they need not pay for the others.
+            return self
+        return self.by_type.get(media_type(headers), self)
 
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
@@ -120,6 +147,26 @@ _NOT_STORED: Final = (
     TooManyItems,
 )
 
+_LOAD: Final = Route(
+    method="POST",
+    path="/items",
+    function=items.load_items,
+    summary="Store a load: any number of items, one per line.",
+    answer=answer_bodies.Loaded,
+    answer_in_part=answer_bodies.Loaded,
+    query=(
+        _ACK,
+        _AFTER,
+        _STAMP,
+        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+    ),
+    body=LINES,
+    content_type=CONTENT_TYPE.decode(),
+    encodings=ENCODINGS,
+    streams_body=True,
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
+)
+
 _REMOVE: Final = Route(
     method="POST",
     path="/cluster/remove",
@@ -140,6 +187,7 @@ ROUTES: Final = (
         answer=answer_bodies.Stored,
         query=_STORED_BY,
         body=ITEMS,
+        by_type={CONTENT_TYPE: _LOAD},
         refusals=(InvalidItems, *_NOT_STORED),
     ),
     Route(

@@ -7,10 +7,13 @@ real routes, which check, refuse and answer them as those of a daemon do, and en
 
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from typing import cast
+from typing import Any, cast
 
 from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidPosition, Refusal, UnknownNode
@@ -18,6 +21,7 @@ from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
+from dcounter.load_body import LoadBody
 from dcounter.store import (
     Ack,
     Change,
@@ -104,6 +108,9 @@ class MemoryStore:
                 retry_after=1,
             )
         return Count(number, self._position(), complete=False, missing=self.missing)
+
+    def join(self, first: str, second: str) -> str:
+        return f"{_POSITION}{max(int(each.removeprefix(_POSITION)) for each in (first, second))}"
 
     def latest_stamp(self) -> int:
         return self._now() + _TEN_SECONDS
@@ -196,6 +203,45 @@ class MemoryOperator:
             raise UnknownNode(f"there is no node {node}, only nodes {self._nodes}")
 
 
+@implementer(IConsumer)
+class _Collected:
+    """
+    A body as it is written.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        raise AssertionError(producer)
+
+    def unregisterProducer(self) -> None:
+        raise AssertionError
+
+    def write(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+class _WholeBodies:
+    """
+    Sends requests in memory, where a body must be whole before it is sent.
+    """
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._request(method, url, **how))
+
+    async def _request(self, method: str, url: str, **how: Any) -> Any:
+        body = how["data"]
+        if isinstance(body, LoadBody):
+            collected = _Collected()
+            await body.startProducing(collected)
+            how["data"] = b"".join(collected.parts)
+        return await self._http.request(method, url, **how)
+
+
 class MemoryClient(Client):
     """
     A client of an API in memory.
@@ -208,7 +254,8 @@ class MemoryClient(Client):
         api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
         self._treq = StubTreq(make_resource(api, ROUTES))
         # It has what the functions of treq are called, though no annotation says so.
-        super().__init__("http://localhost", Clock(), http=cast(Http, self._treq), token=_OPERATOR)
+        http = _WholeBodies(cast(Http, self._treq))
+        super().__init__("http://localhost", Clock(), http=http, token=_OPERATOR)
 
     def flush(self) -> None:
         """

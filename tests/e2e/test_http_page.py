@@ -18,7 +18,7 @@ from tests.e2e.harness import Json
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
 _SECTION = re.compile(r"^## (?P<title>.+?)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
-_COMMAND = re.compile(r"    (?:curl|stamp=)")
+_COMMAND = re.compile(r"    (?:curl|stamp=|printf|gzip)")
 _ANY = re.compile(r"\.\.\.|\(the same as ")
 """
 Where the page leaves something out.
@@ -46,15 +46,19 @@ def shown_alike(shown: Json, found: Json) -> bool:
     return bool(shown == found or (isinstance(shown, str) and _ANY.search(shown)))
 
 
-@pytest.mark.parametrize("title", ["Storing", "Deleting", "Receipts", "Retries"])
+@pytest.mark.parametrize("title", ["Storing", "Deleting", "Receipts", "Retries", "Loads"])
 @pytest_twisted.ensureDeferred
-async def test_the_examples_answer_what_the_page_shows(title: str, start_daemon: StartDaemon) -> None:
+async def test_the_examples_answer_what_the_page_shows(
+    title: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
     daemon = await start_daemon()
     found = [*examples(title)]
     assert found
     for command, shown in found:
         ours = command.replace("127.0.0.1:8085", f"127.0.0.1:{daemon.ports.http}")
-        output, problem, code = await getProcessOutputAndValue("/bin/bash", ["-ec", ours], os.environ)
+        output, problem, code = await getProcessOutputAndValue(
+            "/bin/bash", ["-ec", ours], os.environ, str(tmp_path)
+        )
         assert code == 0, problem
         *_, answer = re.findall(rb'\{"(?:[^{}]|\{[^{}]*\})*\}', output)
         if shown is not None:

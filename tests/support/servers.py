@@ -60,6 +60,9 @@ class SlowStore:
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         return Count(len(tenant), "here")
 
+    def join(self, first: str, second: str) -> str:
+        return max(first, second)
+
     def latest_stamp(self) -> int:
         return 0
 
@@ -177,6 +180,16 @@ class CalledServer:
         assert self.clock.getDelayedCalls() == []
         assert self.server.shared.connections == set()
         assert self.server.shared.body_bytes == 0
+
+
+def turn(clock: Clock) -> None:
+    """
+    One turn of a reactor: what is due when it begins.
+    """
+    for call in [each for each in clock.calls if each.getTime() <= clock.seconds()]:
+        clock.calls.remove(call)
+        call.called = 1
+        call.func(*call.args, **call.kw)
 
 
 GET = b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -8,11 +8,15 @@ from typing import cast
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from dcounter.errors import TooManyItems
+from dcounter.errors import MalformedBody, TooManyItems
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
-from dcounter.http.items import FieldError, check_stamp, parse_id, parse_ids, parse_items
+from dcounter.http.decoding import decoder_for
+from dcounter.http.item_fields import FieldError, check_stamp
+from dcounter.http.items import parse_id, parse_ids, parse_items
+from dcounter.http.loads import CONTENT_TYPE, Load, media_type
 from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
+from dcounter.http.streams import WholeBody
 from dcounter.store import Ack, Changes, Consistency, Items, Receipt
 
 
@@ -20,12 +24,19 @@ def store_items(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `POST /items`
     """
-    items = parse_items(
-        call.body,
-        latest=api.store.latest_stamp,
-        max_items=api.limits.max_items,
-        max_tenant_bytes=api.limits.max_tenant_bytes,
-    )
+    try:
+        items = parse_items(
+            call.body,
+            latest=api.store.latest_stamp,
+            max_items=api.limits.max_items,
+            max_tenant_bytes=api.limits.max_tenant_bytes,
+        )
+    except MalformedBody:
+        if call.body or media_type(call.headers) != CONTENT_TYPE:
+            raise
+        # The type of a body is looked at where there is one. This is a load without lines.
+        call.stream = WholeBody(b"")
+        return load_items(api, call)
     return _store(api, call, items)
 
 
@@ -90,6 +101,24 @@ def _stamp(api: Api, text: str) -> int | None:
         return check_stamp(text, api.store.latest_stamp)
     except FieldError as error:
         raise BadParameter(f"lastUpdateDt {error}") from None
+
+
+async def load_items(api: Api, call: Call) -> Answer:
+    """
+    `POST /items` with lines
+    """
+    assert call.stream is not None
+    if b"idempotency-key" in call.headers:
+        raise NoIdempotencyKey
+    stamp = call.parameters.get("lastUpdateDt")
+    load = Load(
+        api,
+        ack=cast("Ack", call.parameters.get("ack", api.ack)),
+        after=call.parameters.get("after"),
+        stamp=None if stamp is None else _stamp(api, stamp),
+        partial=call.parameters.get("partial") == "1",
+    )
+    return await load.run(call.stream, decoder_for(call.headers, api.limits))
 
 
 async def count_items(api: Api, call: Call) -> Answer:
