@@ -283,8 +283,7 @@ class Connection(Protocol):
             self._admit(found)
         if head.length == 0:
             exchange.answer(b"")
-            return
-        if head.body is not None:
+        elif head.body is not None:
             exchange.take_whole(head.body)
         else:
             exchange.expect(here=self._reader.unread > 0)

@@ -128,19 +128,11 @@ class Exchange:
 
         :raises Refusal: it may not come.
         """
-        found = self.found
-        if found is not None and (found.route.by_type or found.route.streams_body):
-            self._look_at_type()
-            found = self.found
-            if found is not None and found.route.streams_body:
-                self.expect(here=True)
-                self.take(body)
-                self.end_of_body()
-                return
-        shared = self._shared
-        size = len(body)
-        if size > shared.limits.max_body_bytes:
-            raise BodyTooLarge(shared.limits.max_body_bytes)
+        self._look_at_type()
+        found, shared = self.found, self._shared
+        size, most = len(body), shared.limits.max_body_bytes
+        if size > most and not (found is not None and found.route.streams_body):
+            raise BodyTooLarge(most)
         self._held = size
         shared.body_bytes += size
         self.answer(body)
@@ -235,9 +227,11 @@ class Exchange:
     def _call(self, found: Found, body: bytes) -> Call:
         return Call(body, found.query, self._caller.peer, self.head.headers, found.segments)
 
-    def _incoming(self) -> IncomingBody:
+    def _incoming(self, here: bytes) -> IncomingBody:
         """
         The body, for a route that reads it while it arrives.
+
+        :param here: all of it, if it came with the head.
         """
         shared = self._shared
         body = self._body = IncomingBody(
@@ -246,6 +240,8 @@ class Exchange:
             taken=self._taken_out,
             call_later=shared.call_later,
         )
+        if here:
+            body.feed(here)
         if not self.in_body:
             body.end()
         return body
@@ -261,9 +257,11 @@ class Exchange:
             if not self._gone:
                 self._task = request
             return
-        call = self._call(found, body)
         if found.route.streams_body:
-            call.stream = self._incoming()
+            call = self._call(found, b"")
+            call.stream = self._incoming(body)
+        else:
+            call = self._call(found, body)
         task = self._task = Task(self._respond(found, call))
         task.run()
 
@@ -290,16 +288,22 @@ class Exchange:
     async def _stream(self, answer: Answer) -> None:
         """
         Send an answer as it is made, no faster than the caller reads it.
+
+        However fast that is, other connections have their turns.
         """
         assert answer.stream is not None
-        caller, version = self._caller, self.head.version
+        caller, shared, version = self._caller, self._shared, self.head.version
         if version != b"HTTP/1.1":
             # Only the end of the connection shows where it ends.
             caller.persistent = False
         try:
             if not self._gone:
                 self._write(answer)
+            until = shared.seconds() + shared.limits.turn_s
             async for part in answer.stream:
+                if shared.seconds() >= until and not self._gone:
+                    await self._next_turn()
+                    until = shared.seconds() + shared.limits.turn_s
                 if caller.blocked and not self._gone:
                     self._writable = Deferred()
                     await self._writable
@@ -318,6 +322,11 @@ class Exchange:
         if version == b"HTTP/1.1":
             caller.outlet.write(LAST_CHUNK)
         caller.answered()
+
+    async def _next_turn(self) -> None:
+        turn: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._shared.call_later(0, turn.callback, None)
+        await turn
 
     @property
     def _last(self) -> bool:
