@@ -128,7 +128,8 @@ class Exchange:
 
         :raises Refusal: it may not come.
         """
-        self._look_at_type()
+        if self.found is not None and self.found.route.by_type:
+            self._look_at_type()
         found, shared = self.found, self._shared
         size, most = len(body), shared.limits.max_body_bytes
         if size > most and not (found is not None and found.route.streams_body):
