@@ -5,7 +5,7 @@ This module is public (docs/extending.md).
 """
 
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterable, Collection, Mapping
 from typing import Any, Final, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
+    RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
@@ -29,12 +30,19 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from dcounter.errors import DcounterError
-from dcounter.http.answer_bodies import Counted, Operated, Ready, Stored
+from dcounter.http.answer_bodies import Counted, Loaded, Operated, Ready, Stored
+from dcounter.load_body import Encoding, LoadBody
+from dcounter.stamps import show_stamp
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 _TIMEOUT: Final = 30.0
 """
 Time (s) for a request. A daemon answers sooner; a request that is never answered must not block its caller.
+"""
+
+_LOAD_TIMEOUT: Final = 3_700.0
+"""
+Time (s) for a load: a little longer than a daemon takes to read it.
 """
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -53,7 +61,7 @@ _BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFail
 The errors before a byte of a request is written, and those afterwards.
 """
 
-_SUCCESS: Final = 200
+_SUCCESSES: Final = frozenset({200, 207})
 _SHOWN_BYTES: Final = 100
 """
 How much of an unexpected body an error repeats.
@@ -63,7 +71,8 @@ _T = TypeVar("_T")
 
 Item = Mapping[str, Any]
 """
-An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`.
+An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`. Or one to delete: `ID`, `deleted` and perhaps
+`lastUpdateDt`.
 """
 
 
@@ -133,7 +142,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         The kind of refusal, for programs; `None` if the answer is a success.
         """
-        return None if self.status == _SUCCESS else self._refused().code
+        return None if self.status in _SUCCESSES else self._refused().code
 
     def ok(self) -> Any:
         """
@@ -149,7 +158,7 @@ class Answer(msgspec.Struct, frozen=True):
 
         :raises Refused: the answer is not a success.
         """
-        if self.status != _SUCCESS:
+        if self.status not in _SUCCESSES:
             raise self._refused()
         return self._decoded(kind)
 
@@ -237,16 +246,80 @@ class Client:
         await self._pool.closeCachedConnections()
 
     async def store(
-        self, items: Collection[Item], *, ack: Ack | None = None, after: str | None = None
+        self,
+        items: Collection[Item],
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        receipt: bool = False,
     ) -> Stored:
         """
         Store items.
 
         :param ack: which nodes must have written them before the answer.
         :param after: a position: these items are newer than everything that it covers.
+        :param stamp: the stamp (ns since 1970) of all items that have no `lastUpdateDt`: with it, the same
+            call can be repeated without harm.
+        :param receipt: whether the answer is to say what became of each item, with the new counts.
         """
-        answer = await self.ask("POST", "/items", parameters={"ack": ack, "after": after}, json=[*items])
-        return answer.read(Stored)
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        return (await self.ask("POST", "/items", parameters=parameters, json=[*items])).read(Stored)
+
+    async def delete(
+        self,
+        ids: Collection[int],
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        receipt: bool = False,
+    ) -> Stored:
+        """
+        Delete items; the parameters are those of `store`.
+        """
+        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        return (await self.ask("POST", "/items/delete", parameters=parameters, json=[*ids])).read(Stored)
+
+    async def load(
+        self,
+        items: AsyncIterable[Item],
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        partial: bool = False,
+        encoding: Encoding | None = None,
+        within: float = _LOAD_TIMEOUT,
+    ) -> Loaded:
+        """
+        Store any number of items in one request, which is sent while they are made.
+
+        An error that `items` raises ends the request, and is raised here; items before it may be stored.
+
+        `ack`, `after` and `stamp` are those of `store`.
+
+        :param partial: skip invalid items; the answer lists the first of them.
+        :param encoding: compress the items.
+        :param within: time (s) for the request and its answer.
+        """
+        body = LoadBody(items, encoding)
+        headers = {"Content-Type": "application/x-ndjson"}
+        if encoding is not None:
+            headers["Content-Encoding"] = encoding
+        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
+        url = self._base + target("/items", parameters)
+        exchange = Deferred.fromCoroutine(self._exchange("POST", url, headers=headers, data=body))
+        try:
+            answer = await exchange.addTimeout(within, self._clock, _too_late)
+        except RequestGenerationFailed:
+            if body.failure is None:
+                raise
+            body.failure.raiseException()
+        finally:
+            # The daemon may answer before it has read everything.
+            body.finish()
+        return answer.read(Loaded)
 
     async def count(
         self, tenant: str, *, consistency: Consistency | None = None, after: str | None = None
@@ -336,6 +409,20 @@ class Client:
             if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
                 raise CancelledError from error
             raise Unreachable(error, sent=True) from error
+
+
+def _of_store(
+    ack: Ack | None, after: str | None, stamp: int | None, *, receipt: bool
+) -> Mapping[str, str | None]:
+    """
+    The parameters of a request to store or to delete.
+    """
+    return {
+        "ack": ack,
+        "after": after,
+        "lastUpdateDt": None if stamp is None else show_stamp(stamp),
+        "receipt": "1" if receipt else None,
+    }
 
 
 class _Body(Protocol):

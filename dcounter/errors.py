@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-Outcome = Literal["not_applied", "unknown", "stored"]
+from dcounter.stamps import show_stamp
+
+Outcome = Literal["not_applied", "unknown", "stored", "partial"]
 
 
 class DcounterError(Exception):
@@ -125,8 +127,8 @@ class Refusal(DcounterError):
     :cvar status: the HTTP status of the answer.
     :cvar title: what happened, in a few words.
     :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`), that
-        is not known (`unknown`), or the items are `stored`, though not as requested. `None` if this kind of
-        refusal does not tell.
+        is not known (`unknown`), the items are `stored`, though not as requested, or a known part of them is
+        stored and the rest is not (`partial`). `None` if this kind of refusal does not tell.
     :ivar retry_after: seconds after which to retry; `None` if that is not known.
     """
 
@@ -218,12 +220,24 @@ class NotApplied(Refusal):
         self.retry_after = retry_after
 
 
+def _hint(stamp: int | None) -> str:
+    if stamp is None:
+        return ""
+    return f"; to repeat the request without harm, add lastUpdateDt={show_stamp(stamp)} to its query"
+
+
+def _shown(stamp: int | None) -> Mapping[str, object]:
+    return {} if stamp is None else {"lastUpdateDt": show_stamp(stamp)}
+
+
 class OutcomeUnknown(Refusal):
     """
     The deadline passed after part of the request was sent: it may be stored wholly, partly or not at all.
 
     :param position: a token for the part that is known to be stored.
     :param items_stored: how many items that part holds.
+    :param stamp: the stamp (ns since 1970) to repeat the request with, for the items that came without one;
+        `None` if all came with one.
     """
 
     code = "deadline"
@@ -231,13 +245,14 @@ class OutcomeUnknown(Refusal):
     title = "Outcome unknown"
     outcome = "unknown"
 
-    def __init__(self, message: str, *, position: str, items_stored: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, position: str, items_stored: int, stamp: int | None = None) -> None:
+        super().__init__(message + _hint(stamp))
         self.position = position
         self.items_stored = items_stored
+        self.stamp = stamp
 
     def details(self) -> Mapping[str, object]:
-        return {"position": self.position, "items_stored": self.items_stored}
+        return {"position": self.position, "items_stored": self.items_stored, **_shown(self.stamp)}
 
 
 class NoAnswer(Refusal):
@@ -256,6 +271,7 @@ class NotReplicated(Refusal):
     The items were stored, but before the deadline not on as many nodes as `ack` requested.
 
     :param reached: the strongest `ack` that was reached.
+    :param stamp: the stamp (ns since 1970) to repeat the request with, as in `OutcomeUnknown`.
     """
 
     code = "ack_not_reached"
@@ -263,14 +279,22 @@ class NotReplicated(Refusal):
     title = "Stored, but not on as many nodes as requested"
     outcome = "stored"
 
-    def __init__(self, message: str, *, position: str, items: int, reached: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, position: str, items: int, reached: str, stamp: int | None = None
+    ) -> None:
+        super().__init__(message + _hint(stamp))
+        self.stamp = stamp
         self.position = position
         self.items = items
         self.reached = reached
 
     def details(self) -> Mapping[str, object]:
-        return {"position": self.position, "items": self.items, "reached": self.reached}
+        return {
+            "position": self.position,
+            "items": self.items,
+            "reached": self.reached,
+            **_shown(self.stamp),
+        }
 
 
 class Incomplete(Refusal):
@@ -350,6 +374,16 @@ class UnknownNode(Refusal):
     code = "unknown_node"
     status = 404
     title = "No such node"
+
+
+class NotSupportedHere(Refusal):
+    """
+    What this daemon stores items in cannot do this.
+    """
+
+    code = "not_supported_here"
+    status = 501
+    title = "Not supported by this store"
 
 
 class NotSupported(Refusal):

@@ -7,6 +7,7 @@ Every bound of the node protocol, by name, with its default and its reason.
 from dataclasses import dataclass
 
 MEBIBYTE = 2**20
+GIBIBYTE = 2**30
 
 ITEM_BYTES = 24
 """

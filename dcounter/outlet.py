@@ -27,8 +27,9 @@ class Outlet:
     Sends past the buffer of a transport while that is empty.
 
     What the kernel does not take is for the transport to send, and so is all that follows, until it
-    asks its producer to resume, which it does when its buffer is empty. Encrypted connections, and
-    those in memory, send everything themselves.
+    asks its producer to resume, which it does when its buffer is empty. It asks only producers that it has
+    asked to pause, and so it does that at once. Encrypted connections, and those in memory, send everything
+    themselves.
 
     :param transport: the connection; nothing else may write to it.
     """
@@ -57,9 +58,24 @@ class Outlet:
             if sent == len(data):
                 return
             self._send_now = None
-            if not isinstance(sent, ConnectionLost):
-                data = data[sent:]
-        self._transport.write(data)
+            self._hand_over(data if isinstance(sent, ConnectionLost) else data[sent:])
+        else:
+            self._transport.write(data)
+
+    def _hand_over(self, data: bytes) -> None:
+        """
+        Have the transport send what the kernel does not take, and have it ask its producer to pause.
+
+        By itself it does that if more than 64 KiB wait, and of less it never says when it is sent.
+        """
+        transport = self._transport
+        assert isinstance(transport, Connection)
+        usual, transport.bufferSize = transport.bufferSize, 0
+        try:
+            transport.write(data)
+        finally:
+            # It reads as much at a time, too.
+            transport.bufferSize = usual
 
     def close(self) -> None:
         """

@@ -32,17 +32,51 @@ class Items(Struct, frozen=True):
     The items of one request, validated, as columns.
 
     :ivar ids: one signed 64-bit integer per item.
-    :ivar tenants: one tenant name per item.
+    :ivar tenants: one tenant name per item; `None` deletes the ID.
     :ivar stamps: the caller's own `lastUpdateDt` per item (ns since 1970), `None` where it sent none; no
         column if it sent none at all, which is the usual case.
     """
 
     ids: Sequence[int]
-    tenants: Sequence[str]
+    tenants: Sequence[str | None]
     stamps: Sequence[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def stamped(self, stamp: int | None) -> "Items":
+        """
+        The same items, of which those without a stamp have this one.
+        """
+        if stamp is None:
+            return self
+        own = self.stamps or [None] * len(self.ids)
+        return Items(self.ids, self.tenants, [stamp if each is None else each for each in own])
+
+
+Change = Literal["created", "moved", "unchanged", "stale", "deleted"]
+"""
+What became of an item of a request, each as if those before it were stored already. No tenant had the ID
+before; another tenant had it; the same tenant had it, or none had it and none has it; a newer update is
+known; a tenant had the ID, and none has it now.
+"""
+
+
+class Changes(Struct, frozen=True):
+    """
+    What a request changed, as the node saw it that stored it in one piece.
+
+    :ivar items: one for each item of the request.
+    :ivar counts: of all tenants that the items name or were taken from, when all items were stored; `None` if
+        that is too much for one answer.
+    :ivar complete: whether the node had every write that was answered before this one was asked for.
+    :ivar missing: ids of the nodes whose items it may have lacked, if it is not complete.
+    """
+
+    items: Sequence[Change]
+    counts: Mapping[str, int] | None
+    complete: bool = True
+    missing: Sequence[int] = ()
 
 
 class Receipt(Struct, frozen=True):
@@ -55,12 +89,14 @@ class Receipt(Struct, frozen=True):
     :ivar ack: which nodes have written them: those that were requested, or more.
     :ivar position: the token with which a later read or write sees this one.
     :ivar warning: what the caller should know, although the items are stored; `None` if there is nothing.
+    :ivar changes: what the request changed, if that was asked for.
     """
 
     items: int
     ack: Ack
     position: str
     warning: str | None = None
+    changes: Changes | None = None
 
 
 class Count(Struct, frozen=True):
@@ -159,11 +195,14 @@ class Store(Protocol):
     Each call raises a `dcounter.errors.Refusal` if it cannot do what was asked.
     """
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         """
         Store all items of a request; return when the nodes that `ack` asks for have written them.
 
         :param after: a position token: these items are newer than everything that it covers.
+        :param changes: whether the receipt is to say what the request changed.
         """
         ...
 
@@ -172,6 +211,12 @@ class Store(Protocol):
         Count a tenant's items; an unknown tenant has none.
 
         :param after: a position token: the count includes everything that it covers.
+        """
+        ...
+
+    def join(self, first: str, second: str) -> str:
+        """
+        A position token that covers what each of two tokens of this store covers.
         """
         ...
 

@@ -2,11 +2,12 @@
 The HTTP client: what it sends, and what it makes of answers, refusals and silence.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 import pytest_twisted
+from msgspec import UNSET
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import (
@@ -16,16 +17,18 @@ from twisted.internet.error import (
     DNSLookupError,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from dcounter.client import Answer, Client, Refused, Unexpected, Unreachable
+from dcounter.client import Answer, Client, Item, Refused, Unexpected, Unreachable
 from dcounter.errors import NodeIsUp, NotApplied, OutcomeUnknown, Refusal
-from dcounter.http.answer_bodies import Counted, Stored
+from dcounter.http.answer_bodies import Counted, LineError, Loaded, Stored
+from dcounter.load_body import Encoding
 from dcounter.store import Consistency, Count
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
+NOW = 1_700_000_000 * 10**9
 ITEMS = [{"ID": 1, "tenant": "a"}, {"ID": 2, "tenant": "a/b ü"}]
 
 
@@ -55,6 +58,67 @@ async def test_stores_and_counts(client: Client, store: MemoryStore) -> None:
     assert (await client.count("..")).counter == 0
 
 
+async def each(*items: Item) -> AsyncIterator[Item]:
+    for item in items:
+        yield item
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads(client: Client, store: MemoryStore) -> None:
+    encodings: list[Encoding | None] = [None, "gzip", "zstd"]
+    for encoding in encodings:
+        loaded = await client.load(each(*ITEMS), ack="all", encoding=encoding)
+        assert loaded == Loaded("OK", 2, 2, "all", loaded.position)
+        assert store.tenants == {1: "a", 2: "a/b ü"}
+        assert (await client.count("a", after=loaded.position)).counter == 1
+    assert (await client.load(each())).items == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_with_invalid_items(client: Client, store: MemoryStore) -> None:
+    with pytest.raises(Refused, match="line 2, tenant: is missing") as refused:
+        await client.load(each(ITEMS[0], {"ID": 3}, ITEMS[1]))
+    assert (refused.value.code, refused.value.problem["next_line"]) == ("invalid_line", 2)
+    loaded = await client.load(each({"ID": 3}, *ITEMS), partial=True)
+    assert (loaded.status, loaded.items, loaded.invalid) == ("PARTIAL", 2, 1)
+    assert loaded.errors == [LineError(1, "tenant", "is missing")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_of_items_that_fail(client: Client) -> None:
+    async def items() -> AsyncIterator[Item]:
+        yield ITEMS[0]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.load(items())
+
+
+@pytest_twisted.ensureDeferred
+async def test_loads_of_items_that_fail_end_the_request() -> None:
+    from twisted.internet import reactor
+
+    server = Factory.forProtocol(_Hears)
+    listening = await TCP4ServerEndpoint(cast(Any, reactor), 0, interface="127.0.0.1").listen(server)
+    client = Client(f"http://127.0.0.1:{listening.getHost().port}", cast(Any, reactor))
+
+    async def items() -> AsyncIterator[Item]:
+        yield ITEMS[0]
+        await deferLater(cast(Any, reactor), 0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.load(items())
+    await client.close()
+    await listening.stopListening()
+
+
+class _Hears(Protocol):
+    """
+    Listens and says nothing.
+    """
+
+
 @pytest_twisted.ensureDeferred
 async def test_the_newest_update_wins(client: Client) -> None:
     late, early = "2026-01-31T12:00:02Z", "2026-01-31T12:00:01Z"
@@ -63,6 +127,47 @@ async def test_the_newest_update_wins(client: Client) -> None:
     assert (await client.count("late")).counter == 1
     await client.store([{"ID": 1, "tenant": "last"}])
     assert (await client.count("late")).counter == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_deletes(client: Client, store: MemoryStore) -> None:
+    await client.store(ITEMS)
+    deleted = await client.delete([2, 3], ack="all")
+    assert deleted == Stored("OK", 2, "all", deleted.position)
+    assert store.tenants == {1: "a"}
+    await client.store([{"ID": 1, "deleted": True}, {"ID": 2, "tenant": "back"}], after=deleted.position)
+    assert store.tenants == {2: "back"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_receipts(client: Client) -> None:
+    await client.store(ITEMS)
+    told = await client.store(
+        [
+            {"ID": 1, "tenant": "b"},
+            {"ID": 1, "tenant": "b"},
+            {"ID": 3, "tenant": "b"},
+            {"ID": 3, "tenant": "late", "lastUpdateDt": "2000-01-01T00:00:00Z"},
+        ],
+        receipt=True,
+    )
+    assert (told.receipts, told.complete) == (["stale", "moved", "created", "stale"], UNSET)
+    assert told.counts == {"a": 0, "b": 2, "late": 0}
+    told = await client.delete([1, 1, 4], receipt=True)
+    assert (told.receipts, told.counts) == (["deleted", "unchanged", "unchanged"], {"b": 1})
+    assert (await client.delete([3])).receipts is UNSET
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_with_a_stamp_is_repeated_without_harm(client: Client, store: MemoryStore) -> None:
+    first, later = NOW, NOW + 1
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    await client.delete([1], stamp=later)
+    await client.store([{"ID": 2, "tenant": "a"}], stamp=later)
+    await client.store([{"ID": 1, "tenant": "z"}, {"ID": 2, "tenant": "z"}], stamp=first)
+    assert store.tenants == {2: "a"}
+    await client.delete([2], stamp=first)
+    assert store.tenants == {2: "a"}
 
 
 @pytest_twisted.ensureDeferred

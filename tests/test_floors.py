@@ -21,6 +21,7 @@ FLOORS = {
     "dcounter.errors": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
+    "dcounter.stamps": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -30,6 +31,7 @@ FLOORS = {
     "dcounter.coordinator": 2,
     "dcounter.engines": 2,
     "dcounter.http": 2,
+    "dcounter.load_body": 2,
     "dcounter.client": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
@@ -37,14 +39,21 @@ FLOORS = {
 }
 # What a package may use of ours, whatever is below it; it may always use itself.
 ONLY = {
-    "dcounter.errors": set(),
+    "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
+    "dcounter.stamps": set(),
     "dcounter.store": set(),
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
     "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
-    "dcounter.http": {"dcounter.errors", "dcounter.limits", "dcounter.outlet", "dcounter.store"},
+    "dcounter.http": {
+        "dcounter.errors",
+        "dcounter.limits",
+        "dcounter.outlet",
+        "dcounter.stamps",
+        "dcounter.store",
+    },
 }
 NEVER = {
     "dcounter.http": {
@@ -61,15 +70,26 @@ NEVER = {
 # Only the wiring knows which engines there are.
 KNOWS_ENGINES = "dcounter.daemon.wiring"
 # Packages and modules that know nothing of Twisted.
-PURE_ROOMS = {"dcounter.errors", "dcounter.limits", "dcounter.store", "dcounter.protocol", "dcounter.ledger"}
+PURE_ROOMS = {
+    "dcounter.errors",
+    "dcounter.limits",
+    "dcounter.stamps",
+    "dcounter.store",
+    "dcounter.protocol",
+    "dcounter.ledger",
+}
 PURE_MODULES = [
     "dcounter.daemon.account",
     "dcounter.daemon.rebuild",
     "dcounter.daemon.remedies",
     "dcounter.http.answer_bodies",
     "dcounter.http.auth",
+    "dcounter.http.bodies",
+    "dcounter.http.decoding",
+    "dcounter.http.item_fields",
     "dcounter.http.items",
     "dcounter.http.limits",
+    "dcounter.http.lines",
     "dcounter.http.paths",
     "dcounter.http.problems",
     "dcounter.http.rates",

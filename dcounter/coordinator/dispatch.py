@@ -47,6 +47,7 @@ class Dispatch:
 
     :param nodes: ids of all nodes.
     :param writers: gives the nodes that take writes now.
+    :param receipts: gives those of them that give receipts, the preferred one first.
     :param flush_soon: asks for `launch` at the end of this turn of the reactor.
     """
 
@@ -56,10 +57,12 @@ class Dispatch:
         *,
         limits: Limits,
         writers: Callable[[], Sequence[int]],
+        receipts: Callable[[], Sequence[int]],
         flush_soon: Callable[[], None],
     ) -> None:
         self._limits = limits
         self._writers = writers
+        self._receipts = receipts
         self._flush_soon = flush_soon
         self._flush_asked = False
         self._windows = {node: Window(node, limits) for node in nodes}
@@ -84,6 +87,17 @@ class Dispatch:
         elif len(request.items.ids) <= self._limits.small_items:
             self._wait(request, self._small)
         elif not self._place(request, writers := self._writers(), writers):
+            self._wait(request, self._queue)
+        self._requests[request] = None
+        self._ask_for_flush()
+
+    def admit_whole(self, request: Request) -> None:
+        """
+        Take a request that wants a receipt: it goes to one node, in a batch of its own.
+
+        :raises NotApplied: too many are waiting.
+        """
+        if self._queue or self._again or not self._place_whole(request):
             self._wait(request, self._queue)
         self._requests[request] = None
         self._ask_for_flush()
@@ -273,16 +287,19 @@ class Dispatch:
             slice_ = self._again.popleft()
             if slice_.settled:
                 continue
-            writers = self._writers()
+            whole = slice_.request.receipt is not None
+            writers = self._receipts() if whole else self._writers()
             others = [node for node in writers if node not in slice_.tried]
             if not others:
                 self._exhausted.append(slice_)
+            elif whole:
+                if self._add_alone(slice_, others) is None:
+                    self._again.append(slice_)
             elif self._add(slice_, others[self._rotation % len(others)], others) is None:
                 self._again.append(slice_)
         while self._queue:
             request = self._queue[0]
-            writers = self._writers()
-            if not request.over and not self._place(request, writers, writers):
+            if not request.over and not self._place_queued(request):
                 return
             self._queue.popleft()
             self._queued_bytes -= request.size
@@ -362,6 +379,22 @@ class Dispatch:
         request.slices = [slice_ for _, slice_ in placed]
         return True
 
+    def _place_queued(self, request: Request) -> bool:
+        if request.receipt is not None:
+            return self._place_whole(request)
+        writers = self._writers()
+        return self._place(request, writers, writers)
+
+    def _place_whole(self, request: Request) -> bool:
+        """
+        Find room at one node for a batch that holds this request only.
+        """
+        slice_ = Slice(request, request.items, request.size)
+        if self._add_alone(slice_, self._receipts()) is None:
+            return False
+        request.slices = [slice_]
+        return True
+
     def _cut(self, request: Request, nodes: Sequence[int]) -> Iterator[tuple[int, StampedItems, int]]:
         """
         The slices of a request, the node each prefers and their sizes: one per node, or several large ones.
@@ -384,5 +417,12 @@ class Dispatch:
         for node in (preferred, *nodes):
             if self._windows[node].has_room(slice_.size):
                 self._windows[node].add(slice_)
+                return node
+        return None
+
+    def _add_alone(self, slice_: Slice, nodes: Iterable[int]) -> int | None:
+        for node in nodes:
+            if self._windows[node].has_room(slice_.size):
+                self._windows[node].add_alone(slice_)
                 return node
         return None

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.protocol.position import Position
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 
 _NOWHERE = Position()
 
@@ -24,6 +25,8 @@ class Request(Struct, eq=False):
     :ivar position: what is known to be stored.
     :ivar items_stored: how many items that is.
     :ivar size: about its bytes on the wire.
+    :ivar receipt: the receipt that its caller wants; it then goes to one node, in a batch of its own.
+    :ivar given: that receipt.
     """
 
     items: StampedItems
@@ -34,6 +37,8 @@ class Request(Struct, eq=False):
     over: bool = False
     slices: list["Slice"] = []
     size: int = 0
+    receipt: ReceiptWanted | None = None
+    given: ReceiptGiven | None = None
     _was_maybe_stored: bool = False
 
     def __post_init__(self) -> None:

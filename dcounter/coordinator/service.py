@@ -21,6 +21,7 @@ from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
+from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems, stamped
@@ -43,6 +44,7 @@ from dcounter.protocol.position import Position
 from dcounter.protocol.token import TokenSeal
 from dcounter.store import (
     Ack,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -93,7 +95,11 @@ class Coordinator(Service):
         self._stamp = stamp
         self._view = view(nodes, clock=clock, limits=self._limits, now=self._started)
         self._dispatch = Dispatch(
-            nodes, limits=self._limits, writers=self._writers, flush_soon=self._flush_soon
+            nodes,
+            limits=self._limits,
+            writers=self._writers,
+            receipts=lambda: self._receipts.givers(self._writers()),
+            flush_soon=self._flush_soon,
         )
         self._links = {
             node: NodeLink(
@@ -106,6 +112,9 @@ class Coordinator(Service):
             for node in nodes
         }
         self._flushing: IDelayedCall | None = None
+        self._receipts = Receipts(
+            self._view, self._limits, features=lambda node: self._links[node].peer.features
+        )
         self._acks = Acks(self._links, self._view, limits=self._limits, time=self._time)
         self._asking = Asking(
             self._links,
@@ -160,7 +169,9 @@ class Coordinator(Service):
 
     # Store
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         before, stamp = self._read_token(after)
         # What this clock is past already cannot move it.
         if stamp > self._clock.last:
@@ -170,7 +181,8 @@ class Coordinator(Service):
                 )
             self._clock.observe(stamp)
         if not len(items):
-            return Receipt(0, ack, self._seal.seal(before, self._clock.last))
+            token = self._seal.seal(before, self._clock.last)
+            return Receipt(0, ack, token, changes=Changes([], {}) if changes else None)
         deadline = self._time.seconds() + self._limits.request_s
         stored: Deferred[None] = Deferred()
         if not self._view.takes_writes():
@@ -180,9 +192,18 @@ class Coordinator(Service):
         if self._view.refusals():
             raise NotApplied(self._why_unplaced(), retry_after=1)
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
-        self._dispatch.admit(request)
+        told = wanted = None
+        if changes:
+            wanted = self._receipts.want(request.items, before, self._writers())
+            request.receipt = wanted.message
+            self._dispatch.admit_whole(request)
+        else:
+            self._dispatch.admit(request)
         await stored
         position = before.join(request.position)
+        if wanted is not None and request.given is not None:
+            position = position.join(request.given.position)
+            told = self._receipts.changes(request.items, wanted, request.given)
         token = self._seal.seal(position, self._clock.last)
         if not request.complete:
             self._refuse(request, token)
@@ -194,9 +215,10 @@ class Coordinator(Service):
                 position=token,
                 items=len(items),
                 reached=reached,
+                stamp=request.items.stamp_to_repeat(),
             )
         warning = None if items.stamps is None else self._clock_watch.warning_for_own_stamps()
-        return Receipt(len(items), reached, token, warning)
+        return Receipt(len(items), reached, token, warning, told)
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._read_token(after)
@@ -209,6 +231,10 @@ class Coordinator(Service):
             question.join(tenant, answer)
             self._asking.expire(question)
         return await answer
+
+    def join(self, first: str, second: str) -> str:
+        (position, stamp), (other, later) = self._seal.open(first), self._seal.open(second)
+        return self._seal.seal(position.join(other), max(stamp, later))
 
     def latest_stamp(self) -> int:
         return self._clock.latest_allowed()
@@ -267,6 +293,7 @@ class Coordinator(Service):
             "of the others nothing is known",
             position=token,
             items_stored=request.items_stored,
+            stamp=request.items.stamp_to_repeat(),
         )
 
     def _why_unplaced(self) -> str:
@@ -293,8 +320,10 @@ class Coordinator(Service):
         if batch.items >= self._limits.packed_items:
             batch = batch.pack()
         raw = Raw(encode_batch(batch))
+        # Only a batch that is full with one slice may have a receipt.
+        receipt = flight.slices[0].request.receipt if flight.full else None
         try:
-            answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw))
+            answer = self._links[flight.node].ask(lambda number: messages.Store(number, raw, receipt))
         except LinkLost:
             self._dispatch.flight_failed(flight)
         else:
@@ -308,6 +337,8 @@ class Coordinator(Service):
             position = position.advance(flight.node, answer.run, answer.number)
             self._view.answered(flight.node, position)
             self._view.require(position)
+        if answer.receipt is not None and not flight.slices[0].settled:
+            flight.slices[0].request.given = answer.receipt
         self._dispatch.stored(flight, position, answer.refused, maybe_stored=answer.doubtful)
 
     def _flight_lost(self, why: Failure, flight: Flight) -> None:

@@ -18,12 +18,27 @@ class StampedItems(Struct, frozen=True):
 
     :ivar base: the stamp of the first item, each further one a tick later, if `stamps` is `None`.
     :ivar stamps: else one stamp per item.
+    :ivar given: the stamp of the items that came without one, if `stamps` is not `None`.
+    :ivar kept: which items of the request these are, if later ones replace some of them.
+    :ivar named: how many items the request had then.
     """
 
     ids: Sequence[int]
     tenants: Sequence[str | None]
     base: int
     stamps: Sequence[int] | None = None
+    given: int | None = None
+    kept: Sequence[int] | None = None
+    named: int = 0
+
+    def stamp_to_repeat(self) -> int | None:
+        """
+        The stamp with which all items that came without one can be stored again; `None` if all came with one.
+
+        It is the largest that they have. So what is stored a second time wins over the first time, and of two
+        items with one ID the later one still wins.
+        """
+        return self.base + len(self.ids) - 1 if self.stamps is None else self.given
 
     def cut(self, first: int, end: int) -> "StampedItems":
         """
@@ -65,16 +80,15 @@ class StampedItems(Struct, frozen=True):
 def stamped(items: Items, clock: HybridClock) -> StampedItems:
     """
     Give each item of a request its stamp: its own, or the next one of the clock.
+
+    Beside items with stamps of their own, the others get one stamp, which is later than all of those.
     """
     if items.stamps is None:
         return StampedItems(items.ids, items.tenants, clock.take(len(items)))
-    stamps = []
-    for own in items.stamps:
-        if own is None:
-            stamps.append(clock.take(1))
-        else:
-            clock.observe(own)
-            stamps.append(own)
+    clock.observe(max((own for own in items.stamps if own is not None), default=0))
+    # The others get one stamp for all: with that, the caller can repeat exactly this request.
+    given = clock.take(1) if None in items.stamps else None
+    stamps = [cast(int, given if own is None else own) for own in items.stamps]
     # Of two items with the same ID and stamp the later one of the request wins, not the larger tenant.
     last = {key: i for i, key in enumerate(zip(items.ids, stamps, strict=True))}
     kept = sorted(last.values())
@@ -83,4 +97,7 @@ def stamped(items: Items, clock: HybridClock) -> StampedItems:
         [items.tenants[i] for i in kept],
         0,
         [stamps[i] for i in kept],
+        given,
+        kept if len(kept) < len(items) else None,
+        len(items),
     )

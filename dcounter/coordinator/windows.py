@@ -17,6 +17,7 @@ class Flight:
 
     :ivar since: when (s) it was sent.
     :ivar slow: its slices were given to other nodes as well.
+    :ivar full: it takes no further slice.
     """
 
     node: int
@@ -24,6 +25,7 @@ class Flight:
     size: int = 0
     since: float = 0.0
     slow: bool = False
+    full: bool = False
 
     def batch(self) -> Batch:
         """
@@ -60,13 +62,22 @@ class Window:
         return self.fits_open(size) or busy < self._limits.window_batches
 
     def fits_open(self, size: int) -> bool:
-        return bool(self.open) and self.open[-1].size + size <= self._limits.batch_bytes
+        if not self.open or self.open[-1].full:
+            return False
+        return self.open[-1].size + size <= self._limits.batch_bytes
 
     def add(self, slice_: Slice) -> None:
         if not self.fits_open(slice_.size):
             self.open.append(Flight(self._node))
         self.open[-1].slices.append(slice_)
         self.open[-1].size += slice_.size
+        self._bytes += slice_.size
+
+    def add_alone(self, slice_: Slice) -> None:
+        """
+        Add a slice that shares its batch with no other.
+        """
+        self.open.append(Flight(self._node, [slice_], slice_.size, full=True))
         self._bytes += slice_.size
 
     def withdraw(self, slice_: Slice) -> None:

@@ -2,15 +2,17 @@
 The arguments of a route's function: the request, and what the function needs to answer it.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
+from twisted.internet.defer import DeferredSemaphore
 
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Forbidden
+from dcounter.http.streams import Body
 from dcounter.store import Ack, Consistency, Operator, Store
 
 _SHOWN: Final = 100
@@ -29,6 +31,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
+    :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     """
 
     store: Store
@@ -39,6 +42,9 @@ class Api(Struct, frozen=True, kw_only=True):
     consistency: Consistency
     document: bytes
     tokens: Tokens | None = None
+    room_for_pieces: DeferredSemaphore = field(
+        default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
+    )
 
 
 class Call(Struct):
@@ -63,7 +69,7 @@ class Call(Struct):
     segments: Sequence[str] = ()
     parameters: dict[str, str] = {}
     principal: Principal = ANYONE
-    stream: AsyncIterator[bytes] | None = None
+    stream: Body | None = None
 
     @property
     def local(self) -> bool:

@@ -290,13 +290,12 @@ class Connection(Protocol):
             self._admit(found)
         if head.length == 0:
             exchange.answer(b"")
-            return
-        exchange.expect(here=head.body is not None or self._reader.unread > 0)
-        if head.body is not None:
-            exchange.take(head.body)
-            exchange.end_of_body()
-        elif shared.api.tokens is not None and not exchange.answering:
-            exchange.require_permitted()
+        elif head.body is not None:
+            exchange.take_whole(head.body)
+        else:
+            exchange.expect(here=self._reader.unread > 0)
+            if shared.api.tokens is not None and not exchange.answering:
+                exchange.require_permitted()
 
     def _check(self, head: Head) -> None:
         """
@@ -305,8 +304,11 @@ class Connection(Protocol):
         if self._peer is None:
             self._look_at_ends()
         check_host(head)
+        assert self._exchange is not None
+        # The route decodes a body of the encodings that it takes, and refuses others.
+        body = head.length != 0 and not self._exchange.encodings
         refusal = self._shared.guard.objection(
-            head.headers, inside=self._inside, secure=self.secure, body=head.length != 0
+            head.headers, inside=self._inside, secure=self.secure, body=body
         )
         if refusal is not None:
             raise refusal
@@ -345,6 +347,7 @@ class Connection(Protocol):
         """
         if self._exchange is not None and self._exchange.answering:
             self.persistent = False
+            self._exchange.stop()
         elif self._open:
             self._close()
 

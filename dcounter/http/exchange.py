@@ -2,7 +2,7 @@
 A request and its answer: the body that arrives, the route that answers, the answer that is sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Final, Protocol
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import Outcome, Refusal
+from dcounter.errors import NotApplied, Outcome, Refusal
 from dcounter.http.admission import answer as respond
 from dcounter.http.admission import identify, require_allowed, require_permit
 from dcounter.http.bridge import BridgedRequest, Line, pass_on
@@ -103,6 +103,41 @@ class Exchange:
         """
         return "not_applied" if self.found is not None and self.found.route.changes else None
 
+    @property
+    def encodings(self) -> Sequence[str]:
+        """
+        The encodings that the body may have.
+        """
+        self._look_at_type()
+        return () if self.found is None else self.found.route.encodings
+
+    def _look_at_type(self) -> None:
+        """
+        Take the route for this type of body.
+        """
+        found = self.found
+        if found is None or not found.route.by_type:
+            return
+        route = found.route.of_type(self.head.headers)
+        if route is not found.route:
+            self.found = Found(route, found.segments, found.query)
+
+    def take_whole(self, body: bytes) -> None:
+        """
+        Take a small body, all of which came with the head.
+
+        :raises Refusal: it may not come.
+        """
+        if self.found is not None and self.found.route.by_type:
+            self._look_at_type()
+        found, shared = self.found, self._shared
+        size, most = len(body), shared.limits.max_body_bytes
+        if size > most and not (found is not None and found.route.streams_body):
+            raise BodyTooLarge(most)
+        self._held = size
+        shared.body_bytes += size
+        self.answer(body)
+
     def expect(self, *, here: bool) -> None:
         """
         Get ready for the body; see that it may come.
@@ -110,6 +145,7 @@ class Exchange:
         :param here: whether it comes already.
         :raises Refusal: it may not.
         """
+        self._look_at_type()
         head, found, limits = self.head, self.found, self._shared.limits
         streams = found is not None and found.route.streams_body
         if not streams and head.length is not None and head.length > limits.max_body_bytes:
@@ -147,6 +183,9 @@ class Exchange:
         :raises Refusal: it is one too many.
         """
         shared = self._shared
+        if isinstance(self._body, IncomingBody) and self._body.ended:
+            # The route reads no more of it.
+            return
         self._held += len(data)
         shared.body_bytes += len(data)
         if isinstance(self._body, IncomingBody):
@@ -185,6 +224,13 @@ class Exchange:
         self._body.end(refusal)
         return True
 
+    def stop(self) -> None:
+        """
+        Wait for no more of the body: the daemon stops.
+        """
+        if self.in_body and isinstance(self._body, IncomingBody):
+            self._body.end(NotApplied("the daemon is stopping", retry_after=1))
+
     def _taken_out(self, size: int) -> None:
         """
         The route has taken a part out of the body that arrives.
@@ -196,11 +242,21 @@ class Exchange:
     def _call(self, found: Found, body: bytes) -> Call:
         return Call(body, found.query, self._caller.peer, self.head.headers, found.segments)
 
-    def _incoming(self) -> IncomingBody:
+    def _incoming(self, here: bytes) -> IncomingBody:
         """
         The body, for a route that reads it while it arrives.
+
+        :param here: all of it, if it came with the head.
         """
-        body = self._body = IncomingBody(self._shared.limits.stream_buffer_bytes, self._taken_out)
+        shared = self._shared
+        body = self._body = IncomingBody(
+            shared.limits.stream_buffer_bytes,
+            shared.limits.load_s,
+            taken=self._taken_out,
+            call_later=shared.call_later,
+        )
+        if here:
+            body.feed(here)
         if not self.in_body:
             body.end()
         return body
@@ -216,9 +272,11 @@ class Exchange:
             if not self._gone:
                 self._task = request
             return
-        call = self._call(found, body)
         if found.route.streams_body:
-            call.stream = self._incoming()
+            call = self._call(found, b"")
+            call.stream = self._incoming(body)
+        else:
+            call = self._call(found, body)
         task = self._task = Task(self._respond(found, call))
         task.run()
 
@@ -245,16 +303,22 @@ class Exchange:
     async def _stream(self, answer: Answer) -> None:
         """
         Send an answer as it is made, no faster than the caller reads it.
+
+        However fast that is, other connections have their turns.
         """
         assert answer.stream is not None
-        caller, version = self._caller, self.head.version
+        caller, shared, version = self._caller, self._shared, self.head.version
         if version != b"HTTP/1.1":
             # Only the end of the connection shows where it ends.
             caller.persistent = False
         try:
             if not self._gone:
                 self._write(answer)
+            until = shared.seconds() + shared.limits.turn_s
             async for part in answer.stream:
+                if shared.seconds() >= until and not self._gone:
+                    await self._next_turn()
+                    until = shared.seconds() + shared.limits.turn_s
                 if caller.blocked and not self._gone:
                     self._writable = Deferred()
                     await self._writable
@@ -273,6 +337,11 @@ class Exchange:
         if version == b"HTTP/1.1":
             caller.outlet.write(LAST_CHUNK)
         caller.answered()
+
+    async def _next_turn(self) -> None:
+        turn: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._shared.call_later(0, turn.callback, None)
+        await turn
 
     @property
     def _last(self) -> bool:

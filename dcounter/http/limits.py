@@ -6,7 +6,7 @@ Every bound of the HTTP server, by name, with its default and its reason.
 
 from dataclasses import dataclass
 
-from dcounter.limits import MEBIBYTE
+from dcounter.limits import GIBIBYTE, MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class HttpLimits:
     :ivar max_body_bytes: largest body; a larger one is refused before it arrives, or cut off while it does.
     :ivar max_items: items in one request. No body of the default size has as many: this bound matters only
         where `max_body_bytes` is raised.
+    :ivar max_receipt_items: items in one request with `receipt=1`: one node decides about all of them in one
+        piece, and one answer names all tenants that they were taken from.
     :ivar max_tenant_bytes: length of a tenant name as UTF-8.
     :ivar max_connections: connections served at once. Together with those to nodes, they stay below the 1,024
         descriptors that a process usually has.
@@ -42,10 +44,23 @@ class HttpLimits:
     :ivar stream_buffer_bytes: what has come of a body that a route reads while it arrives, and has not been
         taken yet; beyond that, nothing more is read.
     :ivar turn_s: time after which a connection with more requests at hand lets others have their turn.
+    :ivar load_piece_bytes: bytes of a load that are parsed and stored together; no line may be longer. A few
+        of the longest tenants fit it in any case.
+    :ivar load_piece_lines: the same in lines. As many items share a batch with other requests; to parse more
+        would keep others waiting.
+    :ivar load_pieces: pieces of one load that are being stored; the next one waits. With more of them, counts
+        wait longer, and the load is no faster.
+    :ivar loads_pieces: pieces of all loads that are being stored.
+    :ivar load_s: time from the head of a load to the end of its body.
+    :ivar max_decoded_bytes: what may come of a compressed body.
+    :ivar max_expansion: how many times as large as a compressed body that may be, from 1 MiB.
+    :ivar max_window_bytes: what a body that zstd has compressed may refer back to, which is kept in memory; a
+        power of 2. RFC 9659 allows no more.
     """
 
     max_body_bytes: int = 16 * MEBIBYTE
     max_items: int = 1_000_000
+    max_receipt_items: int = 1_000
     max_tenant_bytes: int = 256
     max_connections: int = 800
     reserved_connections: int = 64
@@ -62,3 +77,11 @@ class HttpLimits:
     read_ahead_bytes: int = 64 * 1024
     stream_buffer_bytes: int = 256 * 1024
     turn_s: float = 0.001
+    load_piece_bytes: int = 64 * 1024
+    load_piece_lines: int = 1_000
+    load_pieces: int = 4
+    loads_pieces: int = 64
+    load_s: float = 3_600.0
+    max_decoded_bytes: int = 64 * GIBIBYTE
+    max_expansion: int = 500
+    max_window_bytes: int = 8 * MEBIBYTE

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from dcounter.errors import MalformedBody, Refusal
+from dcounter.errors import MalformedBody, Outcome, Refusal
 from dcounter.http.problems import (
     BadParameter,
     BadPath,
@@ -79,14 +79,17 @@ _PROBLEM: Final = _object(
     detail=_TEXT,
     code=_TEXT,
     message=_TEXT,
-    outcome={"enum": ["not_applied", "unknown", "stored"]},
+    outcome={"enum": get_args(Outcome)},
     errors={
         "type": "array",
-        "items": _object("index field message", index=_INTEGER, field=_TEXT, message=_TEXT),
+        "items": _object("field message", index=_INTEGER, line=_INTEGER, field=_TEXT, message=_TEXT),
     },
     position=_TEXT,
+    lastUpdateDt={"type": "string", "format": "date-time"},
     items=_INTEGER,
     items_stored=_INTEGER,
+    next_line=_INTEGER,
+    invalid=_INTEGER,
     reached={"enum": get_args(Ack)},
     counter_so_far={"type": ["integer", "null"]},
     exact={"type": "boolean"},
@@ -97,7 +100,7 @@ _PROBLEM: Final = _object(
 _OF_STATUS: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": "`Bearer`; with `error` if a token was shown (RFC 6750)."},
     405: {"Allow": "The methods that this path has."},
-    415: {"Accept-Encoding": "`identity`: bodies are accepted without an encoding only."},
+    415: {"Accept-Encoding": "The encodings in which bodies are accepted; `identity`: without any."},
     429: {
         "Retry-After": "Seconds after which to send the request again.",
         "RateLimit": "What is left: `r` requests, and all of them again after `t` seconds. Also on other"
@@ -120,7 +123,13 @@ def document(routes: Sequence[Route]) -> _Schema:
     """
     The OpenAPI document for these routes.
     """
-    described = [each for route in routes for each in (route.answer, route.body) if _is_type(each)]
+    described = [
+        each
+        for route in routes
+        for one in _ways(route)
+        for each in (one.answer, one.answer_in_part, one.body)
+        if _is_type(each)
+    ]
     schemas, components = msgspec.json.schema_components(described, ref_template=_NAMES)
     found = {id(each): schema for each, schema in zip(described, schemas, strict=True)}
 
@@ -167,6 +176,8 @@ def refusals(route: Route) -> set[type[Refusal]]:
     Every refusal that a route may answer with.
     """
     found = {*_ANY_ROUTE, *route.refusals}
+    for other in route.by_type.values():
+        found |= refusals(other)
     if route.body is not None:
         found.add(MalformedBody)
     if route.scope != "anyone":
@@ -187,12 +198,14 @@ def _is_type(described: Any) -> bool:
 
 
 def _operation(route: Route, schema: Any) -> _Schema:
-    found: _Schema = {"summary": route.summary}
-    parameters = [*_parameters(route.segments, "path"), *_parameters(route.query, "query")]
+    ways = _ways(route)
+    found: _Schema = {"summary": " ".join(way.summary for way in ways)}
+    query = {each.name: each for way in ways for each in way.query}
+    parameters = [*_parameters(route.segments, "path"), *_parameters(query.values(), "query")]
     if parameters:
         found["parameters"] = parameters
     if route.body is not None:
-        content = {"application/json": {"schema": schema(route.body)}}
+        content = {way.content_type: {"schema": schema(way.body)} for way in ways}
         found["requestBody"] = {"required": True, "content": content}
     if route.scope != "anyone":
         # An empty object stands for a request without a token.
@@ -201,16 +214,36 @@ def _operation(route: Route, schema: Any) -> _Schema:
     if route.successor:
         found["deprecated"] = True
     more = _OF_DEPRECATED if route.successor else {}
-    ok: _Schema = {
-        "description": HTTPStatus.OK.phrase,
-        "content": {"application/json": {"schema": schema(route.answer)}},
-    }
-    if more:
-        ok["headers"] = _headers(more)
     kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
-    found["responses"] = {"200": ok}
+    found["responses"] = {"200": _success(HTTPStatus.OK, [schema(way.answer) for way in ways], more)}
+    in_part = [schema(way.answer_in_part) for way in ways if way.answer_in_part is not None]
+    if in_part:
+        found["responses"]["207"] = _success(HTTPStatus.MULTI_STATUS, in_part, more)
     for status, group in groupby(kinds, key=lambda kind: kind.status):
         found["responses"][str(status)] = _problem([*group], more)
+    return found
+
+
+def _ways(route: Route) -> Sequence[Route]:
+    """
+    A route and those that take other types of bodies.
+    """
+    return [route, *route.by_type.values()]
+
+
+def _success(status: HTTPStatus, schemas: Sequence[_Schema], headers: Mapping[str, str]) -> _Schema:
+    """
+    The response of a request that succeeds.
+
+    :param schemas: those that its body may have.
+    :param headers: headers that it may have, and their descriptions.
+    """
+    found: _Schema = {
+        "description": status.phrase,
+        "content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
+    }
+    if headers:
+        found["headers"] = _headers(headers)
     return found
 
 

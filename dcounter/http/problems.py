@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from dcounter.errors import Outcome, Refusal
+from dcounter.http.answer_bodies import LineError
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -32,6 +33,12 @@ class Answer(msgspec.Struct, frozen=True):
 _RETRY_SOON: Final = 1
 """
 Seconds after which to retry, where no better value is known.
+"""
+
+
+_NOTHING: Final = "; nothing of the request was stored"
+"""
+What is not true of a load if it is said of a part.
 """
 
 
@@ -59,7 +66,7 @@ class BadRequest(HttpRefusal):
 
 class BadPath(HttpRefusal):
     """
-    The path is not percent-encoded UTF-8.
+    The path is not percent-encoded UTF-8, or a segment of it is not what it must be.
     """
 
     code = "bad_path"
@@ -97,6 +104,24 @@ class Unauthenticated(HttpRefusal):
         # RFC 6750, 3: no error code for callers that may not know that they need a token.
         error = b', error="invalid_token"' if self._shown else b""
         return [(b"WWW-Authenticate", b'Bearer realm="dcounter"' + error)]
+
+
+class NoIdempotencyKey(HttpRefusal):
+    """
+    The request has a header `Idempotency-Key`, which is not needed, and would have no effect.
+    """
+
+    code = "no_idempotency_key"
+    status = 400
+    title = "Idempotency-Key is not supported"
+    outcome = "not_applied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an item's ID and stamp already make a retry harmless, without the header Idempotency-Key: take"
+            " the time once, add it to the query as lastUpdateDt, and repeat the request as often as needed"
+            " (see Retries in docs/http.md)"
+        )
 
 
 class Forbidden(HttpRefusal):
@@ -164,7 +189,7 @@ class TooManyRequests(HttpRefusal):
 
 class UnsupportedEncoding(HttpRefusal):
     """
-    The body is compressed, or encoded in another way.
+    The body is encoded in a way that this path does not accept; most accept none.
     """
 
     code = "unsupported_encoding"
@@ -172,11 +197,15 @@ class UnsupportedEncoding(HttpRefusal):
     title = "Unsupported content encoding"
     outcome = "not_applied"
 
-    def __init__(self, encoding: str) -> None:
-        super().__init__(f"the header Content-Encoding is {encoding!r}; send the body without an encoding")
+    def __init__(self, encoding: str, accepted: Sequence[str] = ()) -> None:
+        instead = (
+            f"one of {', '.join(accepted)}, or without an encoding" if accepted else "without an encoding"
+        )
+        super().__init__(f"the header Content-Encoding is {encoding!r}; send the body {instead}")
+        self._accepted = ", ".join([*accepted, "identity"])
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return [(b"Accept-Encoding", b"identity")]
+        return [(b"Accept-Encoding", self._accepted.encode())]
 
 
 class UnknownPath(HttpRefusal):
@@ -245,6 +274,114 @@ class BodyTooLarge(HttpRefusal):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is larger than {limit} bytes; send the items in several requests")
+
+
+class SoFar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What is certain of a load that does not come to its end.
+
+    :ivar items_stored: how many items are stored for certain.
+    :ivar next_line: the number of the first line, from 1, that is not stored for certain; all before it are,
+        but for those that were skipped.
+    :ivar position: a token for what is stored; `None` if nothing is.
+    :ivar invalid: how many lines were skipped.
+    :ivar errors: what is wrong with the first lines that are invalid.
+    """
+
+    items_stored: int
+    next_line: int
+    position: str | None = None
+    invalid: int = 0
+    errors: Sequence[LineError] = ()
+
+
+class _OfLoad:
+    """
+    What refusals of loads have in common.
+    """
+
+    so_far: SoFar
+
+    def details(self) -> Mapping[str, object]:
+        """
+        Further fields of the answer.
+        """
+        found: dict[str, object] = msgspec.to_builtins(self.so_far)
+        return found
+
+
+class InvalidLine(_OfLoad, HttpRefusal):
+    """
+    A line of a load is invalid: all items before it are stored, and none after it.
+    """
+
+    code = "invalid_line"
+    status = 422
+    title = "Invalid line"
+
+    def __init__(self, so_far: SoFar) -> None:
+        error = so_far.errors[0]
+        where = f"line {error.line}" + (f", {error.field}" if error.field else "")
+        super().__init__(
+            f"{where}: {error.message}; the {so_far.items_stored} items of the lines before it are stored,"
+            " nothing after it"
+        )
+        self.so_far = so_far
+        self.outcome = "partial" if so_far.items_stored else "not_applied"
+
+
+class LoadStopped(_OfLoad, HttpRefusal):
+    """
+    A part of a load could not be stored, after other parts were. The rest was not sent on.
+
+    :param cause: why.
+    :param outcome: `partial` if it is known what is stored, else `unknown`.
+    """
+
+    code = "load_stopped"
+    status = 503
+    title = "Load stopped"
+
+    def __init__(self, cause: Refusal, so_far: SoFar, outcome: Outcome) -> None:
+        super().__init__(
+            f"the load stopped at line {so_far.next_line}, with {so_far.items_stored} items stored:"
+            f" {str(cause).removesuffix(_NOTHING)} ({cause.code}); send it again from that line"
+        )
+        self.so_far = so_far
+        self.outcome = outcome
+        self.retry_after = cause.retry_after or _RETRY_SOON
+
+
+class LoadBroken(_OfLoad, HttpRefusal):
+    """
+    The body of a load could not be read to its end.
+
+    :param cause: why.
+    """
+
+    code = "load_broken"
+    status = 400
+    title = "Load broken off"
+
+    outcome = "partial"
+
+    def __init__(self, cause: Refusal, so_far: SoFar) -> None:
+        super().__init__(
+            f"the body could not be read to its end: {cause}; {so_far.items_stored} items are stored, all"
+            f" before line {so_far.next_line}"
+        )
+        self.so_far = so_far
+
+
+class ExpandsTooMuch(HttpRefusal):
+    """
+    A compressed body is much larger than it looks.
+    """
+
+    code = "expands_too_much"
+    status = 413
+    title = "Body expands too much"
+    outcome = "not_applied"
 
 
 class Overloaded(HttpRefusal):

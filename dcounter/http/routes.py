@@ -6,7 +6,7 @@ requests that no route takes because of their path or method.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
@@ -25,6 +25,7 @@ from dcounter.http.admission import answer
 from dcounter.http.call import Api, Call
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
+from dcounter.http.streams import WholeBody
 from dcounter.http.table import Route
 from dcounter.http.tracing import in_words, names
 
@@ -132,9 +133,10 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         content: BytesIO = request.content
         body = content.read()
         call = Call(body, raw_query(request.uri), request.getClientAddress(), headers, named)
-        if route.streams_body:
-            call.body, call.stream = b"", _one_part(body)
-        found = await answer(api, route, call)
+        asked = route.of_type(headers)
+        if asked.streams_body:
+            call.body, call.stream = b"", WholeBody(body)
+        found = await answer(api, asked, call)
         whole = prepare(request, found)
         if found.stream is not None:
             await _write(request, found.stream)
@@ -145,11 +147,6 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
 
 def _headers(request: IRequest) -> dict[bytes, Sequence[bytes]]:
     return {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
-
-
-async def _one_part(body: bytes) -> AsyncIterator[bytes]:
-    if body:
-        yield body
 
 
 async def _write(request: IRequest, stream: AsyncGenerator[bytes, None]) -> None:
@@ -191,7 +188,7 @@ def report_bug(
         named=in_words(names(headers)),
     )
     # Items that were sent to nodes before the failure may be stored.
-    outcome: Outcome | None = "unknown" if method == b"POST" else None
+    outcome: Outcome | None = "unknown" if method not in {b"GET", b"HEAD"} else None
     return problem(InternalError(), outcome=outcome)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -45,15 +46,17 @@ def make_api(
     :param consistency: what a count may answer, if the request does not say.
     :param tokens: what callers must show; `None` if anyone may store and count.
     """
+    limits = limits or HttpLimits()
     return Api(
         store=store,
         operator=operator,
-        limits=limits or HttpLimits(),
+        limits=limits,
         token=token,
         ack=ack,
         consistency=consistency,
         document=msgspec.json.encode(document(ROUTES)),
         tokens=tokens,
+        room_for_pieces=DeferredSemaphore(limits.loads_pieces),
     )
 
 

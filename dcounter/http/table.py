@@ -4,7 +4,7 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
@@ -18,6 +18,7 @@ from dcounter.errors import (
     NotApplied,
     NotReplicated,
     NotSupported,
+    NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
     Refusal,
@@ -27,9 +28,19 @@ from dcounter.errors import (
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, items
 from dcounter.http.auth import Scope
+from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
-from dcounter.http.items import ITEMS
-from dcounter.http.problems import Answer, NotReady
+from dcounter.http.decoding import ENCODINGS
+from dcounter.http.loads import CONTENT_TYPE, media_type
+from dcounter.http.problems import (
+    Answer,
+    ExpandsTooMuch,
+    InvalidLine,
+    LoadBroken,
+    LoadStopped,
+    NoIdempotencyKey,
+    NotReady,
+)
 from dcounter.store import Ack, ClusterStatus, Consistency
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
@@ -66,9 +77,13 @@ class Route:
     :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
     :ivar answer: the type of the answer with status 200.
+    :ivar answer_in_part: the type of the answer with status 207, if there is one.
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
     :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
+    :ivar content_type: the type of the body, as its header names it.
+    :ivar by_type: content type -> the route that takes bodies of that type, with the same method and path.
+    :ivar encodings: the encodings in which `function` takes the body, besides none.
     :ivar scope: the right that a request needs.
     :ivar checks_tenants: whether `function` keeps a token that is bound to some tenants from learning of
         others, by `Call.require_tenant` or `Principal.may_read`. Where neither it nor a parameter does so,
@@ -86,9 +101,13 @@ class Route:
     function: Function
     summary: str
     answer: Any
+    answer_in_part: Any = None
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
     body: Any = None
+    content_type: str = "application/json"
+    by_type: Mapping[bytes, "Route"] = field(default_factory=dict)
+    encodings: Sequence[str] = ()
     scope: Access
     checks_tenants: bool = False
     refusals: tuple[type[Refusal], ...] = ()
@@ -110,8 +129,61 @@ class Route:
         """
         return self.method != "GET"
 
+    def of_type(self, headers: Mapping[bytes, Sequence[bytes]]) -> "Route":
+        """
+        The route for a request with these headers: this one, unless another takes that type of body.
+        """
+        if b"content-type" not in headers or headers[b"content-type"][0] == b"application/json":
+            # Most requests: they need not pay for the others.
+            return self
+        return self.by_type.get(media_type(headers), self)
+
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
+
+_ACK: Final = Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack))
+_STAMP: Final = Parameter(
+    "lastUpdateDt",
+    "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
+    " it, the request can be repeated without harm.",
+)
+_RECEIPT: Final = Parameter(
+    "receipt",
+    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
+    ("0", "1"),
+)
+_STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
+_NOT_STORED: Final = (
+    NoIdempotencyKey,
+    InvalidPosition,
+    PositionLost,
+    NotApplied,
+    OutcomeUnknown,
+    NotReplicated,
+    NotSupportedHere,
+    TooManyItems,
+)
+
+_LOAD: Final = Route(
+    method="POST",
+    path="/items",
+    function=items.load_items,
+    summary="Store a load: any number of items, one per line.",
+    scope="write",
+    answer=answer_bodies.Loaded,
+    answer_in_part=answer_bodies.Loaded,
+    query=(
+        _ACK,
+        _AFTER,
+        _STAMP,
+        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+    ),
+    body=LINES,
+    content_type=CONTENT_TYPE.decode(),
+    encodings=ENCODINGS,
+    streams_body=True,
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
+)
 
 _REMOVE: Final = Route(
     method="POST",
@@ -129,23 +201,35 @@ ROUTES: Final = (
         method="POST",
         path="/items",
         function=items.store_items,
-        summary="Store items.",
+        summary="Store items, and delete items.",
         scope="write",
         answer=answer_bodies.Stored,
-        query=(
-            Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack)),
-            _AFTER,
-        ),
+        query=_STORED_BY,
         body=ITEMS,
-        refusals=(
-            InvalidItems,
-            TooManyItems,
-            InvalidPosition,
-            PositionLost,
-            NotApplied,
-            OutcomeUnknown,
-            NotReplicated,
-        ),
+        by_type={CONTENT_TYPE: _LOAD},
+        refusals=(InvalidItems, *_NOT_STORED),
+    ),
+    Route(
+        method="POST",
+        path="/items/delete",
+        function=items.delete_items,
+        summary="Delete items. Deleting an ID that is not there is no error.",
+        scope="write",
+        answer=answer_bodies.Stored,
+        query=_STORED_BY,
+        body=IDS,
+        refusals=(InvalidItems, *_NOT_STORED),
+    ),
+    Route(
+        method="DELETE",
+        path="/items/{ID}",
+        function=items.delete_item,
+        summary="Delete an item. Deleting an ID that is not there is no error.",
+        scope="write",
+        answer=answer_bodies.Stored,
+        segments=(Parameter("ID", "An integer from -2^63 to 2^63 - 1."),),
+        query=_STORED_BY,
+        refusals=_NOT_STORED,
     ),
     Route(
         method="GET",

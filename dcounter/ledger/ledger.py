@@ -12,12 +12,14 @@ small merges wait for one another until a query needs them.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcounter.ledger.id_table import IdTable, RowNumbers
+from dcounter.ledger.receipts import Receipt, changes
 from dcounter.ledger.rows import Ids, Owners, Rows, Stamps, with_spare
 
 _TOMBSTONE = 0
@@ -136,6 +138,32 @@ class Ledger:
         self._waiting_stamps.extend(stamps)
         self._waiting_tenants.extend(tenants)
         self._wait(len(ids))
+
+    def merge_with_receipt(
+        self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]
+    ) -> Receipt:
+        """
+        Merge entries like `merge`, at once, and tell what each of them changed.
+
+        :raises ValueError: the columns differ in length.
+        """
+        if not len(ids) == len(stamps) == len(tenants):
+            raise ValueError("columns differ in length")
+        self._merge_waiting()
+        rows = self._table.find(np.array(ids, np.int64))
+        there = rows >= 0
+        winners = zip(
+            self._stamps[rows[there]].tolist(),
+            map(self._tenants.__getitem__, self._owners[rows[there]].tolist()),
+            strict=True,
+        )
+        known = dict(zip(compress(ids, there.tolist()), winners, strict=True))
+        touched: set[str | None] = set()
+        told = changes(zip(ids, stamps, tenants, strict=True), known, touched)
+        self.merge(ids, stamps, tenants)
+        self._merge_waiting()
+        counts = {tenant: self.count(tenant) for tenant in touched if tenant is not None}
+        return Receipt(told, counts)
 
     def merge_rows(self, chunk: Rows) -> None:
         """

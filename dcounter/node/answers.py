@@ -57,6 +57,12 @@ class Answers:
         unfinished = mine.loading or self._durability.in_doubt
         return not unfinished and mine.applied.covers(self._catch_up.must_reach)
 
+    def include(self, required: Position) -> bool:
+        """
+        Whether the ledger holds exactly what `applied` covers, and that covers what is required.
+        """
+        return self.exact and self._covers(self._contents.applied, required)
+
     @property
     def for_durability(self) -> bool:
         """
@@ -106,7 +112,7 @@ class Answers:
     def _can_answer(self, question: Question) -> bool:
         if isinstance(question, messages.Await):
             return self._covers(self._members.vouched_for(self._durability.durable), question.position)
-        return self.exact and self._covers(self._contents.applied, question.required)
+        return self.include(question.required)
 
     def _covers(self, mine: Position, required: Position) -> bool:
         """

@@ -14,6 +14,7 @@ What holds, after each call:
 """
 
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
 from dcounter.node.backlog import Backlog
 from dcounter.node.runs import Runs
@@ -57,6 +58,15 @@ class Contents:
         self.merge(batch)
         stamp = max(record.stamp, batch.largest_stamp())
         self.advance(record.node, record.run, record.number, stamp, record.opening, line)
+
+    def apply_with_receipt(self, record: Record, batch: Batch, line: bytes) -> Receipt:
+        """
+        The same, and tell what the batch changed.
+        """
+        receipt = self.ledger.merge_with_receipt(*batch.unpacked())
+        stamp = max(record.stamp, batch.largest_stamp())
+        self.advance(record.node, record.run, record.number, stamp, record.opening, line)
+        return receipt
 
     def merge(self, batch: Batch) -> None:
         """

@@ -22,10 +22,11 @@ from typing import assert_never
 
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.effects import Append, Outbox, Snapshot
-from dcounter.protocol import codec
+from dcounter.protocol import codec, messages
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodePosition, Position
+from dcounter.protocol.receipts import ReceiptWanted
 
 _SNAPSHOT_PAUSE = 1.0
 """
@@ -44,20 +45,30 @@ class Own(JournalEntry):
     :ivar batch: the batch in it.
     :ivar channel: where it came from.
     :ivar request: the request to be answered.
+    :ivar receipt: the receipt that the answer is to have.
     """
 
     record: Record
     batch: Batch
     channel: int
     request: int
+    receipt: ReceiptWanted | None = None
 
     @classmethod
-    def of(cls, record: Record, batch: Batch, channel: int, request: int) -> "Own":
+    def of(cls, record: Record, batch: Batch, channel: int, message: messages.Store) -> "Own":
         """
         The line of a record.
         """
         line, numbers = codec.encode(record), (record.node, record.run, record.number)
-        return cls(line, *numbers, record=record, batch=batch, channel=channel, request=request)
+        return cls(
+            line,
+            *numbers,
+            record=record,
+            batch=batch,
+            channel=channel,
+            request=message.request,
+            receipt=message.receipt,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from dcounter.node.effects import Outbox
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
+from dcounter.node.receipts import Receipts
 from dcounter.node.status import Status
 from dcounter.protocol import messages
 from dcounter.protocol.batch import decode_batch
@@ -39,6 +40,7 @@ class OwnBatches:
         own: OwnRun,
         status: Status,
         channels: Channels,
+        receipts: Receipts,
     ) -> None:
         self._node = node
         self._out = out
@@ -48,6 +50,7 @@ class OwnBatches:
         self._own = own
         self._status = status
         self._channels = channels
+        self._receipts = receipts
 
     def take(self, channel: int, message: messages.Store) -> Own | None:
         """
@@ -71,17 +74,23 @@ class OwnBatches:
             opening = self._own.open(known, latest, wiped=self._empty_journal.wiped)
         run, number = self._own.run, self._own.next_number()
         record = Record(self._node, run, number, batch.largest_stamp(), message.batch, opening)
-        return Own.of(record, batch, channel, message.request)
+        return Own.of(record, batch, channel, message)
 
     def stored(self, own: Own) -> None:
         """
         A batch is durable.
         """
-        self._contents.apply(own.record, own.batch, own.line)
+        receipt = None
+        if own.receipt is None:
+            self._contents.apply(own.record, own.batch, own.line)
+        else:
+            receipt = self._receipts.apply(own, own.receipt)
         self._status.items_taken += own.batch.items
         if own.channel in self._channels:
             stamp = self._contents.stamp
-            self._out.send(own.channel, messages.Stored(own.request, own.run, own.number, stamp))
+            self._out.send(
+                own.channel, messages.Stored(own.request, own.run, own.number, stamp, receipt=receipt)
+            )
 
     def failed(self, own: Own, reason: str) -> None:
         """

@@ -31,6 +31,7 @@ from dcounter.node.ledger_copies import LedgerCopies
 from dcounter.node.members import Members
 from dcounter.node.own_batches import OwnBatches
 from dcounter.node.own_run import OwnRun
+from dcounter.node.receipts import Receipts
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
@@ -90,9 +91,10 @@ class Replica:
         self._answers = Answers(out, *state, self.catch_up, limits.waits)
         self._folding = Folding(*state)
         self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
+        self._receipts = Receipts(self.contents, self._durability, self._answers, limits)
         membership = (self.members, self.empty_journal)
         self._own_batches = OwnBatches(
-            node, out, self.contents, *membership, self._own, self.status, self._channels
+            node, out, self.contents, *membership, self._own, self.status, self._channels, self._receipts
         )
         self._last_beat = float("-inf")
 
@@ -152,6 +154,7 @@ class Replica:
         """
         self._channels.disconnected(channel)
         self._answers.disconnected(channel)
+        self._receipts.disconnected(channel)
         self._following.disconnected(channel)
         self.copies.disconnected(channel)
         self.catch_up.disconnected(channel)
@@ -193,9 +196,10 @@ class Replica:
         self._channels.heard(channel, now)
         match message:
             case messages.Store():
-                own = self._own_batches.take(channel, message)
-                if own is not None:
-                    self._append(own)
+                if message.receipt is not None:
+                    self._folding.adopt(message.receipt.required)
+                if not self._receipts.hold_back(channel, message, now):
+                    self._store([(channel, message)])
             case messages.Count() | messages.Await():
                 self._folding.adopt(wanted(message))
                 self._answers.take(channel, message, now)
@@ -327,6 +331,7 @@ class Replica:
             self._durability.ask_for_snapshot(now)
         self._drop_lost(now)
         self._answers.answer_expired(now)
+        self._store(self._receipts.take_expired(now))
         return self._out.take()
 
     def listening(self, port: int) -> list[Effect]:
@@ -352,6 +357,12 @@ class Replica:
         return self.status.drained(self._channels.followers())
 
     # Storing and applying
+
+    def _store(self, batches: Sequence[tuple[int, messages.Store]]) -> None:
+        for channel, message in batches:
+            own = self._own_batches.take(channel, message)
+            if own is not None:
+                self._append(own)
 
     def _append(self, line: Pending) -> None:
         answered = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
@@ -381,6 +392,8 @@ class Replica:
         Something was applied or became durable: waits may be over, followers get more.
         """
         self._answers.answer_ready()
+        if self._receipts.waiting:
+            self._store(self._receipts.take_ready())
         self._following.offer()
 
     def _ledger_completed(self) -> None:

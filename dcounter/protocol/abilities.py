@@ -20,6 +20,11 @@ REFUSES_UNKNOWN_NEEDS = "needs"
 The feature of an end that refuses batches and copies whose `needs` it does not know (`batch.NEEDS`).
 """
 
+GIVES_RECEIPTS = "receipt"
+"""
+The feature of a node that tells what a batch changed, if `Store` asks for it.
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -46,7 +51,7 @@ class Abilities(Struct, frozen=True):
         return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
 
 
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS])
+ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS])
 """
 What this version of dcounter speaks.
 """

@@ -120,6 +120,16 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         assert isinstance(self.ids, list)
         return self.ids, self.item_stamps(), self.tenants
 
+    def unpacked(self) -> tuple[Sequence[int], Sequence[int], Sequence[str | None]]:
+        """
+        ID, stamp and tenant of each item, whether the batch is packed or not.
+        """
+        packed = self.packed()
+        if packed is None:
+            return self.rows()
+        ids, stamps, owners, tenants = packed
+        return ids.tolist(), stamps.tolist(), [tenants[owner] for owner in owners.tolist()]
+
     def item_stamps(self) -> Sequence[int]:
         """
         One stamp per item of a plain batch.

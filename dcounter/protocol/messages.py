@@ -20,6 +20,7 @@ from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
@@ -126,13 +127,17 @@ class Farewell(Struct, frozen=True, omit_defaults=True, tag="farewell"):
 # Coordinator and node
 
 
-class Store(Struct, frozen=True, tag="store"):
+class Store(Struct, frozen=True, omit_defaults=True, tag="store"):
     """
     Asks to journal and apply a batch; answered by `Stored`.
+
+    :ivar receipt: whether the answer is to say what the batch changed; only to a node that can
+        (`abilities.GIVES_RECEIPTS`).
     """
 
     request: RequestId
     batch: Raw
+    receipt: ReceiptWanted | None = None
 
 
 class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
@@ -144,6 +149,7 @@ class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
     :ivar refused: slice -> why; nothing of such a slice is stored.
     :ivar doubtful: what is refused was written to a disk that failed. It is not stored, unless the node dies
         before that disk works again.
+    :ivar receipt: what the batch changed, if that was asked for.
     """
 
     request: RequestId
@@ -152,6 +158,7 @@ class Stored(Struct, frozen=True, tag="stored", omit_defaults=True):
     stamp: Stamp
     refused: dict[Natural, str] = {}
     doubtful: bool = False
+    receipt: ReceiptGiven | None = None
 
 
 class Count(Struct, frozen=True, tag="count", omit_defaults=True):

@@ -3,6 +3,7 @@ What the callers of a cluster asked and were told, and whether it can all be tru
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,9 +21,9 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.ledger.ledger import Ledger
-from dcounter.store import Ack, Consistency, Count, Items, Receipt
+from dcounter.store import Ack, Changes, Consistency, Count, Items, Receipt
 from dcounter.testing.cluster import Cluster
-from dcounter.testing.requests import NO_ROW, Asked, Known, Row, Write, bounds
+from dcounter.testing.requests import NO_ROW, Asked, Known, Row, Write, bounds, impossible, possible
 
 GROWING = "growing"
 """
@@ -190,12 +191,25 @@ class History:
             answer.cancel()
 
     def store(
-        self, coordinator: Coordinator, items: Items, ack: Ack, after: tuple[str, Known] | None
+        self,
+        coordinator: Coordinator,
+        items: Items,
+        ack: Ack,
+        after: tuple[str, Known] | None,
+        repeat: Callable[[int | None], None] = lambda _: None,
+        *,
+        changes: bool = False,
     ) -> Deferred[Any]:
         """
         Ask to store.
+
+        :param repeat: see `Write`.
+        :param changes: whether the caller wants to know what its request changes.
         """
-        write = Write(len(self.writes) + 1, coordinator, items, ack, self.now)
+        write = Write(len(self.writes) + 1, coordinator, items, ack, self.now, repeat=repeat)
+        if changes:
+            known = self.known[coordinator]
+            write.must = known if after is None else known.join(after[1])
         write.later_than = max(
             (each.latest() for each in self.known[coordinator].writes if each.coordinator is coordinator),
             default=0,
@@ -205,7 +219,9 @@ class History:
         self.writes.append(write)
         self._unstamped[id(items)] = write
         self.note(f"store {write.place}: {len(items)} items, ack={ack}")
-        answer = Deferred.fromCoroutine(coordinator.store(items, ack=ack, after=after and after[0]))
+        answer = Deferred.fromCoroutine(
+            coordinator.store(items, ack=ack, after=after and after[0], changes=changes)
+        )
         self._start(answer, coordinator, self.cluster.limits.request_s, f"store {write.place}")
         answer.addCallbacks(self._stored, self._not_stored, (write,), {}, (write,), {})
         answer.addErrback(self.failed)
@@ -224,7 +240,33 @@ class History:
             (self.note if self.last_stop >= write.asked else self.problem)(
                 f"ack={write.ack}, but {holders} nodes have it"
             )
-        self.tokens.append((receipt.position, Known([write])))
+        must = Known([write])
+        if write.must is not None:
+            self._check_changes(receipt.changes, write, write.must)
+            if receipt.changes is not None and receipt.changes.complete:
+                must = must.join(Known(write.must.writes))
+        self.tokens.append((receipt.position, must))
+
+    def _check_changes(self, changes: Changes | None, write: Write, must: Known) -> None:
+        """
+        Whether the receipt of a write can be true.
+        """
+        if changes is None or changes.counts is None:
+            self.problem(f"write {write.place} was to be told what it changed")
+            return
+        told_lost = bool(write.coordinator.status().lost)
+        known = must.writes if changes.complete else []
+        before = possible(self.writes, known, told_lost=told_lost)
+        why = impossible(write, changes, before)
+        if why is not None:
+            self.problem(f"a receipt of write {write.place} cannot be true: {why}")
+        self.note(f"changed by {write.place}: {changes}")
+        for tenant, counter in changes.counts.items():
+            least, most = bounds(self.writes, tenant, [*known, write], told_lost=told_lost)
+            if not least <= counter <= most:
+                self.problem(f"receipt {write.place}: {tenant!r} has {counter}, not {least} to {most}")
+        if missing := {tenant for _, (_, tenant) in write.all_rows if tenant} - changes.counts.keys():
+            self.problem(f"the receipt of write {write.place} lacks the counts of {missing}")
 
     def _acknowledged(self, write: Write) -> None:
         write.acked = self.now
@@ -243,6 +285,13 @@ class History:
             self._lost_position(why)
         elif not isinstance(error, OutcomeUnknown | CancelledError):
             self.problem(f"a store was refused with {error!r}")
+        if isinstance(error, NotReplicated | OutcomeUnknown):
+            stamp = error.stamp
+            if (stamp is not None) != write.must_be_stamped():
+                self.problem(f"write {write.place} is to be repeated with the stamp {stamp}")
+            elif write.items.stamps is None and stamp != write.latest():
+                self.problem(f"write {write.place} is to be repeated with {stamp}, not {write.latest()}")
+            write.repeat(stamp)
 
     def count(
         self,

@@ -5,12 +5,15 @@ The HTTP API without a cluster: for tests of programs that call it.
 real routes, which check, refuse and answer them as those of a daemon do, and end in a `MemoryStore`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from typing import cast
+from typing import Any, cast
 
 from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidPosition, Refusal, UnknownNode
@@ -18,8 +21,11 @@ from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
+from dcounter.load_body import LoadBody
 from dcounter.store import (
     Ack,
+    Change,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -52,6 +58,9 @@ class MemoryStore:
         self.ready = True
         self._now = now
         self._winners: dict[int, tuple[int, str]] = {}
+        """
+        ID -> its stamp and tenant; an empty one if it is deleted.
+        """
         self._last = 0
 
     @property
@@ -59,18 +68,32 @@ class MemoryStore:
         """
         Which tenant owns each ID.
         """
-        return {item: tenant for item, (_, tenant) in self._winners.items()}
+        return {item: tenant for item, (_, tenant) in self._winners.items() if tenant}
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         self._check(after)
-        offered: dict[tuple[int, int], str] = {}
-        own = items.stamps or [None] * len(items)
-        for item, tenant, stamp in zip(items.ids, items.tenants, own, strict=True):
-            # Of two in one request with the same ID and stamp, the later one is offered.
-            offered[item, self._take() if stamp is None else self._observe(stamp)] = tenant
-        for (item, stamp), tenant in offered.items():
-            self._winners[item] = max(self._winners.get(item, (stamp, tenant)), (stamp, tenant))
-        return Receipt(len(items), ack, self._position())
+        keys = list(zip(items.ids, self._stamps(items), strict=True))
+        # Of two in one request with the same ID and stamp, the later one is offered.
+        last = {key: i for i, key in enumerate(keys)}
+        told: list[Change] = []
+        touched: set[str] = set()
+        for i, ((item, stamp), tenant) in enumerate(zip(keys, items.tenants, strict=True)):
+            before, offered = self._winners.get(item, (-1, "")), (stamp, tenant or "")
+            if last[item, stamp] != i:
+                told.append("stale")
+                continue
+            told.append(_change(before, offered))
+            touched.add(offered[1])
+            if told[-1] != "stale":
+                touched.add(before[1])
+                self._winners[item] = offered
+        if not changes:
+            return Receipt(len(items), ack, self._position())
+        owners = list(self.tenants.values())
+        counts = {tenant: owners.count(tenant) for tenant in sorted(touched - {""})}
+        return Receipt(len(items), ack, self._position(), changes=Changes(told, counts))
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self._check(after)
@@ -86,6 +109,9 @@ class MemoryStore:
             )
         return Count(number, self._position(), complete=False, missing=self.missing)
 
+    def join(self, first: str, second: str) -> str:
+        return f"{_POSITION}{max(int(each.removeprefix(_POSITION)) for each in (first, second))}"
+
     def latest_stamp(self) -> int:
         return self._now() + _TEN_SECONDS
 
@@ -99,16 +125,32 @@ class MemoryStore:
         if after is not None and not (stamp.isdecimal() and after.startswith(_POSITION)):
             raise InvalidPosition("the position is not of this cluster")
 
+    def _stamps(self, items: Items) -> Sequence[int]:
+        if items.stamps is None:
+            return [self._take() for _ in items.ids]
+        self._last = max([self._last, *(own for own in items.stamps if own is not None)])
+        given = self._take() if None in items.stamps else 0
+        return [given if own is None else own for own in items.stamps]
+
     def _take(self) -> int:
         self._last = max(self._now(), self._last + 1)
         return self._last
 
-    def _observe(self, stamp: int) -> int:
-        self._last = max(self._last, stamp)
-        return stamp
-
     def _position(self) -> str:
         return f"{_POSITION}{self._last}"
+
+
+def _change(before: tuple[int, str], after: tuple[int, str]) -> Change:
+    """
+    What an update does to an ID: stamp and tenant before, and those that are offered.
+    """
+    if after < before:
+        return "stale"
+    if after[1] == before[1]:
+        return "unchanged"
+    if not after[1]:
+        return "deleted"
+    return "moved" if before[1] else "created"
 
 
 class MemoryOperator:
@@ -161,6 +203,45 @@ class MemoryOperator:
             raise UnknownNode(f"there is no node {node}, only nodes {self._nodes}")
 
 
+@implementer(IConsumer)
+class _Collected:
+    """
+    A body as it is written.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        raise AssertionError(producer)
+
+    def unregisterProducer(self) -> None:
+        raise AssertionError
+
+    def write(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+class _WholeBodies:
+    """
+    Sends requests in memory, where a body must be whole before it is sent.
+    """
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._request(method, url, **how))
+
+    async def _request(self, method: str, url: str, **how: Any) -> Any:
+        body = how["data"]
+        if isinstance(body, LoadBody):
+            collected = _Collected()
+            await body.startProducing(collected)
+            how["data"] = b"".join(collected.parts)
+        return await self._http.request(method, url, **how)
+
+
 class MemoryClient(Client):
     """
     A client of an API in memory.
@@ -173,7 +254,8 @@ class MemoryClient(Client):
         api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
         self._treq = StubTreq(make_resource(api, ROUTES))
         # It has what the functions of treq are called, though no annotation says so.
-        super().__init__("http://localhost", Clock(), http=cast(Http, self._treq), operator_token=_OPERATOR)
+        http = _WholeBodies(cast(Http, self._treq))
+        super().__init__("http://localhost", Clock(), http=http, operator_token=_OPERATOR)
 
     def flush(self) -> None:
         """

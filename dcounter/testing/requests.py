@@ -2,11 +2,11 @@
 What callers asked for, and between which bounds a count may lie.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.store import Ack, Consistency, Items
+from dcounter.store import Ack, Change, Changes, Consistency, Items
 
 Row = tuple[int, str]
 """
@@ -27,6 +27,8 @@ class Write:
     :ivar void: it was answered that nothing of it is stored.
     :ivar at_risk: IDs whose row may have been only at nodes without disks that died.
     :ivar later_than: stamps that it must be beyond if it gets its own.
+    :ivar must: what its receipt has to include, if it is exact; `None` if its caller wants none.
+    :ivar repeat: sends it again, if its answer says with which stamp (`None`: with those that it has).
     """
 
     place: int
@@ -40,6 +42,14 @@ class Write:
     acked: float | None = None
     void: bool = False
     at_risk: set[int] = field(default_factory=set)
+    must: "Known | None" = None
+    repeat: Callable[[int | None], None] = lambda _: None
+
+    def must_be_stamped(self) -> bool:
+        """
+        Whether some of its items came without a stamp.
+        """
+        return self.items.stamps is None or None in self.items.stamps
 
     def kept(self, *, all_of_it: bool) -> dict[int, Row]:
         """
@@ -92,6 +102,59 @@ class Asked:
     must: Known
 
 
+def possible(writes: Iterable[Write], must: Iterable[Write], *, told_lost: bool) -> dict[int, set[Row]]:
+    """
+    For each ID the rows that it may have, given what has to be included.
+
+    :param writes: all that was ever asked for.
+    :param must: those that an answer has to include.
+    :param told_lost: it may lack what was at risk.
+    """
+    floor: dict[int, Row] = {}
+    for write in must:
+        for item, row in write.kept(all_of_it=not told_lost).items():
+            floor[item] = max(floor.get(item, NO_ROW), row)
+    found = {item: {row} for item, row in floor.items()}
+    for write in writes:
+        if not write.void:
+            for item, row in write.all_rows:
+                if row >= floor.get(item, NO_ROW):
+                    found.setdefault(item, {NO_ROW}).add(row)
+    return found
+
+
+def impossible(write: Write, changes: Changes, rows: Mapping[int, set[Row]]) -> str | None:
+    """
+    Why a receipt cannot be true; `None` if it can.
+
+    :param rows: ID -> the rows that it may have had before.
+    """
+    if len(changes.items) != len(write.items):
+        return f"{len(changes.items)} changes of {len(write.items)} items"
+    for item, tenant, change in zip(write.items.ids, write.items.tenants, changes.items, strict=True):
+        mine = [row for other, row in write.all_rows if other == item and row[1] == (tenant or "")]
+        before = rows.get(item, {NO_ROW}) | {row for other, row in write.all_rows if other == item}
+        if not any(change == _change(old, new) for old in before for new in mine) and not (
+            # Another item of the request with the same ID and stamp replaced it.
+            change == "stale" and write.items.ids.count(item) > 1
+        ):
+            return f"ID {item} {change}"
+    return None
+
+
+def _change(old: Row, new: Row) -> Change:
+    """
+    What becomes of an update.
+    """
+    if new < old:
+        return "stale"
+    if new[1] == old[1]:
+        return "unchanged"
+    if not new[1]:
+        return "deleted"
+    return "moved" if old[1] else "created"
+
+
 def bounds(
     writes: Iterable[Write], tenant: str, must: Iterable[Write], *, told_lost: bool
 ) -> tuple[int, int]:
@@ -102,15 +165,5 @@ def bounds(
     :param must: those that a count has to include.
     :param told_lost: it may lack what was at risk.
     """
-    floor: dict[int, Row] = {}
-    for write in must:
-        for item, row in write.kept(all_of_it=not told_lost).items():
-            floor[item] = max(floor.get(item, NO_ROW), row)
-    owners: dict[int, set[str]] = {item: {row[1]} for item, row in floor.items()}
-    for write in writes:
-        if not write.void:
-            for item, row in write.all_rows:
-                if row >= floor.get(item, NO_ROW):
-                    owners.setdefault(item, {""}).add(row[1])
-    least = sum(each == {tenant} for each in owners.values())
-    return least, sum(tenant in each for each in owners.values())
+    names = [{name for _, name in rows} for rows in possible(writes, must, told_lost=told_lost).values()]
+    return sum(each == {tenant} for each in names), sum(tenant in each for each in names)

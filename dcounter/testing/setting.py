@@ -43,7 +43,7 @@ class Setting:
     nodes: Collection[int] = (1, 2, 3, 4, 4, 4, 5)
     limits: Mapping[str, Any] = field(default_factory=dict)
     without: frozenset[int] = frozenset()
-    deleted: float = 0.0
+    deleted: float = 0.1
     daemon: bool | None = None
 
 

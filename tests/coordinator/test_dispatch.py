@@ -14,6 +14,7 @@ from dcounter.coordinator.windows import Flight
 from dcounter.errors import NotApplied
 from dcounter.limits import Limits
 from dcounter.protocol.position import Position
+from dcounter.protocol.receipts import ReceiptWanted
 
 LIMITS = Limits()
 ITEM = 25
@@ -38,8 +39,13 @@ class Desk:
         self.limits = replace(LIMITS, **limits)  # type: ignore[arg-type]
         self.writers = list(range(nodes))
         self.flush_asked = 0
+        self.givers = self.writers
         self.dispatch = Dispatch(
-            range(nodes), limits=self.limits, writers=lambda: self.writers, flush_soon=self._flush_soon
+            range(nodes),
+            limits=self.limits,
+            writers=lambda: self.writers,
+            receipts=lambda: self.givers,
+            flush_soon=self._flush_soon,
         )
         self.ended: list[Request] = []
         self.now = 0.0
@@ -51,6 +57,12 @@ class Desk:
         what = items if isinstance(items, StampedItems) else columns(items)
         request = Request(what, self.now + deadline, self.ended.append)
         self.dispatch.admit(request)
+        return request
+
+    def admit_whole(self, items: int, *, first: int = 0) -> Request:
+        request = Request(columns(items, first=first), self.now + 5.0, self.ended.append)
+        request.receipt = ReceiptWanted()
+        self.dispatch.admit_whole(request)
         return request
 
     def launch(self) -> list[Flight]:
@@ -948,3 +960,59 @@ class Storm:
 @given(st.integers(0, 2**32))
 def test_whatever_nodes_do_each_request_ends_once(seed: int) -> None:
     Storm(seed).run(120)
+
+
+class TestReceipts:
+    def test_a_request_that_wants_one_goes_whole_and_alone_to_the_preferred_node(self) -> None:
+        desk = Desk()
+        desk.givers = [2, 0, 1, 3]
+        desk.admit(2)
+        desk.admit_whole(100, first=50)
+        desk.admit(2)
+        sent = [(flight.node, len(flight.slices), flight.batch().items) for flight in desk.launch()]
+        assert (2, 1, 100) in sent
+        assert sum(items for *_, items in sent) == 104
+
+    def test_it_ends_when_that_node_has_stored_it(self) -> None:
+        desk = Desk()
+        request = desk.admit_whole(5)
+        [flight] = desk.launch()
+        desk.dispatch.stored(flight, Position().advance(0, 1, 1), {})
+        assert (desk.ended, request.items_stored, desk.dispatch.busy) == ([request], 5, False)
+
+    def test_it_is_placed_again_only_at_nodes_that_give_receipts(self) -> None:
+        desk = Desk()
+        desk.givers = [1, 3]
+        desk.admit_whole(5)
+        [flight] = desk.launch()
+        assert flight.node == 1
+        desk.dispatch.stored(flight, Position(), {0: "the node is stopping"})
+        [flight] = desk.launch()
+        assert (flight.node, len(flight.slices)) == (3, 1)
+        desk.dispatch.flight_failed(flight)
+        # Both had their chance; after a tick they get another one.
+        assert desk.launch() == []
+        desk.dispatch.tick(desk.now)
+        [flight] = desk.launch()
+        assert flight.node in desk.givers
+
+    def test_it_waits_in_the_queue_while_no_node_can_take_it(self) -> None:
+        desk = Desk()
+        desk.givers = []
+        request = desk.admit_whole(5)
+        assert desk.launch() == []
+        later = desk.admit(3000)
+        assert desk.launch() == []
+        desk.givers = [0]
+        desk.dispatch.tick(desk.now)
+        flights = desk.launch()
+        assert {each.request for flight in flights for each in flight.slices} == {request, later}
+        assert [flight.node for flight in flights if flight.slices[0].request is request] == [0]
+
+    def test_what_was_never_placed_is_not_stored(self) -> None:
+        desk = Desk()
+        desk.givers = []
+        request = desk.admit_whole(5)
+        desk.dispatch.tick(request.deadline)
+        assert desk.ended == [request]
+        assert not request.maybe_stored

@@ -46,7 +46,7 @@ def test_deprecated_paths_are_mentioned() -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_each_parameter_of_a_query_is_described(route: Route) -> None:
-    for parameter in route.query:
+    for parameter in {each for way in (route, *route.by_type.values()) for each in way.query}:
         assert f"\n| `{parameter.name}` |" in _PAGE
         assert all(f"`{value}`" in _PAGE for value in parameter.values)
 
@@ -66,7 +66,7 @@ def test_the_table_of_errors_has_nothing_else() -> None:
 
 
 def test_the_table_of_limits_is_that_of_the_code() -> None:
-    units = {"": 1, " s": 1, " ms": 0.001, " KiB": 2**10, " MiB": 2**20}
+    units = {"": 1, " s": 1, " ms": 0.001, " KiB": 2**10, " MiB": 2**20, " GiB": 2**30}
     rows = {
         row["name"]: float(row["number"].replace(",", "")) * units[row["unit"]]
         for row in _LIMIT.finditer(_PAGE)

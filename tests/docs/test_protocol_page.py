@@ -17,12 +17,22 @@ from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
 from dcounter.protocol.messages import Opening
 from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.protocol.drawn import MESSAGES, decode_line
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
-VALUES: tuple[type[Any], ...] = (Batch, NodePosition, Position, Opening, LostRun, Abilities)
+VALUES: tuple[type[Any], ...] = (
+    Batch,
+    NodePosition,
+    Position,
+    Opening,
+    LostRun,
+    Abilities,
+    ReceiptWanted,
+    ReceiptGiven,
+)
 
 
 SECTIONS: dict[str, str] = dict(

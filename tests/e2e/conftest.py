@@ -38,8 +38,13 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     """
     daemons: list[Daemon] = []
 
-    async def start(*options: str, ports: Ports | None = None, passed: socket.socket | None = None) -> Daemon:
-        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports, passed=passed)
+    async def start(
+        *options: str,
+        ports: Ports | None = None,
+        passed: socket.socket | None = None,
+        processes: bool = False,
+    ) -> Daemon:
+        daemon = await Daemon.start(tmp_path, CALM, *options, ports=ports, passed=passed, processes=processes)
         daemons.append(daemon)
         return daemon
 

@@ -397,17 +397,20 @@ class Daemon:
         *options: str,
         ports: Ports | None = None,
         passed: socket.socket | None = None,
+        processes: bool = False,
     ) -> Self:
         """
-        Start a daemon with nothing on disk, and wait until it is ready.
+        Start a daemon, and wait until it is ready.
 
         :param passed: a socket as systemd passes it.
+        :param processes: whether its nodes are processes with disks. Else all is in one process, in memory.
         """
         ports = ports or Ports()
         token = directory / "operator-token"
         process = Twistd(
             [
-                *("-n", "--pidfile=", "dcounter", "--in-memory", "--inline"),
+                *("-n", "--pidfile=", "dcounter"),
+                *([f"--data-dir={directory}/data"] if processes else ["--in-memory", "--inline"]),
                 f"--http=tcp:{ports.http}:interface=127.0.0.1",
                 f"--node-port={ports.nodes[0]}",
                 f"--operator-token-file={token}",

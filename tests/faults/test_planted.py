@@ -4,11 +4,13 @@ The checker has teeth: each of these faults is found in a world that is biased t
 A fault is a part of the cluster that is swapped for one that is wrong; nothing in the product is patched.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,16 +23,22 @@ from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.receipts import Receipt
+from dcounter.ledger.rows import Rows
+from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
 from dcounter.node.effects import Effect
 from dcounter.node.holders import Holders
+from dcounter.node.receipts import Receipts
 from dcounter.node.replica import Replica
 from dcounter.node.restoring import Restoring
+from dcounter.node.runs import Runs
 from dcounter.protocol import messages
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.parts import Parts
 from dcounter.testing.play import play
@@ -267,6 +275,77 @@ class ExpiringReplica(Replica):
         return effects
 
 
+class LedgerWithoutOldDeletions(Ledger):
+    """
+    Leaves deletions out of the copies that it gives, to other nodes and to its own journal.
+    """
+
+    def chunks(self, size: int, limit: float = inf) -> Iterator[Rows]:
+        for chunk in super().chunks(size, limit):
+            # Without a limit it is compared, not copied.
+            kept = [i for i, owner in enumerate(chunk.owners.tolist()) if chunk.tenants[owner] is not None]
+            if len(kept) == len(chunk.ids) or limit == inf:
+                yield chunk
+            else:
+                yield Rows(chunk.ids[kept], chunk.stamps[kept], chunk.owners[kept], chunk.tenants)
+
+
+class LedgerThatTellsTooEarly(Ledger):
+    """
+    Tells what entries change as if none of them were merged before the others, and counts before it merges.
+    """
+
+    def merge_with_receipt(
+        self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]
+    ) -> Receipt:
+        before = {tenant: self.count(tenant) for tenant in tenants if tenant is not None}
+        told = super().merge_with_receipt(ids, stamps, tenants)
+        return Receipt(told.changes, {**told.counts, **before})
+
+
+class LedgerThatForgetsOwners(Ledger):
+    """
+    Takes every ID of a batch with a receipt for a new one.
+    """
+
+    def merge_with_receipt(
+        self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]
+    ) -> Receipt:
+        told = super().merge_with_receipt(ids, stamps, tenants)
+        alone = Ledger().merge_with_receipt(ids, stamps, tenants)
+        return Receipt(alone.changes, told.counts)
+
+
+class HastyReceipts(Receipts):
+    """
+    Calls every receipt complete.
+    """
+
+    def apply(self, own: Own, wanted: ReceiptWanted) -> ReceiptGiven:
+        return msgspec.structs.replace(super().apply(own, wanted), complete=True)
+
+
+class HastyReplica(Replica):
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        limits = replace(self._limits, waits=0)
+        self._receipts = HastyReceipts(self.contents, self._durability, self._answers, limits)
+        self._own_batches._receipts = self._receipts  # noqa: SLF001 - the product cannot do it
+
+
+def with_ledger(make: Callable[[int], Ledger]) -> Callable[[Backlog, Runs, int], Contents]:
+    """
+    Makes what a node has in memory, with another ledger.
+    """
+
+    def contents(backlog: Backlog, runs: Runs, seed: int) -> Contents:
+        made = Contents(backlog, runs, seed)
+        made.ledger = make(seed)
+        return made
+
+    return contents
+
+
 def no_objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
     """
     Lets any nodes be rebuilt.
@@ -290,7 +369,7 @@ class Fault:
     nodes: Sequence[int] = (2, 3)
     limits: Mapping[str, Any] = field(default_factory=dict)
     events: int = 60
-    deleted: float = 0.0
+    deleted: float = 0.1
     daemon: bool | None = None
 
     def setting(self) -> Setting:
@@ -355,6 +434,21 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "tombstones expired by age": Fault(
         Parts(replica=ExpiringReplica), {"part": 8, "silence": 8, "slow": 5}, deleted=0.3
+    ),
+    "tombstones lost in copies and snapshots": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerWithoutOldDeletions))),
+        {"store": 60, "wipe": 4, "kill": 6, "lose_power": 4, "part": 4},
+        limits={"backlog_bytes": 300, "segment_bytes": 100, "snapshot_bytes": 300},
+        deleted=0.3,
+    ),
+    "receipts that count before they merge": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatTellsTooEarly))), {}
+    ),
+    "receipts that know no earlier owner": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatForgetsOwners))), {}
+    ),
+    "receipts of a node that lacks what was required": Fault(
+        Parts(replica=HastyReplica), {"store": 60, "slow": 5, "part": 5, "silence": 5}
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),

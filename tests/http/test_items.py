@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
-from dcounter.http.items import FieldError, parse_items, parse_stamp
+from dcounter.http.items import parse_items
+from dcounter.stamps import InvalidStamp, parse_stamp, show_stamp
 from dcounter.store import Items
 
 LATEST = 2_000_000_000 * 10**9
@@ -101,6 +102,7 @@ def in_some_case(name: str) -> st.SearchStrategy[str]:
 some_values = (
     st.integers(-3, 3)
     | st.none()
+    | st.booleans()
     | st.sampled_from(
         ["a", "", "ID", "Tenant", "x" * 257, "1970-01-01T00:00:01Z", "0001-01-01T00:00:00Z", "yesterday"]
     )
@@ -113,7 +115,9 @@ def test_the_case_of_names_changes_nothing(data: st.DataObject) -> None:
     names: dict[str, str] = {}
     for _ in range(data.draw(st.integers(0, 3))):
         item = data.draw(
-            st.dictionaries(st.sampled_from(["ID", "tenant", "lastUpdateDt", "other"]), some_values)
+            st.dictionaries(
+                st.sampled_from(["ID", "tenant", "lastUpdateDt", "deleted", "other"]), some_values
+            )
         )
         spelled = {name: data.draw(in_some_case(name)) for name in item}
         names |= {spelling: name for name, spelling in spelled.items()}
@@ -132,6 +136,37 @@ def test_the_case_of_names_changes_nothing(data: st.DataObject) -> None:
 def test_the_ends_of_64_bits_are_ids() -> None:
     body = f'[{{"ID":{SMALLEST},"tenant":"a"}},{{"ID":{LARGEST},"tenant":"a"}}]'.encode()
     assert parse(body).ids == [SMALLEST, LARGEST]
+
+
+@pytest.mark.parametrize("spelling", ["ID", "id"])
+@pytest.mark.parametrize("more", ["", ',"tenant":null', ',"name":[]', ',"lastUpdateDt":null'])
+def test_a_deleted_item_has_no_tenant(spelling: str, more: str) -> None:
+    body = f'[{{"{spelling}":1,"tenant":"a"}},{{"{spelling}":2,"deleted":true{more}}}]'
+    assert parse(body.encode()) == Items(ids=[1, 2], tenants=["a", None])
+    assert parse(f'[{{"{spelling}":2,"deleted":true{more}}}]'.encode()) == Items(ids=[2], tenants=[None])
+
+
+def test_both_spellings_may_occur_in_one_request_that_deletes() -> None:
+    body = b'[{"id":7,"deleted":true},{"ID":8,"tenant":"b"},{"ID":9,"Deleted":true}]'
+    assert parse(body) == Items(ids=[7, 8, 9], tenants=[None, "b", None])
+
+
+def test_a_deleted_item_may_have_a_stamp() -> None:
+    body = b'[{"ID":2,"deleted":true,"lastUpdateDt":"1970-01-01T00:00:01Z"},{"ID":1,"tenant":"a"}]'
+    assert parse(body) == Items(ids=[2, 1], tenants=[None, "a"], stamps=[10**9, None])
+
+
+@pytest.mark.parametrize("absent", ["null", "false"])
+def test_what_is_not_deleted_counts_as_without_that_field(absent: str) -> None:
+    assert parse(f'[{{"ID":1,"tenant":"a","deleted":{absent}}}]'.encode()) == Items([1], ["a"])
+    assert errors(f'[{{"ID":1,"deleted":{absent}}}]'.encode()) == [(0, "tenant", MISSING)]
+
+
+def test_the_limit_of_a_name_applies_beside_deleted_items() -> None:
+    body = b'[{"ID":1,"deleted":true},{"ID":2,"tenant":"abcd"}]'
+    assert parse(body, max_tenant_bytes=4).tenants == [None, "abcd"]
+    with pytest.raises(InvalidItems, match="item 1, tenant: must be 1 to 3 bytes of UTF-8"):
+        parse(body, max_tenant_bytes=3)
 
 
 @pytest.mark.parametrize("absent", ["null", '"0001-01-01T00:00:00Z"'], ids=["null", "the zero time of Go"])
@@ -181,6 +216,8 @@ def test_nesting_is_malformed_before_it_exhausts_the_stack() -> None:
 MISSING = "is missing"
 NO_INTEGER = "must be an integer from -2^63 to 2^63 - 1"
 NO_TEXT = "must be a string"
+NO_FLAG = "must be true or false"
+DELETED = "must be absent: the item is deleted"
 BAD_LENGTH = "must be 1 to 256 bytes of UTF-8"
 
 
@@ -228,6 +265,16 @@ BAD_LENGTH = "must be 1 to 256 bytes of UTF-8"
             "lastUpdateDt",
             "is too far ahead of this machine's clock",
         ),
+        ('{"ID":1,"tenant":"a","deleted":true}', "tenant", DELETED),
+        ('{"ID":1,"TENANT":"a","DELETED":true}', "TENANT", DELETED),
+        ('{"ID":1,"tenant":"","deleted":true}', "tenant", DELETED),
+        ('{"ID":1,"tenant":5,"deleted":true}', "tenant", DELETED),
+        ('{"ID":1,"tenant":"a","deleted":true,"x":1}', "tenant", DELETED),
+        ('{"ID":1,"tenant":"a","d\\u0065leted":true}', "tenant", DELETED),
+        ('{"ID":1,"tenant":"a","deleted":1}', "deleted", NO_FLAG),
+        ('{"ID":1,"deleted":"true"}', "deleted", NO_FLAG),
+        ('{"ID":1,"deleted":true,"Deleted":false}', "Deleted", "is given twice, as deleted and Deleted"),
+        ('{"deleted":true}', "ID", MISSING),
         ("5", "", "is not an object"),
         ("null", "", "is not an object"),
         ("[]", "", "is not an object"),
@@ -340,7 +387,7 @@ def test_reads_rfc_3339_exactly(text: str, stamp: int) -> None:
     ],
 )
 def test_refuses_other_times_and_says_why(text: str, message: str) -> None:
-    with pytest.raises(FieldError) as caught:
+    with pytest.raises(InvalidStamp) as caught:
         parse_stamp(text)
     assert str(caught.value) == message
 
@@ -359,7 +406,10 @@ def test_any_time_in_any_offset_is_the_same_stamp(seconds: int, fraction: str, o
     zone = f"{sign}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
     point = "." if fraction else ""
     text = f"{local:%Y-%m-%dT%H:%M:%S}{point}{fraction}{zone}"
-    assert parse_stamp(text) == seconds * 10**9 + int(fraction.ljust(9, "0"))
+    stamp = seconds * 10**9 + int(fraction.ljust(9, "0"))
+    assert parse_stamp(text) == stamp
+    shown = show_stamp(stamp)
+    assert (parse_stamp(shown), len(shown), shown[-1]) == (stamp, len("2026-01-31T12:00:00.123456789Z"), "Z")
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
@@ -367,14 +417,19 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 
 @given(
     st.lists(
-        st.tuples(st.integers(SMALLEST, LARGEST), texts, st.sampled_from(["ID", "id"])),
+        st.tuples(st.integers(SMALLEST, LARGEST), texts | st.none(), st.sampled_from(["ID", "id"])),
         max_size=20,
     ),
     st.booleans(),
 )
-def test_valid_items_come_out_as_they_went_in(rows: list[tuple[int, str, str]], ascii_only: bool) -> None:
+def test_valid_items_come_out_as_they_went_in(
+    rows: list[tuple[int, str | None, str]], ascii_only: bool
+) -> None:
     body = json.dumps(
-        [{spelling: number, "tenant": tenant} for number, tenant, spelling in rows],
+        [
+            {spelling: number, "deleted": True} if tenant is None else {spelling: number, "tenant": tenant}
+            for number, tenant, spelling in rows
+        ],
         ensure_ascii=ascii_only,
     ).encode()
     assert parse(body) == Items(ids=[row[0] for row in rows], tenants=[row[1] for row in rows])
@@ -389,7 +444,9 @@ documents = st.recursive(
     | st.sampled_from(["2026-01-31T12:00:00Z", "0001-01-01T00:00:00Z"]),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["ID", "id", "tenant", "lastUpdateDt", "other"]), inner, max_size=5)
+        | st.dictionaries(
+            st.sampled_from(["ID", "id", "tenant", "lastUpdateDt", "deleted", "other"]), inner, max_size=5
+        )
     ),
 )
 
@@ -404,7 +461,7 @@ def test_any_document_is_items_or_a_refusal(document: Any) -> None:
     else:
         assert len(items) == len(document)
         assert all(type(each) is int and SMALLEST <= each <= LARGEST for each in items.ids)
-        assert all(1 <= len(each.encode()) <= 256 for each in items.tenants)
+        assert all(each is None or 1 <= len(each.encode()) <= 256 for each in items.tenants)
 
 
 @given(st.binary() | st.binary().map(lambda tail: b'[{"ID":1,"tenant":"' + tail + b'"}]'))

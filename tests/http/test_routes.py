@@ -24,6 +24,7 @@ from dcounter.errors import (
     NodeIsUp,
     NotApplied,
     NotReplicated,
+    NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
     Refusal,
@@ -38,6 +39,7 @@ from dcounter.http.server import Server, make_api
 from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
+    Changes,
     ClusterStatus,
     Consistency,
     Count,
@@ -50,6 +52,8 @@ from dcounter.store import (
 from tests.support.callers import LOCAL, Reply, Wire, replies
 
 NOW = 1_700_000_000 * 10**9
+CHANGES = "changes"
+CREATED = Changes(["created"], {"a": 1})
 READY = Readiness(ready=True, exact=True, missing=[])
 EMPTY = ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
 
@@ -60,18 +64,21 @@ class MemoryStore:
     A store of one dictionary, which can be told to refuse.
     """
 
-    tenants: dict[int, str] = field(default_factory=dict)
+    tenants: dict[int, str | None] = field(default_factory=dict)
     asked: list[object] = field(default_factory=list)
     error: Exception | None = None
     complete: bool = True
     ready: Readiness = READY
+    changes: Changes = CREATED
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        self.asked.append((items, ack, after))
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
+        self.asked.append((items, ack, after, CHANGES) if changes else (items, ack, after))
         if self.error:
             raise self.error
         self.tenants.update(zip(items.ids, items.tenants, strict=True))
-        return Receipt(items=len(items), ack=ack, position="here")
+        return Receipt(items=len(items), ack=ack, position="here", changes=self.changes if changes else None)
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self.asked.append((tenant, consistency, after))
@@ -81,6 +88,9 @@ class MemoryStore:
         if self.complete:
             return Count(number, "here")
         return Count(number, "here", complete=False, missing=(2, 3))
+
+    def join(self, first: str, second: str) -> str:
+        return max(first, second)
 
     def latest_stamp(self) -> int:
         return NOW + 10 * 10**9
@@ -192,6 +202,8 @@ class Caller:
         path = target.partition("?")[0]
         if re.fullmatch("/items/[^/]+/count", path):
             path = "/items/{tenant}/count"
+        if method == "DELETE" and re.fullmatch("/items/[^/]+", path):
+            path = "/items/{ID}"
         operation = self.documented["paths"].get(path, {}).get(method.lower())
         if operation is not None:
             response = operation["responses"][str(reply.status)]
@@ -247,6 +259,52 @@ class TestStore:
     def test_the_default_ack_can_be_set(self, store: MemoryStore) -> None:
         assert Caller(store, ack="all").post("/items", ONE).json["ack"] == "all"
         assert Caller(store, ack="all").post("/items?ack=node", ONE).json["ack"] == "node"
+
+    def test_a_stamp_in_the_query_is_that_of_all_items_without_one(
+        self, call: Caller, store: MemoryStore
+    ) -> None:
+        body = b'[{"ID":1,"tenant":"a"},{"ID":2,"deleted":true,"lastUpdateDt":"1970-01-01T00:00:02Z"}]'
+        for query, stamps in (
+            ("1970-01-01T00:00:01.000000005Z", [1_000_000_005, 2 * 10**9]),
+            ("1970-01-01T01:00:01+01:00", [10**9, 2 * 10**9]),
+            ("0001-01-01T00:00:00Z", [None, 2 * 10**9]),
+        ):
+            assert call.post(f"/items?lastUpdateDt={query}", body).status == 200
+            assert store.asked.pop() == (Items([1, 2], ["a", None], stamps), "node", None)
+        call.post("/items?lastUpdateDt=1970-01-01T00:00:01Z", ONE)
+        assert store.asked.pop() == (Items([1], ["a"], [10**9]), "node", None)
+
+    @pytest.mark.parametrize(
+        ("stamp", "why"),
+        [
+            ("yesterday", "is not an RFC 3339 time such as 2026-01-31T12:00:00.123456789Z"),
+            ("1969-12-31T23:59:59Z", "is before 1970"),
+            ("2023-11-14T22:13:30.000000001Z", "is too far ahead of this machine's clock"),
+        ],
+    )
+    def test_a_bad_stamp_in_the_query_is_refused(
+        self, call: Caller, store: MemoryStore, stamp: str, why: str
+    ) -> None:
+        for reply in (
+            call.post(f"/items?lastUpdateDt={stamp}", ONE),
+            call.post(f"/items/delete?lastUpdateDt={stamp}", b"[1]"),
+            call.get(f"/items/1?lastUpdateDt={stamp}", "DELETE"),
+        ):
+            assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+            assert (reply.json["detail"], reply.json["outcome"]) == (f"lastUpdateDt {why}", "not_applied")
+        assert store.asked == []
+
+    def test_an_idempotency_key_is_refused(self, call: Caller, store: MemoryStore) -> None:
+        key = {"idempotency-KEY": "x"}
+        for reply in (
+            call.post("/items", ONE, key),
+            call.post("/items/delete", b"[1]", key),
+            call.get("/items/1", "DELETE", key),
+        ):
+            assert (reply.status, reply.json["code"]) == (400, "no_idempotency_key")
+            assert reply.json["outcome"] == "not_applied"
+            assert "lastUpdateDt" in reply.json["detail"]
+        assert store.asked == []
 
     def test_stamps_may_lie_ten_seconds_ahead(self, call: Caller, store: MemoryStore) -> None:
         body = '[{"ID":1,"tenant":"a","lastUpdateDt":"2023-11-14T22:13:30%sZ"}]'
@@ -314,6 +372,20 @@ class TestStore:
                 {"outcome": "stored", "position": "p", "items": 7, "reached": "node"},
                 None,
             ),
+            (
+                OutcomeUnknown("the deadline passed", position="p", items_stored=3, stamp=NOW + 5),
+                504,
+                "deadline",
+                {"lastUpdateDt": "2023-11-14T22:13:20.000000005Z"},
+                None,
+            ),
+            (
+                NotReplicated("one of three", position="p", items=7, reached="node", stamp=NOW),
+                504,
+                "ack_not_reached",
+                {"lastUpdateDt": "2023-11-14T22:13:20.000000000Z"},
+                None,
+            ),
             (NoAnswer("nobody answered"), 504, "no_answer", {"outcome": "unknown"}, None),
             (
                 InvalidPosition("not ours"),
@@ -338,6 +410,8 @@ class TestStore:
         store.error = error
         reply = call.post("/items", ONE)
         assert (reply.status, reply.json["code"]) == (status, code)
+        assert ("lastUpdateDt" in reply.json) == ("lastUpdateDt" in more)
+        assert reply.json.get("lastUpdateDt", "") in reply.json["detail"]
         assert reply.json["message"] == str(error)
         assert reply.json.items() >= more.items()
         assert reply.headers.get("retry-after") == retry
@@ -350,6 +424,139 @@ class TestStore:
         assert (reply.status, reply.json["code"]) == (500, "internal")
         assert reply.json["outcome"] == "unknown"
         assert "oh no" not in reply.text.decode()
+        assert len(expected_failures(RuntimeError)) == 1
+
+
+class TestReceipts:
+    def test_are_given_if_they_are_asked_for(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items?receipt=1", ONE)
+        assert store.asked.pop() == (Items([1], ["a"]), "node", None, CHANGES)
+        assert reply.json == {
+            "status": "OK",
+            "items": 1,
+            "ack": "node",
+            "position": "here",
+            "receipts": ["created"],
+            "counts": {"a": 1},
+        }
+        for reply in (call.post("/items/delete?receipt=1", b"[1]"), call.get("/items/1?receipt=1", "DELETE")):
+            assert reply.json["receipts"] == ["created"]
+            assert store.asked.pop() == (Items([1], [None]), "node", None, CHANGES)
+
+    def test_are_not_given_otherwise(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items?receipt=0", ONE)
+        assert store.asked.pop() == (Items([1], ["a"]), "node", None)
+        assert not reply.json.keys() & {"receipts", "counts", "complete", "missing"}
+        assert call.post("/items?receipt=yes", ONE).json["code"] == "bad_parameter"
+
+    def test_say_that_they_are_not_exact(self, call: Caller, store: MemoryStore) -> None:
+        store.changes = Changes(["stale"], None, complete=False, missing=[3])
+        reply = call.post("/items?receipt=1", ONE)
+        assert reply.json.items() >= {"receipts": ["stale"], "complete": False, "missing": [3]}.items()
+        assert "counts" not in reply.json
+
+    def test_of_many_items_are_refused(self, store: MemoryStore) -> None:
+        call = Caller(store, limits=HttpLimits(max_receipt_items=2))
+        assert call.post("/items/delete?receipt=1", b"[1,2]").status == 200
+        store.asked.clear()
+        reply = call.post("/items/delete?receipt=1", b"[1,2,3]")
+        assert (reply.status, reply.json["code"]) == (413, "too_many_items")
+        assert (reply.json["outcome"], store.asked) == ("not_applied", [])
+
+    def test_cannot_be_given_by_every_store(self, call: Caller, store: MemoryStore) -> None:
+        store.error = NotSupportedHere("no node can")
+        reply = call.post("/items?receipt=1", ONE)
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (
+            501,
+            "not_supported_here",
+            "not_applied",
+        )
+
+
+class TestDelete:
+    def test_answers_how_many_ids_were_named(self, call: Caller, store: MemoryStore) -> None:
+        for reply in (
+            call.post("/items/delete", b"[-9223372036854775808, 9223372036854775807]"),
+            call.post("/items", b'[{"ID":1,"deleted":true},{"ID":2,"tenant":"a"}]'),
+        ):
+            assert (reply.status, reply.json["items"]) == (200, 2)
+        reply = call.get("/items/-7", "DELETE")
+        assert reply.json == {"status": "OK", "items": 1, "ack": "node", "position": "here"}
+        assert store.tenants == {-(2**63): None, 2**63 - 1: None, 1: None, 2: "a", -7: None}
+
+    def test_parameters_reach_the_store(self, call: Caller, store: MemoryStore) -> None:
+        query = "ack=all&after=p&lastUpdateDt=1970-01-01T00:00:01Z"
+        call.post(f"/items/delete?{query}", b"[1,1]")
+        assert store.asked.pop() == (Items([1, 1], [None, None], [10**9, 10**9]), "all", "p")
+        call.get(f"/items/9223372036854775807?{query}", "DELETE")
+        assert store.asked.pop() == (Items([2**63 - 1], [None], [10**9]), "all", "p")
+
+    def test_nothing_is_deleted_gladly(self, call: Caller) -> None:
+        assert call.post("/items/delete", b"[]").json["items"] == 0
+
+    @pytest.mark.parametrize(
+        "segment", ["", "x", "1.0", "+1", "%2B1", "1e3", "9223372036854775808", "--1", "1" * 5_000, "%31x"]
+    )
+    def test_what_is_no_id_is_a_bad_path(self, call: Caller, store: MemoryStore, segment: str) -> None:
+        reply = call.get(f"/items/{segment}", "DELETE")
+        if segment:
+            assert (reply.status, reply.json["code"]) == (400, "bad_path")
+            assert reply.json["detail"] == "ID must be an integer from -2^63 to 2^63 - 1"
+            assert reply.json["outcome"] == "not_applied"
+        else:
+            assert reply.status == 404
+        assert store.asked == []
+
+    def test_an_id_in_a_path_may_be_percent_encoded(self, call: Caller, store: MemoryStore) -> None:
+        call.get("/items/%31%30", "DELETE")
+        assert store.tenants == {10: None}
+
+    @pytest.mark.parametrize(
+        ("body", "detail"),
+        [
+            (b"", "the body is not JSON"),
+            (b"5", "the body is not an array of IDs"),
+            (b'{"ID":1}', "the body is not an array of IDs"),
+            (b'["\xff"]', "the body is not UTF-8 (byte 2)"),
+            (b"[" * 100_000, "the body is nested too deeply"),
+        ],
+    )
+    def test_a_malformed_body_is_refused(
+        self, call: Caller, store: MemoryStore, body: bytes, detail: str
+    ) -> None:
+        reply = call.post("/items/delete", body)
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (400, "malformed", "not_applied")
+        assert reply.json["detail"].startswith(detail)
+        assert store.asked == []
+
+    def test_what_is_no_id_is_named(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items/delete", b'[1,"2",3.0,null,{"ID":1},9223372036854775808]')
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (
+            422,
+            "invalid_item",
+            "not_applied",
+        )
+        assert [each["index"] for each in reply.json["errors"]] == [1, 2, 3, 4, 5]
+        assert len(call.post("/items/delete", b"[" + b"null," * 200 + b"1]").json["errors"]) == 100
+        reply = call.post("/items/delete", b"[1," + b"9" * 5_000 + b"]")
+        assert reply.json["errors"] == [
+            {"index": 1, "field": "", "message": "contains a number that is out of range"}
+        ]
+        assert store.asked == []
+
+    @pytest.mark.parametrize("body", [b"[1,2,3]", b'[1,2,"3"]'])
+    def test_the_limit_of_items_is_stated(self, store: MemoryStore, body: bytes) -> None:
+        reply = Caller(store, limits=HttpLimits(max_items=2)).post("/items/delete", body)
+        assert (reply.status, reply.json["code"]) == (413, "too_many_items")
+        assert store.asked == []
+
+    @pytest.mark.parametrize("target", ["/items/delete", "/items/1"])
+    def test_a_bug_is_logged_and_the_outcome_unknown(
+        self, call: Caller, store: MemoryStore, target: str, expected_failures: Any
+    ) -> None:
+        store.error = RuntimeError("oh no")
+        reply = call.get(target, "DELETE") if target == "/items/1" else call.post(target, b"[1]")
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (500, "internal", "unknown")
         assert len(expected_failures(RuntimeError)) == 1
 
 
@@ -731,7 +938,6 @@ class TestPaths:
             "/",
             "/item",
             "/items/",
-            "/items/a",
             "/items/a/",
             "/items//count",
             "/items/a/count/",

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from dcounter.store import Consistency, Count
 from tests.support.callers import Reply
-from tests.support.servers import GET, ONE, CalledServer, Connection, SlowStore, chunked, post
+from tests.support.servers import GET, ONE, CalledServer, Connection, SlowStore, chunked, post, turn
 
 HEALTH = GET.replace(b"/items/a/count", b"/healthz")
 NOTHING = GET.replace(b"/items/a/count", b"/nothing")
@@ -40,16 +40,6 @@ class Working(SlowStore):
         self.counted.append(tenant)
         self.clock.rightNow += 0.000_334
         return Count(1, "here")
-
-
-def turn(clock: Clock) -> None:
-    """
-    One turn of a reactor: what is due when it begins.
-    """
-    for call in [each for each in clock.calls if each.getTime() <= clock.seconds()]:
-        clock.calls.remove(call)
-        call.called = 1
-        call.func(*call.args, **call.kw)
 
 
 class TestTurns:

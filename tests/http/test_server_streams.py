@@ -5,7 +5,7 @@ Bodies that a route reads while they arrive, and answers that are sent while the
 # Twisted's transports in memory have no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import h11
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
 from dcounter.http.table import Route
-from tests.support.servers import CalledServer, Connection, NoWay
+from tests.support.servers import CalledServer, Connection, NoWay, turn
 
 
 class Bench:
@@ -28,12 +28,14 @@ class Bench:
         self.gates: list[Deferred[bytes]] = []
         self.hold: Deferred[None] | None = None
         self.closed = 0
+        self.work: Callable[[], object] = lambda: None
         post: Any = {"method": "POST", "summary": "", "answer": Any, "body": Any, "streams_body": True}
         get: Any = {"method": "GET", "summary": "", "answer": Any}
         post["scope"] = get["scope"] = "anyone"
         self.routes = [
             Route(path="/sum", function=self.sum, **post),
             Route(path="/first", function=self.first, **post),
+            Route(path="/none", function=self.none, **post),
             Route(path="/echo", function=self.echo, **post),
             Route(path="/secret", function=self.sum, **{**post, "scope": "admin"}),
             Route(path="/events", function=self.events, **get),
@@ -55,6 +57,10 @@ class Bench:
         async for part in call.stream:
             return ok(len(part))
         return ok(0)
+
+    async def none(self, api: Api, call: Call) -> Answer:
+        self.parts.append(b"")
+        return ok("none")
 
     async def echo(self, api: Api, call: Call) -> Answer:
         stream = call.stream
@@ -85,6 +91,7 @@ class Bench:
         async def parts() -> AsyncGenerator[bytes, None]:
             for number in range(1_000):
                 self.parts.append(b"%d" % number)
+                self.work()
                 yield b"x" * 100
             yield b""
 
@@ -180,6 +187,21 @@ class TestBodies:
             head("POST /sum", "Content-Length: 3") + b"abc" + head("GET /plain") * 2
         )
         assert [each.text for each in replies] == [b"3", b'"plain"', b'"plain"']
+
+    @pytest.mark.parametrize(
+        ("path", "status", "text", "parts"),
+        [("first", 200, b"3", 0), ("none", 200, b'"none"', 1), ("secret", 403, b"", 0)],
+    )
+    def test_a_small_one_that_the_route_does_not_read_to_its_end(
+        self, world: CalledServer, bench: Bench, path: str, status: int, text: bytes, parts: int
+    ) -> None:
+        request = head(f"POST /{path}", "Content-Length: 3") + b"abc"
+        first, second = world.connect().send(request + head("GET /plain"))
+        assert first.status == status
+        assert first.text == text or not text
+        assert second.text == b'"plain"'
+        assert len(bench.parts) == parts
+        assert world.server.shared.body_bytes == 0
 
     def test_what_waits_for_the_route_is_bounded(self, world: CalledServer, bench: Bench) -> None:
         bench.hold = Deferred()
@@ -344,6 +366,32 @@ class TestAnswers:
         # Who reads nothing is cut off, and the route hears of it.
         world.clock.advance(75)
         assert connection.wire.aborted
+
+    def test_a_long_one_lets_others_have_their_turn(self, world: CalledServer, bench: Bench) -> None:
+        """
+        However fast its caller reads: then the kernel takes all that is sent.
+        """
+
+        def work() -> None:
+            world.clock.rightNow += 0.000_4
+
+        bench.work = work
+        connection = world.connect()
+        connection.protocol.dataReceived(head("GET /many"))
+        made, turns = len(bench.parts), 1
+        assert made == 3
+        while made < 1_000:
+            turn(world.clock)
+            assert 0 < len(bench.parts) - made <= 3
+            made, turns = len(bench.parts), turns + 1
+        turn(world.clock)
+        assert heard(connection) == (200, b"x" * 100_000, True)
+        assert turns == 334
+        gone = world.connect()
+        gone.protocol.dataReceived(head("GET /many"))
+        gone.hang_up()
+        turn(world.clock)
+        assert len(bench.parts) == 1_003
 
     def test_a_caller_that_hangs_up_ends_them(self, world: CalledServer, bench: Bench) -> None:
         connection = world.connect()

@@ -43,8 +43,10 @@ class Asked(SlowStore):
         super().__init__()
         self.asked: list[str] = []
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
-        self.asked += items.tenants
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
+        self.asked += [tenant or "" for tenant in items.tenants]
         return Receipt(len(items), ack, "here")
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:

@@ -1,8 +1,10 @@
+import msgspec
 import pytest
 
 from dcounter.node.own_batches import OwnBatches
 from dcounter.protocol import messages
 from dcounter.protocol.messages import Opening, Stored
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.support.machines import WALL, Machines, has, report
 from tests.support.replicas import store
 
@@ -19,7 +21,15 @@ def node() -> Machines:
 @pytest.fixture
 def batches(node: Machines) -> OwnBatches:
     return OwnBatches(
-        0, node.out, node.contents, node.members, node.empty_journal, node.own, node.status, node.channels
+        0,
+        node.out,
+        node.contents,
+        node.members,
+        node.empty_journal,
+        node.own,
+        node.status,
+        node.channels,
+        node.receipts,
     )
 
 
@@ -61,6 +71,18 @@ def test_of_a_batch_that_failed_nothing_counts(node: Machines, batches: OwnBatch
     batches.failed(own, "the disk failed")
     assert node.sent() == [(1, Stored(4, 0, 0, 0, {0: "the disk failed"}, doubtful=True))]
     assert node.contents.ledger.count("t") == 0
+
+
+def test_a_batch_whose_coordinator_wants_a_receipt_tells_what_it_changed(
+    node: Machines, batches: OwnBatches
+) -> None:
+    node.contents.ledger.merge([1], [1], ["u"])
+    own = batches.take(1, msgspec.structs.replace(store(4, [1, 2]), receipt=ReceiptWanted()))
+    assert own is not None
+    batches.stored(own)
+    given = ReceiptGiven("mc", True, has((0, WALL, 1)), {"t": 2, "u": 0})
+    assert node.sent() == [(1, Stored(4, WALL, 1, node.contents.stamp, receipt=given))]
+    assert node.contents.applied == has((0, WALL, 1))
 
 
 @pytest.mark.parametrize("kept", [True, False])

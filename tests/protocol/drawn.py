@@ -13,6 +13,7 @@ from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import JournalLine, Message, Opening
+from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.support import strategies
 
 # With what only journals keep.
@@ -90,6 +91,15 @@ positions = strategies.any_positions
 node_ids = strategies.node_ids
 
 
+receipts = st.builds(
+    ReceiptGiven,
+    st.text("cmusd", max_size=3),
+    st.booleans(),
+    positions,
+    st.none() | st.dictionaries(st.text(min_size=1, max_size=5), naturals, max_size=2),
+)
+
+
 STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Hello: st.builds(
         messages.Hello,
@@ -111,7 +121,9 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Proof: st.builds(messages.Proof, texts),
     messages.Welcome: st.builds(messages.Welcome),
     messages.Farewell: st.builds(messages.Farewell, texts, marks),
-    messages.Store: st.builds(messages.Store, requests, raws),
+    messages.Store: st.builds(
+        messages.Store, requests, raws, st.none() | st.builds(ReceiptWanted, positions, milliseconds)
+    ),
     messages.Stored: st.builds(
         messages.Stored,
         requests,
@@ -119,6 +131,8 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         naturals,
         stamps,
         st.dictionaries(naturals, texts, max_size=2),
+        st.booleans(),
+        st.none() | receipts,
     ),
     messages.Count: st.builds(messages.Count, requests, st.lists(texts, max_size=3), positions, milliseconds),
     messages.Counted: st.builds(

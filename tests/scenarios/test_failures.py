@@ -28,7 +28,7 @@ class Model:
     def __init__(self, nodes: int = 4, *, limits: Limits | None = None) -> None:
         self.cluster = Cluster(nodes, seed=7, limits=limits).start()
         self.cluster.run(1)
-        self.owners: dict[int, str] = {}
+        self.owners: dict[int, str | None] = {}
         self._next = 0
 
     def items(self, count: int) -> Items:

@@ -3,6 +3,7 @@ The machines of one node, without the replica that connects them.
 """
 
 from dcounter.limits import Limits
+from dcounter.node.answers import Answers
 from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp
 from dcounter.node.channels import Channels
@@ -12,6 +13,7 @@ from dcounter.node.effects import Effect, Outbox, Send
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
 from dcounter.node.own_run import OwnRun
+from dcounter.node.receipts import Receipts
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
 from dcounter.protocol import codec, messages
@@ -46,6 +48,10 @@ class Machines:
             self.own,
             self.limits.unfolded_runs,
         )
+        self.answers = Answers(
+            self.out, self.contents, self.durability, self.members, self.catch_up, self.limits.waits
+        )
+        self.receipts = Receipts(self.contents, self.durability, self.answers, self.limits)
 
     def hears(self, *reports: messages.Report) -> None:
         for each in reports:

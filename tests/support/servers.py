@@ -41,7 +41,9 @@ class SlowStore:
         self.waiting: list[Deferred[None]] = []
         self.cancelled = 0
 
-    async def store(self, items: Items, *, ack: Ack, after: str | None = None) -> Receipt:
+    async def store(
+        self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
+    ) -> Receipt:
         waiting: Deferred[None] = Deferred()
         self.waiting.append(waiting)
         try:
@@ -57,6 +59,9 @@ class SlowStore:
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         return Count(len(tenant), "here")
+
+    def join(self, first: str, second: str) -> str:
+        return max(first, second)
 
     def latest_stamp(self) -> int:
         return 0
@@ -185,6 +190,16 @@ class CalledServer:
         assert self.clock.getDelayedCalls() == []
         assert self.server.shared.connections == set()
         assert self.server.shared.body_bytes == 0
+
+
+def turn(clock: Clock) -> None:
+    """
+    One turn of a reactor: what is due when it begins.
+    """
+    for call in [each for each in clock.calls if each.getTime() <= clock.seconds()]:
+        clock.calls.remove(call)
+        call.called = 1
+        call.func(*call.args, **call.kw)
 
 
 GET = b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\n\r\n"

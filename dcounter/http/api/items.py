@@ -1,35 +1,124 @@
 """
-Stores items and counts them.
+Stores, deletes and counts items.
 """
 
+from collections.abc import Awaitable, Mapping
 from typing import cast
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
+from dcounter.errors import MalformedBody, TooManyItems
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
-from dcounter.http.items import parse_items
-from dcounter.http.problems import Answer, ok
-from dcounter.store import Ack, Consistency
+from dcounter.http.decoding import decoder_for
+from dcounter.http.item_fields import FieldError, check_stamp
+from dcounter.http.items import parse_id, parse_ids, parse_items
+from dcounter.http.loads import CONTENT_TYPE, Load, media_type
+from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
+from dcounter.http.streams import WholeBody
+from dcounter.store import Ack, Changes, Consistency, Items, Receipt
 
 
-async def store_items(api: Api, call: Call) -> Answer:
+def store_items(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `POST /items`
     """
-    items = parse_items(
-        call.body,
-        latest=api.store.latest_stamp,
-        max_items=api.limits.max_items,
-        max_tenant_bytes=api.limits.max_tenant_bytes,
-    )
-    receipt = await api.store.store(
-        items,
+    try:
+        items = parse_items(
+            call.body,
+            latest=api.store.latest_stamp,
+            max_items=api.limits.max_items,
+            max_tenant_bytes=api.limits.max_tenant_bytes,
+        )
+    except MalformedBody:
+        if call.body or media_type(call.headers) != CONTENT_TYPE:
+            raise
+        # The type of a body is looked at where there is one. This is a load without lines.
+        call.stream = WholeBody(b"")
+        return load_items(api, call)
+    return _store(api, call, items)
+
+
+def delete_items(api: Api, call: Call) -> Awaitable[Answer]:
+    """
+    `POST /items/delete`
+    """
+    ids = parse_ids(call.body, max_items=api.limits.max_items)
+    return _store(api, call, Items(ids, [None] * len(ids)))
+
+
+def delete_item(api: Api, call: Call) -> Awaitable[Answer]:
+    """
+    `DELETE /items/{ID}`
+    """
+    try:
+        item = parse_id(call.parameters["ID"])
+    except FieldError as error:
+        raise BadPath(f"ID {error}") from None
+    return _store(api, call, Items([item], [None]))
+
+
+async def _store(api: Api, call: Call, items: Items) -> Answer:
+    """
+    Store items, as the parameters say.
+    """
+    if b"idempotency-key" in call.headers:
+        raise NoIdempotencyKey
+    if call.parameters:
+        receipt = await _store_as_told(api, call.parameters, items)
+    else:
+        receipt = await api.store.store(items, ack=api.ack)
+    warning = UNSET if receipt.warning is None else receipt.warning
+    stored = Stored("OK", receipt.items, receipt.ack, receipt.position, warning)
+    return ok(stored if receipt.changes is None else _with_changes(stored, receipt.changes))
+
+
+def _store_as_told(api: Api, parameters: Mapping[str, str], items: Items) -> Awaitable[Receipt]:
+    if "lastUpdateDt" in parameters:
+        items = items.stamped(_stamp(api, parameters["lastUpdateDt"]))
+    changes = parameters.get("receipt") == "1"
+    if changes and len(items) > api.limits.max_receipt_items:
+        raise TooManyItems(
+            f"the request has {len(items)} items; with receipt=1 the limit is {api.limits.max_receipt_items}"
+        )
+    ack = cast("Ack", parameters.get("ack", api.ack))
+    return api.store.store(items, ack=ack, after=parameters.get("after"), changes=changes)
+
+
+def _with_changes(stored: Stored, changes: Changes) -> Stored:
+    told = replace(stored, receipts=changes.items, counts=UNSET if changes.counts is None else changes.counts)
+    return told if changes.complete else replace(told, complete=False, missing=changes.missing)
+
+
+def _stamp(api: Api, text: str) -> int | None:
+    """
+    The stamp in a query; `None` if it counts as absent.
+
+    :raises BadParameter: it is not a valid one.
+    """
+    try:
+        return check_stamp(text, api.store.latest_stamp)
+    except FieldError as error:
+        raise BadParameter(f"lastUpdateDt {error}") from None
+
+
+async def load_items(api: Api, call: Call) -> Answer:
+    """
+    `POST /items` with lines
+    """
+    assert call.stream is not None
+    if b"idempotency-key" in call.headers:
+        raise NoIdempotencyKey
+    stamp = call.parameters.get("lastUpdateDt")
+    load = Load(
+        api,
         ack=cast("Ack", call.parameters.get("ack", api.ack)),
         after=call.parameters.get("after"),
+        stamp=None if stamp is None else _stamp(api, stamp),
+        partial=call.parameters.get("partial") == "1",
     )
-    warning = UNSET if receipt.warning is None else receipt.warning
-    return ok(Stored("OK", receipt.items, receipt.ack, receipt.position, warning))
+    return await load.run(call.stream, decoder_for(call.headers, api.limits))
 
 
 async def count_items(api: Api, call: Call) -> Answer:

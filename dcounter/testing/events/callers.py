@@ -2,7 +2,7 @@
 What callers ask for.
 """
 
-from typing import cast
+from random import Random
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.protocol.clock import CLOCK_TOLERANCE
@@ -25,14 +25,13 @@ def store(world: World) -> None:
     random = world.random
     size = random.choice([1, 1, 2, 3, 4, 5, 11, 30])
     ids = [random.randrange(40) for _ in range(size)]
-    tenants = [random.choice(TENANTS) for _ in range(size)]
+    tenants: list[str | None] = [random.choice(TENANTS) for _ in range(size)]
     for i in range(size):
         if random.random() < 0.3:
             ids[i], tenants[i] = world.new_id(), GROWING
     for i in range(size):
         if world.setting.deleted and random.random() < world.setting.deleted:
-            # Nodes know deletions, although no caller can ask for one yet.
-            tenants[i] = cast(str, None)
+            tenants[i] = None
     coordinator = random.choice(world.history.running())
     stamps = None
     if random.random() < 0.25:
@@ -42,11 +41,62 @@ def store(world: World) -> None:
         same = [stamp for stamp in world.fixed_stamps[-3:] if stamp <= latest]
         choices = [None, latest, latest - 10 * SECOND, latest - random.randrange(3600 * SECOND), *same]
         stamps = [random.choice(choices) for _ in range(size)]
-    ack = cast(Ack, random.choice(["node", "node", "node", "primary", "majority", "all"]))
+    acks: list[Ack] = ["node", "node", "node", "primary", "majority", "all"]
+    ack = random.choice(acks)
     after = _token(world) if random.random() < 0.2 else None
-    answer = world.history.store(coordinator, Items(ids, tenants, stamps), ack, after)
+    items = Items(ids, tenants, stamps)
+    retries = Retries(world, items, ack)
+    if random.random() < 0.2:
+        items = retries.stamped(coordinator)
+    changes = random.random() < 0.2
+    answer = world.history.store(coordinator, items, ack, after, retries.told, changes=changes)
     if random.random() < 0.03:
         world.after(random.random() / 10, lambda: world.history.hang_up(answer))
+
+
+class Retries:
+    """
+    How one caller repeats a request, as docs/http.md says.
+    """
+
+    def __init__(self, world: World, items: Items, ack: Ack) -> None:
+        self._world = world
+        self._items = items
+        self._ack = ack
+        # What happens later must not draw from the randomness of another event.
+        self._random = Random(world.random.random())  # noqa: S311 - chance, not a secret
+        self._left = 3
+
+    def stamped(self, coordinator: Coordinator) -> Items:
+        """
+        The items with a stamp that the caller takes before its first attempt; it then repeats it at any time.
+        """
+        latest = coordinator.latest_stamp()
+        self._items = self._items.stamped(latest - self._random.randrange(CLOCK_TOLERANCE))
+        for _ in range(self._random.choice([0, 1, 1, 2])):
+            self._world.after(self._random.uniform(0, 10), self._repeat)
+        return self._items
+
+    def told(self, stamp: int | None) -> None:
+        """
+        An answer says that the outcome is unknown, and with which stamp to repeat the request.
+        """
+        self._left -= 1
+        if self._left and self._random.random() < 0.8:
+            self._items = self._items.stamped(stamp)
+            self._world.after(self._random.uniform(0, 3), self._repeat)
+
+    def _repeat(self) -> None:
+        running = self._world.history.running()
+        if not running:
+            return
+        coordinator = self._random.choice(running)
+        # HTTP refuses stamps that are too far ahead.
+        if max(own for own in self._items.stamps or () if own is not None) <= coordinator.latest_stamp():
+            self._world.history.note("once more:")
+            # The history knows requests by the identity of their items.
+            items = Items(self._items.ids, self._items.tenants, self._items.stamps)
+            self._world.history.store(coordinator, items, self._ack, None, self.told)
 
 
 def count(world: World) -> None:
