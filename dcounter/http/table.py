@@ -135,6 +135,9 @@ _RECEIPT: Final = Parameter(
     "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
     ("0", "1"),
 )
+_PARTIAL: Final = Parameter(
+    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1")
+)
 _STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
     NoIdempotencyKey,
@@ -158,7 +161,7 @@ _LOAD: Final = Route(
         _ACK,
         _AFTER,
         _STAMP,
-        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+        _PARTIAL,
     ),
     body=LINES,
     content_type=CONTENT_TYPE.decode(),
@@ -185,7 +188,8 @@ ROUTES: Final = (
         function=items.store_items,
         summary="Store items, and delete items.",
         answer=answer_bodies.Stored,
-        query=_STORED_BY,
+        answer_in_part=answer_bodies.Stored,
+        query=(*_STORED_BY, _PARTIAL),
         body=ITEMS,
         by_type={CONTENT_TYPE: _LOAD},
         refusals=(InvalidItems, *_NOT_STORED),

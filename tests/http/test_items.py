@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
-from dcounter.http.items import parse_items
+from dcounter.http.items import ValidItems, parse_items, parse_valid_items
 from dcounter.stamps import InvalidStamp, parse_stamp, show_stamp
 from dcounter.store import Items
 
@@ -412,6 +412,49 @@ def test_any_time_in_any_offset_is_the_same_stamp(seconds: int, fraction: str, o
     assert (parse_stamp(shown), len(shown), shown[-1]) == (stamp, len("2026-01-31T12:00:00.123456789Z"), "Z")
 
 
+class TestInPart:
+    """
+    What is valid, although not all is.
+    """
+
+    def parse(self, body: bytes, *, max_items: int = 1_000) -> ValidItems:
+        return parse_valid_items(body, latest=lambda: LATEST, max_items=max_items, max_tenant_bytes=256)
+
+    def test_a_valid_body_is_valid(self) -> None:
+        for body in (b"[]", b'[{"ID":1,"tenant":"a"},{"id":2,"Deleted":true}]'):
+            assert self.parse(body) == ValidItems(parse(body))
+
+    def test_valid_items_are_read_beside_invalid_ones(self) -> None:
+        body = (
+            b'[{"ID":1,"tenant":"a"},{"ID":"2"},5,{"ID":3,"deleted":true},{"ID":1e999,"tenant":"a"},'
+            b'{"ID":4,"tenant":"b","lastUpdateDt":"1970-01-01T00:00:01Z"}]'
+        )
+        found = self.parse(body)
+        assert found.items == Items([1, 3, 4], ["a", None, "b"], [None, None, 10**9])
+        assert found.invalid == 3
+        assert [(each.index, each.field, each.message) for each in found.errors] == [
+            (1, "ID", NO_INTEGER),
+            (1, "tenant", MISSING),
+            (2, "", "is not an object"),
+            (4, "", "contains a number that is out of range"),
+        ]
+
+    def test_all_invalid_items_are_counted_and_the_first_mistakes_are_listed(self) -> None:
+        found = self.parse(b"[" + b",".join([b'{"ID":true}'] * 200) + b"]")
+        assert (len(found.items), found.invalid, len(found.errors)) == (0, 200, 100)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"{}", b"[", b"[5,", b'[5,"\xff"]', b'[1e999,"\\ud800"]', b"[5," + b"[" * 100_000]
+    )
+    def test_what_is_no_array_of_json_is_malformed(self, body: bytes) -> None:
+        with pytest.raises(MalformedBody):
+            self.parse(body)
+
+    def test_too_many_items_are_refused(self) -> None:
+        with pytest.raises(TooManyItems):
+            self.parse(b"[1,2,3,4]", max_items=3)
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
 
 
@@ -456,8 +499,12 @@ def test_any_document_is_items_or_a_refusal(document: Any) -> None:
     body = json.dumps(document).encode()
     try:
         items = parse(body)
-    except (MalformedBody, InvalidItems):
+    except MalformedBody:
         pass
+    except InvalidItems:
+        found = TestInPart().parse(body)
+        assert len(found.items) + found.invalid == len(document)
+        assert found.errors
     else:
         assert len(items) == len(document)
         assert all(type(each) is int and SMALLEST <= each <= LARGEST for each in items.ids)
