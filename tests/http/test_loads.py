@@ -587,6 +587,19 @@ class TestEncodings:
         reply = loader.load(body, "Content-Encoding: gzip", query="?partial=1")
         assert reply.problem == (413, "expands_too_much")
 
+    def test_those_that_take_memory_are_counted(self) -> None:
+        loader = Loader(max_bodies_bytes=20 * 2**20)
+        callers = [loader.connect() for _ in range(3)]
+        compressed = head(1_000, "Content-Encoding: zstd")
+        assert [loader.send(caller, compressed) for caller in callers[:2]] == [[], []]
+        assert loader.server.server.shared.body_bytes == 16 * 2**20
+        [reply] = loader.send(callers[2], compressed)
+        assert reply.problem == (503, "overloaded")
+        assert reply.json["outcome"] == "not_applied"
+        callers[0].hang_up()
+        assert loader.load(zstd.compress(line(1)), "Content-Encoding: zstd").status == 200
+        loader.close()
+
     def test_what_is_not_encoded_so_is_refused(self, loader: Loader) -> None:
         reply = loader.load(line(1), "Content-Encoding: zstd")
         assert reply.problem == (400, "malformed")
