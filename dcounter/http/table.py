@@ -158,7 +158,9 @@ _LOAD: Final = Route(
         _ACK,
         _AFTER,
         _STAMP,
-        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+        Parameter(
+            "partial", "`1`: skip invalid lines, and list the first of them. For loads only.", ("0", "1")
+        ),
     ),
     body=LINES,
     content_type=CONTENT_TYPE.decode(),
