@@ -104,6 +104,9 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
+        for other in self.by_type.values():
+            if (other.method, other.path, other.scope) != (self.method, self.path, self.scope):
+                raise ValueError(f"{self.method} {self.path} must not depend on the type of the body")
 
     @property
     def changes(self) -> bool:
