@@ -253,6 +253,7 @@ class Client:
         after: str | None = None,
         stamp: int | None = None,
         receipt: bool = False,
+        partial: bool = False,
     ) -> Stored:
         """
         Store items.
@@ -262,8 +263,13 @@ class Client:
         :param stamp: the stamp (ns since 1970) of all items that have no `lastUpdateDt`: with it, the same
             call can be repeated without harm.
         :param receipt: whether the answer is to say what became of each item, with the new counts.
+        :param partial: store the valid items, although others are invalid; the answer lists the first
+            mistakes.
         """
-        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        parameters = {
+            **_of_store(ack, after, stamp, receipt=receipt),
+            "partial": "1" if partial else None,
+        }
         return (await self.ask("POST", "/items", parameters=parameters, json=[*items])).read(Stored)
 
     async def delete(

@@ -203,6 +203,7 @@ class Store(Protocol):
 
         :param after: a position token: these items are newer than everything that it covers.
         :param changes: whether the receipt is to say what the request changed.
+        :raises NotSupportedHere: the store cannot say what a request changes; nothing of it is stored.
         """
         ...
 

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from dcounter.client import Answer, Client, Item, Refused, Unexpected, Unreachable
-from dcounter.errors import NodeIsUp, NotApplied, OutcomeUnknown, Refusal
+from dcounter.errors import ItemError, NodeIsUp, NotApplied, OutcomeUnknown, Refusal
 from dcounter.http.answer_bodies import Counted, LineError, Loaded, Stored
 from dcounter.load_body import Encoding
 from dcounter.store import Consistency, Count
@@ -137,6 +137,16 @@ async def test_deletes(client: Client, store: MemoryStore) -> None:
     assert store.tenants == {1: "a"}
     await client.store([{"ID": 1, "deleted": True}, {"ID": 2, "tenant": "back"}], after=deleted.position)
     assert store.tenants == {2: "back"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_stores_in_part(client: Client, store: MemoryStore) -> None:
+    stored = await client.store([*ITEMS, {"ID": 5}], partial=True)
+    assert (stored.status, stored.items, stored.invalid) == ("PARTIAL", 2, 1)
+    assert stored.errors == [ItemError(2, "tenant", "is missing")]
+    assert store.tenants.keys() == {1, 2}
+    with pytest.raises(Refused, match="nothing of the request was stored"):
+        await client.store([{"ID": 5}])
 
 
 @pytest_twisted.ensureDeferred

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from dcounter.errors import ItemError
 from dcounter.store import Ack, Change
 
 
@@ -16,18 +17,21 @@ class Stored(Struct, frozen=True):
     """
     The answer to a request to store or to delete.
 
-    :ivar items: how many items the request named.
+    :ivar status: `PARTIAL` if items were invalid, and skipped.
+    :ivar items: how many items the request named; without those that were skipped.
     :ivar ack: which nodes have written them.
     :ivar position: the token with which a later read or write sees this one.
     :ivar warning: what the caller should know, although the items are stored.
-    :ivar receipts: with `receipt=1`: what became of each item.
+    :ivar receipts: with `receipt=1`: what became of each item that was not skipped.
     :ivar counts: with `receipt=1`: how many items each tenant owns that the request names or took items from;
         left out if that is too much for one answer.
     :ivar complete: `False` if receipts and counts are not exact; left out otherwise.
     :ivar missing: ids of the nodes whose items may be missing from them; left out if they are exact.
+    :ivar invalid: how many items were skipped; left out if none was.
+    :ivar errors: the first 100 mistakes in them; left out if none was skipped.
     """
 
-    status: Literal["OK"]
+    status: Literal["OK", "PARTIAL"]
     items: int
     ack: Ack
     position: str
@@ -36,6 +40,8 @@ class Stored(Struct, frozen=True):
     counts: Mapping[str, int] | UnsetType = UNSET
     complete: bool | UnsetType = UNSET
     missing: Sequence[int] | UnsetType = UNSET
+    invalid: int | UnsetType = UNSET
+    errors: Sequence[ItemError] | UnsetType = UNSET
 
 
 class LineError(Struct, frozen=True):

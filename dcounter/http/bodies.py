@@ -53,7 +53,8 @@ IDs to delete.
 
 LINES: Final[dict[str, Any]] = {
     "type": "string",
-    "description": "Lines, each with one item as in an array of items. Empty lines are passed over.",
+    "description": "Lines, each with one item as in an array of items. Empty lines are passed over. The body"
+    " may have the Content-Encoding gzip or zstd.",
 }
 """
 The body of a load.

@@ -35,7 +35,11 @@ So much may come of any body, however small: a few equal lines are compressed ve
 class Decoder(Protocol):
     """
     Turns the bytes of a body into those that it stands for.
+
+    :ivar memory: bytes that it may keep.
     """
+
+    memory: int
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
@@ -57,6 +61,8 @@ class Plain:
     """
     A body without an encoding.
     """
+
+    memory = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         yield data
@@ -132,6 +138,8 @@ class Decompressor:
 
     def __init__(self, encoding: str, limits: HttpLimits) -> None:
         self._encoding = encoding
+        # The window of gzip is small.
+        self.memory = limits.max_window_bytes if encoding == "zstd" else 0
         self._limits = limits
         self._begin = _MEMBERS[encoding]
         self._member: _Member | None = None

@@ -239,6 +239,19 @@ class Exchange:
         self._shared.body_bytes -= size
         self._caller.go_on()
 
+    def _hold(self, size: int) -> None:
+        """
+        Count memory that reading the body takes.
+
+        :raises Overloaded: there is not enough.
+        """
+        shared = self._shared
+        most = shared.limits.max_bodies_bytes
+        if shared.body_bytes + size > most:
+            raise Overloaded(f"request bodies in memory would exceed {most} bytes")
+        self._held += size
+        shared.body_bytes += size
+
     def _call(self, found: Found, body: bytes) -> Call:
         return Call(body, found.query, self._caller.peer, self.head.headers, found.segments)
 
@@ -253,6 +266,7 @@ class Exchange:
             shared.limits.stream_buffer_bytes,
             shared.limits.load_s,
             taken=self._taken_out,
+            hold=self._hold,
             call_later=shared.call_later,
         )
         if here:

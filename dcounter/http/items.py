@@ -115,6 +115,7 @@ _ON_LINES: Final = _Form(
 )
 _ids = msgspec.json.Decoder(list[_Int64])
 _anything = msgspec.json.Decoder()
+_elements_apart = msgspec.json.Decoder(list[msgspec.Raw])
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """
@@ -149,6 +150,51 @@ def parse_items(body: bytes, *, latest: Callable[[], int], max_items: int, max_t
             return _explain(body, rules)
     except _UNREADABLE as error:
         raise _malformed(body, error) from error
+
+
+class ValidItems(msgspec.Struct, frozen=True):
+    """
+    The valid items of a body, and what is wrong with the others.
+
+    :ivar invalid: how many others there are.
+    :ivar errors: the first mistakes in them.
+    """
+
+    items: Items
+    invalid: int = 0
+    errors: Sequence[ItemError] = ()
+
+
+def parse_valid_items(
+    body: bytes, *, latest: Callable[[], int], max_items: int, max_tenant_bytes: int
+) -> ValidItems:
+    """
+    Parse what is valid in the body of a `POST /items`; the parameters are those of `parse_items`.
+
+    :raises MalformedBody: the body is not JSON, or not an array.
+    :raises TooManyItems: the array is longer than `max_items`.
+    """
+    try:
+        return ValidItems(
+            parse_items(body, latest=latest, max_items=max_items, max_tenant_bytes=max_tenant_bytes)
+        )
+    except InvalidItems:
+        pass
+    try:
+        # One by one: a number that is out of range makes only its own item invalid.
+        elements = _elements_apart.decode(body)
+    except _UNREADABLE as error:
+        raise _malformed(body, error) from error
+    _check_number(len(elements), max_items)
+    reader = LineReader(latest=latest, max_tenant_bytes=max_tenant_bytes)
+    invalid = 0
+    errors: list[ItemError] = []
+    for index, element in enumerate(elements):
+        found = reader.read(bytes(element), index)
+        invalid += bool(found)
+        if len(errors) < MAX_ERRORS:
+            errors.extend(found)
+    return ValidItems(reader.items(), invalid, errors[:MAX_ERRORS])
 
 
 def parse_lines(data: bytes, lines: int, *, latest: Callable[[], int], max_tenant_bytes: int) -> Items | None:

@@ -139,9 +139,8 @@ class Load:
         self._partial = partial
         limits = api.limits
         self._room = DeferredSemaphore(limits.load_pieces)
-        self._cutter = LineCutter(
-            max(limits.load_piece_bytes, _LONG_ITEMS * limits.max_tenant_bytes), limits.load_piece_lines
-        )
+        self._longest_line = max(limits.load_piece_bytes, _LONG_ITEMS * limits.max_tenant_bytes)
+        self._cutter = LineCutter(self._longest_line, limits.load_piece_lines)
         self._tally = _Tally()
         # Why the load stops: the first part that the store refused, or a bug.
         self._refusal: Refusal | None = None
@@ -239,9 +238,9 @@ class Load:
         latest, most = self._api.store.latest_stamp, self._api.limits.max_tenant_bytes
         end = piece.first + piece.lines
         if not piece.data:
-            limit = max(self._api.limits.load_piece_bytes, _LONG_ITEMS * most)
-            self._tally.add_errors(piece.first, [ItemError(piece.first, "", f"is longer than {limit} bytes")])
-            return Items([], []), piece.first if not self._partial else end, not self._partial
+            mistake = ItemError(piece.first, "", f"is longer than {self._longest_line} bytes")
+            self._tally.add_errors(piece.first, [mistake])
+            return Items([], []), end if self._partial else piece.first, not self._partial
         items = parse_lines(piece.data, piece.lines, latest=latest, max_tenant_bytes=most)
         if items is not None:
             return items, end, False

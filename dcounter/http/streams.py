@@ -24,6 +24,14 @@ class Body(Protocol):
 
     async def __anext__(self) -> bytes: ...
 
+    def hold(self, size: int) -> None:
+        """
+        Count memory that reading it takes, besides what waits here.
+
+        :raises Overloaded: there is not enough.
+        """
+        ...
+
     def next_turn(self) -> Deferred[None]:
         """
         Wait until others had their turn.
@@ -44,6 +52,7 @@ class IncomingBody:
     :param buffer_bytes: the connection is not read further while as much waits here.
     :param whole_s: the time that it may take.
     :param taken: is called with the size of each part that is taken out.
+    :param hold: counts memory.
     :ivar ended: whether nothing more arrives.
     """
 
@@ -53,10 +62,12 @@ class IncomingBody:
         whole_s: float,
         *,
         taken: Callable[[int], None],
+        hold: Callable[[int], None],
         call_later: Callable[..., IDelayedCall],
     ) -> None:
         self._buffer_bytes = buffer_bytes
         self._taken = taken
+        self.hold = hold
         self._call_later = call_later
         self._parts: deque[bytes] = deque()
         self._held = 0
@@ -152,6 +163,9 @@ class WholeBody:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
+
+    def hold(self, size: int) -> None:
+        pass
 
     def next_turn(self) -> Deferred[None]:
         return succeed(None)

@@ -121,6 +121,9 @@ class Route:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
         named = (each.name for each in (*self.segments, *self.query) if each.tenant)
         object.__setattr__(self, "tenants", tuple(named))
+        for other in self.by_type.values():
+            if (other.method, other.path, other.scope) != (self.method, self.path, self.scope):
+                raise ValueError(f"{self.method} {self.path} must not depend on the type of the body")
 
     @property
     def changes(self) -> bool:
@@ -152,6 +155,9 @@ _RECEIPT: Final = Parameter(
     "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
     ("0", "1"),
 )
+_PARTIAL: Final = Parameter(
+    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1")
+)
 _STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
     NoIdempotencyKey,
@@ -176,7 +182,7 @@ _LOAD: Final = Route(
         _ACK,
         _AFTER,
         _STAMP,
-        Parameter("partial", "`1`: skip invalid lines, and list the first of them.", ("0", "1")),
+        _PARTIAL,
     ),
     body=LINES,
     content_type=CONTENT_TYPE.decode(),
@@ -204,7 +210,8 @@ ROUTES: Final = (
         summary="Store items, and delete items.",
         scope="write",
         answer=answer_bodies.Stored,
-        query=_STORED_BY,
+        answer_in_part=answer_bodies.Stored,
+        query=(*_STORED_BY, _PARTIAL),
         body=ITEMS,
         by_type={CONTENT_TYPE: _LOAD},
         refusals=(InvalidItems, *_NOT_STORED),

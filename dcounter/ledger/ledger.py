@@ -162,7 +162,9 @@ class Ledger:
         told = changes(zip(ids, stamps, tenants, strict=True), known, touched)
         self.merge(ids, stamps, tenants)
         self._merge_waiting()
-        counts = {tenant: self.count(tenant) for tenant in touched if tenant is not None}
+        # In an order that is the same in each process: simulated worlds repeat their stories.
+        names = sorted(tenant for tenant in touched if tenant is not None)
+        counts = {tenant: self.count(tenant) for tenant in names}
         return Receipt(told, counts)
 
     def merge_rows(self, chunk: Rows) -> None:

@@ -18,6 +18,7 @@ from dcounter.limits import Limits
 from dcounter.node.answers import Answers
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own
+from dcounter.node.status import Status
 from dcounter.protocol import messages
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 
@@ -46,10 +47,13 @@ class Receipts:
     The receipts of one node.
     """
 
-    def __init__(self, contents: Contents, durability: Durability, answers: Answers, limits: Limits) -> None:
+    def __init__(
+        self, contents: Contents, durability: Durability, answers: Answers, status: Status, limits: Limits
+    ) -> None:
         self._contents = contents
         self._durability = durability
         self._answers = answers
+        self._status = status
         self._limits = limits
         self._waiting: list[_Waiting] = []
 
@@ -69,7 +73,8 @@ class Receipts:
         wanted = message.receipt
         if wanted is None or wanted.wait == 0 or self._answers.include(wanted.required):
             return False
-        if len(self._waiting) >= self._limits.waits:
+        # What is refused is refused at once, so that it goes elsewhere.
+        if len(self._waiting) >= self._limits.waits or self._status.refuses() is not None:
             return False
         self._waiting.append(_Waiting(channel, message, wanted, now + wanted.wait / 1000))
         return True

@@ -91,7 +91,7 @@ class Replica:
         self._answers = Answers(out, *state, self.catch_up, limits.waits)
         self._folding = Folding(*state)
         self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
-        self._receipts = Receipts(self.contents, self._durability, self._answers, limits)
+        self._receipts = Receipts(self.contents, self._durability, self._answers, self.status, limits)
         membership = (self.members, self.empty_journal)
         self._own_batches = OwnBatches(
             node, out, self.contents, *membership, self._own, self.status, self._channels, self._receipts

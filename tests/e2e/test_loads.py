@@ -3,7 +3,9 @@ Loads through a real daemon: any number of items in one request.
 """
 
 import json
+import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -48,6 +50,44 @@ async def test_nodes_with_disks_take_a_load_of_many_pieces(start_daemon: StartDa
     # All nodes had their share, and have everything.
     nodes = await client.until_equal(number)
     assert min(each["items_taken"] for each in nodes) > number // 10
+    await client.close()
+    await loader.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_load_is_repeated_until_it_is_whole_while_nodes_are_killed(start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon(processes=True)
+    daemon.expected += ["killed", "signal"]
+    client, loader = daemon.client(), caller(daemon)
+    number, stamp = 30_000, time.time_ns()
+    killed: list[int] = []
+    refusals: list[str] = []
+
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        async for each in made(range(number)):
+            yield each
+            if each["ID"] in (5_000, 15_000) and len(killed) < 2:
+                nodes = await client.nodes()
+                victim = nodes[len(killed) + 1]["pid"]
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    async def whole() -> bool:
+        try:
+            loaded = await loader.load(source(), stamp=stamp)
+        except Refused as refused:
+            refusals.append(refused.code)
+            return False
+        assert loaded.items == number
+        return True
+
+    await eventually(whole, what="a whole load", within=60)
+    assert len(killed) == 2
+    assert {*refusals} <= {"load_stopped", "deadline", "unavailable"}
+    assert await client.counts(f"load-{each}" for each in range(10)) == {
+        f"load-{each}": number // 10 for each in range(10)
+    }
+    await client.until_equal(number)
     await client.close()
     await loader.close()
 

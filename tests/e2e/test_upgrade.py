@@ -224,6 +224,30 @@ async def test_node_by_node_under_load_and_back(machines: Machines) -> None:
     await new.close()
 
 
+@pytest_twisted.ensureDeferred
+async def test_old_nodes_delete_and_a_new_one_gives_receipts(machines: Machines) -> None:
+    for node in NODES:
+        machines.start_node(node, old=True)
+    coordinator, client = await machines.start_coordinator(old=False)
+    await client.store(items(range(300), "t"), ack="all")
+    # Few and many: a plain batch, and packed ones.
+    for ids in ([0, 1], [*range(2, 200)]):
+        await client.ask("POST", "/items/delete", json=ids, parameters={"ack": "all"})
+    assert await client.count("t") == 100
+    answer = await client.post(items([0], "u"), receipt="1")
+    assert (answer.status, answer.code) == (501, "not_supported_here")
+    assert await client.count("u") == 0
+    await machines.replace(1, old=False)
+    await client.until_at_work()
+    told = await client.store(items([0, 299], "u"), receipt="1")
+    assert (told["receipts"], told["counts"]) == (["created", "moved"], {"t": 99, "u": 2})
+    # What was deleted under the old release stays so, and is known to all.
+    await client.until_equal(101)
+    assert await client.count("t") == 99
+    await client.close()
+    await stop(coordinator, old=False)
+
+
 class Installed:
     """
     A daemon with its own nodes, two of them.

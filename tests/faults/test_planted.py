@@ -329,7 +329,7 @@ class HastyReplica(Replica):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         limits = replace(self._limits, waits=0)
-        self._receipts = HastyReceipts(self.contents, self._durability, self._answers, limits)
+        self._receipts = HastyReceipts(self.contents, self._durability, self._answers, self.status, limits)
         self._own_batches._receipts = self._receipts  # noqa: SLF001 - the product cannot do it
 
 

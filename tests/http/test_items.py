@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
-from dcounter.http.items import parse_items
+from dcounter.http.items import LineReader, ValidItems, parse_items, parse_lines, parse_valid_items
 from dcounter.stamps import InvalidStamp, parse_stamp, show_stamp
 from dcounter.store import Items
 
@@ -412,6 +412,49 @@ def test_any_time_in_any_offset_is_the_same_stamp(seconds: int, fraction: str, o
     assert (parse_stamp(shown), len(shown), shown[-1]) == (stamp, len("2026-01-31T12:00:00.123456789Z"), "Z")
 
 
+class TestInPart:
+    """
+    What is valid, although not all is.
+    """
+
+    def parse(self, body: bytes, *, max_items: int = 1_000) -> ValidItems:
+        return parse_valid_items(body, latest=lambda: LATEST, max_items=max_items, max_tenant_bytes=256)
+
+    def test_a_valid_body_is_valid(self) -> None:
+        for body in (b"[]", b'[{"ID":1,"tenant":"a"},{"id":2,"Deleted":true}]'):
+            assert self.parse(body) == ValidItems(parse(body))
+
+    def test_valid_items_are_read_beside_invalid_ones(self) -> None:
+        body = (
+            b'[{"ID":1,"tenant":"a"},{"ID":"2"},5,{"ID":3,"deleted":true},{"ID":1e999,"tenant":"a"},'
+            b'{"ID":4,"tenant":"b","lastUpdateDt":"1970-01-01T00:00:01Z"}]'
+        )
+        found = self.parse(body)
+        assert found.items == Items([1, 3, 4], ["a", None, "b"], [None, None, 10**9])
+        assert found.invalid == 3
+        assert [(each.index, each.field, each.message) for each in found.errors] == [
+            (1, "ID", NO_INTEGER),
+            (1, "tenant", MISSING),
+            (2, "", "is not an object"),
+            (4, "", "contains a number that is out of range"),
+        ]
+
+    def test_all_invalid_items_are_counted_and_the_first_mistakes_are_listed(self) -> None:
+        found = self.parse(b"[" + b",".join([b'{"ID":true}'] * 200) + b"]")
+        assert (len(found.items), found.invalid, len(found.errors)) == (0, 200, 100)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"{}", b"[", b"[5,", b'[5,"\xff"]', b'[1e999,"\\ud800"]', b"[5," + b"[" * 100_000]
+    )
+    def test_what_is_no_array_of_json_is_malformed(self, body: bytes) -> None:
+        with pytest.raises(MalformedBody):
+            self.parse(body)
+
+    def test_too_many_items_are_refused(self) -> None:
+        with pytest.raises(TooManyItems):
+            self.parse(b"[1,2,3,4]", max_items=3)
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
 
 
@@ -456,8 +499,12 @@ def test_any_document_is_items_or_a_refusal(document: Any) -> None:
     body = json.dumps(document).encode()
     try:
         items = parse(body)
-    except (MalformedBody, InvalidItems):
+    except MalformedBody:
         pass
+    except InvalidItems:
+        found = TestInPart().parse(body)
+        assert len(found.items) + found.invalid == len(document)
+        assert found.errors
     else:
         assert len(items) == len(document)
         assert all(type(each) is int and SMALLEST <= each <= LARGEST for each in items.ids)
@@ -469,3 +516,83 @@ def test_any_document_is_items_or_a_refusal(document: Any) -> None:
 def test_no_bytes_raise_anything_but_a_refusal(body: bytes) -> None:
     with contextlib.suppress(MalformedBody, InvalidItems):
         parse(body)
+
+
+fields = st.dictionaries(
+    st.sampled_from(["ID", "id", "Id", "tenant", "lastUpdateDt", "deleted", "other"]),
+    st.one_of(
+        st.integers(-(2**64), 2**64),
+        st.sampled_from(["a", "{", "}\n{", "ü", "", "2026-01-31T12:00:00Z", "0001-01-01T00:00:00Z"]),
+        st.booleans() | st.none(),
+        documents,
+    ),
+    max_size=5,
+)
+good_lines = st.builds(
+    lambda name, number, tenant, more: json.dumps({name: number, "tenant": tenant, **more}),
+    st.sampled_from(["ID", "id"]),
+    st.integers(SMALLEST, LARGEST),
+    texts,
+    st.just({}) | st.dictionaries(st.sampled_from(["x", "}"]), documents, max_size=2),
+)
+odd_lines = st.one_of(
+    fields.map(json.dumps),
+    documents.map(json.dumps),
+    st.sampled_from(
+        ["", " ", "\r", "{", "}", "{}", "x", '{"ID":1,', '"tenant":"a"}', '{"ID":1,"x":[{}', "{}]}"]
+    ),
+    st.tuples(good_lines, good_lines).map(" ".join),
+)
+
+
+def alone(line: bytes) -> Items | list[tuple[str, str]] | None:
+    """
+    The one item of a line in an array, or what is wrong with it; `None` if that is no array of one item.
+    """
+    try:
+        items = parse(b"[" + line + b"]")
+    except InvalidItems as refused:
+        return [(error.field, error.message) for error in refused.errors]
+    except MalformedBody:
+        return None
+    return items if len(items) == 1 else None
+
+
+@given(
+    lines=st.lists(good_lines | odd_lines, min_size=1, max_size=8),
+    end=st.sampled_from(["\n", "\r\n"]),
+    ends=st.booleans(),
+)
+@example(lines=['{"ID":1,"tenant":"a","x":[{}', "{}]}", '{"ID":1,"tenant":"a"} {}'], end="\n", ends=True)
+def test_lines_are_what_each_of_them_is_in_an_array(lines: list[str], end: str, ends: bool) -> None:
+    data = (end.join(lines) + (end if ends else "")).encode()
+    number = data.count(b"\n") + (not data.endswith(b"\n"))
+    reader = LineReader(latest=lambda: LATEST, max_tenant_bytes=256)
+    whole = Items([], [], [])
+    all_valid = True
+    for index, line in enumerate(data.removesuffix(b"\n").split(b"\n")):
+        found = alone(line) if line.strip() else Items([], [], [])
+        mistakes = [(error.field, error.message) for error in reader.read(line, index)]
+        if isinstance(found, Items):
+            assert mistakes == []
+            stamps = found.stamps or [None] * len(found)
+            whole = Items(
+                [*whole.ids, *found.ids], [*whole.tenants, *found.tenants], [*(whole.stamps or ()), *stamps]
+            )
+        else:
+            assert mistakes == found if found is not None else mistakes
+        all_valid = all_valid and isinstance(found, Items) and len(found) == 1
+    if not any(stamp is not None for stamp in whole.stamps or ()):
+        whole = Items(whole.ids, whole.tenants)
+    assert reader.items() == whole
+    at_once = parse_lines(data, number, latest=lambda: LATEST, max_tenant_bytes=256)
+    assert at_once in (None, whole)
+    assert at_once is None or all_valid
+
+
+def test_usual_lines_are_read_at_once() -> None:
+    for line in (b'{"ID":1,"tenant":"a"}', b'{"id":1,"tenant":"a"}', b'{"ID":1,"tenant":"a","x":{}}'):
+        for data in (line, line + b"\n", line + b"\r\n"):
+            assert parse_lines(data, 1, latest=lambda: LATEST, max_tenant_bytes=256) == Items([1], ["a"])
+    two = b'{"ID":1,"tenant":"a"}\n{"ID":2,"deleted":true}\n'
+    assert parse_lines(two, 2, latest=lambda: LATEST, max_tenant_bytes=256) == Items([1, 2], ["a", None])

@@ -8,6 +8,7 @@ Loads: lines of any number, stored while they arrive.
 import gzip
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from backports import zstd
 from twisted.internet.defer import Deferred
 
 from dcounter.errors import InvalidPosition, NotApplied, NotReplicated, OutcomeUnknown, Refusal
+from dcounter.http.table import ROUTES
 from dcounter.store import Ack, Items, Receipt
 from tests.support.callers import Reply
 from tests.support.servers import GET, CalledServer, Connection, NoWay, SlowStore, turn
@@ -587,10 +589,31 @@ class TestEncodings:
         reply = loader.load(body, "Content-Encoding: gzip", query="?partial=1")
         assert reply.problem == (413, "expands_too_much")
 
+    def test_those_that_take_memory_are_counted(self) -> None:
+        loader = Loader(max_bodies_bytes=20 * 2**20)
+        callers = [loader.connect() for _ in range(3)]
+        compressed = head(1_000, "Content-Encoding: zstd")
+        assert [loader.send(caller, compressed) for caller in callers[:2]] == [[], []]
+        assert loader.server.server.shared.body_bytes == 16 * 2**20
+        [reply] = loader.send(callers[2], compressed)
+        assert reply.problem == (503, "overloaded")
+        assert reply.json["outcome"] == "not_applied"
+        callers[0].hang_up()
+        assert loader.load(zstd.compress(line(1)), "Content-Encoding: zstd").status == 200
+        loader.close()
+
     def test_what_is_not_encoded_so_is_refused(self, loader: Loader) -> None:
         reply = loader.load(line(1), "Content-Encoding: zstd")
         assert reply.problem == (400, "malformed")
         assert reply.json["outcome"] == "not_applied"
+
+
+@pytest.mark.parametrize("other", [{"method": "PUT"}, {"path": "/other"}, {"scope": "operator"}])
+def test_what_a_request_may_do_does_not_depend_on_its_type(other: dict[str, Any]) -> None:
+    [route] = [each for each in ROUTES if each.by_type]
+    [load] = route.by_type.values()
+    with pytest.raises(ValueError, match="must not depend on the type"):
+        replace(route, by_type={b"x": replace(load, **other)})
 
 
 def test_the_document_has_both_ways_to_store(loader: Loader) -> None:

@@ -190,14 +190,14 @@ class Caller:
         return reply
 
     def _check(self, method: str, target: str, reply: Reply) -> None:
-        if reply.text and reply.status != 200:
+        if reply.text and reply.status not in {200, 207}:
             assert reply.headers["content-type"] == "application/problem+json"
             assert reply.json["type"] == f"urn:problem-type:dcounter:{reply.json['code']}"
             assert reply.json["status"] == reply.status
             assert reply.json["detail"] == reply.json["message"] != ""
             assert reply.json["title"]
         else:
-            expected = "json" if reply.status == 200 else "problem+json"
+            expected = "json" if reply.status in {200, 207} else "problem+json"
             assert reply.headers["content-type"] == f"application/{expected}"
         path = target.partition("?")[0]
         if re.fullmatch("/items/[^/]+/count", path):
@@ -425,6 +425,47 @@ class TestStore:
         assert reply.json["outcome"] == "unknown"
         assert "oh no" not in reply.text.decode()
         assert len(expected_failures(RuntimeError)) == 1
+
+
+class TestInPart:
+    BODY = b'[{"ID":1,"tenant":"a"},{"ID":"2","tenant":"a"},{"ID":3,"deleted":true}]'
+
+    def test_valid_items_are_stored_beside_invalid_ones_if_the_caller_wants_that(
+        self, call: Caller, store: MemoryStore
+    ) -> None:
+        reply = call.post("/items?partial=1&ack=all&lastUpdateDt=1970-01-01T00:00:01Z", self.BODY)
+        assert store.asked == [(Items([1, 3], ["a", None], [10**9, 10**9]), "all", None)]
+        assert (reply.status, reply.json) == (
+            207,
+            {
+                "status": "PARTIAL",
+                "items": 2,
+                "ack": "all",
+                "position": "here",
+                "invalid": 1,
+                "errors": [
+                    {"index": 1, "field": "ID", "message": "must be an integer from -2^63 to 2^63 - 1"}
+                ],
+            },
+        )
+
+    def test_if_all_are_valid_it_is_an_answer_like_any_other(self, call: Caller) -> None:
+        reply = call.post("/items?partial=1", ONE)
+        assert (reply.status, reply.json["status"], "invalid" in reply.json) == (200, "OK", False)
+
+    def test_by_default_nothing_is_stored(self, call: Caller, store: MemoryStore) -> None:
+        for query in ("", "?partial=0"):
+            assert call.post(f"/items{query}", self.BODY).json["code"] == "invalid_item"
+        assert store.asked == []
+
+    def test_what_cannot_be_read_is_refused(self, call: Caller, store: MemoryStore) -> None:
+        reply = call.post("/items?partial=1", b'[{"ID":1,"tenant":"a"}')
+        assert (reply.status, reply.json["code"], store.asked) == (400, "malformed", [])
+
+    def test_receipts_are_those_of_the_stored_items(self, call: Caller, store: MemoryStore) -> None:
+        store.changes = Changes(["created", "deleted"], {"a": 1})
+        reply = call.post("/items?partial=1&receipt=1", self.BODY)
+        assert (reply.status, reply.json["receipts"]) == (207, ["created", "deleted"])
 
 
 class TestReceipts:

@@ -9,7 +9,7 @@ from dcounter.protocol import messages
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
-from tests.support.machines import Machines, has
+from tests.support.machines import Machines, has, report
 from tests.support.replicas import store
 
 NEEDED = has((1, 5, 2))
@@ -31,7 +31,12 @@ def own(message: messages.Store) -> Own:
 
 @pytest.fixture
 def node() -> Machines:
-    return Machines()
+    node = Machines()
+    # It takes writes.
+    node.hears(report(1), report(2))
+    node.empty_journal.decide()
+    node.effects()
+    return node
 
 
 def test_a_batch_waits_for_what_its_receipt_requires(node: Machines) -> None:
@@ -64,8 +69,15 @@ def test_it_waits_for_a_ledger_that_is_not_complete(node: Machines) -> None:
     assert len(node.receipts.take_ready()) == 1
 
 
+def test_what_the_node_refuses_does_not_wait(node: Machines) -> None:
+    node.status.drain()
+    assert not node.receipts.hold_back(1, wanting(), 0.0)
+
+
 def test_no_more_than_may_wait_do() -> None:
     node = Machines(replace(Limits(), waits=1))
+    node.hears(report(1), report(2))
+    node.empty_journal.decide()
     assert [node.receipts.hold_back(1, wanting(each), 0.0) for each in (4, 5)] == [True, False]
 
 

@@ -51,7 +51,7 @@ class Machines:
         self.answers = Answers(
             self.out, self.contents, self.durability, self.members, self.catch_up, self.limits.waits
         )
-        self.receipts = Receipts(self.contents, self.durability, self.answers, self.limits)
+        self.receipts = Receipts(self.contents, self.durability, self.answers, self.status, self.limits)
 
     def hears(self, *reports: messages.Report) -> None:
         for each in reports:

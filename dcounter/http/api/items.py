@@ -13,7 +13,7 @@ from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import decoder_for
 from dcounter.http.item_fields import FieldError, check_stamp
-from dcounter.http.items import parse_id, parse_ids, parse_items
+from dcounter.http.items import ValidItems, parse_id, parse_ids, parse_items, parse_valid_items
 from dcounter.http.loads import CONTENT_TYPE, Load, media_type
 from dcounter.http.problems import Answer, BadParameter, BadPath, NoIdempotencyKey, ok
 from dcounter.http.streams import WholeBody
@@ -24,6 +24,8 @@ def store_items(api: Api, call: Call) -> Awaitable[Answer]:
     """
     `POST /items`
     """
+    if call.parameters and call.parameters.get("partial") == "1":
+        return _store_valid(api, call)
     try:
         items = parse_items(
             call.body,
@@ -59,9 +61,24 @@ def delete_item(api: Api, call: Call) -> Awaitable[Answer]:
     return _store(api, call, Items([item], [None]))
 
 
-async def _store(api: Api, call: Call, items: Items) -> Answer:
+def _store_valid(api: Api, call: Call) -> Awaitable[Answer]:
+    """
+    Store the valid items of a request.
+    """
+    found = parse_valid_items(
+        call.body,
+        latest=api.store.latest_stamp,
+        max_items=api.limits.max_items,
+        max_tenant_bytes=api.limits.max_tenant_bytes,
+    )
+    return _store(api, call, found.items, found)
+
+
+async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = None) -> Answer:
     """
     Store items, as the parameters say.
+
+    :param found: what they were found among, if the others are to be told of.
     """
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
@@ -71,7 +88,12 @@ async def _store(api: Api, call: Call, items: Items) -> Answer:
         receipt = await api.store.store(items, ack=api.ack)
     warning = UNSET if receipt.warning is None else receipt.warning
     stored = Stored("OK", receipt.items, receipt.ack, receipt.position, warning)
-    return ok(stored if receipt.changes is None else _with_changes(stored, receipt.changes))
+    if receipt.changes is not None:
+        stored = _with_changes(stored, receipt.changes)
+    if found is None or not found.invalid:
+        return ok(stored)
+    in_part = replace(stored, status="PARTIAL", invalid=found.invalid, errors=found.errors)
+    return replace(ok(in_part), status=207)
 
 
 def _store_as_told(api: Api, parameters: Mapping[str, str], items: Items) -> Awaitable[Receipt]:
@@ -118,7 +140,10 @@ async def load_items(api: Api, call: Call) -> Answer:
         stamp=None if stamp is None else _stamp(api, stamp),
         partial=call.parameters.get("partial") == "1",
     )
-    return await load.run(call.stream, decoder_for(call.headers, api.limits))
+    decoder = decoder_for(call.headers, api.limits)
+    if decoder.memory:
+        call.stream.hold(decoder.memory)
+    return await load.run(call.stream, decoder)
 
 
 async def count_items(api: Api, call: Call) -> Answer:
