@@ -6,6 +6,8 @@ NumPy for all IDs that have not found their slot yet. A call costs some 50 µs, 
 garbage collector has no objects to walk.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,6 +66,19 @@ class IdTable:
         The ID of each row.
         """
         return self._ids[: self._length]
+
+    @property
+    def nbytes(self) -> int:
+        """
+        The memory of its arrays.
+        """
+        return sum(each.nbytes for each in self.arrays())
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """
+        All that it consists of.
+        """
+        return [self._ids, self._table, self._spare, *([] if self._old is None else [self._old])]
 
     def reserve(self, rows: int) -> None:
         """
