@@ -36,7 +36,7 @@ class Scan:
     """
     Looks for the smallest IDs of a tenant, while entries are merged.
 
-    Rows that change after it has looked at them are noted, and looked at again at the end.
+    Rows that change after it has looked at them are noted, and looked at again with the next step.
 
     :param after: only larger IDs count.
     :param wanted: how many IDs to find.
@@ -80,6 +80,7 @@ class Scan:
 
         :param number: the tenant's, at this moment.
         """
+        self._renew(number)
         begin, self._next = self._next, min(self._next + self._size, len(self._entries))
         if number is not None:
             rows = slice(begin, self._next)
@@ -89,17 +90,25 @@ class Scan:
         """
         The page, once all rows were looked at.
         """
-        if self._noted:
-            changed = self._changed()
-            ids = self._entries.table.ids[changed]
-            self._found = self._found[np.isin(self._found, ids, invert=True)]
-            if number is not None:
-                self._take(ids[self._entries.owners[changed] == number])
+        self._renew(number)
         self._found.sort()
         ids = self._found[:limit].tolist()
         if len(self._found) > limit:
             return ItemPage(ids, ids[-1])
         return ItemPage(ids, self._largest)
+
+    def _renew(self, number: int | None) -> None:
+        """
+        Look at rows again that have changed since.
+        """
+        if not self._noted:
+            return
+        changed = self._changed()
+        self._noted, self._room = [], _NOTED
+        ids = self._entries.table.ids[changed]
+        self._found = self._found[np.isin(self._found, ids, invert=True)]
+        if number is not None:
+            self._take(ids[self._entries.owners[changed] == number])
 
     def _changed(self) -> RowNumbers:
         return np.unique(np.concatenate(self._noted))

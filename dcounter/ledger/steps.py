@@ -35,7 +35,7 @@ class StepSizes:
     names: int = 4096
     aside: int = 2048
     put_in: int = 512
-    compared: int = 2**20
+    compared: int = 2**18
     counted: int = 2**16
     copied: int = 2**14
     freed: int = 2**20

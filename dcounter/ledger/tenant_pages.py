@@ -2,7 +2,8 @@
 Questions about many tenants: pages by name and by count, and sums over prefixes.
 """
 
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,23 @@ from numpy.typing import NDArray
 
 from dcounter.ledger.name_order import NameOrder
 from dcounter.ledger.steps import Steps, StepSizes
-from dcounter.ledger.tenants import Tenants
+from dcounter.ledger.tenants import TOMBSTONE, Tenants
 
-_BLOCK = 64
+Counts = NDArray[np.int64]
+
+_PART = 2**16
 """
-Counts of which the largest is looked at first when many are compared.
+Counts that are looked up at once: few enough for the processor's cache.
+"""
+
+_TIED = 2**13
+"""
+The most tenants with the same count that are sorted without an order of names.
+"""
+
+_ANY = 2**63 - 1
+"""
+More than any count.
 """
 
 
@@ -73,33 +86,83 @@ class TenantPages:
         return TenantPage([(name, count(name)) for name in names[:limit]], len(names) > limit)
 
     def by_count(self, after: tuple[int, str] | None, prefix: str, limit: int) -> Steps[TenantPage]:
+        self._settle()
+        page = None if prefix else self._by_count_alone(after, limit)
+        if page is not None:
+            return page
         yield from self._prepare()
-        order, count = self._order, self._tenants.count
+        order = self._order
+        most, last = after or (_ANY, "")
         begin, end = order.range(prefix)
-        counts = self._sorted_counts(begin, end)
-        ranked = [(-count(name), name) for name in order.aside(prefix)]
-        if after is not None:
-            most, name = after
-            ranked = [each for each in ranked if each > (-most, name)]
-            # Of tenants with the same count, only those with larger names are left.
-            middle = min(max(order.after(name), begin), end) - begin
-            before, behind = counts[:middle], counts[middle:]
-            before[before >= most] = 0
-            behind[behind > most] = 0
-        numbers = order.numbers[begin:end]
-        found = _largest(counts, limit + 1)
-        ranked += [
-            (-most, self._tenants.names[number] or "")
-            for most, number in zip(counts[found].tolist(), numbers[found].tolist(), strict=True)
-        ]
-        ranked.sort()
-        return TenantPage([(name, -most) for most, name in ranked[:limit]], len(ranked) > limit)
+        # Of tenants with the same count as the last one, only those with larger names are left.
+        middle = min(max(order.after(last), begin), end)
+        best = Largest(limit + 1)
+        for places, counts in self._sorted_counts(begin, end):
+            counts[counts > most] = 0
+            before = counts[: max(0, middle - places.start)]
+            before[before == most] = 0
+            best.add(places.start, counts)
+        names = [self._tenants.names[number] or "" for number in order.numbers[best.places].tolist()]
+        return self._ranked([*names, *order.aside(prefix)], after, limit)
 
     def prefix_sum(self, prefix: str) -> Steps[PrefixSum]:
         yield from self._prepare()
-        counts = self._sorted_counts(*self._order.range(prefix))
-        aside = [self._tenants.count(name) for name in self._order.aside(prefix)]
-        return PrefixSum(int(counts.sum()) + sum(aside), int(np.count_nonzero(counts)) + len(aside))
+        tenants, order = self._tenants, self._order
+        begin, end = order.range(prefix)
+        size = len(order.numbers)
+        if end - begin <= size // 2:
+            items, number = self._sum(begin, end)
+            aside = order.aside(prefix)
+            return PrefixSum(items + sum(map(tenants.count, aside)), number + len(aside))
+        # Fewer counts have to be looked up if the others are taken from the sum of all.
+        left, right = self._sum(0, begin), self._sum(end, size)
+        others = [name for name in order.aside("") if not name.startswith(prefix)]
+        items = int(tenants.counts.sum()) - int(tenants.counts[TOMBSTONE])
+        return PrefixSum(
+            items - left[0] - right[0] - sum(map(tenants.count, others)),
+            len(tenants) - left[1] - right[1] - len(others),
+        )
+
+    def _by_count_alone(self, after: tuple[int, str] | None, limit: int) -> TenantPage | None:
+        """
+        Without an order of names, unless so many tenants have the same count that one is needed.
+        """
+        tenants = self._tenants
+        counts = tenants.counts[: len(tenants.names)]
+        best = Largest(limit + 1)
+        for begin in range(TOMBSTONE + 1, len(counts), _PART):
+            part = counts[begin : begin + _PART]
+            best.add(begin, part if after is None else np.where(part < after[0], part, 0))
+        # All of those with the smallest count on the page, and with the one where it begins.
+        least = best.least
+        numbers = best.places[best.counts > least]
+        for count in (least, after[0] if after else 0):
+            if count:
+                numbers = np.concatenate([numbers, np.flatnonzero(counts == count)])
+                if len(numbers) > _TIED:
+                    return None
+        names = [tenants.names[number] for number in numbers.tolist()]
+        return self._ranked([name for name in names if name is not None], after, limit)
+
+    def _ranked(self, names: list[str], after: tuple[int, str] | None, limit: int) -> TenantPage:
+        """
+        The page that begins with the first of these tenants.
+        """
+        count = self._tenants.count
+        ranked = sorted((-count(name), name) for name in names)
+        if after is not None:
+            ranked = ranked[bisect(ranked, (-after[0], after[1])) :]
+        return TenantPage([(name, -negative) for negative, name in ranked[:limit]], len(ranked) > limit)
+
+    def _sum(self, begin: int, end: int) -> tuple[int, int]:
+        """
+        How many items the tenants in a part of the order own, and how many tenants these are.
+        """
+        items = number = 0
+        for _, counts in self._sorted_counts(begin, end):
+            items += int(counts.sum())
+            number += int(np.count_nonzero(counts))
+        return items, number
 
     def _prepare(self) -> Steps[None]:
         self._settle()
@@ -107,37 +170,54 @@ class TenantPages:
             yield
             self._settle()
 
-    def _sorted_counts(self, begin: int, end: int) -> NDArray[np.int64]:
+    def _sorted_counts(self, begin: int, end: int) -> Iterator[tuple[range, Counts]]:
         """
-        A copy of the counts of a part of the order; 0 for those that are not in it any more.
+        Copies of the counts of a part of the order, some at a time; 0 for those that are not in it any more.
         """
-        order = self._order
-        counts = self._tenants.counts
-        if order.changed:
-            counts = counts[: len(self._tenants.names)].copy()
-            counts[list(order.changed)] = 0
-        found: NDArray[np.int64] = counts[order.numbers[begin:end]]
-        return found
+        order, counts = self._order, self._tenants.counts
+        changed = np.zeros(len(counts), bool)
+        changed[list(order.changed)] = True
+        for first in range(begin, end, _PART):
+            places = range(first, min(first + _PART, end))
+            numbers = order.numbers[first : places.stop]
+            found: Counts = counts[numbers]
+            if order.changed:
+                found[changed[numbers]] = 0
+            yield places, found
 
 
-def _largest(counts: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+class Largest:
     """
-    Where the largest counts above 0 are, at most this many; of those that are equal, the first ones.
-    """
-    least = 1
-    blocks = len(counts) // _BLOCK
-    if blocks > limit:
-        # As many blocks have a count of at least `least`. So larger ones are in fewer blocks, and are few.
-        least = max(1, _nth(counts[: blocks * _BLOCK].reshape(-1, _BLOCK).max(axis=1), limit))
-    larger = counts[counts > least]
-    if len(larger) > limit:
-        least = _nth(larger, limit)
-    places = np.flatnonzero(counts > least)
-    return np.concatenate([places, np.flatnonzero(counts == least)[: limit - len(places)]])
+    The largest of many counts, which come some at a time. Of those that are equal, the first ones; none is 0.
 
+    :param limit: how many are wanted.
+    :ivar counts: the largest so far.
+    :ivar places: where they are, in ascending order.
+    """
 
-def _nth(counts: NDArray[np.int64], n: int) -> int:
-    """
-    The n-th largest.
-    """
-    return int(np.partition(counts, -n)[-n])
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.counts: Counts = np.empty(0, np.int64)
+        self.places: NDArray[np.int64] = np.empty(0, np.int64)
+
+    @property
+    def least(self) -> int:
+        """
+        The smallest of them, 0 if there is room for more.
+        """
+        return int(self.counts.min()) if len(self.counts) == self._limit else 0
+
+    def add(self, begin: int, counts: Counts) -> None:
+        """
+        Look at the counts of the places that begin here.
+        """
+        larger = np.flatnonzero(counts > self.least)
+        found = np.concatenate([self.counts, counts[larger]])
+        places = np.concatenate([self.places, larger + begin])
+        if len(found) > self._limit:
+            least = np.partition(found, -self._limit)[-self._limit]
+            above = np.flatnonzero(found > least)
+            equal = np.flatnonzero(found == least)[: self._limit - len(above)]
+            best = np.sort(np.concatenate([above, equal]))
+            found, places = found[best], places[best]
+        self.counts, self.places = found, places

@@ -1,12 +1,13 @@
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.steps import Steps, finish
-from dcounter.ledger.tenant_pages import PrefixSum, TenantPage
+from dcounter.ledger.tenant_pages import Largest, PrefixSum, TenantPage
 from tests.support.entries import Row, Writer, crowded, recount
 
 prefixes = st.text("ab\ufffd\U00010000", max_size=2)
@@ -154,3 +155,35 @@ def test_an_order_that_nothing_reads_is_dropped() -> None:
     ledger.settle()
     assert ledger._pages._order.changed == {}  # noqa: SLF001 - it shows nowhere else
     assert finish(ledger.prefix_sum("1")) == PrefixSum(10_000, 10_000)
+
+
+def test_many_tenants_with_the_same_count() -> None:
+    # So many that only an order of names tells which come first.
+    names = [f"{number:06}" for number in range(30_000)]
+    random.Random(1).shuffle(names)
+    ledger = Ledger()
+    ledger.merge(range(len(names)), range(len(names)), names)
+    ledger.merge([-1, -2, -3], [1, 1, 1], ["029999", "029999", "more"])
+
+    first = finish(ledger.tenants_by_count(limit=3))
+    assert first == TenantPage([("029999", 3), ("000000", 1), ("000001", 1)], more=True)
+    assert finish(ledger.tenants_by_count((1, "000001"), limit=1)).tenants == [("000002", 1)]
+    assert finish(ledger.tenants_by_count((1, "029998"), limit=2)) == TenantPage([("more", 1)], more=False)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=6),
+    limits,
+)
+def test_the_largest_of_counts_that_come_in_parts(parts: list[list[int]], limit: int) -> None:
+    best = Largest(limit)
+    begin = 0
+    for part in parts:
+        best.add(begin, np.array(part, np.int64))
+        begin += len(part)
+    counts = [count for part in parts for count in part]
+    expected = sorted(
+        (place for place, count in enumerate(counts) if count), key=lambda place: -counts[place]
+    )
+    assert best.places.tolist() == sorted(expected[:limit])
+    assert best.counts.tolist() == [counts[place] for place in sorted(expected[:limit])]
