@@ -22,6 +22,7 @@ from dcounter.ledger.entries import Entries
 from dcounter.ledger.id_table import RowNumbers
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
+from dcounter.ledger.walk import Walk
 
 _Words = NDArray[np.uint64]
 
@@ -101,20 +102,14 @@ class Audit:
     def rows_renumbered(self) -> None:
         self._counts: NDArray[np.int64] = np.zeros(len(self._hashes), np.int64)
         self._sums: _Words = np.zeros(len(self._hashes), np.uint64)
-        # Rows before this were counted, but for those that changed since.
-        self._next = 0
-        self._counted = np.zeros(0, bool)
-        self._again: list[RowNumbers] = []
+        self._walk = Walk(self._entries)
 
     def rows_change(self, rows: RowNumbers) -> None:
-        rows = rows[rows < self._next]
-        rows = np.unique(rows[self._counted[rows]])
+        rows = self._walk.again(rows)
         if len(rows):
             owners, mixed = self._mixed(rows)
             np.subtract.at(self._counts, owners, 1)
             np.subtract.at(self._sums, owners, mixed)
-            self._counted[rows] = False
-            self._again.append(rows)
 
     # Counting
 
@@ -123,7 +118,8 @@ class Audit:
         Count until no row is left. Call it again to ask at a later moment: then only what changed is left.
         """
         self._settle()
-        while self._hash() or self._count():
+        # Only the last step looks whether anything is left: merges go on between steps, and bring something.
+        while not (self._hash() and self._count()):
             yield
             self._settle()
 
@@ -175,7 +171,7 @@ class Audit:
 
     def _hash(self) -> bool:
         """
-        Hash more names; whether there were any.
+        Hash more names; whether all are hashed now.
         """
         names = self._tenants.names
         size = len(self._tenants.counts)
@@ -183,34 +179,22 @@ class Audit:
             for column in (self._hashes, self._counts, self._sums):
                 column.resize(size, refcheck=False)
         some = [self._renamed.pop() for _ in range(min(self._sizes.names, len(self._renamed)))]
-        if not some:
-            some = list(range(self._hashed, min(self._hashed + self._sizes.names, len(names))))
-            self._hashed += len(some)
+        more = range(self._hashed, min(self._hashed + self._sizes.names - len(some), len(names)))
+        self._hashed += len(more)
+        some += more
         if some:
             self._hashes[some] = [_hash_of(names[each]) for each in some]
-        return bool(some)
+        return not self._renamed and self._hashed == len(names)
 
     def _count(self) -> bool:
         """
-        Count more rows; whether there were any.
+        Count more rows; whether all are counted now.
         """
-        size = self._sizes.counted
-        if self._next < len(self._entries):
-            begin, self._next = self._next, min(self._next + size, len(self._entries))
-            rows = np.arange(begin, self._next)
-            if self._next > len(self._counted):
-                self._counted.resize(len(self._entries.stamps), refcheck=False)
-        elif self._again:
-            rows = np.concatenate(self._again)
-            self._again = [rows[size:]] if len(rows) > size else []
-            rows = rows[:size]
-        else:
-            return False
+        rows = self._walk.take(self._sizes.counted)
         owners, mixed = self._mixed(rows)
         np.add.at(self._counts, owners, 1)
         np.add.at(self._sums, owners, mixed)
-        self._counted[rows] = True
-        return True
+        return self._walk.complete
 
     def _mixed(self, rows: RowNumbers) -> tuple[NDArray[np.int32], _Words]:
         """

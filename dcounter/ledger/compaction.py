@@ -10,6 +10,7 @@ from dcounter.ledger.entries import Entries
 from dcounter.ledger.id_table import RowNumbers
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
+from dcounter.ledger.walk import Walk
 
 
 class Compaction:
@@ -24,36 +25,24 @@ class Compaction:
         self._into = into
         self._stamp = stamp
         self._sizes = sizes
-        self._next = 0
-        self._again: list[RowNumbers] = []
+        self._walk = Walk(entries)
 
     def rows_change(self, rows: RowNumbers) -> None:
-        copied = rows[rows < self._next]
-        if len(copied):
-            self._again.append(copied)
+        self._walk.again(rows)
 
     def rows_renumbered(self) -> None:
         """
         Another compaction came first: begin again.
         """
         self._into = Entries(self._into.seed)
-        self._next, self._again = 0, []
+        self._walk = Walk(self._entries)
 
     def step(self) -> bool:
         """
-        Copy more rows; whether there were any.
+        Copy more rows; whether all are copied now.
         """
-        if self._again:
-            rows = np.unique(np.concatenate(self._again))
-            size = self._sizes.copied
-            self._again = [rows[size:]] if len(rows) > size else []
-            self._copy(rows[:size])
-            return True
-        if self._next == len(self._entries):
-            return False
-        begin, self._next = self._next, min(self._next + self._sizes.copied, len(self._entries))
-        self._copy(np.arange(begin, self._next))
-        return True
+        self._copy(self._walk.take(self._sizes.copied))
+        return self._walk.complete
 
     def swap(self) -> int:
         """
@@ -104,7 +93,7 @@ def compact(
     work = Compaction(entries, into, stamp, sizes)
     entries.watchers.append(work)
     try:
-        while work.step() or entries.walkers:
+        while not work.step() or entries.walkers:
             yield
             settle()
     finally:

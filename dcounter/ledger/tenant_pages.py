@@ -15,21 +15,6 @@ from dcounter.ledger.tenants import TOMBSTONE, Tenants
 
 Counts = NDArray[np.int64]
 
-_PART = 2**16
-"""
-Counts that are looked up at once: few enough for the processor's cache.
-"""
-
-_TIED = 2**13
-"""
-The most tenants with the same count that are sorted without an order of names.
-"""
-
-_ANY = 2**63 - 1
-"""
-More than any count.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class TenantPage:
@@ -66,6 +51,7 @@ class TenantPages:
     def __init__(self, tenants: Tenants, settle: Callable[[], None], sizes: StepSizes) -> None:
         self._tenants = tenants
         self._settle = settle
+        self._sizes = sizes
         self._order = NameOrder(tenants, sizes)
 
     @property
@@ -87,23 +73,17 @@ class TenantPages:
 
     def by_count(self, after: tuple[int, str] | None, prefix: str, limit: int) -> Steps[TenantPage]:
         self._settle()
-        page = None if prefix else self._by_count_alone(after, limit)
-        if page is not None:
-            return page
-        yield from self._prepare()
-        order = self._order
-        most, last = after or (_ANY, "")
-        begin, end = order.range(prefix)
-        # Of tenants with the same count as the last one, only those with larger names are left.
-        middle = min(max(order.after(last), begin), end)
-        best = Largest(limit + 1)
-        for places, counts in self._sorted_counts(begin, end):
-            counts[counts > most] = 0
-            before = counts[: max(0, middle - places.start)]
-            before[before == most] = 0
-            best.add(places.start, counts)
-        names = [self._tenants.names[number] or "" for number in order.numbers[best.places].tolist()]
-        return self._ranked([*names, *order.aside(prefix)], after, limit)
+        if prefix:
+            yield from self._prepare()
+        names = self._first_by_count(after, prefix, limit + 1, ordered=bool(prefix))
+        if names is None:
+            yield from self._prepare()
+            names = self._first_by_count(after, prefix, limit + 1, ordered=True)
+        count = self._tenants.count
+        ranked = sorted((-count(name), name) for name in names or ())
+        if after is not None:
+            ranked = ranked[bisect(ranked, (-after[0], after[1])) :]
+        return TenantPage([(name, -negative) for negative, name in ranked[:limit]], len(ranked) > limit)
 
     def prefix_sum(self, prefix: str) -> Steps[PrefixSum]:
         yield from self._prepare()
@@ -123,36 +103,67 @@ class TenantPages:
             len(tenants) - left[1] - right[1] - len(others),
         )
 
-    def _by_count_alone(self, after: tuple[int, str] | None, limit: int) -> TenantPage | None:
+    def _first_by_count(
+        self, after: tuple[int, str] | None, prefix: str, limit: int, *, ordered: bool
+    ) -> set[str] | None:
         """
-        Without an order of names, unless so many tenants have the same count that one is needed.
-        """
-        tenants = self._tenants
-        counts = tenants.counts[: len(tenants.names)]
-        best = Largest(limit + 1)
-        for begin in range(TOMBSTONE + 1, len(counts), _PART):
-            part = counts[begin : begin + _PART]
-            best.add(begin, part if after is None else np.where(part < after[0], part, 0))
-        # All of those with the smallest count on the page, and with the one where it begins.
-        least = best.least
-        numbers = best.places[best.counts > least]
-        for count in (least, after[0] if after else 0):
-            if count:
-                numbers = np.concatenate([numbers, np.flatnonzero(counts == count)])
-                if len(numbers) > _TIED:
-                    return None
-        names = [tenants.names[number] for number in numbers.tolist()]
-        return self._ranked([name for name in names if name is not None], after, limit)
+        At least the tenants with which a page begins, and perhaps some more.
 
-    def _ranked(self, names: list[str], after: tuple[int, str] | None, limit: int) -> TenantPage:
+        :param ordered: whether names are in order. If they are not, and so many tenants have the same count
+            that it takes an order to tell which come first, there is no answer.
         """
-        The page that begins with the first of these tenants.
+        counts, names = self._tenants.counts[: len(self._tenants.names)], self._tenants.names
+        inside = self._inside(prefix)
+        best = Largest(limit)
+        size = self._sizes.gathered
+        for begin in range(0, len(counts), size):
+            part = counts[begin : begin + size]
+            wanted = inside[begin : begin + size]
+            best.add(begin, np.where(wanted if after is None else wanted & (part < after[0]), part, 0))
+        least = best.least
+        found = {names[number] for number in best.places[best.counts > least].tolist()}
+        # Of the tenants with the smallest count on the page, and of those with the count where it begins, the
+        # names decide.
+        for count, last in ((least, ""), after or (0, "")):
+            tied = np.flatnonzero((counts == count) & inside) if count else ()
+            if len(tied) <= self._sizes.tied:
+                found.update(names[number] for number in tied)
+            elif ordered:
+                found.update(self._first_with(count, last, prefix, limit))
+            else:
+                return None
+        return {name for name in found if name is not None}
+
+    def _inside(self, prefix: str) -> NDArray[np.bool_]:
         """
-        count = self._tenants.count
-        ranked = sorted((-count(name), name) for name in names)
-        if after is not None:
-            ranked = ranked[bisect(ranked, (-after[0], after[1])) :]
-        return TenantPage([(name, -negative) for negative, name in ranked[:limit]], len(ranked) > limit)
+        Per number, whether its tenant has a prefix.
+        """
+        names, order = self._tenants.names, self._order
+        if not prefix:
+            inside = np.ones(len(names), bool)
+            inside[TOMBSTONE] = False
+            return inside
+        inside = np.zeros(len(names), bool)
+        begin, end = order.range(prefix)
+        inside[order.numbers[begin:end]] = True
+        for number in order.changed:
+            inside[number] = (names[number] or "").startswith(prefix)
+        return inside
+
+    def _first_with(self, count: int, last: str, prefix: str, limit: int) -> list[str]:
+        """
+        The first tenants with a count and a prefix that come after a name, and those that are not in order.
+        """
+        order, names = self._order, self._tenants.names
+        begin, end = order.range(prefix)
+        found = order.aside(prefix)
+        limit += len(found)
+        for places, counts in self._sorted_counts(max(begin, order.after(last)), end):
+            tied = order.numbers[places.start : places.stop][counts == count]
+            found += [names[number] or "" for number in tied.tolist()]
+            if len(found) >= limit:
+                break
+        return found
 
     def _sum(self, begin: int, end: int) -> tuple[int, int]:
         """
@@ -177,8 +188,8 @@ class TenantPages:
         order, counts = self._order, self._tenants.counts
         changed = np.zeros(len(counts), bool)
         changed[list(order.changed)] = True
-        for first in range(begin, end, _PART):
-            places = range(first, min(first + _PART, end))
+        for first in range(begin, end, self._sizes.gathered):
+            places = range(first, min(first + self._sizes.gathered, end))
             numbers = order.numbers[first : places.stop]
             found: Counts = counts[numbers]
             if order.changed:

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,21 @@ def test_tenants_that_come_go_and_get_each_others_numbers() -> None:
         finish(audit.steps())
         assert audit.total() == _total(rows)
         assert audit.wrong() == []
+
+
+def test_work_ends_although_each_step_finds_something_new() -> None:
+    ledger = Ledger(sizes=replace(SMALL, names=8, counted=8))
+    rows = [Row(item, 0, f"{item}") for item in range(50)]
+    merge(ledger, rows)
+    audit = ledger.audit()
+    steps, taken = audit.steps(), 0
+    while next(steps, "end") != "end":
+        taken += 1
+        # A tenant comes and one goes, an item moves, and one is new.
+        rows += [Row(taken % 50, taken, f"new {taken}"), Row(1000 + taken, taken, "a")]
+        merge(ledger, rows[-2:])
+        assert taken < 300
+    assert audit.total() == _total(rows)
 
 
 def test_a_digest_never_changes_between_versions() -> None:

@@ -113,6 +113,16 @@ def test_two_at_once(rows: list[Row], later: list[list[Row]]) -> None:
     _assert_holds(writer.ledger, writer.rows, 1)
 
 
+def test_it_ends_although_each_step_finds_something_new() -> None:
+    writer = Writer([Row(item, 0, None if item % 2 else "a") for item in range(50)])
+    steps, taken = writer.ledger.compact(0), 0
+    while next(steps, "end") != "end":
+        taken += 1
+        writer.write([Row(taken % 50, taken, f"new {taken}")])
+        assert taken < 300
+    _assert_holds(writer.ledger, writer.rows, 0)
+
+
 def test_memory_is_given_back() -> None:
     ledger = Ledger()
     items = list(range(100_000))
