@@ -127,7 +127,8 @@ class TenantPages:
         for count, last in ((least, ""), after or (0, "")):
             tied = np.flatnonzero((counts == count) & inside) if count else ()
             if len(tied) <= self._sizes.tied:
-                found.update(names[number] for number in tied)
+                behind = (name for number in tied if (name := names[number]) is not None and name > last)
+                found.update(sorted(behind)[:limit])
             elif ordered:
                 found.update(self._first_with(count, last, prefix, limit))
             else:
