@@ -17,7 +17,7 @@ import numpy as np
 
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.rows import Rows
-from dcounter.ledger.steps import Steps
+from dcounter.ledger.steps import Steps, finish
 
 _BATCH = 4096
 _ROUNDS = 5
@@ -113,10 +113,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _measure(load, "audit", audit.steps, 1)
     _measure(load, "4,096 moves, open audit", partial(_writes, load))
     _measure(load, "the same audit, later", audit.steps)
-    _measure(load, "its total", lambda: _once(audit.total))
-    _measure(load, "what is wrong", lambda: _once(audit.wrong))
-    _measure(load, "1,024 groups", lambda: _once(lambda: audit.groups(10)))
-    _measure(load, "one of them", lambda: _once(lambda: audit.in_group(10, 7)))
+    answers: list[tuple[str, Callable[[], object]]] = [
+        ("its total", audit.total),
+        ("what is wrong", audit.wrong),
+        ("1,024 groups", partial(audit.groups, 10)),
+        ("one of them", partial(audit.in_group, 10, 7)),
+    ]
+    for what, answer in answers:
+        finish(audit.steps())
+        _measure(load, what, partial(_once, answer), writes=False)
     audit.close()
     load.delete(0.3)
     _say(f"{ledger.statistics()}")
@@ -125,10 +130,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(load: _Load, what: str, question: Callable[[], Steps[Any]], rounds: int = _ROUNDS) -> None:
+def _measure(
+    load: _Load, what: str, question: Callable[[], Steps[Any]], rounds: int = _ROUNDS, *, writes: bool = True
+) -> None:
     totals, longest, count = [], [], 0
     for _ in range(rounds):
-        load.write()
+        if writes:
+            load.write()
         steps = question()
         took: list[float] = []
         while True:

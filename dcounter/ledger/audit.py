@@ -80,7 +80,7 @@ class Audit:
         self._tenants = tenants
         self._settle = settle
         self._sizes = sizes
-        self._hashes: _Words = np.zeros(0, np.uint64)
+        self._hashes: _Words = np.zeros(len(tenants.counts), np.uint64)
         # Numbers below this have a hash, but for those that were renamed since.
         self._hashed = 0
         self._renamed: set[int] = set()

@@ -90,6 +90,8 @@ def compact(
     settle()
     into = Entries(entries.seed)
     into.table.reserve(len(entries) - int(tenants.counts[TOMBSTONE]))
+    yield from into.table.touch(sizes.freed)
+    settle()
     work = Compaction(entries, into, stamp, sizes)
     entries.watchers.append(work)
     try:

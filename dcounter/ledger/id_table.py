@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcounter.ledger.rows import Ids, with_spare
+from dcounter.ledger.steps import Steps
 
 RowNumbers = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -93,6 +94,16 @@ class IdTable:
         self._spare, self._cleared = _NOTHING, 0
         self._moved, self._to_move = 0, self._length
         self._move(self._length)
+
+    def touch(self, slots: int) -> Steps[None]:
+        """
+        Use the memory of an empty table for the first time, this many slots in each step.
+
+        Otherwise the first IDs would do that, and wait until the operating system has cleared most of it.
+        """
+        for first in range(0, len(self._table), slots):
+            self._table[first : first + slots] = 0
+            yield
 
     def find(self, ids: Ids) -> RowNumbers:
         """

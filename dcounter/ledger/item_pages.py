@@ -83,8 +83,11 @@ class Scan:
         self._renew(number)
         begin, self._next = self._next, min(self._next + self._size, len(self._entries))
         if number is not None:
-            rows = slice(begin, self._next)
-            self._take(self._entries.table.ids[rows][self._entries.owners[rows] == number])
+            ids = self._entries.table.ids[begin : self._next]
+            owned = self._entries.owners[begin : self._next] == number
+            if self._largest is not None and np.count_nonzero(owned) > len(owned) // 16:
+                owned &= ids <= self._largest
+            self._take(ids[np.flatnonzero(owned)])
 
     def page(self, number: int | None, limit: int) -> ItemPage:
         """

@@ -25,7 +25,7 @@ class StepSizes:
 
     :ivar names: names that are put in order, or hashed: 3 ms.
     :ivar aside: names that need not be in order before it is read: 1 ms.
-    :ivar tied: tenants with the same count that are sorted by name, if names are not in order: 5 ms.
+    :ivar tied: tenants with the same count that are sorted by name, if names are not in order: 6 ms.
     :ivar gathered: counts that are looked up at once. A step looks up all of them, but so many at a time fit
         into the processor's cache.
     :ivar put_in: names that are put into an order: 2 ms, besides 4 for the order itself.
