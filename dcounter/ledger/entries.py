@@ -68,6 +68,8 @@ class Entries:
         before = len(self.table)
         rows = self.table.insert(ids)
         now = len(self.table)
+        if now == before:
+            return rows
         if now > len(self.stamps):
             self.stamps.resize(with_spare(now), refcheck=False)
             self.owners.resize(with_spare(now), refcheck=False)

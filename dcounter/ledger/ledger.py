@@ -95,7 +95,8 @@ class Ledger:
         How many items a tenant owns.
         """
         self.settle()
-        return self._tenants.count(tenant)
+        number = self._tenants.numbers.get(tenant)
+        return 0 if number is None else int(self._tenants.counts[number])
 
     def get(self, item: int) -> Winner | None:
         """
@@ -315,9 +316,9 @@ class Ledger:
         Merge entries whose tenants are given as numbers.
         """
         entries, tenants = self._entries, self._tenants
-        before = len(entries)
+        before = len(entries.table)
         rows = entries.insert(ids)
-        added = len(entries) - before
+        added = len(entries.table) - before
         tenants.counts[TOMBSTONE] += added
         if added == len(ids):
             # All IDs are new, and none occurs twice.
