@@ -102,10 +102,18 @@ class Ledger:
         """
         The winning entry of an ID; `None` if it was never stored.
         """
+        return self.find([item])[0]
+
+    def find(self, items: Sequence[int]) -> list[Winner | None]:
+        """
+        The winning entry of each of these IDs; `None` if it was never stored.
+        """
         self.settle()
-        entries = self._entries
-        row = int(entries.table.find(np.array([item], np.int64))[0])
-        return None if row < 0 else Winner(int(entries.stamps[row]), self._tenants.names[entries.owners[row]])
+        stamps, owners, names = self._entries.stamps, self._entries.owners, self._tenants.names
+        return [
+            None if row < 0 else Winner(int(stamps[row]), names[owners[row]])
+            for row in self._entries.table.find(np.array(items, np.int64)).tolist()
+        ]
 
     def tenants(self) -> Iterator[tuple[str, int]]:
         """

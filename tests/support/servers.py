@@ -28,11 +28,12 @@ from dcounter.store import (
     Items,
     Readiness,
     Receipt,
+    Store,
 )
 from tests.support.callers import LOCAL, Reply, Wire, replies
 
 
-class SlowStore:
+class SlowStore(Store):
     """
     A store that answers writes when it is told to, and counts at once.
     """
