@@ -29,11 +29,26 @@ from twisted.web.client import (
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
-from dcounter.errors import DcounterError
-from dcounter.http.answer_bodies import Counted, Loaded, Operated, Ready, Stored
+from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.http.answer_bodies import (
+    Counted,
+    CountedMany,
+    CountedPrefix,
+    FoundItem,
+    FoundItems,
+    ListedItems,
+    ListedTenants,
+    Loaded,
+    Operated,
+    Ready,
+    Statistics,
+    Stored,
+)
 from dcounter.load_body import Encoding, LoadBody
 from dcounter.stamps import show_stamp
-from dcounter.store import Ack, ClusterStatus, Consistency
+from dcounter.store import Ack, ClusterStatus, Consistency, Order
+
+__all__ = ["Answer", "Client", "Http", "Item", "Refused", "Unexpected", "Unreachable", "count_path", "target"]
 
 _TIMEOUT: Final = 30.0
 """
@@ -61,12 +76,6 @@ _BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFail
 The errors before a byte of a request is written, and those afterwards.
 """
 
-_SUCCESSES: Final = frozenset({200, 207})
-_SHOWN_BYTES: Final = 100
-"""
-How much of an unexpected body an error repeats.
-"""
-
 _T = TypeVar("_T")
 
 Item = Mapping[str, Any]
@@ -74,105 +83,6 @@ Item = Mapping[str, Any]
 An item to store: `ID`, `tenant` and perhaps `lastUpdateDt`. Or one to delete: `ID`, `deleted` and perhaps
 `lastUpdateDt`.
 """
-
-
-class Refused(DcounterError):
-    """
-    The daemon refused a request.
-
-    :ivar status: the HTTP status.
-    :ivar code: the kind of refusal, for programs.
-    :ivar outcome: what became of a request that changes something; `None` for other requests.
-    :ivar problem: the whole problem document.
-    """
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(f"{problem.get('title')}: {problem.get('detail')}")
-        self.status = status
-        self.code = str(problem.get("code"))
-        self.outcome = problem.get("outcome")
-        self.problem = problem
-
-
-class Unreachable(DcounterError):
-    """
-    The daemon did not answer.
-
-    :ivar sent: whether the daemon may have received the request; its outcome is unknown then.
-    """
-
-    def __init__(self, error: BaseException, *, sent: bool) -> None:
-        super().__init__(f"no answer: {error!r}")
-        self.sent = sent
-
-
-class Unexpected(DcounterError):
-    """
-    The answer is none that a daemon gives: a proxy or another program answered. Its outcome is unknown.
-
-    :ivar status: the HTTP status.
-    :ivar body: the whole body (bytes).
-    """
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(f"status {status}, and not as dcounter answers: {body[:_SHOWN_BYTES]!r}")
-        self.status = status
-        self.body = body
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """
-    Any answer.
-
-    Each method raises `Unexpected` if it is none that a daemon gives.
-    """
-
-    status: int
-    body: bytes
-
-    @property
-    def content(self) -> Any:
-        """
-        The JSON of the body.
-        """
-        return self._decoded(Any)
-
-    @property
-    def code(self) -> str | None:
-        """
-        The kind of refusal, for programs; `None` if the answer is a success.
-        """
-        return None if self.status in _SUCCESSES else self._refused().code
-
-    def ok(self) -> Any:
-        """
-        The content of a success.
-
-        :raises Refused: the answer is not a success.
-        """
-        return self.read(Any)
-
-    def read(self, kind: type[_T]) -> _T:
-        """
-        The content of a success, decoded as its type. Fields that newer daemons add are ignored.
-
-        :raises Refused: the answer is not a success.
-        """
-        if self.status not in _SUCCESSES:
-            raise self._refused()
-        return self._decoded(kind)
-
-    def _refused(self) -> Refused:
-        problem = self._decoded(dict[str, Any])
-        if not isinstance(problem.get("code"), str) or not isinstance(problem.get("title"), str):
-            raise Unexpected(self.status, self.body)
-        return Refused(self.status, problem)
-
-    def _decoded(self, kind: type[_T]) -> _T:
-        try:
-            return msgspec.json.decode(self.body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Unexpected(self.status, self.body) from error
 
 
 def count_path(tenant: str) -> str:
@@ -339,6 +249,104 @@ class Client:
         parameters = {"consistency": consistency, "after": after}
         answer = await self.ask("GET", count_path(tenant), parameters=parameters)
         return answer.read(Counted)
+
+    async def item(
+        self, item: int, *, consistency: Consistency | None = None, after: str | None = None
+    ) -> FoundItem:
+        """
+        Look up an item; raises `Refused` with the code `unknown_item` if no tenant owns its ID.
+
+        :param consistency: as for a count; so is `after`, and so are both in the methods below.
+        """
+        return await self._read(FoundItem, "GET", f"/items/{item}", consistency, after)
+
+    async def look_up(
+        self, ids: Collection[int], *, consistency: Consistency | None = None, after: str | None = None
+    ) -> FoundItems:
+        """
+        Look up items, at most 1,000.
+        """
+        return await self._read(FoundItems, "POST", "/items/lookup", consistency, after, json=[*ids])
+
+    async def counts(
+        self, tenants: Collection[str], *, consistency: Consistency | None = None, after: str | None = None
+    ) -> CountedMany:
+        """
+        Count the items of several tenants, at most 1,000, all at the same moment.
+        """
+        body = {"tenants": [*tenants]}
+        return await self._read(CountedMany, "POST", "/counts", consistency, after, json=body)
+
+    async def count_prefix(
+        self, prefix: str = "", *, consistency: Consistency | None = None, after: str | None = None
+    ) -> CountedPrefix:
+        """
+        Count the items of all tenants whose names begin with a prefix.
+        """
+        return await self._read(CountedPrefix, "GET", "/counts", consistency, after, prefix=prefix or None)
+
+    async def tenants(
+        self,
+        *,
+        sort: Order | None = None,
+        prefix: str = "",
+        limit: int | None = None,
+        cursor: str | None = None,
+        consistency: Consistency | None = None,
+        after: str | None = None,
+    ) -> ListedTenants:
+        """
+        A page of the tenants whose names begin with a prefix.
+
+        :param cursor: that of the page before; the last page has none.
+        """
+        page = {
+            "sort": sort,
+            "prefix": prefix or None,
+            "limit": None if limit is None else str(limit),
+            "cursor": cursor,
+        }
+        return await self._read(ListedTenants, "GET", "/tenants", consistency, after, **page)
+
+    async def items_of(
+        self,
+        tenant: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        consistency: Consistency | None = None,
+        after: str | None = None,
+    ) -> ListedItems:
+        """
+        A page of the IDs that a tenant owns.
+
+        :param cursor: that of the page before; the last page has none.
+        """
+        path = f"/tenants/{quote(tenant, safe='')}/items"
+        page = {"limit": None if limit is None else str(limit), "cursor": cursor}
+        return await self._read(ListedItems, "GET", path, consistency, after, **page)
+
+    async def statistics(
+        self, *, consistency: Consistency | None = None, after: str | None = None
+    ) -> Statistics:
+        """
+        How much is stored, and what that takes.
+        """
+        return await self._read(Statistics, "GET", "/stats", consistency, after)
+
+    async def _read(
+        self,
+        kind: type[_T],
+        method: str,
+        path: str,
+        consistency: Consistency | None,
+        after: str | None,
+        *,
+        json: Any = None,
+        **parameters: str | None,
+    ) -> _T:
+        parameters |= {"consistency": consistency, "after": after}
+        return (await self.ask(method, path, parameters=parameters, json=json)).read(kind)
 
     async def status(self) -> ClusterStatus:
         """

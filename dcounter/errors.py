@@ -386,6 +386,26 @@ class NotSupportedHere(Refusal):
     title = "Not supported by this store"
 
 
+class InvalidCursor(Refusal):
+    """
+    A cursor was altered, was not issued by this cluster, or belongs to another question.
+    """
+
+    code = "cursor_invalid"
+    status = 400
+    title = "Unknown cursor"
+
+
+class AnswerTooLarge(Refusal):
+    """
+    The answer would be larger than a message between nodes may be.
+    """
+
+    code = "answer_too_large"
+    status = 413
+    title = "Answer too large"
+
+
 class NotSupported(Refusal):
     """
     This daemon cannot do this: it has no nodes, or did not start them.

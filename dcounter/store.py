@@ -10,10 +10,13 @@ This module is public (docs/extending.md).
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from msgspec import Struct
+
+from dcounter.errors import NotSupportedHere
 
 Ack = Literal["node", "primary", "majority", "all"]
 """
@@ -24,6 +27,18 @@ Consistency = Literal["exact", "available", "eventual"]
 """
 What a count may answer: only the exact number; the best number available, and whether it is complete; or what
 the primary has at once.
+"""
+
+
+Order = Literal["name", "-count"]
+"""
+How tenants are listed: in the order of their names as UTF-8 bytes, or those that own most first and, of those
+that own as many, in the order of their names.
+"""
+
+Capability = Literal["look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics"]
+"""
+What a store may be unable to do. Each is the name of a method of `Store`.
 """
 
 
@@ -114,6 +129,107 @@ class Count(Struct, frozen=True):
     missing: Sequence[int] = ()
 
 
+class Answered(Struct, frozen=True, kw_only=True):
+    """
+    What belongs to every answer but a single count, which has the same as a `Count`.
+
+    :ivar position: the token with which later answers do not go back behind this one.
+    :ivar complete: whether it includes every write that was answered before it was asked.
+    :ivar missing: ids of the nodes whose items may be missing from it, if it is not complete.
+    """
+
+    position: str
+    complete: bool = True
+    missing: Sequence[int] = ()
+
+
+class Item(Struct, frozen=True):
+    """
+    An item as it is stored.
+
+    :ivar stamp: its `lastUpdateDt` (ns since 1970).
+    """
+
+    id: int
+    tenant: str
+    stamp: int
+
+
+class Looked(Answered, frozen=True, kw_only=True):
+    """
+    Items that were looked up, all at the same moment.
+
+    :ivar items: one for each ID, in the order asked; `None` if no tenant owns it.
+    """
+
+    items: Sequence[Item | None]
+
+
+class Counts(Answered, frozen=True, kw_only=True):
+    """
+    Counts of many tenants, all at the same moment.
+
+    :ivar counters: one for each tenant, in the order asked.
+    """
+
+    counters: Sequence[int]
+
+
+class PrefixCount(Answered, frozen=True, kw_only=True):
+    """
+    What the tenants with a prefix own together.
+
+    :ivar counter: their items.
+    :ivar tenants: how many of them own any.
+    """
+
+    counter: int
+    tenants: int
+
+
+class TenantPage(Answered, frozen=True, kw_only=True):
+    """
+    A page of a list of tenants.
+
+    :ivar tenants: names, and how many items each of them owns.
+    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
+    """
+
+    tenants: Sequence[tuple[str, int]]
+    cursor: str | None
+
+
+class ItemPage(Answered, frozen=True, kw_only=True):
+    """
+    A page of a list of the IDs that a tenant owns, in ascending order.
+
+    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
+    """
+
+    ids: Sequence[int]
+    cursor: str | None
+
+
+class Statistics(Answered, frozen=True, kw_only=True):
+    """
+    How much a store holds. Of our nodes, each holds everything: it is what one of them holds.
+
+    :ivar items: IDs that a tenant owns.
+    :ivar tenants: tenants that own items.
+    :ivar tombstones: IDs that were deleted.
+    :ivar memory_bytes: what they take in memory.
+    :ivar memory_bytes_of_ten: about what ten times as much would take in memory.
+    :ivar disk_bytes: what they take on the disk.
+    """
+
+    items: int
+    tenants: int
+    tombstones: int
+    memory_bytes: int
+    memory_bytes_of_ten: int
+    disk_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """
@@ -188,7 +304,95 @@ class ClusterStatus:
     warnings: Sequence[str] = ()
 
 
-class Store(Protocol):
+class Questions(Protocol):
+    """
+    What a store can be asked besides a single count.
+
+    A store need not be able to answer all of it: `capabilities` names what it can do, and nothing else is
+    asked. An engine that derives from `Store` need not define the rest.
+
+    Every answer is exact, or says that it is not, as a count does. One that takes long may be computed while
+    items are stored: what does not change meanwhile is in it exactly once.
+    """
+
+    @property
+    def capabilities(self) -> AbstractSet[Capability]:
+        """
+        What the store can do.
+        """
+        return frozenset()
+
+    async def look_up(
+        self, ids: Sequence[int], *, consistency: Consistency, after: str | None = None
+    ) -> Looked:
+        """
+        Look up items, at most 1,000.
+        """
+        raise NotSupportedHere("this store cannot look up items")
+
+    async def count_many(
+        self, tenants: Sequence[str], *, consistency: Consistency, after: str | None = None
+    ) -> Counts:
+        """
+        Count the items of several tenants, at most 1,000.
+        """
+        raise NotSupportedHere("this store cannot count several tenants at once")
+
+    async def count_prefix(
+        self, prefix: str, *, consistency: Consistency, after: str | None = None
+    ) -> PrefixCount:
+        """
+        Count the items of all tenants whose names begin with a prefix.
+        """
+        raise NotSupportedHere("this store cannot count by prefix")
+
+    async def list_tenants(
+        self,
+        *,
+        order: Order,
+        prefix: str = "",
+        limit: int,
+        cursor: str | None = None,
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> TenantPage:
+        """
+        List the tenants that own items and whose names begin with a prefix.
+
+        A walk over all pages meets each tenant that does not change meanwhile exactly once.
+
+        :param limit: how many, at most 1,000; a page may have fewer and not be the last one.
+        :param cursor: that of the page before, which was asked for with the same order and prefix.
+        :raises InvalidCursor: it is not.
+        """
+        raise NotSupportedHere("this store cannot list tenants")
+
+    async def list_items(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> ItemPage:
+        """
+        List the IDs that a tenant owns.
+
+        :param limit: how many, at most 1,000; a page may have fewer, even none, and not be the last one.
+        :param cursor: that of the page before, which was asked for with the same tenant.
+        :raises InvalidCursor: it is not.
+        """
+        raise NotSupportedHere("this store cannot list items")
+
+    async def statistics(self, *, consistency: Consistency, after: str | None = None) -> Statistics:
+        """
+        Tell how much the store holds.
+        """
+        raise NotSupportedHere("this store has no statistics")
+
+
+class Store(Questions, Protocol):
     """
     Stores items and counts them.
 

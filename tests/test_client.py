@@ -191,6 +191,43 @@ async def test_a_count_that_is_not_exact(client: Client, store: MemoryStore) -> 
 
 
 @pytest_twisted.ensureDeferred
+async def test_looks_up_items_and_counts_many(client: Client, store: MemoryStore) -> None:
+    stored = await client.store([*ITEMS, {"ID": 3, "tenant": "a", "lastUpdateDt": "2026-01-31T12:00:00Z"}])
+    item = await client.item(3, after=stored.position)
+    assert (item.ID, item.tenant, item.lastUpdateDt) == (3, "a", "2026-01-31T12:00:00.000000000Z")
+    with pytest.raises(Refused) as refused:
+        await client.item(7)
+    assert (refused.value.status, refused.value.code) == (404, "unknown_item")
+    found = await client.look_up([2, 7, 3])
+    assert ([each.tenant for each in found.items], found.unknown) == (["a/b ü", "a"], [7])
+    counted = await client.counts(["a", "b"])
+    assert [(each.tenant, each.counter) for each in counted.counts] == [("a", 2), ("b", 0)]
+    store.missing = (3,)
+    assert (await client.look_up([2], consistency="available")).missing == [3]
+
+
+@pytest_twisted.ensureDeferred
+async def test_lists(client: Client) -> None:
+    await client.store([*ITEMS, {"ID": 3, "tenant": "a/b ü"}])
+    page = await client.tenants(limit=1)
+    assert [(each.tenant, each.counter) for each in page.tenants] == [("a", 1)]
+    assert page.cursor
+    rest = await client.tenants(limit=1, cursor=page.cursor)
+    assert ([each.tenant for each in rest.tenants], rest.cursor) == (["a/b ü"], UNSET)
+    largest = await client.tenants(sort="-count", prefix="a", limit=1)
+    assert [each.tenant for each in largest.tenants] == ["a/b ü"]
+    items = await client.items_of("a/b ü", limit=1)
+    assert items.IDs == [2]
+    assert items.cursor
+    assert (await client.items_of("a/b ü", cursor=items.cursor)).IDs == [3]
+    total = await client.count_prefix("a/")
+    assert (total.counter, total.tenants, (await client.count_prefix()).counter) == (2, 1, 3)
+    assert (await client.statistics()).items == 3
+    with pytest.raises(Refused, match="Unknown cursor"):
+        await client.tenants(cursor="x")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_position_of_another_cluster(client: Client) -> None:
     with pytest.raises(Refused, match="Unknown position token"):
         await client.count("a", after="elsewhere")

@@ -33,6 +33,7 @@ FLOORS = {
     "dcounter.http": 2,
     "dcounter.load_body": 2,
     "dcounter.client": 2,
+    "dcounter.client_answers": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
@@ -42,7 +43,7 @@ ONLY = {
     "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": set(),
+    "dcounter.store": {"dcounter.errors"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
@@ -104,7 +105,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

@@ -299,7 +299,7 @@ class TestMakeService:
         ids = np.arange(10)
         # It shows in nothing else but the time that IDs take which somebody chose.
         places = {
-            tuple(node.replica.ledger._table._hash(ids).tolist())  # noqa: SLF001
+            tuple(node.replica.ledger._entries.table._hash(ids).tolist())  # noqa: SLF001
             for node in supervisor
             if isinstance(node, Node)
         }

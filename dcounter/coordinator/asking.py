@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from dcounter.coordinator.reads import Attempt, NodeAnswer, Question, Reads
 from dcounter.coordinator.view import View
-from dcounter.errors import LinkLost, PositionLost
+from dcounter.errors import LinkLost, NotSupportedHere, PositionLost
 from dcounter.limits import Limits
 from dcounter.links.link import NodeLink
 from dcounter.protocol.clock import HybridClock
@@ -109,9 +109,12 @@ class Asking:
         """
         now = self._time.seconds()
         for attempt in self._reads.attempts(question, now):
+            link = self._links[attempt.node]
+            if question.feature and question.feature not in link.peer.features:
+                continue
             make = partial(question.message, required=attempt.required, wait=attempt.wait)
             try:
-                answer = self._links[attempt.node].ask(make)
+                answer = link.ask(make)
             except LinkLost:
                 continue
             self._reads.sent(question, now)
@@ -119,6 +122,16 @@ class Asking:
             answer.addErrback(self._not_answered, question)
             answer.addErrback(lambda why: _log.failure("a question was not answered", why))
             return
+        if len(self._unable(question)) == len(self._links):
+            self.expire(question)
+
+    def _unable(self, question: Question[Any]) -> list[NodeId]:
+        """
+        The nodes that could be asked, if none of them can answer; they are of an older release.
+        """
+        readers = self._view.readers() if question.feature else []
+        able = any(question.feature in self._links[node].peer.features for node in readers)
+        return [] if able else readers
 
     def _answered(self, answer: NodeAnswer, question: Question[Any], attempt: Attempt) -> None:
         self._clock.observe(answer.stamp)
@@ -157,7 +170,15 @@ class Asking:
         self._reads.end(question)
         lost = self._reads.lost_of(question, self._time.seconds())
         if lost:
-            question.refuse_lost(position_lost(lost))
+            question.refuse(position_lost(lost))
+            return
+        unable = self._unable(question)
+        if unable:
+            question.refuse(
+                NotSupportedHere(
+                    f"nodes {unable} run a release of dcounter that cannot answer this: upgrade them"
+                )
+            )
             return
         missing = self._reads.missing(question)
         where = f"the items of nodes {missing} are" if missing else "some items are"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dcounter.coordinator.reads import Caller, Question
 from dcounter.limits import Limits
 from dcounter.protocol import messages
+from dcounter.protocol.batch import RequestId
 from dcounter.protocol.position import NodeId, Position
 from dcounter.store import Consistency, Count
 
@@ -35,7 +36,7 @@ class CountQuestion(Question[messages.Counted]):
         self.callers.append(caller)
         self.size += len(tenant)
 
-    def message(self, number: messages.RequestId, required: Position, wait: int) -> messages.Count:
+    def message(self, number: RequestId, required: Position, wait: int) -> messages.Count:
         return messages.Count(number, self.tenants, required, wait)
 
     def tell(

@@ -21,12 +21,13 @@ Pure: `dcounter.coordinator.asking` does the sending. What holds, after each cal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from dcounter.coordinator.view import View
-from dcounter.errors import Incomplete, PositionLost, Refusal
+from dcounter.errors import Incomplete, Refusal
 from dcounter.limits import Limits
 from dcounter.protocol import messages
+from dcounter.protocol.batch import RequestId
 from dcounter.protocol.position import LostRun, NodeId, Position, Stamp
 from dcounter.store import Consistency
 
@@ -82,6 +83,7 @@ class Question(ABC, Generic[A]):
     """
     A question under way, of one or several callers.
 
+    :cvar feature: what a node must be able to do to be asked; empty if every node can.
     :ivar extra: what the answer must include besides what is required of all.
     :ivar until: when (s) there must be an answer.
     :ivar asked_at: when (s) a node was asked last.
@@ -91,6 +93,7 @@ class Question(ABC, Generic[A]):
     :ivar callers: those that wait for the answer.
     """
 
+    feature: ClassVar[str] = ""
     consistency: Consistency
     extra: Position
     until: float
@@ -108,7 +111,7 @@ class Question(ABC, Generic[A]):
         return self.consistency != "eventual" or bool(self.extra.nodes)
 
     @abstractmethod
-    def message(self, number: messages.RequestId, required: Position, wait: int) -> messages.Request:
+    def message(self, number: RequestId, required: Position, wait: int) -> messages.Request:
         """
         What a node is sent.
 
@@ -131,9 +134,9 @@ class Question(ABC, Generic[A]):
         """
         return None
 
-    def refuse_lost(self, refusal: PositionLost) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """
-        Tell the callers that what they have seen is lost.
+        Tell the callers that there is no answer.
         """
         for caller in self.callers:
             caller.errback(refusal)

@@ -21,6 +21,7 @@ from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
+from dcounter.coordinator.inquiries import Inquiries
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
@@ -57,13 +58,14 @@ from dcounter.store import (
 _log = Logger()
 
 
-class Coordinator(Service):
+class Coordinator(Service, Inquiries):
     """
     Stores items on nodes and counts them there.
 
     :param address_book: how to reach the nodes.
     :param clock: the clock that gives the stamps.
     :param wall: the wall clock.
+    :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
     :param stamp: gives the items of a request their stamps.
@@ -83,6 +85,7 @@ class Coordinator(Service):
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        Inquiries.__init__(self, address_book.limits, seal.cursors)
         self._troubles = troubles
         self._cluster = cluster
         self._limits = address_book.limits

@@ -96,6 +96,136 @@ class Counted(Struct, frozen=True):
     missing: Sequence[int] | UnsetType = UNSET
 
 
+class StoredItem(Struct, frozen=True):
+    """
+    An item as it is stored.
+
+    :ivar lastUpdateDt: its stamp, RFC 3339 with nine fractional digits.
+    """
+
+    ID: int
+    tenant: str
+    lastUpdateDt: str
+
+
+class FoundItem(Struct, frozen=True):
+    """
+    The answer to a question for one item.
+
+    :ivar complete: `False` if the answer is not exact; left out if it is. So it is in the answers below.
+    :ivar missing: ids of the nodes whose items may be missing; left out if the answer is exact.
+    """
+
+    ID: int
+    tenant: str
+    lastUpdateDt: str
+    position: str
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class FoundItems(Struct, frozen=True):
+    """
+    The answer to a question for many items.
+
+    :ivar items: those that a tenant owns, in the order asked.
+    :ivar unknown: the other IDs: they were never stored, or were deleted.
+    """
+
+    items: Sequence[StoredItem]
+    unknown: Sequence[int]
+    position: str
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class CountOf(Struct, frozen=True):
+    """
+    How many items a tenant owns.
+    """
+
+    tenant: str
+    counter: int
+
+
+class CountedMany(Struct, frozen=True):
+    """
+    The answer to a question for many counts.
+
+    :ivar counts: one for each tenant, in the order asked.
+    """
+
+    counts: Sequence[CountOf]
+    position: str
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class CountedPrefix(Struct, frozen=True):
+    """
+    The answer to a question for the items of all tenants with a prefix.
+
+    :ivar tenants: how many of them own items.
+    """
+
+    prefix: str
+    counter: int
+    tenants: int
+    position: str
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class ListedTenants(Struct, frozen=True):
+    """
+    A page of tenants.
+
+    :ivar cursor: for the next page; left out on the last one.
+    """
+
+    tenants: Sequence[CountOf]
+    position: str
+    cursor: str | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class ListedItems(Struct, frozen=True):
+    """
+    A page of the IDs that a tenant owns, in ascending order.
+
+    :ivar cursor: for the next page; left out on the last one.
+    """
+
+    tenant: str
+    IDs: Sequence[int]
+    position: str
+    cursor: str | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
+class Statistics(Struct, frozen=True):
+    """
+    How much the store holds.
+
+    :ivar tombstones: IDs that were deleted.
+    :ivar memory_bytes: what the items take in the memory of a node.
+    :ivar memory_bytes_of_ten: about what ten times as many of everything would take there.
+    :ivar disk_bytes: what the items take on the disk of a node.
+    """
+
+    items: int
+    tenants: int
+    tombstones: int
+    memory_bytes: int
+    memory_bytes_of_ten: int
+    disk_bytes: int
+    position: str
+    complete: bool | UnsetType = UNSET
+    missing: Sequence[int] | UnsetType = UNSET
+
+
 class Operated(Struct, frozen=True):
     """
     The answer to an operation on a node.

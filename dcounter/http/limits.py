@@ -19,6 +19,7 @@ class HttpLimits:
         where `max_body_bytes` is raised.
     :ivar max_receipt_items: items in one request with `receipt=1`: one node decides about all of them in one
         piece, and one answer names all tenants that they were taken from.
+    :ivar max_listed: IDs or tenants in a question or in its answer.
     :ivar max_tenant_bytes: length of a tenant name as UTF-8.
     :ivar max_connections: connections served at once. Together with those to nodes, they stay below the 1,024
         descriptors that a process usually has.
@@ -61,6 +62,7 @@ class HttpLimits:
     max_body_bytes: int = 16 * MEBIBYTE
     max_items: int = 1_000_000
     max_receipt_items: int = 1_000
+    max_listed: int = 1_000
     max_tenant_bytes: int = 256
     max_connections: int = 800
     reserved_connections: int = 64

@@ -91,6 +91,7 @@ _PROBLEM: Final = _object(
     next_line=_INTEGER,
     invalid=_INTEGER,
     reached={"enum": get_args(Ack)},
+    complete={"type": "boolean"},
     counter_so_far={"type": ["integer", "null"]},
     exact={"type": "boolean"},
     missing=_NODES,
@@ -253,7 +254,7 @@ def _parameters(parameters: Iterable[Parameter], where: str) -> Iterator[_Schema
             "name": each.name,
             "in": where,
             "required": where == "path",
-            "schema": {"enum": list(each.values)} if each.values else _TEXT,
+            "schema": {"enum": list(each.values)} if each.values else each.schema,
             "description": each.description,
         }
 

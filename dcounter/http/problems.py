@@ -10,6 +10,7 @@ import msgspec
 
 from dcounter.errors import Outcome, Refusal
 from dcounter.http.answer_bodies import LineError
+from dcounter.store import Answered
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -249,6 +250,26 @@ class UnknownMethod(HttpRefusal):
 
     def __init__(self) -> None:
         super().__init__("HTTP has no such method, or spells it in upper case; see /openapi.json")
+
+
+class UnknownItem(HttpRefusal):
+    """
+    No tenant owns this ID: it was never stored, or was deleted.
+    """
+
+    code = "unknown_item"
+    status = 404
+    title = "No such item"
+
+    def __init__(self, item: int, answered: Answered) -> None:
+        super().__init__(f"no tenant owns the ID {item}")
+        self._answered = answered
+
+    def details(self) -> Mapping[str, object]:
+        found = {"position": self._answered.position}
+        if self._answered.complete:
+            return found
+        return {**found, "complete": False, "missing": self._answered.missing}
 
 
 class RequestTimeout(HttpRefusal):

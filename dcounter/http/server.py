@@ -21,7 +21,7 @@ from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document
 from dcounter.http.routes import PlainPaths, ShortWay, make_resource
 from dcounter.http.shared import Shared
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.table import ROUTES, Route, offered, served
 from dcounter.store import Ack, Consistency, Operator, Store
 
 _SECOND: Final = 1_000_000_000
@@ -54,7 +54,7 @@ def make_api(
         token=token,
         ack=ack,
         consistency=consistency,
-        document=msgspec.json.encode(document(ROUTES)),
+        document=msgspec.json.encode(document(offered(ROUTES, store.capabilities))),
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
     )
@@ -88,6 +88,7 @@ class Server(Factory):
         routes: Sequence[Route] = ROUTES,
         short_way: ShortWay | None = None,
     ) -> None:
+        routes = served(routes, api.store.capabilities)
         self._reactor = reactor
         self._now = now
         self._second, self._date = -1, b""

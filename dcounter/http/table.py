@@ -4,12 +4,14 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from dcounter.errors import (
+    AnswerTooLarge,
     Incomplete,
+    InvalidCursor,
     InvalidItems,
     InvalidPosition,
     NoAnswer,
@@ -26,11 +28,12 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, items
+from dcounter.http.api import cluster, daemon, items, questions
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
+from dcounter.http.lists import Tenants
 from dcounter.http.loads import CONTENT_TYPE, media_type
 from dcounter.http.problems import (
     Answer,
@@ -40,8 +43,9 @@ from dcounter.http.problems import (
     LoadStopped,
     NoIdempotencyKey,
     NotReady,
+    UnknownItem,
 )
-from dcounter.store import Ack, ClusterStatus, Consistency
+from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
 
 Function = Callable[[Api, Call], Awaitable[Answer]]
 
@@ -60,12 +64,14 @@ class Parameter:
     :ivar values: the values that it may have; none: any text that is not empty.
     :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
         to some tenants must name one of those.
+    :ivar schema: the JSON schema of its value, if there are no `values`; the function checks it.
     """
 
     name: str
     description: str
     values: Collection[str] = ()
     tenant: bool = False
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"}, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,8 @@ class Route:
         such tokens are refused.
     :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
     :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
+    :ivar reads: whether a request changes nothing although its method is not GET.
+    :ivar needs: what the store must be able to do; `None` if every store can.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
@@ -112,6 +120,8 @@ class Route:
     checks_tenants: bool = False
     refusals: tuple[type[Refusal], ...] = ()
     streams_body: bool = False
+    reads: bool = False
+    needs: Capability | None = None
     vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
@@ -130,7 +140,7 @@ class Route:
         """
         Whether a request may change something. A refusal then has to say whether it did.
         """
-        return self.method != "GET"
+        return self.method != "GET" and not self.reads
 
     def of_type(self, headers: Mapping[bytes, Sequence[bytes]]) -> "Route":
         """
@@ -190,6 +200,27 @@ _LOAD: Final = Route(
     streams_body=True,
     refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
 )
+_CONSISTENCY: Final = Parameter(
+    "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
+)
+_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=IDS["items"])
+_TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
+_PREFIX: Final = Parameter(
+    "prefix", "Only tenants whose names begin with this; all if it is left out.", tenant=True
+)
+_PAGE: Final = (
+    Parameter(
+        "limit",
+        "How many to list, at most. A page may have fewer and not be the last one.",
+        schema={"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
+    ),
+    Parameter("cursor", "The `cursor` of the page before. The other parameters must be the same."),
+)
+_NO_ANSWER: Final = (InvalidPosition, PositionLost, Incomplete)
+_NO_OTHER_ANSWER: Final = (*_NO_ANSWER, NotSupportedHere, AnswerTooLarge)
+"""
+Why there is no count, and why there is no answer to another question.
+"""
 
 _REMOVE: Final = Route(
     method="POST",
@@ -234,7 +265,7 @@ ROUTES: Final = (
         summary="Delete an item. Deleting an ID that is not there is no error.",
         scope="write",
         answer=answer_bodies.Stored,
-        segments=(Parameter("ID", "An integer from -2^63 to 2^63 - 1."),),
+        segments=(_ID,),
         query=_STORED_BY,
         refusals=_NOT_STORED,
     ),
@@ -245,16 +276,112 @@ ROUTES: Final = (
         summary="Count a tenant's items.",
         scope="read",
         answer=answer_bodies.Counted,
-        segments=(Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True),),
+        segments=(_TENANT,),
+        query=(_CONSISTENCY, _AFTER),
+        refusals=_NO_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/items/{ID}",
+        function=questions.show_item,
+        summary="Show an item.",
+        scope="read",
+        checks_tenants=True,
+        answer=answer_bodies.FoundItem,
+        segments=(_ID,),
+        query=(_CONSISTENCY, _AFTER),
+        needs="look_up",
+        refusals=(UnknownItem, *_NO_OTHER_ANSWER),
+    ),
+    Route(
+        method="POST",
+        path="/items/lookup",
+        function=questions.look_up_items,
+        summary="Look up items.",
+        scope="read",
+        checks_tenants=True,
+        answer=answer_bodies.FoundItems,
+        query=(_CONSISTENCY, _AFTER),
+        body={**IDS, "maxItems": 1_000},
+        reads=True,
+        needs="look_up",
+        refusals=(InvalidItems, TooManyItems, *_NO_OTHER_ANSWER),
+    ),
+    Route(
+        method="POST",
+        path="/counts",
+        function=questions.count_many,
+        summary="Count the items of several tenants, all at the same moment.",
+        scope="read",
+        checks_tenants=True,
+        answer=answer_bodies.CountedMany,
+        query=(_CONSISTENCY, _AFTER),
+        body=Tenants,
+        reads=True,
+        needs="count_many",
+        refusals=(InvalidItems, TooManyItems, *_NO_OTHER_ANSWER),
+    ),
+    Route(
+        method="GET",
+        path="/counts",
+        function=questions.count_prefix,
+        summary="Count the items of all tenants whose names begin with a prefix.",
+        scope="read",
+        answer=answer_bodies.CountedPrefix,
+        query=(_PREFIX, _CONSISTENCY, _AFTER),
+        needs="count_prefix",
+        refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/tenants",
+        function=questions.list_tenants,
+        summary="List tenants, and how many items each of them owns.",
+        scope="read",
+        answer=answer_bodies.ListedTenants,
         query=(
-            Parameter(
-                "consistency",
-                "What to answer if the exact count is not available at once.",
-                get_args(Consistency),
-            ),
+            Parameter("sort", "By name as UTF-8, or those that own most first.", get_args(Order)),
+            _PREFIX,
+            *_PAGE,
+            _CONSISTENCY,
             _AFTER,
         ),
-        refusals=(InvalidPosition, PositionLost, Incomplete),
+        needs="list_tenants",
+        refusals=(InvalidCursor, *_NO_OTHER_ANSWER),
+    ),
+    Route(
+        method="GET",
+        path="/tenants/{tenant}",
+        function=items.count_items,
+        summary="Show a tenant: count its items.",
+        scope="read",
+        answer=answer_bodies.Counted,
+        segments=(_TENANT,),
+        query=(_CONSISTENCY, _AFTER),
+        refusals=_NO_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/tenants/{tenant}/items",
+        function=questions.list_items,
+        summary="List the IDs that a tenant owns, in ascending order.",
+        scope="read",
+        answer=answer_bodies.ListedItems,
+        segments=(_TENANT,),
+        query=(*_PAGE, _CONSISTENCY, _AFTER),
+        needs="list_items",
+        refusals=(InvalidCursor, *_NO_OTHER_ANSWER),
+    ),
+    Route(
+        method="GET",
+        path="/stats",
+        function=questions.statistics,
+        summary="Show how much is stored, and what that takes.",
+        scope="read",
+        answer=answer_bodies.Statistics,
+        query=(_CONSISTENCY, _AFTER),
+        needs="statistics",
+        refusals=_NO_OTHER_ANSWER,
     ),
     Route(
         method="GET",
@@ -310,3 +437,18 @@ ROUTES: Final = (
         answer=dict[str, Any],
     ),
 )
+
+
+def offered(routes: Sequence[Route], capabilities: Container[Capability]) -> Sequence[Route]:
+    """
+    Those routes that a store with these capabilities can serve.
+    """
+    return [route for route in routes if route.needs is None or route.needs in capabilities]
+
+
+def served(routes: Sequence[Route], capabilities: Container[Capability]) -> Sequence[Route]:
+    """
+    All routes; requests for those that the store cannot serve are refused.
+    """
+    able = offered(routes, capabilities)
+    return [route if route in able else replace(route, function=daemon.not_supported) for route in routes]

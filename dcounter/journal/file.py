@@ -316,6 +316,10 @@ class FileJournal:
         return self._snapshot_possible() and self._size > self._enough
 
     @property
+    def size(self) -> int:
+        return self._size + self._snapshot_size
+
+    @property
     def _enough(self) -> int:
         """
         Size (bytes) of all segments from which a snapshot is due.

@@ -103,6 +103,13 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def size(self) -> int:
+        """
+        The bytes of all its files.
+        """
+        ...
+
     def close(self) -> Deferred[None]:
         """
         Finish. The Deferred fires when all lines that were taken are durable, or known not to be.

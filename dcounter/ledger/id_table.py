@@ -6,10 +6,13 @@ NumPy for all IDs that have not found their slot yet. A call costs some 50 µs, 
 garbage collector has no objects to walk.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dcounter.ledger.rows import Ids, with_spare
+from dcounter.ledger.steps import Steps
 
 RowNumbers = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -65,6 +68,19 @@ class IdTable:
         """
         return self._ids[: self._length]
 
+    @property
+    def nbytes(self) -> int:
+        """
+        The memory of its arrays.
+        """
+        return sum(each.nbytes for each in self.arrays())
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """
+        All that it consists of.
+        """
+        return [self._ids, self._table, self._spare, *([] if self._old is None else [self._old])]
+
     def reserve(self, rows: int) -> None:
         """
         Make room for this many rows at once, if there are few yet. Then nothing has to be moved later.
@@ -78,6 +94,16 @@ class IdTable:
         self._spare, self._cleared = _NOTHING, 0
         self._moved, self._to_move = 0, self._length
         self._move(self._length)
+
+    def touch(self, slots: int) -> Steps[None]:
+        """
+        Use the memory of an empty table for the first time, this many slots in each step.
+
+        Otherwise the first IDs would do that, and wait until the operating system has cleared most of it.
+        """
+        for first in range(0, len(self._table), slots):
+            self._table[first : first + slots] = 0
+            yield
 
     def find(self, ids: Ids) -> RowNumbers:
         """

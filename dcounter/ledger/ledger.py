@@ -16,18 +16,18 @@ from itertools import compress
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dcounter.ledger.id_table import IdTable, RowNumbers
+from dcounter.ledger.audit import Audit
+from dcounter.ledger.compaction import compact
+from dcounter.ledger.entries import Entries
+from dcounter.ledger.id_table import RowNumbers
+from dcounter.ledger.item_pages import ItemPage, Scan
 from dcounter.ledger.receipts import Receipt, changes
-from dcounter.ledger.rows import Ids, Owners, Rows, Stamps, with_spare
-
-_TOMBSTONE = 0
-
-_NEVER = -1
-"""
-The stamp of a row that has no entry yet: smaller than any.
-"""
+from dcounter.ledger.rows import Ids, Owners, Rows, Stamps
+from dcounter.ledger.statistics import Statistics, statistics
+from dcounter.ledger.steps import Steps, StepSizes
+from dcounter.ledger.tenant_pages import PrefixSum, TenantPage, TenantPages
+from dcounter.ledger.tenants import TOMBSTONE, Tenants
 
 _WAITING = 4096
 """
@@ -60,18 +60,14 @@ class Ledger:
     copy can be taken chunk by chunk while merging goes on.
 
     :param seed: see `IdTable`.
+    :param sizes: how much each step of long work does.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self._table = IdTable(seed)
-        self._stamps: Stamps = np.empty(0, np.int64)
-        self._owners: Owners = np.empty(0, np.int32)
-        # Tenants have numbers; that of a tenant that owns nothing any more is used again.
-        self._numbers: dict[str | None, int] = {None: _TOMBSTONE}
-        self._tenants: list[str | None] = [None]
-        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
-        self._free: list[int] = []
-        self._new: list[int] = []
+    def __init__(self, seed: int = 0, sizes: StepSizes | None = None) -> None:
+        self._sizes = sizes or StepSizes()
+        self._entries = Entries(seed)
+        self._tenants = Tenants()
+        self._pages = TenantPages(self._tenants, self.settle, self._sizes)
         # Entries that wait to be merged together: rows, and plain ones.
         self._waiting = 0
         self._waiting_rows: list[Rows] = []
@@ -83,48 +79,123 @@ class Ledger:
         """
         How many IDs have a tenant.
         """
-        self._merge_waiting()
-        return len(self._table) - int(self._counts[_TOMBSTONE])
+        self.settle()
+        return len(self._entries) - int(self._tenants.counts[TOMBSTONE])
 
     @property
     def known(self) -> int:
         """
         How many IDs are known, including deleted ones.
         """
-        self._merge_waiting()
-        return len(self._table)
+        self.settle()
+        return len(self._entries)
 
     def count(self, tenant: str) -> int:
         """
         How many items a tenant owns.
         """
-        self._merge_waiting()
-        number = self._numbers.get(tenant)
-        return 0 if number is None else int(self._counts[number])
+        self.settle()
+        number = self._tenants.numbers.get(tenant)
+        return 0 if number is None else int(self._tenants.counts[number])
 
     def get(self, item: int) -> Winner | None:
         """
         The winning entry of an ID; `None` if it was never stored.
         """
-        self._merge_waiting()
-        row = int(self._table.find(np.array([item], np.int64))[0])
-        return None if row < 0 else Winner(int(self._stamps[row]), self._tenants[self._owners[row]])
+        return self.find([item])[0]
+
+    def find(self, items: Sequence[int]) -> list[Winner | None]:
+        """
+        The winning entry of each of these IDs; `None` if it was never stored.
+        """
+        self.settle()
+        stamps, owners, names = self._entries.stamps, self._entries.owners, self._tenants.names
+        return [
+            None if row < 0 else Winner(int(stamps[row]), names[owners[row]])
+            for row in self._entries.table.find(np.array(items, np.int64)).tolist()
+        ]
 
     def tenants(self) -> Iterator[tuple[str, int]]:
         """
         Each tenant that owns items, and how many it owns.
         """
-        self._merge_waiting()
-        for tenant, number in self._numbers.items():
+        self.settle()
+        for tenant, number in self._tenants.numbers.items():
             if tenant is not None:
-                yield tenant, int(self._counts[number])
+                yield tenant, int(self._tenants.counts[number])
+
+    # Questions about many entries: see `Steps` for how to take their steps
+
+    def tenants_by_name(self, after: str = "", prefix: str = "", limit: int = 1000) -> Steps[TenantPage]:
+        """
+        Tenants with a prefix, in the order of their names as UTF-8 bytes.
+
+        :param after: only larger names.
+        """
+        return self._pages.by_name(after, prefix, limit)
+
+    def tenants_by_count(
+        self, after: tuple[int, str] | None = None, prefix: str = "", limit: int = 1000
+    ) -> Steps[TenantPage]:
+        """
+        Tenants with a prefix, those that own most first; of those that own as many, in the order of names.
+
+        :param after: count and name of the last tenant on the page before.
+        """
+        return self._pages.by_count(after, prefix, limit)
+
+    def prefix_sum(self, prefix: str) -> Steps[PrefixSum]:
+        """
+        How many items tenants with a prefix own together, and how many such tenants there are.
+        """
+        return self._pages.prefix_sum(prefix)
+
+    def items_of(self, tenant: str, after: int | None = None, limit: int = 1000) -> Steps[ItemPage]:
+        """
+        IDs that a tenant owns, in order.
+
+        :param after: only larger IDs.
+        """
+        self.settle()
+        scan = Scan(self._entries, after, limit + 1, self._sizes.compared)
+        self._entries.watchers.append(scan)
+        try:
+            while not scan.complete:
+                scan.step(self._tenants.numbers.get(tenant))
+                yield
+                self.settle()
+            return scan.page(self._tenants.numbers.get(tenant), limit)
+        finally:
+            self._entries.watchers.remove(scan)
+
+    def statistics(self) -> Statistics:
+        """
+        How much the ledger holds, and how much memory that takes.
+        """
+        self.settle()
+        return statistics(self._entries, self._tenants, self._pages.nbytes)
+
+    def audit(self) -> Audit:
+        """
+        A recount beside merging. It costs each merge something until it is closed.
+        """
+        return Audit(self._entries, self._tenants, self.settle, self._sizes)
+
+    def compact(self, stamp: int) -> Steps[int]:
+        """
+        Drop tombstones at or below a stamp; returns how many.
+
+        An older entry for such an ID would win again afterwards: the caller sees to it that there is none.
+        Until copies of the ledger (`chunks`) that are under way end, or are closed, the steps only wait.
+        """
+        return compact(self._entries, self._tenants, self.settle, stamp, self._sizes)
 
     def reserve(self, rows: int) -> None:
         """
         Make room for this many IDs at once, if there are few yet.
         """
-        self._merge_waiting()
-        self._table.reserve(min(rows, _RESERVED))
+        self.settle()
+        self._entries.table.reserve(min(rows, _RESERVED))
 
     def merge(self, ids: Sequence[int], stamps: Sequence[int], tenants: Sequence[str | None]) -> None:
         """
@@ -149,22 +220,22 @@ class Ledger:
         """
         if not len(ids) == len(stamps) == len(tenants):
             raise ValueError("columns differ in length")
-        self._merge_waiting()
-        rows = self._table.find(np.array(ids, np.int64))
+        self.settle()
+        rows = self._entries.table.find(np.array(ids, np.int64))
         there = rows >= 0
         winners = zip(
-            self._stamps[rows[there]].tolist(),
-            map(self._tenants.__getitem__, self._owners[rows[there]].tolist()),
+            self._entries.stamps[rows[there]].tolist(),
+            map(self._tenants.names.__getitem__, self._entries.owners[rows[there]].tolist()),
             strict=True,
         )
         known = dict(zip(compress(ids, there.tolist()), winners, strict=True))
         touched: set[str | None] = set()
         told = changes(zip(ids, stamps, tenants, strict=True), known, touched)
         self.merge(ids, stamps, tenants)
-        self._merge_waiting()
+        self.settle()
         # In an order that is the same in each process: simulated worlds repeat their stories.
         names = sorted(tenant for tenant in touched if tenant is not None)
-        counts = {tenant: self.count(tenant) for tenant in names}
+        counts = {tenant: self._tenants.count(tenant) for tenant in names}
         return Receipt(told, counts)
 
     def merge_rows(self, chunk: Rows) -> None:
@@ -185,23 +256,27 @@ class Ledger:
         :param limit: size (`Rows.size`) of a chunk, at most, unless one row alone is larger.
         """
         first = 0
-        self._merge_waiting()
-        while first < len(self._table):
-            chunk = self._rows(slice(first, min(first + size, len(self._table))))
-            fitting = chunk.fitting(limit)
-            if fitting < len(chunk.ids):
-                chunk = self._rows(slice(first, first + fitting))
-            yield chunk
-            first += len(chunk.ids)
-            self._merge_waiting()
+        self._entries.walkers += 1
+        try:
+            self.settle()
+            while first < len(self._entries):
+                chunk = self._rows(slice(first, min(first + size, len(self._entries))))
+                fitting = chunk.fitting(limit)
+                if fitting < len(chunk.ids):
+                    chunk = self._rows(slice(first, first + fitting))
+                yield chunk
+                first += len(chunk.ids)
+                self.settle()
+        finally:
+            self._entries.walkers -= 1
 
     def _rows(self, rows: slice) -> Rows:
-        numbers, owners = np.unique(self._owners[rows], return_inverse=True)
+        numbers, owners = np.unique(self._entries.owners[rows], return_inverse=True)
         return Rows(
-            self._table.ids[rows].copy(),
-            self._stamps[rows].copy(),
+            self._entries.table.ids[rows].copy(),
+            self._entries.stamps[rows].copy(),
             owners.astype(np.int32),
-            [self._tenants[number] for number in numbers],
+            [self._tenants.names[number] for number in numbers],
         )
 
     def digest(self) -> str:
@@ -220,19 +295,22 @@ class Ledger:
     def _wait(self, more: int) -> None:
         self._waiting += more
         if self._waiting >= _WAITING:
-            self._merge_waiting()
+            self.settle()
 
-    def _merge_waiting(self) -> None:
+    def settle(self) -> None:
+        """
+        Merge the entries that wait.
+        """
         if not self._waiting:
             return
         columns = [
-            (each.ids, each.stamps, self._numbers_of(each.tenants)[each.owners])
+            (each.ids, each.stamps, self._tenants.numbers_of(each.tenants)[each.owners])
             for each in self._waiting_rows
         ]
         if self._waiting_ids:
             ids = np.array(self._waiting_ids, np.int64)
             stamps = np.array(self._waiting_stamps, np.int64)
-            columns.append((ids, stamps, self._numbers_of(self._waiting_tenants)))
+            columns.append((ids, stamps, self._tenants.numbers_of(self._waiting_tenants)))
             self._waiting_ids, self._waiting_stamps, self._waiting_tenants = [], [], []
         self._waiting, self._waiting_rows = 0, []
         if len(columns) == 1:
@@ -245,37 +323,28 @@ class Ledger:
         """
         Merge entries whose tenants are given as numbers.
         """
-        before = len(self._table)
-        rows = self._insert(ids)
-        if len(self._table) == before + len(ids):
+        entries, tenants = self._entries, self._tenants
+        before = len(entries.table)
+        rows = entries.insert(ids)
+        added = len(entries.table) - before
+        tenants.counts[TOMBSTONE] += added
+        if added == len(ids):
             # All IDs are new, and none occurs twice.
-            self._stamps[rows] = stamps
+            entries.stamps[rows] = stamps
             self._move(rows, numbers)
-            self._release([])
+            tenants.release([])
             return
-        newer = np.flatnonzero(stamps > self._stamps[rows])
+        newer = np.flatnonzero(stamps > entries.stamps[rows])
         emptied = self._merge_newer(rows[newer], stamps[newer], numbers[newer])
-        ties = np.flatnonzero((stamps == self._stamps[rows]) & (numbers != self._owners[rows]))
+        ties = np.flatnonzero((stamps == entries.stamps[rows]) & (numbers != entries.owners[rows]))
         for row, number in zip(rows[ties].tolist(), numbers[ties].tolist(), strict=True):
-            if self._wins_tie(number, int(self._owners[row])):
-                emptied.append(int(self._owners[row]))
-                self._move(np.array([row]), np.array([number], np.int32))
-        self._release(emptied)
-
-    def _insert(self, ids: Ids) -> RowNumbers:
-        """
-        The row of each ID. A new row is a tombstone that is older than any stamp.
-        """
-        before = len(self._table)
-        rows = self._table.insert(ids)
-        now = len(self._table)
-        if now > len(self._stamps):
-            self._stamps.resize(with_spare(now), refcheck=False)
-            self._owners.resize(with_spare(now), refcheck=False)
-        self._stamps[before:now] = _NEVER
-        self._owners[before:now] = _TOMBSTONE
-        self._counts[_TOMBSTONE] += now - before
-        return rows
+            owner = int(entries.owners[row])
+            if self._wins_tie(number, owner):
+                emptied.append(owner)
+                tied = np.array([row])
+                entries.about_to_change(tied)
+                self._move(tied, np.array([number], np.int32))
+        tenants.release(emptied)
 
     def _merge_newer(self, rows: RowNumbers, stamps: Stamps, numbers: Owners) -> list[int]:
         """
@@ -283,64 +352,34 @@ class Ledger:
 
         :returns: numbers of tenants that may own nothing any more.
         """
-        np.maximum.at(self._stamps, rows, stamps)
-        newest = np.flatnonzero(self._stamps[rows] == stamps)
+        entries = self._entries
+        if entries.watchers:
+            entries.about_to_change(rows)
+        np.maximum.at(entries.stamps, rows, stamps)
+        newest = np.flatnonzero(entries.stamps[rows] == stamps)
         rows, numbers = rows[newest], numbers[newest]
-        before = self._owners[rows]
+        before = entries.owners[rows]
         # Of several with the same stamp, the one whose mark remains is taken, so that no row counts twice.
         marks = np.arange(len(rows), dtype=np.int32)
-        self._owners[rows] = marks
-        marked = self._owners[rows] == marks
-        self._owners[rows] = before
+        entries.owners[rows] = marks
+        marked = entries.owners[rows] == marks
+        entries.owners[rows] = before
         if not marked.all():
             rows, numbers, before = rows[marked], numbers[marked], before[marked]
         self._move(rows, numbers)
-        emptied: list[int] = before[self._counts[before] == 0].tolist()
+        emptied: list[int] = before[self._tenants.counts[before] == 0].tolist()
         return emptied
 
     def _move(self, rows: RowNumbers, numbers: Owners) -> None:
         """
         Give rows other owners; each row occurs only once.
         """
-        np.subtract.at(self._counts, self._owners[rows], 1)
-        self._owners[rows] = numbers
-        np.add.at(self._counts, numbers, 1)
+        counts, owners = self._tenants.counts, self._entries.owners
+        np.subtract.at(counts, owners[rows], 1)
+        owners[rows] = numbers
+        np.add.at(counts, numbers, 1)
 
     def _wins_tie(self, number: int, owner: int) -> bool:
         # Code points of two texts compare as their UTF-8 bytes do.
-        tenant, known = self._tenants[number], self._tenants[owner]
+        tenant, known = self._tenants.names[number], self._tenants.names[owner]
         return tenant is not None and (known is None or tenant > known)
-
-    # Tenants
-
-    def _numbers_of(self, tenants: Sequence[str | None]) -> Owners:
-        try:
-            return np.fromiter(map(self._numbers.__getitem__, tenants), np.int32, len(tenants))
-        except KeyError:
-            return np.fromiter(map(self._number, tenants), np.int32, len(tenants))
-
-    def _number(self, tenant: str | None) -> int:
-        number = self._numbers.get(tenant)
-        if number is None:
-            if self._free:
-                number = self._free.pop()
-                self._tenants[number] = tenant
-            else:
-                number = len(self._tenants)
-                self._tenants.append(tenant)
-                if number == len(self._counts):
-                    self._counts.resize(2 * number, refcheck=False)
-            self._numbers[tenant] = number
-            self._new.append(number)
-        return number
-
-    def _release(self, emptied: list[int]) -> None:
-        """
-        Drop tenants that own nothing: those that lost their last item, and new ones that never had one.
-        """
-        new, self._new = self._new, []
-        for number in {*emptied, *new}:
-            if self._counts[number] == 0 and number != _TOMBSTONE:
-                del self._numbers[self._tenants[number]]
-                self._tenants[number] = None
-                self._free.append(number)

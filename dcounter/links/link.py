@@ -23,7 +23,7 @@ from zope.interface import implementer
 from dcounter.errors import LinkLost, MalformedMessage
 from dcounter.links.address_book import AddressBook
 from dcounter.links.call import Call, SearchLog
-from dcounter.protocol import messages
+from dcounter.protocol import messages, questions
 from dcounter.protocol.handshake import Caller, Peer
 
 _log = Logger()
@@ -283,6 +283,9 @@ class Link(ClientService, Generic[_M]):
 
     @overload
     def ask(self, make: Callable[[int], messages.Count]) -> Deferred[messages.Counted]: ...
+
+    @overload
+    def ask(self, make: Callable[[int], questions.Ask]) -> Deferred[questions.Told]: ...
 
     @overload
     def ask(self, make: Callable[[int], messages.Await | messages.Remove]) -> Deferred[messages.Awaited]: ...

@@ -1,5 +1,5 @@
 """
-Answers to the questions of coordinators: counts, and whether something is durable here.
+Answers to the questions of coordinators: counts, whether something is durable here, and all others.
 
 What holds, after each call:
 
@@ -8,13 +8,15 @@ What holds, after each call:
   required.
 """
 
+from dcounter.limits import Limits
 from dcounter.node.catch_up import CatchUp
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.effects import FlushJournal, Outbox
+from dcounter.node.inquiries import Inquiries
 from dcounter.node.members import Members
 from dcounter.node.waits import Question, Waits
-from dcounter.protocol import messages
+from dcounter.protocol import messages, questions
 from dcounter.protocol.position import Position
 
 
@@ -22,14 +24,15 @@ def wanted(question: Question) -> Position:
     """
     The position that a question requires.
     """
-    return question.required if isinstance(question, messages.Count) else question.position
+    return question.position if isinstance(question, messages.Await) else question.required
 
 
 class Answers:
     """
     What one node answers to coordinators.
 
-    :param most: how many questions may wait.
+    :param limits: bound how many questions may wait, and for how long.
+    :ivar inquiries: the questions whose answers are being computed.
     """
 
     def __init__(
@@ -39,14 +42,18 @@ class Answers:
         durability: Durability,
         members: Members,
         catch_up: CatchUp,
-        most: int,
+        limits: Limits,
     ) -> None:
         self._out = out
         self._contents = contents
         self._durability = durability
         self._members = members
         self._catch_up = catch_up
-        self._waits = Waits(most)
+        self._waits = Waits(limits.waits)
+        self._patience = limits.read_wait_s
+        self.inquiries = Inquiries(
+            out, contents, includes=self._can_answer, position=self._position, most=limits.slice_bytes
+        )
 
     @property
     def exact(self) -> bool:
@@ -76,7 +83,7 @@ class Answers:
         """
         able = self._can_answer(question)
         if question.wait == 0 or self._waits.full or able:
-            self._answer(channel, question, able=able)
+            self._answer(channel, question, now, able=able)
         else:
             self._waits.add(channel, question, now + question.wait / 1000)
             if isinstance(question, messages.Await):
@@ -87,20 +94,21 @@ class Answers:
         Something was applied or became durable: waits may be over.
         """
         for each in self._waits.take_ready(self._can_answer):
-            self._answer(each.channel, each.question, able=True)
+            self._answer(each.channel, each.question, each.until, able=True)
 
     def answer_expired(self, now: float) -> None:
         """
         Time has passed: some wait no longer.
         """
         for each in self._waits.take_expired(now):
-            self._answer(each.channel, each.question, able=self._can_answer(each.question))
+            self._answer(each.channel, each.question, now, able=self._can_answer(each.question))
 
     def disconnected(self, channel: int) -> None:
         """
         A connection is gone, and its questions with it.
         """
         self._waits.drop(channel)
+        self.inquiries.disconnected(channel)
 
     def awaited(self, channel: int, request: int, *, reached: bool) -> None:
         """
@@ -120,12 +128,22 @@ class Answers:
         """
         return mine.covers(required) and not self._contents.runs.names_lost(required)
 
-    def _answer(self, channel: int, question: Question, *, able: bool) -> None:
+    def _answer(self, channel: int, question: Question, now: float, *, able: bool) -> None:
+        """
+        :param now: when (s) it is, at the earliest.
+        """
         if isinstance(question, messages.Await):
             self.awaited(channel, question.request, reached=able)
             return
+        if isinstance(question, questions.Ask):
+            self.inquiries.begin(channel, question, now + self._patience)
+            return
         counts = [self._contents.ledger.count(tenant) for tenant in question.tenants]
-        position = self._durability.announced(self._contents.applied)
-        self._out.send(
-            channel, messages.Counted(question.request, counts, able, position, self._contents.stamp)
-        )
+        position, stamp = self._position(), self._contents.stamp
+        self._out.send(channel, messages.Counted(question.request, counts, able, position, stamp))
+
+    def _position(self) -> Position:
+        """
+        What an answer that is made now includes.
+        """
+        return self._durability.announced(self._contents.applied)

@@ -31,6 +31,7 @@ class Contents:
     :param seed: random bits for the ledger's hash table.
     :ivar applied: what the ledger holds.
     :ivar stamp: the largest stamp that was heard of.
+    :ivar journal_bytes: what the journal takes on the disk.
     :ivar loading: whether the ledger lacks some of what is applied, until all of the journal is loaded.
     """
 
@@ -38,6 +39,7 @@ class Contents:
         self.ledger = Ledger(seed)
         self.applied = Position()
         self.stamp = 0
+        self.journal_bytes = 0
         self.loading = False
         self.backlog = backlog
         self.runs = runs

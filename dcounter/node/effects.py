@@ -53,6 +53,13 @@ class StreamReady:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsLeft:
+    """
+    Answers are being computed in steps: call `inquiries.step` in the next turn of the reactor.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class CloseChannel:
     """
     Close a channel.
@@ -88,7 +95,17 @@ class StopFollowing:
     node: int
 
 
-Effect = Send | Append | FlushJournal | StreamReady | CloseChannel | LogMessage | Snapshot | StopFollowing
+Effect = (
+    Send
+    | Append
+    | FlushJournal
+    | StreamReady
+    | StepsLeft
+    | CloseChannel
+    | LogMessage
+    | Snapshot
+    | StopFollowing
+)
 
 
 class Outbox:

@@ -35,7 +35,7 @@ from dcounter.node.receipts import Receipts
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report
@@ -59,6 +59,7 @@ class Replica:
     :ivar status: what it says of itself.
     :ivar restoring: takes in what the journal kept, before `begin`.
     :ivar catch_up: the copies of a ledger that it takes.
+    :ivar inquiries: the questions whose answers it is computing.
     :ivar copies: the copies of its ledger that it gives, snapshots among them.
     """
 
@@ -88,7 +89,8 @@ class Replica:
         state = (self.contents, self._durability, self.members)
         self.restoring = Restoring(node, *state, self.empty_journal, self.catch_up)
         self.copies = LedgerCopies(out, *state, self.empty_journal, self.catch_up, limits)
-        self._answers = Answers(out, *state, self.catch_up, limits.waits)
+        self._answers = Answers(out, *state, self.catch_up, limits)
+        self.inquiries = self._answers.inquiries
         self._folding = Folding(*state)
         self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
         self._receipts = Receipts(self.contents, self._durability, self._answers, self.status, limits)
@@ -200,7 +202,7 @@ class Replica:
                     self._folding.adopt(message.receipt.required)
                 if not self._receipts.hold_back(channel, message, now):
                     self._store([(channel, message)])
-            case messages.Count() | messages.Await():
+            case messages.Count() | questions.Ask() | messages.Await():
                 self._folding.adopt(wanted(message))
                 self._answers.take(channel, message, now)
             case Record():
@@ -442,8 +444,6 @@ class Replica:
     def _choose_relays(self) -> None:
         if not self.catch_up.wanted:
             self._following.choose(self._relay_facts())
-
-    # Removal
 
     def _remove(self, nodes: Collection[int], channel: int = 0, request: int = 0) -> None:
         """

@@ -7,9 +7,7 @@ from typing import assert_never, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
-from twisted.internet.interfaces import (
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 
@@ -38,6 +36,7 @@ from dcounter.node.effects import (
     LogMessage,
     Send,
     Snapshot,
+    StepsLeft,
     StopFollowing,
     StreamReady,
 )
@@ -154,6 +153,7 @@ class Node(Service):
             for peer in identity.members
             if peer != node
         ]
+        self._stepping: IDelayedCall | None = None
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = clock
 
@@ -269,6 +269,9 @@ class Node(Service):
         await gatherResults([link.stopService() for link in self._links if link.running])
         while self.conversations:
             await deferLater(self._clock, self._limits.heartbeat_s / 4)
+        if self._stepping is not None:
+            self._stepping.cancel()
+            self._stepping = None
         await self._journal.close()
 
     # What the listener asks for
@@ -425,6 +428,11 @@ class Node(Service):
         if self._journal.due and not self.replica.contents.loading:
             self._take_snapshot()
 
+    def _step(self) -> None:
+        self._stepping = None
+        self.replica.contents.journal_bytes = self._journal.size
+        self._perform(self.replica.inquiries.step(self._clock.seconds()))
+
     # The journal
 
     def journal_synced(self, entries: Sequence[JournalEntry]) -> None:
@@ -460,6 +468,9 @@ class Node(Service):
                     self._take_snapshot()
                 case StreamReady():
                     self._streams.soon(effect.channel)
+                case StepsLeft():
+                    if self._stepping is None:
+                        self._stepping = self._clock.callLater(0, self._step)
                 case CloseChannel():
                     if effect.channel in self._channels:
                         self._channels[effect.channel].cut(effect.reason)

@@ -8,9 +8,9 @@ Each is answered once: when it can be, or when its time is over, unless the coor
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dcounter.protocol import messages
+from dcounter.protocol import messages, questions
 
-Question = messages.Count | messages.Await
+Question = messages.Count | questions.Ask | messages.Await
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ GIVES_RECEIPTS = "receipt"
 The feature of a node that tells what a batch changed, if `Store` asks for it.
 """
 
+ANSWERS_QUESTIONS = "ask"
+"""
+The feature of a node that answers the message `ask` with every kind of question of `questions.Question`.
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -51,7 +56,7 @@ class Abilities(Struct, frozen=True):
         return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
 
 
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS])
+ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS, ANSWERS_QUESTIONS])
 """
 What this version of dcounter speaks.
 """

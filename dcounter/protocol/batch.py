@@ -22,6 +22,8 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_STAMP)]
 Tenant = Annotated[str, Meta(min_length=1)]
+RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 LONG, INT = np.dtype("<i8"), np.dtype("<i4")
 Packed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], Sequence[str | None]]
 """

@@ -16,14 +16,22 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Raw, Struct, field
 
+from dcounter.protocol import questions
 from dcounter.protocol.abilities import Abilities
-from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
-from dcounter.protocol.clock import MAX_STAMP
+from dcounter.protocol.batch import (
+    INT,
+    LONG,
+    Milliseconds,
+    Natural,
+    Packed,
+    RequestId,
+    Tenant,
+    check_columns,
+    unknown_needs,
+)
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 
-RequestId = Annotated[int, Meta(ge=0, le=MAX_STAMP)]
-Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -443,12 +451,12 @@ WelcomeLast = Welcome | Farewell
 The four steps of a handshake, in order; either end may leave at each.
 """
 
-Request = Store | Count | Await | Remove
+Request = Store | Count | questions.Ask | Await | Remove
 """
 What a coordinator asks a node.
 """
 
-Reply = Stored | Counted | Awaited
+Reply = Stored | Counted | questions.Told | Awaited
 """
 What a node answers.
 """
@@ -456,6 +464,7 @@ What a node answers.
 REPLIES: Mapping[type[Request], type[Reply]] = {
     Store: Stored,
     Count: Counted,
+    questions.Ask: questions.Told,
     Await: Awaited,
     Remove: Awaited,
 }

@@ -1,11 +1,12 @@
 """
-Position tokens: what callers carry, and only their cluster can make and read.
+Position tokens and cursors: what callers carry, and only their cluster can make and read.
 """
 
 import base64
 import hashlib
 import hmac
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import DecodeError, msgpack
 
@@ -20,10 +21,71 @@ class _Sealed(NamedTuple):
 _decode_sealed = msgpack.Decoder(_Sealed).decode
 _encode_sealed = msgpack.Encoder().encode
 _MAC_BYTES = 16
+_K = TypeVar("_K")
+
+
+def _bytes(text: str) -> bytes:
+    """
+    The bytes of a text that `_text` made.
+
+    :raises ValueError: it did not.
+    """
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    # Base64 has several texts for the same bytes; only ours is one.
+    if _text(raw) != text:
+        raise ValueError("not a text of ours")
+    return raw
 
 
 def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class CursorSeal:
+    """
+    Turns the place where a page of a list ends into a text that only this cluster can make, and back.
+
+    The text is base64url of an authentication code and the packed place. The code also covers the question,
+    so that a cursor belongs to one list.
+
+    :param secret: the cluster's shared secret.
+    :param cluster: the cluster id; a cursor of another cluster is refused.
+    """
+
+    def __init__(self, secret: bytes, cluster: str) -> None:
+        self._key = hashlib.blake2b(
+            cluster.encode(), key=hashlib.sha256(secret).digest(), person=b"page cursor"
+        ).digest()
+
+    def _code(self, question: Sequence[str], packed: bytes) -> bytes:
+        sealed = msgpack.encode((question, packed))
+        return hashlib.blake2b(sealed, key=self._key, digest_size=_MAC_BYTES).digest()
+
+    def seal(self, question: Sequence[str], place: Any) -> str:
+        """
+        Make a cursor.
+
+        :param question: what distinguishes the list from others.
+        :param place: anything that msgspec can encode.
+        """
+        packed = msgpack.encode(place)
+        return _text(self._code(question, packed) + packed)
+
+    def open(self, question: Sequence[str], cursor: str, kind: type[_K]) -> _K:
+        """
+        Read a cursor.
+
+        :param kind: what a place is.
+        :raises ValueError: this cluster did not make it for this list.
+        """
+        raw = _bytes(cursor)
+        code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(code, self._code(question, packed)):
+            raise ValueError("not a cursor of this list")
+        try:
+            return msgpack.decode(packed, type=kind)
+        except DecodeError as error:
+            raise ValueError("a cursor of another version") from error
 
 
 class TokenSeal:
@@ -34,12 +96,14 @@ class TokenSeal:
 
     :param secret: the cluster's shared secret.
     :param cluster: the cluster id; a token of another cluster is refused.
+    :ivar cursors: makes and reads the cursors of the cluster.
     """
 
     def __init__(self, secret: bytes, cluster: str) -> None:
         self._key = hashlib.blake2b(
             cluster.encode(), key=hashlib.sha256(secret).digest(), person=b"position token"
         ).digest()
+        self.cursors = CursorSeal(secret, cluster)
         self._latest: tuple[int, Position, str] = (-1, Position(), "")
 
     def _code(self, packed: bytes) -> bytes:
@@ -64,10 +128,9 @@ class TokenSeal:
 
         :raises ValueError: this cluster did not make it.
         """
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        raw = _bytes(token)
         code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        # Base64 has several texts for the same bytes; only ours is a token.
-        if not hmac.compare_digest(code, self._code(packed)) or _text(raw) != token:
+        if not hmac.compare_digest(code, self._code(packed)):
             raise ValueError("not a token of this cluster")
         try:
             sealed = _decode_sealed(packed)

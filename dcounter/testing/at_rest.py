@@ -8,7 +8,8 @@ from dcounter.coordinator.service import Coordinator
 from dcounter.errors import (
     Refusal,
 )
-from dcounter.testing.history import GROWING, History, row_of
+from dcounter.testing.asked import GROWING
+from dcounter.testing.history import History, row_of
 from dcounter.testing.requests import Row
 
 

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 from dcounter.coordinator.service import Coordinator
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.errors import (
-    Incomplete,
     InvalidPosition,
     NotApplied,
     NotReplicated,
@@ -21,14 +20,10 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.ledger.ledger import Ledger
-from dcounter.store import Ack, Changes, Consistency, Count, Items, Receipt
+from dcounter.store import Ack, Changes, Items, Receipt
+from dcounter.testing.asked import Questions
 from dcounter.testing.cluster import Cluster
-from dcounter.testing.requests import NO_ROW, Asked, Known, Row, Write, bounds, impossible, possible
-
-GROWING = "growing"
-"""
-A tenant whose items are never moved: its exact counts never go back.
-"""
+from dcounter.testing.requests import NO_ROW, Known, Row, Write, bounds, impossible, possible
 
 YEAR = 365 * 86_400 * 1_000_000_000
 """
@@ -41,42 +36,30 @@ Time (s) beyond its deadline within which a request is answered all the same.
 """
 
 
-class History:
+class History(Questions):
     """
     All that the callers of one cluster asked and were told.
 
     :param lossy: nodes have no disks, and some die.
-    :ivar known: coordinator -> what its exact counts have to include.
-    :ivar tokens: positions that were given out, and what a count after each has to include.
     :ivar under_way: requests that are not answered yet, and when (s) they have to be.
     :ivar problems: what cannot be true.
     :ivar log: the story.
-    :ivar exact: exact counts that were answered.
     :ivar last_stop: when (s) a node last stopped or died.
     :ivar removed: members that were removed.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
-        self.cluster = cluster
-        self.lossy = lossy
-        self.writes: list[Write] = []
-        self.known: dict[Coordinator, Known] = {}
-        self.tokens: list[tuple[str, Known]] = []
+        super().__init__(cluster, lossy=lossy)
         self.under_way: dict[Deferred[Any], tuple[Coordinator, float]] = {}
         self.problems: list[str] = []
         self.log: list[str] = []
         self.answers: Counter[str] = Counter()
-        self.exact = 0
         self.last_stop = -1.0
         self.removed: set[int] = set()
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
         cluster.processes.on_stamped = self.stamped
-
-    @property
-    def now(self) -> float:
-        return self.cluster.clock.seconds()
 
     @property
     def members(self) -> list[int]:
@@ -105,8 +88,10 @@ class History:
         Record what a coordinator that starts now does.
         """
         acked = [] if self.lossy else [each for each in self.writes if each.acked is not None]
-        floor = 0 if self.lossy else max((each.floor for each in self.known.values()), default=0)
-        self._inherited[coordinator] = self.known[coordinator] = Known(acked, floor)
+        told = Known()
+        for each in [] if self.lossy else self.known.values():
+            told = told.join(Known([], each.floor, each.seen))
+        self._inherited[coordinator] = self.known[coordinator] = Known(acked, told.floor, told.seen)
         return coordinator
 
     def stamped(self, items: Items, columns: StampedItems) -> None:
@@ -292,61 +277,6 @@ class History:
             elif write.items.stamps is None and stamp != write.latest():
                 self.problem(f"write {write.place} is to be repeated with {stamp}, not {write.latest()}")
             write.repeat(stamp)
-
-    def count(
-        self,
-        coordinator: Coordinator,
-        tenant: str,
-        consistency: Consistency,
-        after: tuple[str, Known] | None,
-    ) -> Deferred[Any]:
-        """
-        Ask for a count.
-        """
-        must = self.known[coordinator]
-        token = None
-        if after is not None:
-            token, more = after
-            must = must.join(more)
-        asked = Asked(coordinator, tenant, consistency, must)
-        what = f"{consistency} count asked at {self.now:.3f}"
-        answer = Deferred.fromCoroutine(coordinator.count(tenant, consistency=consistency, after=token))
-        self._start(answer, coordinator, self.cluster.limits.read_wait_s, what)
-        answer.addCallbacks(self._counted, self._not_counted, (asked,), {}, (), {})
-        answer.addErrback(self.failed)
-        return answer
-
-    def _counted(self, count: Count, asked: Asked) -> None:
-        if asked.consistency == "eventual" or not count.complete:
-            return
-        self.note(f"counted {asked.tenant!r}: {count.counter}")
-        self.exact += 1
-        told_lost = bool(asked.coordinator.status().lost)
-        if told_lost and not self.lossy:
-            self.problem("a coordinator takes a run for lost")
-        least, most = bounds(self.writes, asked.tenant, asked.must.writes, told_lost=told_lost)
-        if not least <= count.counter <= most:
-            self.problem(f"{asked.tenant!r} counts {count.counter}, not between {least} and {most}")
-        floor = 0
-        if asked.tenant == GROWING:
-            if count.counter < asked.must.floor and not told_lost:
-                self.problem(f"{count.counter} items of {GROWING!r} after {asked.must.floor} were counted")
-            known = self.known[asked.coordinator]
-            if told_lost:
-                self.known[asked.coordinator] = Known(known.writes, count.counter)
-            else:
-                self.known[asked.coordinator] = known.join(Known([], count.counter))
-            floor = 0 if self.lossy else count.counter
-        self.tokens.append((count.position, Known(asked.must.writes, floor)))
-
-    def _not_counted(self, why: Failure) -> None:
-        why.trap(Incomplete, PositionLost, CancelledError)
-        self.note(f"not counted: {why.value!r}")
-        self._lost_position(why)
-
-    def _lost_position(self, why: Failure) -> None:
-        if why.check(PositionLost) and not self.lossy:
-            self.problem(f"a position was lost although nothing was: {why.getErrorMessage()}")
 
     def failed(self, why: Failure) -> None:
         """

@@ -5,9 +5,11 @@ The HTTP API without a cluster: for tests of programs that call it.
 real routes, which check, refuse and answer them as those of a daemon do, and end in a `MemoryStore`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from time import time_ns
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_args
 
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
@@ -16,33 +18,45 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from dcounter.client import Client, Http
-from dcounter.errors import Incomplete, InvalidPosition, Refusal, UnknownNode
+from dcounter.errors import Incomplete, InvalidCursor, InvalidPosition, Refusal, UnknownNode
 from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
-from dcounter.http.table import ROUTES
+from dcounter.http.table import ROUTES, served
 from dcounter.load_body import LoadBody
+from dcounter.protocol.token import CursorSeal
 from dcounter.store import (
     Ack,
+    Capability,
     Change,
     Changes,
     ClusterStatus,
     Consistency,
     Count,
+    Counts,
+    Item,
+    ItemPage,
     Items,
+    Looked,
     NodeStatus,
     Operator,
+    Order,
+    PrefixCount,
     Readiness,
     Receipt,
+    Statistics,
     Store,
+    TenantPage,
 )
 
 _OPERATOR = "operator-of-the-memory"
 _POSITION = "memory-"
 _TEN_SECONDS = 10_000_000_000
+_ITEM_BYTES = 100
+_K = TypeVar("_K")
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """
     A `dcounter.store.Store` in one dictionary.
 
@@ -50,7 +64,10 @@ class MemoryStore:
     :ivar refusal: if there is one, every request is refused with it.
     :ivar missing: nodes whose items are unaccounted for: then no count is exact.
     :ivar ready: whether callers should be sent here.
+    :ivar capabilities: what it can do; to be changed before a client is made.
     """
+
+    capabilities: AbstractSet[Capability] = frozenset(get_args(Capability))
 
     def __init__(self, now: Callable[[], int] = time_ns) -> None:
         self.refusal: Refusal | None = None
@@ -62,6 +79,7 @@ class MemoryStore:
         ID -> its stamp and tenant; an empty one if it is deleted.
         """
         self._last = 0
+        self._cursors = CursorSeal(b"memory", "memory")
 
     @property
     def tenants(self) -> Mapping[int, str]:
@@ -97,17 +115,110 @@ class MemoryStore:
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self._check(after)
-        number = sum(owner == tenant for _, owner in self._winners.values())
+        number = self._number(tenant)
+        return Count(number, **self._gaps(consistency, number))
+
+    async def look_up(
+        self, ids: Sequence[int], *, consistency: Consistency, after: str | None = None
+    ) -> Looked:
+        self._check(after)
+        owners = self.tenants
+        items = [Item(item, owners[item], self._winners[item][0]) if item in owners else None for item in ids]
+        return Looked(items=items, **self._gaps(consistency))
+
+    async def count_many(
+        self, tenants: Sequence[str], *, consistency: Consistency, after: str | None = None
+    ) -> Counts:
+        self._check(after)
+        return Counts(counters=[self._number(each) for each in tenants], **self._gaps(consistency))
+
+    async def count_prefix(
+        self, prefix: str, *, consistency: Consistency, after: str | None = None
+    ) -> PrefixCount:
+        self._check(after)
+        found = self._counts(prefix)
+        counter = sum(found.values())
+        return PrefixCount(counter=counter, tenants=len(found), **self._gaps(consistency))
+
+    async def list_tenants(
+        self,
+        *,
+        order: Order,
+        prefix: str = "",
+        limit: int,
+        cursor: str | None = None,
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> TenantPage:
+        self._check(after)
+        words = ("tenants", order, prefix)
+        ranked = sorted(
+            (-number if order == "-count" else 0, name) for name, number in self._counts(prefix).items()
+        )
+        if cursor is not None:
+            place = self._open(words, cursor, tuple[int, str])
+            ranked = [each for each in ranked if each > place]
+        following = self._cursors.seal(words, ranked[limit - 1]) if len(ranked) > limit else None
+        page = [(name, self._number(name)) for _, name in ranked[:limit]]
+        return TenantPage(tenants=page, cursor=following, **self._gaps(consistency))
+
+    async def list_items(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> ItemPage:
+        self._check(after)
+        words = ("items", tenant)
+        ids = sorted(item for item, owner in self.tenants.items() if owner == tenant)
+        if cursor is not None:
+            place = self._open(words, cursor, int)
+            ids = [item for item in ids if item > place]
+        following = self._cursors.seal(words, ids[limit - 1]) if len(ids) > limit else None
+        return ItemPage(ids=ids[:limit], cursor=following, **self._gaps(consistency))
+
+    async def statistics(self, *, consistency: Consistency, after: str | None = None) -> Statistics:
+        self._check(after)
+        items = len(self.tenants)
+        return Statistics(
+            items=items,
+            tenants=len(self._counts("")),
+            tombstones=len(self._winners) - items,
+            memory_bytes=_ITEM_BYTES * items,
+            memory_bytes_of_ten=10 * _ITEM_BYTES * items,
+            disk_bytes=0,
+            **self._gaps(consistency),
+        )
+
+    def _counts(self, prefix: str) -> Mapping[str, int]:
+        return Counter(owner for owner in self.tenants.values() if owner.startswith(prefix))
+
+    def _open(self, words: Sequence[str], cursor: str, kind: type[_K]) -> _K:
+        try:
+            return self._cursors.open(words, cursor, kind)
+        except ValueError as error:
+            raise InvalidCursor("the cursor is not from an earlier page of this list") from error
+
+    def _number(self, tenant: str) -> int:
+        return sum(owner == tenant for _, owner in self._winners.values())
+
+    def _gaps(self, consistency: Consistency, counter: int | None = None) -> dict[str, Any]:
+        """
+        What an answer says of its position, and of what is missing.
+        """
         if not self.missing or consistency == "eventual":
-            return Count(number, self._position())
+            return {"position": self._position()}
         if consistency == "exact":
             raise Incomplete(
                 f"the items of nodes {list(self.missing)} are not accounted for",
-                counter_so_far=number,
+                counter_so_far=counter,
                 missing=self.missing,
                 retry_after=1,
             )
-        return Count(number, self._position(), complete=False, missing=self.missing)
+        return {"position": self._position(), "complete": False, "missing": self.missing}
 
     def join(self, first: str, second: str) -> str:
         return f"{_POSITION}{max(int(each.removeprefix(_POSITION)) for each in (first, second))}"
@@ -252,7 +363,7 @@ class MemoryClient(Client):
 
     def __init__(self, store: Store, operator: Operator | None = None) -> None:
         api = make_api(store, operator=operator, token=OperatorToken("memory", _OPERATOR.encode()))
-        self._treq = StubTreq(make_resource(api, ROUTES))
+        self._treq = StubTreq(make_resource(api, served(ROUTES, store.capabilities)))
         # It has what the functions of treq are called, though no annotation says so.
         http = _WholeBodies(cast(Http, self._treq))
         super().__init__("http://localhost", Clock(), http=http, operator_token=_OPERATOR)

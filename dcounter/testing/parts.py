@@ -10,6 +10,7 @@ from dcounter.daemon.rebuild import NodeJournal, Objections, objections
 from dcounter.journal.file import FileJournal
 from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
+from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.clock import HybridClock, SteadyWall
 
 
@@ -18,6 +19,7 @@ class Parts:
     """
     What a cluster is made of; a test of the tests swaps one for another that has a fault.
 
+    :ivar abilities: what each process speaks.
     :ivar copies_boot: whether a copy of a daemon's data directory is another start of the daemon.
     """
 
@@ -27,5 +29,6 @@ class Parts:
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
+    abilities: Callable[[str], Abilities] = lambda process: ABILITIES
     copies_boot: bool = True
     objections: Callable[[Mapping[int, NodeJournal], Collection[int]], Objections] = objections

@@ -144,6 +144,7 @@ class Processes:
             limits=self.limits,
             clock=clock,
             instance="" if node is None else self.new_mark(),
+            abilities=self.parts.abilities(process),
         )
 
     def _journal(self, node: int, disk: SimulatedDisk | None, clock: IReactorTime) -> Journal:

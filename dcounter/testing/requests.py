@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.store import Ack, Change, Changes, Consistency, Items
+from dcounter.store import Ack, Change, Changes, Consistency, Items, Order
 
 Row = tuple[int, str]
 """
@@ -68,20 +68,26 @@ class Write:
 @dataclass(eq=False)
 class Known:
     """
-    What an exact count has to include.
+    What an exact answer has to include.
 
     :ivar writes: requests that were acknowledged.
     :ivar floor: how many items the growing tenant was known to have.
+    :ivar seen: ID -> the row that was shown.
     """
 
     writes: list[Write] = field(default_factory=list)
     floor: int = 0
+    seen: dict[int, Row] = field(default_factory=dict)
 
     def join(self, other: "Known") -> "Known":
         """
         Both.
         """
-        return Known(list(dict.fromkeys([*self.writes, *other.writes])), max(self.floor, other.floor))
+        seen = dict(self.seen)
+        for item, row in other.seen.items():
+            seen[item] = max(row, seen.get(item, NO_ROW))
+        writes = list(dict.fromkeys([*self.writes, *other.writes]))
+        return Known(writes, max(self.floor, other.floor), seen)
 
     def latest(self) -> int:
         """
@@ -93,11 +99,10 @@ class Known:
 @dataclass(eq=False)
 class Asked:
     """
-    One count under way.
+    One question under way.
     """
 
     coordinator: Coordinator
-    tenant: str
     consistency: Consistency
     must: Known
 
@@ -153,6 +158,19 @@ def _change(old: Row, new: Row) -> Change:
     if not new[1]:
         return "deleted"
     return "moved" if old[1] else "created"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantsPage:
+    """
+    Where a page of tenants ended.
+
+    :ivar last: the last tenant on it, and how many items it owned.
+    """
+
+    order: Order
+    cursor: str
+    last: tuple[str, int]
 
 
 def bounds(

@@ -105,5 +105,5 @@ class TestCallers:
     def test_are_told_that_what_they_have_seen_is_lost(self) -> None:
         question, first, second = self._two()
         refusal = PositionLost("gone")
-        question.refuse_lost(refusal)
+        question.refuse(refusal)
         assert first.told == second.told == [refusal]

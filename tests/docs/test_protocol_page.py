@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
@@ -23,6 +23,7 @@ from tests.protocol.drawn import MESSAGES, decode_line
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
+QUESTIONS: set[type[Any]] = {*questions.ANSWERS.keys(), *questions.ANSWERS.values(), questions.Declined}
 VALUES: tuple[type[Any], ...] = (
     Batch,
     NodePosition,
@@ -32,6 +33,7 @@ VALUES: tuple[type[Any], ...] = (
     Abilities,
     ReceiptWanted,
     ReceiptGiven,
+    *sorted(QUESTIONS, key=lambda kind: kind.__name__),
 )
 
 

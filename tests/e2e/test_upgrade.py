@@ -5,6 +5,7 @@ From the previous release to this version: node by node under load, back again, 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,15 @@ class Load:
         await self._running
 
 
+async def _item(client: Client) -> dict[str, object]:
+    """
+    The first item; nothing while no new node has all that is required.
+    """
+    answer = await client.ask("GET", "/items/0")
+    assert answer.status in {200, 501, 503}, answer
+    return answer.content if answer.status == 200 else {}
+
+
 @pytest_twisted.ensureDeferred
 async def test_node_by_node_under_load_and_back(machines: Machines) -> None:
     for node in NODES:
@@ -203,10 +213,15 @@ async def test_node_by_node_under_load_and_back(machines: Machines) -> None:
     (first, old), (_, new) = await together(machines.start_coordinator(old=each) for each in (True, False))
     load = Load(old, new)
     await load.go_on()
+    # What no old node knows is refused; the first new one is asked.
+    refused = await new.ask("GET", "/items/0")
+    assert (refused.status, refused.code) == (501, "not_supported_here")
     for node in NODES:
         await machines.replace(node, old=False)
         await new.until_at_work()
         await load.go_on()
+        looked = await eventually(partial(_item, new), what="an item that a new node shows")
+        assert looked["tenant"] == "load"
     # It was too early for one of them: it goes back, to what the new version wrote.
     await machines.replace(2, old=True)
     await new.until_at_work()

@@ -25,6 +25,7 @@ from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
+from dcounter.node.answers import Answers
 from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
@@ -34,7 +35,8 @@ from dcounter.node.receipts import Receipts
 from dcounter.node.replica import Replica
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
-from dcounter.protocol import messages
+from dcounter.node.waits import Question
+from dcounter.protocol import messages, questions
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
@@ -189,6 +191,28 @@ class TieReplica(Replica):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.contents.ledger = TiesToTheFirst()
+
+
+class HastyAnswers(Answers):
+    """
+    Takes every question but a count for one that can be answered.
+    """
+
+    def _can_answer(self, question: Question) -> bool:
+        return isinstance(question, questions.Ask) or super()._can_answer(question)
+
+
+class HastyReader(Replica):
+    """
+    Answers look-ups without waiting for what they require.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._answers = HastyAnswers(
+            self._out, self.contents, self._durability, self.members, self.catch_up, self._limits
+        )
+        self.inquiries = self._answers.inquiries
 
 
 class NothingRequired(View):
@@ -410,6 +434,9 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "count without a required position": Fault(
         Parts(view=NothingRequired), {"part": 5, "slow": 8, "silence": 5}
+    ),
+    "look up without the required position": Fault(
+        Parts(replica=HastyReader), {"count": 0, "look_up": 30, "part": 5, "slow": 8, "silence": 5}
     ),
     "required position forgotten at a coordinator's restart": Fault(
         Parts(view=NothingInherited),

@@ -3,7 +3,7 @@ A daemon with a file of tokens: what each caller may do, and what it learns of o
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ import pytest
 from dcounter.http.auth import Principal, Token, hash_token
 from dcounter.http.rates import Rate
 from dcounter.http.table import ROUTES, Route
-from dcounter.store import Ack, Consistency, Count, Items, Receipt
+from dcounter.store import Ack, Consistency, Count, Counts, Item, Items, Looked, Receipt
+from dcounter.testing.http import MemoryStore
 from tests.support.callers import LOCAL, Reply
-from tests.support.servers import ONE, OUTSIDE, CalledServer, SlowStore, post
+from tests.support.servers import ONE, OUTSIDE, CalledServer, post
 
 READER = "dct_reader"
 WRITER = "dct_writer"
@@ -34,13 +35,13 @@ TOKENS = [
 COUNT = "/items/acme%2F1/count"
 
 
-class Asked(SlowStore):
+class Asked(MemoryStore):
     """
-    Remembers of which tenants it was asked, and stores at once.
+    Remembers of which tenants it was asked, and stores at once. Two items are there, of one tenant each.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda: 1)
         self.asked: list[str] = []
 
     async def store(
@@ -51,7 +52,20 @@ class Asked(SlowStore):
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         self.asked.append(tenant)
-        return await super().count(tenant, consistency=consistency, after=after)
+        return Count(len(tenant), "here")
+
+    async def count_many(
+        self, tenants: Sequence[str], *, consistency: Consistency, after: str | None = None
+    ) -> Counts:
+        self.asked += tenants
+        return await super().count_many(tenants, consistency=consistency, after=after)
+
+    async def look_up(
+        self, ids: Sequence[int], *, consistency: Consistency, after: str | None = None
+    ) -> Looked:
+        owners = {1: "other", 2: "acme/1"}
+        found = [Item(each, owners[each], 5) if each in owners else None for each in ids]
+        return Looked(position="here", items=found)
 
 
 @pytest.fixture
@@ -76,11 +90,20 @@ def ask(
     return reply
 
 
+BODIES = {
+    "/cluster/restart": b'{"node":1}',
+    "/cluster/remove": b'{"node":1}',
+    "/cluster/forget": b'{"node":1}',
+    "/items/lookup": b"[1]",
+    "/counts": b'{"tenants":["other"]}',
+}
+
+
 def example(route: Route) -> tuple[str, str, bytes]:
     """
     Some request for a route.
     """
-    body = b'{"node":1}' if route.path.startswith("/cluster/") else ONE
+    body = BODIES.get(route.path, ONE)
     return route.method, re.sub(r"\{\w+\}", "1", route.path), body if route.method == "POST" else b""
 
 
@@ -131,7 +154,8 @@ class TestEveryRoute:
     ) -> None:
         method, target, body = example(route)
         reply = ask(world, method, target, BOUND, body)
-        if route.scope == "anyone":
+        # Items of others look as if they did not exist.
+        if route.scope == "anyone" or route.path == "/items/lookup":
             assert reply.status == 200
         else:
             assert reply.status in {403, 404}
@@ -146,6 +170,14 @@ FOREIGN: dict[str, list[str]] = {
         "/items/%00acme%2F/count",
         "/items/other/count?consistency=eventual",
     ],
+    "GET /tenants/{tenant}": ["/tenants/other", "/tenants/acme"],
+    "GET /tenants/{tenant}/items": ["/tenants/other/items", "/tenants/acme/items?limit=5"],
+    "GET /tenants": ["/tenants", "/tenants?sort=-count", "/tenants?prefix=acme"],
+    "GET /counts": ["/counts", "/counts?prefix=other", "/counts?prefix=acme"],
+    # These look like items that do not exist, see below.
+    "GET /items/{ID}": [],
+    "POST /items/lookup": [],
+    "POST /counts": [],
 }
 """
 For each route that answers bound tokens: requests that ask of tenants of others.
@@ -163,11 +195,30 @@ def test_what_a_bound_token_may_ask_is_probed() -> None:
 def test_a_bound_token_learns_nothing_of_others(world: CalledServer, store: Asked, target: str) -> None:
     reply = ask(world, "GET", target, BOUND)
     assert reply.problem == (403, "forbidden")
-    assert "'acme/' or 'tie-'" in reply.json["detail"]
+    assert re.search("'acme/' or 'tie-'|give the parameter prefix", reply.json["detail"])
     assert store.asked == []
     # This goes by way of Klein.
     assert ask(world, "HEAD", target, BOUND).status == 403
     assert store.asked == []
+
+
+def test_items_of_others_look_as_if_they_did_not_exist(world: CalledServer) -> None:
+    others, none = ask(world, "GET", "/items/1", BOUND), ask(world, "GET", "/items/3", BOUND)
+    assert others.problem == none.problem == (404, "unknown_item")
+    assert others.text.replace(b"ID 1", b"ID 3") == none.text
+    assert ask(world, "GET", "/items/2", BOUND).json["tenant"] == "acme/1"
+    looked = ask(world, "POST", "/items/lookup", BOUND, b"[1,2,3]").json
+    assert [each["ID"] for each in looked["items"]] == [2]
+    assert looked["unknown"] == [1, 3]
+    assert ask(world, "GET", "/items/1", READER).json["tenant"] == "other"
+
+
+def test_counts_of_others_are_refused_together_with_its_own(world: CalledServer, store: Asked) -> None:
+    reply = ask(world, "POST", "/counts", BOUND, b'{"tenants":["acme/1","other"]}')
+    assert reply.problem == (403, "forbidden")
+    assert "'other'" in reply.json["detail"]
+    assert store.asked == []
+    assert ask(world, "POST", "/counts", BOUND, b'{"tenants":["acme/1"]}').status == 200
 
 
 def test_a_bound_token_reads_what_it_is_bound_to(world: CalledServer, store: Asked) -> None:

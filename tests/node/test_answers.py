@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from dcounter.node.answers import Answers, wanted
 from dcounter.node.effects import FlushJournal
 from dcounter.protocol.messages import Await, Awaited, Count, Counted
 from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.questions import Ask, LookedUp, LookUp, Told
 from tests.support.machines import Machines, has
 
 NEEDED = has((1, 5, 2))
@@ -16,7 +19,8 @@ class Answering(Machines):
 
     def __init__(self, most: int = 10) -> None:
         super().__init__()
-        self.all = Answers(self.out, self.contents, self.durability, self.members, self.catch_up, most)
+        state = (self.contents, self.durability, self.members, self.catch_up)
+        self.all = Answers(self.out, *state, replace(self.limits, waits=most))
         self.contents.ledger.merge([1], [1], ["t"])
 
     def count(self, required: Position = NEEDED, *, wait: int = 500) -> None:
@@ -38,6 +42,7 @@ def counted(*, complete: bool, applied: Position = NEEDED) -> tuple[int, Counted
 def test_what_a_question_requires() -> None:
     assert wanted(Count(3, ["t"], NEEDED, 0)) == NEEDED
     assert wanted(Await(3, NEEDED, 0)) == NEEDED
+    assert wanted(Ask(3, LookUp([1]), NEEDED, 0)) == NEEDED
 
 
 def test_a_count_is_answered_at_once_if_all_is_there(node: Answering) -> None:
@@ -117,6 +122,21 @@ def test_durability_is_waited_for_without_delay(node: Answering) -> None:
     node.all.answer_ready()
     assert node.sent() == [(1, Awaited(4, True, NEEDED, 0))]
     assert [*waiting, node.all.for_durability] == [False, True, False]
+
+
+def test_other_questions_wait_as_counts_do(node: Answering) -> None:
+    node.all.take(1, Ask(3, LookUp([1, 2]), NEEDED, 500), 0.0)
+    node.all.answer_ready()
+    assert node.sent() == []
+    node.contents.applied = NEEDED
+    node.all.answer_ready()
+    assert node.sent() == [(1, Told(3, LookedUp([1, 0], ["t", None]), True, NEEDED, 0))]
+
+
+def test_other_questions_are_answered_after_their_time_with_what_there_is(node: Answering) -> None:
+    node.all.take(1, Ask(3, LookUp([1]), NEEDED, 500), 0.0)
+    node.all.answer_expired(0.5)
+    assert node.sent() == [(1, Told(3, LookedUp([1], ["t"]), False, Position(), 0))]
 
 
 def test_while_two_processes_hold_its_id_nothing_is_durable_for_certain(node: Answering) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -100,6 +100,31 @@ receipts = st.builds(
 )
 
 
+limits = st.integers(1, 10_000)
+names = st.lists(strategies.tenants, max_size=3)
+
+
+any_question = st.one_of(
+    st.builds(questions.LookUp, st.lists(strategies.item_ids, max_size=3)),
+    st.builds(questions.ListTenants, st.sampled_from(["name", "count"]), limits, texts, texts, naturals),
+    st.builds(questions.SumPrefix, texts),
+    st.builds(questions.ListItems, texts, limits, st.none() | strategies.item_ids),
+    st.builds(questions.Measure),
+)
+
+
+any_answer = st.one_of(
+    st.builds(questions.LookedUp, st.lists(stamps, max_size=3), st.lists(strategies.owners, max_size=3)),
+    st.builds(questions.TenantsListed, names, st.lists(naturals, max_size=3), st.booleans()),
+    st.builds(questions.PrefixSummed, naturals, naturals),
+    st.builds(
+        questions.ItemsListed, st.lists(strategies.item_ids, max_size=3), st.none() | strategies.item_ids
+    ),
+    st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
+    st.builds(questions.Declined, st.sampled_from(["late", "too_large"])),
+)
+
+
 STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Hello: st.builds(
         messages.Hello,
@@ -138,6 +163,8 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Counted: st.builds(
         messages.Counted, requests, st.lists(naturals, max_size=3), st.booleans(), positions, stamps
     ),
+    questions.Ask: st.builds(questions.Ask, requests, any_question, positions, milliseconds),
+    questions.Told: st.builds(questions.Told, requests, any_answer, st.booleans(), positions, stamps),
     messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
     messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),
     messages.Remove: st.builds(messages.Remove, requests, node_ids),

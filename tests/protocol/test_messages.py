@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import Message
@@ -36,11 +36,18 @@ def test_no_message_is_forgotten() -> None:
 COORDINATORS: set[type[Any]] = {
     messages.Store,
     messages.Count,
+    questions.Ask,
     messages.Await,
     messages.Remove,
     messages.Beat,
 }
-ANSWERS: set[type[Any]] = {messages.Stored, messages.Counted, messages.Awaited, messages.Report}
+ANSWERS: set[type[Any]] = {
+    messages.Stored,
+    messages.Counted,
+    questions.Told,
+    messages.Awaited,
+    messages.Report,
+}
 NODES: set[type[Any]] = {
     messages.Report,
     messages.Follow,
@@ -335,3 +342,11 @@ class TestWhateverArrives:
 
     def test_the_error_is_the_fault_of_the_peer(self) -> None:
         assert issubclass(MalformedMessage, PeerError)
+
+
+class TestQuestions:
+    def test_each_has_an_answer_with_its_tag(self) -> None:
+        assert set(questions.ANSWERS) == set(get_args(questions.Question))
+        assert {*questions.ANSWERS.values(), questions.Declined} == set(get_args(questions.Answer))
+        for kind, answer in questions.ANSWERS.items():
+            assert kind.__struct_config__.tag == answer.__struct_config__.tag

@@ -1,6 +1,8 @@
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
-from dcounter.protocol.token import TokenSeal
+from dcounter.protocol.token import CursorSeal, TokenSeal
 from tests.support import strategies
 
 # Few nodes, runs and numbers: positions that have nothing to do with each other prove nothing.
@@ -356,3 +358,41 @@ class TestTokenSeal:
         for size in (0, 1, 64, 65, 10_000):
             seal = TokenSeal(hashlib.sha256(b"x").digest() * (size // 32 + 1), "c" * size)
             assert seal.open(seal.seal(self.POSITION, 3)) == (self.POSITION, 3)
+
+
+class TestCursor:
+    SEAL = CursorSeal(b"the secret of this cluster", "cluster")
+
+    @given(st.lists(st.text(), max_size=3), strategies.item_ids | st.tuples(st.text(), st.integers(0, 2**62)))
+    def test_is_read_by_its_cluster(self, words: list[str], place: Any) -> None:
+        cursor = self.SEAL.seal(words, place)
+        other = CursorSeal(b"the secret of this cluster", "cluster")
+        kind: Any = int if isinstance(place, int) else tuple[str, int]
+        assert other.open(words, cursor, kind) == place
+        assert re.fullmatch("[A-Za-z0-9_-]+", cursor)
+
+    def test_is_of_one_list_of_one_cluster(self) -> None:
+        cursor = self.SEAL.seal(["tenants", "a"], 5)
+        assert self.SEAL.open(["tenants", "a"], cursor, int) == 5
+        for words in (["tenants", "b"], ["tenants"], ["tenantsa"], ["tenants", "a", ""]):
+            with pytest.raises(ValueError, match="not a cursor of this list"):
+                self.SEAL.open(words, cursor, int)
+        for seal in (CursorSeal(b"another", "cluster"), CursorSeal(b"the secret of this cluster", "c")):
+            with pytest.raises(ValueError, match="not a cursor of this list"):
+                seal.open(["tenants", "a"], cursor, int)
+        with pytest.raises(ValueError, match="a cursor of another version"):
+            self.SEAL.open(["tenants", "a"], cursor, str)
+
+    def test_is_no_position(self) -> None:
+        token = TokenSeal(b"the secret of this cluster", "cluster")
+        with pytest.raises(ValueError, match="not a"):
+            token.open(self.SEAL.seal([], 5))
+        with pytest.raises(ValueError, match="not a"):
+            self.SEAL.open([], token.seal(Position(), 1), int)
+
+    @given(
+        st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
+    )
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
+            self.SEAL.open(["tenants"], text, int)

@@ -49,7 +49,7 @@ class Machines:
             self.limits.unfolded_runs,
         )
         self.answers = Answers(
-            self.out, self.contents, self.durability, self.members, self.catch_up, self.limits.waits
+            self.out, self.contents, self.durability, self.members, self.catch_up, self.limits
         )
         self.receipts = Receipts(self.contents, self.durability, self.answers, self.status, self.limits)
 

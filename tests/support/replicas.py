@@ -22,6 +22,7 @@ from dcounter.node.effects import (
     LogMessage,
     Send,
     Snapshot,
+    StepsLeft,
     StopFollowing,
     StreamReady,
 )
@@ -114,6 +115,7 @@ class Replicas:
         self.trace: dict[int, list[Effect]] = {}
         self.notices: dict[int, list[tuple[str, str]]] = {}
         self.ends: dict[int, End] = {}
+        self.stepping: set[int] = set()
         self._channels = count(1)
         self._requests = count(1)
         for node in self.members:
@@ -214,6 +216,8 @@ class Replicas:
                         self.break_off(self.ends[channel])
                 case LogMessage(level, text):
                     self.notices[node].append((level, text))
+                case StepsLeft():
+                    self.stepping.add(node)
                 case Snapshot() | StopFollowing() | FlushJournal():
                     # Who cares finds them in the trace.
                     pass
@@ -300,6 +304,10 @@ class Replicas:
         for channel in list(self.ends):
             if channel in self.ends and self.ends[channel].offered:
                 busy = self.stream(self.ends[channel]) or busy
+        stepping, self.stepping = self.stepping, set()
+        for node in stepping & self.replicas.keys():
+            self.perform(node, self.replicas[node].inquiries.step(self.now))
+            busy = True
         for node in list(self.replicas):
             if node not in but and self.unsynced[node]:
                 self.sync(node)

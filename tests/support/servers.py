@@ -28,11 +28,12 @@ from dcounter.store import (
     Items,
     Readiness,
     Receipt,
+    Store,
 )
 from tests.support.callers import LOCAL, Reply, Wire, replies
 
 
-class SlowStore:
+class SlowStore(Store):
     """
     A store that answers writes when it is told to, and counts at once.
     """
@@ -154,16 +155,16 @@ class CalledServer:
         names: Iterable[str] = (),
         origins: Iterable[str] = (),
         routes: Sequence[Route] = ROUTES,
-        store: SlowStore | None = None,
+        store: Store | None = None,
         tokens: Iterable[Token] | None = None,
         **limits: Any,
     ) -> None:
         self.clock = Clock()
         self.tokens = None if tokens is None else Tokens(tokens, now=self._now, seconds=self.clock.seconds)
-        self.store = store or SlowStore()
+        self.store = store if isinstance(store, SlowStore) else SlowStore()
         self.nodes = Nodes()
         api = make_api(
-            self.store,
+            store or self.store,
             limits=HttpLimits(**limits),
             operator=self.nodes,
             token=OperatorToken("/token", b"0123456789abcdef"),

@@ -9,9 +9,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from dcounter.errors import Incomplete, PositionLost, UnknownNode
-from dcounter.store import Ack, Count, Items, Receipt
+from dcounter.store import Ack, Count, Counts, Item, Items, Looked, Receipt
 from dcounter.testing import Cluster
-from dcounter.testing.history import GROWING, History
+from dcounter.testing.asked import GROWING
+from dcounter.testing.history import History
 from dcounter.testing.requests import Known, Write
 
 ITEMS = ["a", "a", "b"]
@@ -37,6 +38,10 @@ def _store(history: History, ids: range, ack: Ack = "node") -> Deferred[Any]:
 
 def _count(history: History, tenant: str = "a") -> Deferred[Any]:
     return history.count(history.cluster.coordinator, tenant, "exact", None)
+
+
+def _look_up(history: History, *ids: int) -> Deferred[Any]:
+    return history.look_up(history.cluster.coordinator, ids, "exact", None)
 
 
 def _answers(history: History, method: str, answer: object) -> None:
@@ -183,3 +188,60 @@ def test_a_node_takes_along_what_was_acknowledged(history: History) -> None:
         history.cluster.kill_node(node)
     history.risk(allowed=False)
     assert _problems(history) == [f"a node took ID {item} of write 1 along" for item in (0, 1, 2)]
+
+
+def _item(history: History, item: int) -> Item:
+    """
+    An item as it is stored.
+    """
+    stamp, tenant = (history.writes[0].rows or {})[item]
+    return Item(item, tenant, stamp)
+
+
+def test_looked_up_is_what_was_stored(history: History) -> None:
+    history.cluster.result(_look_up(history, 2, 7, 0))
+    assert (history.problems, history.exact) == ([], 1)
+    coordinator = history.cluster.coordinator
+    assert history.known[coordinator].seen == {
+        item: (_item(history, item).stamp, tenant) for item, tenant in ((2, "b"), (0, "a"))
+    }
+    history.cluster.result(history.count_many(coordinator, ["b", "c", GROWING], "exact", None))
+    assert (history.problems, history.exact) == ([], 2)
+
+
+@pytest.mark.parametrize("how", ["nothing", "another tenant", "another stamp"])
+def test_looked_up_is_not_what_was_stored(history: History, how: str) -> None:
+    item = _item(history, 0)
+    wrong = {
+        "nothing": None,
+        "another tenant": Item(0, "b", item.stamp),
+        "another stamp": Item(0, "a", item.stamp - 1),
+    }
+    _answers(history, "look_up", Looked(items=[wrong[how]], position=""))
+    _look_up(history, 0)
+    [problem] = history.problems
+    assert "ID 0 is" in problem
+
+
+def test_looked_up_goes_back(history: History) -> None:
+    coordinator, before = history.cluster.coordinator, _item(history, 0)
+    # It may be stored or not, as far as its caller knows; then it was shown.
+    moved = Write(2, coordinator, Items([0], ["z"]), "node", 0.0, all_rows=[(0, (before.stamp + 1, "z"))])
+    history.writes.append(moved)
+    for shown in (Item(0, "z", before.stamp + 1), before):
+        _answers(history, "look_up", Looked(items=[shown], position=""))
+        _look_up(history, 0)
+    [problem] = history.problems
+    assert f"ID 0 is {before}" in problem
+
+
+def test_one_of_several_counts_is_not_what_was_stored(history: History) -> None:
+    _answers(history, "count_many", Counts(counters=[2, 2], position=""))
+    history.count_many(history.cluster.coordinator, ["a", "b"], "exact", None)
+    assert _problems(history) == ["'b' counts 2, not between 1 and 1"]
+
+
+def test_questions_that_say_that_they_are_not_exact_may_be_wrong(history: History) -> None:
+    _answers(history, "look_up", Looked(items=[None], position="", complete=False, missing=[1]))
+    _look_up(history, 0)
+    assert (history.problems, history.exact) == ([], 0)

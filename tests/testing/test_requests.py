@@ -8,7 +8,7 @@ import pytest
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.store import Items
-from dcounter.testing.requests import Known, Row, Write, bounds
+from dcounter.testing.requests import NO_ROW, Known, Row, Write, bounds, possible
 
 _NOBODY = cast(Coordinator, None)
 
@@ -72,3 +72,33 @@ def test_what_is_known_together_is_known_once() -> None:
     both = Known([_ONE], 3).join(Known([_ONE, _MOVED], 2))
     assert (both.writes, both.floor, both.latest()) == ([_ONE, _MOVED], 3, 20)
     assert Known().latest() == 0
+
+
+_DELETED = _write((1, (40, "")))
+
+
+@pytest.mark.parametrize(
+    ("writes", "must", "expected"),
+    [
+        ([], [], {NO_ROW}),
+        ([_ONE], [], {NO_ROW, (10, "a")}),
+        ([_ONE], [_ONE], {(10, "a")}),
+        ([_ONE, _MOVED], [_ONE], {(10, "a"), (20, "b")}),
+        ([_ONE, _MOVED], [_MOVED], {(20, "b")}),
+        ([_ONE, _VOID], [_ONE], {(10, "a")}),
+        ([_TWICE], [_TWICE], {(11, "b")}),
+        ([_ONE, _DELETED], [_ONE], {(10, "a"), (40, "")}),
+    ],
+)
+def test_the_rows_that_an_item_may_have(writes: list[Write], must: list[Write], expected: set[Row]) -> None:
+    assert possible(writes, must, told_lost=False).get(1, {NO_ROW}) == expected
+
+
+def test_a_row_at_risk_may_be_missing_when_a_loss_was_told() -> None:
+    assert possible([_RISKY], [_RISKY], told_lost=False)[2] == {(11, "a")}
+    assert possible([_RISKY], [_RISKY], told_lost=True)[2] == {NO_ROW, (11, "a")}
+
+
+def test_what_was_shown_together_is_the_newest() -> None:
+    both = Known(seen={1: (10, "a"), 2: (5, "a")}).join(Known(seen={1: (9, "b"), 3: (1, "")}))
+    assert both.seen == {1: (10, "a"), 2: (5, "a"), 3: (1, "")}

@@ -2,6 +2,7 @@
 What the daemon reports about itself.
 """
 
+from dcounter.errors import NotSupportedHere
 from dcounter.http.answer_bodies import Alive, Ready
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, NotReady, ok
@@ -29,3 +30,10 @@ async def openapi(api: Api, call: Call) -> Answer:
     `GET /openapi.json`
     """
     return Answer(200, api.document)
+
+
+async def not_supported(api: Api, call: Call) -> Answer:
+    """
+    What the store of this daemon cannot do.
+    """
+    raise NotSupportedHere("the store of this daemon cannot do this; see /openapi.json for what it can do")

@@ -2,12 +2,14 @@
 What callers ask for.
 """
 
+from collections.abc import Sequence
 from random import Random
+from typing import cast
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.protocol.clock import CLOCK_TOLERANCE
-from dcounter.store import Ack, Consistency, Items
-from dcounter.testing.history import GROWING
+from dcounter.store import Ack, Consistency, Items, Order
+from dcounter.testing.asked import GROWING
 from dcounter.testing.requests import Known
 from dcounter.testing.setting import SECOND
 from dcounter.testing.world import World
@@ -15,6 +17,12 @@ from dcounter.testing.world import World
 TENANTS = ("a", "b", "c", "d", "é")
 """
 Tenants between which items move.
+"""
+
+
+_HOW: Sequence[Consistency] = ("exact", "exact", "exact", "exact", "available", "eventual")
+"""
+How callers ask, and how often.
 """
 
 
@@ -113,6 +121,53 @@ def count(world: World) -> None:
         world.after(random.random() / 10, lambda: world.history.hang_up(answer))
 
 
+def count_many(world: World) -> None:
+    """
+    A caller asks for several counts.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    tenants = random.sample([*TENANTS, GROWING], random.choice([1, 2, 5]))
+    world.history.count_many(coordinator, tenants, random.choice(_HOW), _after(world))
+
+
+def look_up(world: World) -> None:
+    """
+    A caller looks up items.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    ids = [random.randrange(45) for _ in range(random.choice([1, 2, 5, 20]))]
+    answer = world.history.look_up(coordinator, ids, random.choice(_HOW), _after(world))
+    if random.random() < 0.03:
+        world.after(random.random() / 10, lambda: world.history.hang_up(answer))
+
+
+def list_tenants(world: World) -> None:
+    """
+    A caller lists tenants, perhaps from where an earlier page ended.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    order = cast(Order, random.choice(["name", "-count"]))
+    page = random.choice(world.history.tenant_pages) if world.history.tenant_pages else None
+    if page is not None and page.order != order:
+        page = None
+    world.history.list_tenants(
+        coordinator, order, random.choice([1, 2, 9]), page, random.choice(_HOW), _after(world)
+    )
+
+
+def list_items(world: World) -> None:
+    """
+    A caller lists the IDs that a tenant owns.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    tenant, limit = random.choice([*TENANTS, GROWING]), random.choice([1, 3, 100])
+    world.history.list_items(coordinator, tenant, limit, random.choice(_HOW), _after(world))
+
+
 def store_growing(world: World, coordinator: Coordinator) -> None:
     """
     Store new items of the tenant whose count never falls.
@@ -128,6 +183,10 @@ def count_growing(world: World, coordinator: Coordinator) -> None:
     """
     if coordinator in world.history.running():
         world.history.count(coordinator, GROWING, "exact", None)
+
+
+def _after(world: World) -> tuple[str, Known] | None:
+    return _token(world) if world.random.random() < 0.3 else None
 
 
 def _token(world: World) -> tuple[str, Known] | None:

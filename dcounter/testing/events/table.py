@@ -55,4 +55,8 @@ EVENTS: Mapping[str, Event] = {
     "second_process": Event(processes.second_process, 1, needs_disks=True),
     "rebuild": Event(processes.rebuild, 1, needs_disks=True),
     "copy_directory": Event(copies.copy_directory, 2, needs_disks=True),
+    "look_up": Event(callers.look_up, 10),
+    "count_many": Event(callers.count_many, 5),
+    "list_tenants": Event(callers.list_tenants, 5),
+    "list_items": Event(callers.list_items, 5),
 }

@@ -1,0 +1,67 @@
+"""
+Parses bodies that list tenants.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from dcounter.errors import InvalidItems, ItemError, MalformedBody, TooManyItems
+from dcounter.http.items import MAX_ERRORS
+
+_T = TypeVar("_T")
+
+
+class Tenants(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    A list of tenants.
+    """
+
+    tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)]
+
+
+class _Anything(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    The same before its elements are checked.
+    """
+
+    tenants: list[Any]
+
+
+_tenants = msgspec.json.Decoder(_Anything)
+
+
+def parse_tenants(body: bytes, *, most: int, most_bytes: int) -> Sequence[str]:
+    """
+    Parse `{"tenants": [name, ...]}`.
+
+    :param most_bytes: the length of a name as UTF-8.
+    :raises MalformedBody: the body is not JSON, or not such an object.
+    :raises TooManyItems: there are more than `most`.
+    :raises InvalidItems: one of them is no name of a tenant.
+    """
+    found = _decode(_tenants, body, 'the body must be {"tenants": [name, ...]}').tenants
+
+    def is_name(value: object) -> bool:
+        return type(value) is str and 1 <= len(value.encode()) <= most_bytes
+
+    _check(found, most, "tenants", "tenant", is_name, f"must be a string of 1 to {most_bytes} bytes of UTF-8")
+    return found
+
+
+def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes, must: str) -> _T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody(f"{must}: {error}") from error
+
+
+def _check(
+    found: Sequence[Any], most: int, what: str, field: str, good: Callable[[object], bool], must: str
+) -> None:
+    if len(found) > most:
+        raise TooManyItems(f"the request names {len(found)} {what}; the limit is {most}")
+    errors = [ItemError(i, field, must) for i, value in enumerate(found) if not good(value)]
+    if errors:
+        raise InvalidItems(errors[:MAX_ERRORS])

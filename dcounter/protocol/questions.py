@@ -1,0 +1,200 @@
+"""
+The questions that a coordinator asks a node with `Ask`, and the answers that `Told` brings.
+
+Counts are older and have messages of their own (`dcounter.protocol.messages`).
+
+Each question is a Struct with a tag of its own and has an answer with the same tag. A new kind of question
+needs a feature of its own (`dcounter.protocol.abilities`), because an older node closes the connection when
+it gets what it does not know.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from dcounter.protocol.batch import Int64, Milliseconds, Natural, RequestId, Tenant
+from dcounter.protocol.position import Position, Stamp
+
+Listed = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class LookUp(Struct, frozen=True, tag="look_up"):
+    """
+    Asks which tenant owns each of these IDs, and since when.
+    """
+
+    ids: Annotated[list[Int64], Meta(max_length=10_000)]
+
+
+class LookedUp(Struct, frozen=True, tag="look_up"):
+    """
+    The owners, in the order of the question, all at the same moment.
+
+    :ivar stamps: the stamp of the winning entry of each ID; 0 if it was never stored.
+    :ivar tenants: the owner of each ID; `None` if it was never stored or was deleted.
+    """
+
+    stamps: list[Stamp]
+    tenants: list[Tenant | None]
+
+
+class ListTenants(Struct, frozen=True, tag="tenants", omit_defaults=True):
+    """
+    Asks for a page of tenants.
+
+    :ivar order: by `name`, compared as UTF-8 bytes; or by `count`, the largest first, and equal ones by name.
+    :ivar limit: how many, at most.
+    :ivar prefix: only tenants whose names begin with this.
+    :ivar after: the name of the last tenant on the page before; empty if there is none.
+    :ivar count: by count: how many items that tenant owned.
+    """
+
+    order: Literal["name", "count"]
+    limit: Listed
+    prefix: str = ""
+    after: str = ""
+    count: Natural = 0
+
+
+class TenantsListed(Struct, frozen=True, tag="tenants"):
+    """
+    The page.
+
+    :ivar counts: how many items each of them owns.
+    :ivar more: whether others follow.
+    """
+
+    tenants: list[Tenant]
+    counts: list[Natural]
+    more: bool
+
+
+class SumPrefix(Struct, frozen=True, tag="sum"):
+    """
+    Asks how many items the tenants whose names begin with a prefix own together.
+    """
+
+    prefix: str
+
+
+class PrefixSummed(Struct, frozen=True, tag="sum"):
+    """
+    The sum.
+
+    :ivar tenants: how many such tenants there are.
+    """
+
+    items: Natural
+    tenants: Natural
+
+
+class ListItems(Struct, frozen=True, tag="items", omit_defaults=True):
+    """
+    Asks for a page of the IDs that a tenant owns, in ascending order.
+
+    :ivar after: only larger IDs.
+    """
+
+    tenant: str
+    limit: Listed
+    after: Int64 | None = None
+
+
+class ItemsListed(Struct, frozen=True, tag="items"):
+    """
+    The page.
+
+    :ivar after: after which ID the next page begins; `None` if there is none.
+    """
+
+    ids: list[Int64]
+    after: Int64 | None
+
+
+class Measure(Struct, frozen=True, tag="measure"):
+    """
+    Asks how much the node holds.
+    """
+
+
+class Measured(Struct, frozen=True, tag="measure"):
+    """
+    How much the node holds.
+
+    :ivar items: IDs that a tenant owns.
+    :ivar tenants: tenants that own items.
+    :ivar tombstones: IDs that are deleted.
+    :ivar memory: bytes of its ledger.
+    :ivar memory_of_ten: about how many bytes ten times as much would take.
+    :ivar disk: bytes of its journal.
+    """
+
+    items: Natural
+    tenants: Natural
+    tombstones: Natural
+    memory: Natural
+    memory_of_ten: Natural
+    disk: Natural
+
+
+class Declined(Struct, frozen=True, tag="declined"):
+    """
+    There is no answer.
+
+    :ivar why: `late`: the time of the question was over before the answer was complete. `too_large`: the
+        answer would not fit a message.
+    """
+
+    why: Literal["late", "too_large"]
+
+
+Question = LookUp | ListTenants | SumPrefix | ListItems | Measure
+"""
+What a coordinator may ask.
+"""
+
+Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | Declined
+"""
+What a node may answer.
+"""
+
+ANSWERS: Mapping[type[Question], type[Answer]] = {
+    LookUp: LookedUp,
+    ListTenants: TenantsListed,
+    SumPrefix: PrefixSummed,
+    ListItems: ItemsListed,
+    Measure: Measured,
+}
+"""
+The answer to each kind of question; any question can be declined.
+"""
+
+
+class Ask(Struct, frozen=True, tag="ask", omit_defaults=True):
+    """
+    Asks anything but counts; answered by `Told`. It is sent only to a node with the feature `ask`.
+
+    :ivar required: what the answer must include to be exact.
+    :ivar wait: how long (ms) the node may wait until it has that.
+    """
+
+    request: RequestId
+    what: Question
+    required: Position = Position()
+    wait: Milliseconds = 0
+
+
+class Told(Struct, frozen=True, tag="told"):
+    """
+    The answer to an `Ask`, as at one moment.
+
+    :ivar complete: whether it includes all that was required.
+    :ivar position: what it includes.
+    """
+
+    request: RequestId
+    what: Answer
+    complete: bool
+    position: Position
+    stamp: Stamp
