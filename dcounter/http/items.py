@@ -206,17 +206,16 @@ def parse_lines(data: bytes, lines: int, *, latest: Callable[[], int], max_tenan
     """
     data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
     whole = data.removesuffix(b"\n")
-    # No line break is inside of an item, since none can be between } and { there. So if there are as many
-    # items as lines, each line is one.
+    # No line break is inside of an item, since none can be between } and { there. So there are as many items
+    # as lines, each of which is one, or more of them: that is too many.
     if whole[:1] != b"{" or whole[-1:] != b"}" or whole.count(b"}\n{") != lines - 1:
         return None
     try:
         if not data.isascii():
             data.decode()
-        items = _read(data, _ON_LINES, Rules(latest, lines, max_tenant_bytes))
+        return _read(data, _ON_LINES, Rules(latest, lines, max_tenant_bytes))
     except (*_UNREADABLE, FieldError, TooManyItems):
         return None
-    return items if len(items) == lines else None
 
 
 class LineReader:

@@ -192,8 +192,6 @@ class Load:
                 await body.next_turn()
                 if self._stopped:
                     return
-        if self._stopped:
-            return
         decoder.end()
         for piece in self._cutter.end():
             await self._take(piece)

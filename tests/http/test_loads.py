@@ -30,12 +30,14 @@ class LoadStore(SlowStore):
 
     :ivar holds: whether requests wait for `release`.
     :ivar refusals: what to raise, by the number of the request.
+    :ivar reached: the acknowledgement that was reached, by the number of the request, if it is another.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.holds = False
         self.refusals: dict[int, Exception] = {}
+        self.reached: dict[int, Ack] = {}
         self.given: list[Items] = []
         self.asked: list[tuple[Ack, str | None]] = []
         self.stored: list[tuple[int, str | None]] = []
@@ -56,7 +58,7 @@ class LoadStore(SlowStore):
         if number in self.refusals:
             raise self.refusals[number]
         self.stored.extend(zip(items.ids, items.tenants, strict=True))
-        return Receipt(len(items), ack, f"{number:04}")
+        return Receipt(len(items), self.reached.get(number, ack), f"{number:04}")
 
     @property
     def ids(self) -> list[int]:
@@ -212,6 +214,10 @@ class TestLines:
 
     def test_the_position_covers_all_pieces(self, narrow: Loader) -> None:
         assert narrow.load(lines(range(9))).json["position"] == "0004"
+
+    def test_the_weakest_acknowledgement_is_told(self, narrow: Loader) -> None:
+        narrow.store.reached = {0: "all", 1: "primary", 2: "majority"}
+        assert narrow.load(lines(range(6))).json["ack"] == "primary"
 
     def test_a_warning_is_passed_on(self, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
         async def store(items: Items, **how: Any) -> Receipt:
@@ -397,6 +403,17 @@ class TestFailures:
         assert reply.headers["retry-after"] == ("3" if refusal.retry_after else "1")
         assert len(narrow.store.given) == 3
 
+    def test_are_told_before_the_rest_comes(self, narrow: Loader) -> None:
+        narrow.store.refusals[1] = NotApplied("no room", retry_after=1)
+        narrow.store.holds = True
+        connection = narrow.connect()
+        assert narrow.send(connection, head(1_000), lines(range(4))) == []
+        for _ in range(2):
+            assert narrow.send(connection) == []
+            narrow.store.release()
+        [reply] = narrow.send(connection)
+        assert reply.problem == (503, "load_stopped")
+
     def test_of_the_first_part_are_those_of_a_request(self, narrow: Loader) -> None:
         for refusal in (NotApplied("no room", retry_after=1), InvalidPosition("not ours")):
             narrow.store.refusals[len(narrow.store.given)] = refusal
@@ -473,6 +490,36 @@ class TestBodies:
         loader.send(connection, line(5))
         assert loader.store.ids == [0, 1, 2, 3]
         loader.close()
+
+    @pytest.mark.parametrize("pieces", [1, 4])
+    def test_that_come_too_late_are_thrown_away(self, pieces: int) -> None:
+        # With one piece, the load waits for room when its time is over; else for the rest of the body.
+        loader = Loader(load_s=100, load_pieces=pieces)
+        loader.store.holds = True
+        connection = loader.connect()
+        body = lines(range(3))
+        loader.send(connection, head(len(body)), line(0))
+        loader.server.clock.advance(70)
+        loader.send(connection, line(1))
+        loader.server.clock.advance(30)
+        assert loader.send(connection, line(2)) == []
+        assert loader.server.server.shared.body_bytes == 0
+        replies: list[Reply] = []
+        while not replies:
+            loader.store.release()
+            replies = loader.send(connection)
+        assert replies[0].problem == (400, "load_broken")
+        assert loader.store.ids == [0, 1]
+        loader.close()
+
+    def test_of_a_daemon_that_stops(self, narrow: Loader) -> None:
+        connection = narrow.connect()
+        narrow.send(connection, head(1_000), lines(range(3)))
+        narrow.server.server.stopFactory()
+        [reply] = narrow.send(connection)
+        assert reply.problem == (503, "load_stopped")
+        assert "the daemon is stopping" in reply.json["detail"]
+        assert (reply.json["items_stored"], reply.json["outcome"]) == (3, "partial")
 
     def test_that_are_longer_than_other_bodies(self) -> None:
         loader = Loader(max_body_bytes=100)
