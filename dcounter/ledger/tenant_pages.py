@@ -161,7 +161,7 @@ class TenantPages:
         limit += len(found)
         for places, counts in self._sorted_counts(max(begin, order.after(last)), end):
             tied = order.numbers[places.start : places.stop][counts == count]
-            found += [names[number] or "" for number in tied.tolist()]
+            found += [names[number] or "" for number in tied[: limit - len(found)].tolist()]
             if len(found) >= limit:
                 break
         return found
