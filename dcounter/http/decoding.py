@@ -45,6 +45,8 @@ class Decoder(Protocol):
         """
         Decode what arrived, part by part. All parts must be taken before more is fed.
 
+        A part may be empty: work was done, and others should have their turn.
+
         :raises MalformedBody: it cannot be decoded.
         :raises ExpandsTooMuch: too much comes of it.
         """
@@ -167,6 +169,8 @@ class Decompressor:
                 return
             data = member.unused_data
             self._member = None
+            # Some have 8 bytes and nothing in them: thousands would keep others waiting.
+            yield b""
 
     def end(self) -> None:
         if self._member is not None:
