@@ -99,7 +99,7 @@ class Tokens:
     A plain hash is enough: a token has 256 random bits, so there is nothing to guess.
 
     :param now: the wall clock (ns since 1970).
-    :param seconds: a clock that does not go back.
+    :param seconds: the clock of the rates (s).
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Bucket:
     """
     The permits that a caller has left. It begins full.
 
-    :param now: the time (s) of a clock that does not go back.
+    :param now: the time (s).
     """
 
     __slots__ = ("_at", "_left", "rate")
@@ -43,7 +43,9 @@ class Bucket:
         """
         The time (s) until there is a permit; 0: there is one.
         """
-        self._left = min(self.rate.burst, self._left + (now - self._at) * self.rate.per_s)
+        # A clock that is set back takes no permits away.
+        passed = max(0.0, now - self._at)
+        self._left = min(self.rate.burst, self._left + passed * self.rate.per_s)
         self._at = now
         return 0.0 if self._left >= 1 else (1 - self._left) / self.rate.per_s
 

@@ -30,6 +30,11 @@ class TestPermits:
         assert [bucket.wait_s(0.5) for _ in range(3)] == [0.5, 0.5, 0.5]
         assert bucket.wait_s(1.0) == 0
 
+    def test_a_clock_that_is_set_back_takes_none_away(self) -> None:
+        bucket = Bucket(Rate(per_s=2.0, burst=3), 10_000.0)
+        assert [bucket.take(6_400.0) for _ in range(4)] == [0, 0, 0, 0.5]
+        assert bucket.take(6_400.5) == 0
+
     @given(RATES, PAUSES)
     def test_no_time_has_more_than_a_burst_and_the_rate(self, rate: Rate, pauses: list[float]) -> None:
         now, bucket = 0.0, Bucket(rate, 0.0)
