@@ -110,7 +110,7 @@ class TokensFile:
 
     :param path: the file.
     :param now: the wall clock (ns since 1970).
-    :param seconds: a clock that does not go back.
+    :param seconds: the clock of the rates (s).
     :ivar tokens: those that were read last.
     :raises ConfigurationError: the file cannot be used.
     """
@@ -133,7 +133,11 @@ class TokensFile:
         try:
             with open(self._path, "rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
-                found = parse_tokens(file.read(_MOST_BYTES).decode())
+                text = file.read(_MOST_BYTES + 1)
+            if len(text) > _MOST_BYTES:
+                # What is cut off may be the bounds of a token.
+                raise ValueError(f"it has more than {_MOST_BYTES} bytes")
+            found = parse_tokens(text.decode())
         except OSError as error:
             raise ConfigurationError(
                 f"--tokens-file: the file cannot be read: {error.strerror}: {self._path}"

@@ -121,6 +121,16 @@ class TestFile:
         with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
             TokensFile(str(tmp_path), now=lambda: 0, seconds=lambda: 0.0)
 
+    def test_is_never_read_in_part(self, tmp_path: Path) -> None:
+        # Without its last line the token could read all.
+        comment = "#" * (16 * 2**20 - len(ONE) - 1) + "\n"
+        (tmp_path / "tokens").write_text(comment + ONE)
+        file = TokensFile(str(tmp_path / "tokens"), now=lambda: 0, seconds=lambda: 0.0)
+        assert file.tokens is not None
+        (tmp_path / "tokens").write_text(comment + ONE + 'prefixes = ["acme/"]\n')
+        with pytest.raises(ConfigurationError, match="more than 16777216 bytes"):
+            TokensFile(str(tmp_path / "tokens"), now=lambda: 0, seconds=lambda: 0.0)
+
     def test_is_found_wherever_twistd_goes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "tokens").write_text("")
