@@ -6,7 +6,7 @@ from typing import Final
 
 from dcounter.errors import Refusal
 from dcounter.http.auth import OPERATOR, Principal, Tokens
-from dcounter.http.call import Api, Call
+from dcounter.http.call import Api, Call, require_scope
 from dcounter.http.paths import decode_segment, parse_query
 from dcounter.http.problems import Answer, Forbidden, TooManyRequests, Unauthenticated, problem
 from dcounter.http.table import Route
@@ -55,10 +55,7 @@ def require_allowed(api: Api, route: Route, call: Call) -> None:
         return
     if api.tokens is not None:
         call.principal = principal = identify(api, api.tokens, call)
-        if route.scope not in principal.scopes:
-            raise Forbidden(
-                f"this needs the scope {route.scope!r}, which the token {principal.name!r} does not have"
-            )
+        require_scope(route.scope, principal, "this")
     elif route.scope == "admin":
         call.principal = _identify_operator(api, call)
 

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct, field
 from twisted.internet.defer import DeferredSemaphore
 
-from dcounter.http.auth import ANYONE, OperatorToken, Principal, Tokens
+from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Forbidden
@@ -19,6 +19,17 @@ _SHOWN: Final = 100
 """
 How many characters of a tenant's name an error repeats.
 """
+
+
+def require_scope(scope: Scope, principal: Principal, what: str) -> None:
+    """
+    Refuse what a token does not permit.
+
+    :param what: for people: what needs the scope.
+    :raises Forbidden: the token does not have it.
+    """
+    if scope not in principal.scopes:
+        raise Forbidden(f"{what} needs the scope {scope!r}, which the token {principal.name!r} does not have")
 
 
 class Api(Struct, frozen=True, kw_only=True):

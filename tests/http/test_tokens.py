@@ -257,6 +257,23 @@ def test_the_operators_token_counts_on_this_machine_only(world: CalledServer) ->
     assert world.nodes.restarted == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [("POST", "/items", ONE), ("POST", "/items/delete", b"[1]"), ("DELETE", "/items/1", b"")],
+)
+def test_receipts_tell_counts_and_so_need_the_right_to_count(
+    world: CalledServer, store: Asked, method: str, target: str, body: bytes
+) -> None:
+    reply = ask(world, method, f"{target}?receipt=1", WRITER, body)
+    assert reply.problem == (403, "forbidden")
+    assert reply.json["outcome"] == "not_applied"
+    assert "receipt=1 needs the scope 'read'" in reply.json["detail"]
+    assert store.asked == []
+    assert ask(world, method, f"{target}?receipt=0", WRITER, body).status == 200
+    # This one may do both.
+    assert ask(world, method, f"{target}?receipt=1", SLOW, body).status == 200
+
+
 class TestLargeBodies:
     """
     Strangers must not fill the memory.

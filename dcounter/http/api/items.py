@@ -2,7 +2,7 @@
 Stores, deletes and counts items.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import cast
 
 from msgspec import UNSET
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from dcounter.errors import MalformedBody, TooManyItems
 from dcounter.http.answer_bodies import Counted, Stored
-from dcounter.http.call import Api, Call
+from dcounter.http.call import Api, Call, require_scope
 from dcounter.http.decoding import decoder_for
 from dcounter.http.item_fields import FieldError, check_stamp
 from dcounter.http.items import ValidItems, parse_id, parse_ids, parse_items, parse_valid_items
@@ -83,7 +83,7 @@ async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = 
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
     if call.parameters:
-        receipt = await _store_as_told(api, call.parameters, items)
+        receipt = await _store_as_told(api, call, items)
     else:
         receipt = await api.store.store(items, ack=api.ack)
     warning = UNSET if receipt.warning is None else receipt.warning
@@ -96,10 +96,14 @@ async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = 
     return replace(ok(in_part), status=207)
 
 
-def _store_as_told(api: Api, parameters: Mapping[str, str], items: Items) -> Awaitable[Receipt]:
+def _store_as_told(api: Api, call: Call, items: Items) -> Awaitable[Receipt]:
+    parameters = call.parameters
     if "lastUpdateDt" in parameters:
         items = items.stamped(_stamp(api, parameters["lastUpdateDt"]))
     changes = parameters.get("receipt") == "1"
+    if changes and api.tokens is not None:
+        # Receipts tell what was there, and the counts of tenants.
+        require_scope("read", call.principal, "receipt=1")
     if changes and len(items) > api.limits.max_receipt_items:
         raise TooManyItems(
             f"the request has {len(items)} items; with receipt=1 the limit is {api.limits.max_receipt_items}"
