@@ -255,6 +255,7 @@ class TestPages:
         assert isinstance(found, Measured)
         assert (found.items, found.tenants, found.tombstones, found.disk) == (6, 3, 1, 77)
         assert 0 < found.memory < 10**6
+        assert found.memory_of_ten >= found.memory
         assert found.memory_of_ten > 0
 
 
