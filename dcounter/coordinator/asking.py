@@ -181,10 +181,9 @@ class Asking:
             )
             return
         missing = self._reads.missing(question)
-        where = f"the items of nodes {missing} are" if missing else "some items are"
+        why = f"the items of nodes {missing} are not accounted for" if missing else "they are too slow"
         question.refuse_incomplete(
-            f"no node could answer exactly within {self._limits.read_wait_s:g} s: {where} not accounted for",
-            missing,
+            f"no node could answer exactly within {self._limits.read_wait_s:g} s: {why}", missing
         )
 
 

@@ -297,12 +297,18 @@ class Dispatch:
                     self._again.append(slice_)
             elif self._add(slice_, others[self._rotation % len(others)], others) is None:
                 self._again.append(slice_)
+        # Without a node that gives receipts, those that want one let the others pass.
+        passed: list[Request] = []
         while self._queue:
             request = self._queue[0]
-            if not request.over and not self._place_queued(request):
-                return
+            if request.over or self._place_queued(request):
+                self._queued_bytes -= request.size
+            elif request.receipt is not None and not self._receipts():
+                passed.append(request)
+            else:
+                break
             self._queue.popleft()
-            self._queued_bytes -= request.size
+        self._queue.extendleft(reversed(passed))
 
     def _next_place(self, writers: Sequence[int]) -> int | None:
         """

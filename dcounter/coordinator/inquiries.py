@@ -87,6 +87,9 @@ class Inquiry(Question[questions.Told]):
     def message(self, number: RequestId, required: Position, wait: Milliseconds) -> questions.Ask:
         return questions.Ask(number, self.what, required, wait)
 
+    def is_answer(self, answer: questions.Told) -> bool:
+        return answer.what != questions.Declined("late")
+
     def tell(self, answer: questions.Told, token: str, missing: Sequence[NodeId], *, complete: bool) -> None:
         if answer.what == questions.Declined("too_large"):
             self.refuse(AnswerTooLarge("the answer is too large: the names in it are too long; ask for less"))

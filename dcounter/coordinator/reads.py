@@ -128,6 +128,12 @@ class Question(ABC, Generic[A]):
         :param missing: nodes whose items it does not account for.
         """
 
+    def is_answer(self, answer: A) -> bool:
+        """
+        Whether a caller that takes what is not exact can be told this.
+        """
+        return True
+
     def counter_so_far(self, i: int) -> int | None:
         """
         What the best answer says to a caller that asked for a number; `None` if there is no such thing.
@@ -267,7 +273,8 @@ class Reads:
         enough = answer.complete and (question.consistency == "eventual" or not attempt.unaccounted)
         if not question.requires_more or enough:
             return "complete"
-        if question.best is None or answer.position.covers(question.best.position):
+        best = question.best
+        if question.is_answer(answer) and (best is None or answer.position.covers(best.position)):
             question.best = answer
         if question.consistency == "available" and attempt.unaccounted:
             return "incomplete"

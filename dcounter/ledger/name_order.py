@@ -31,7 +31,8 @@ class NameOrder:
     Numbers of tenants, sorted by name, and beside them those that changed since they were sorted.
 
     The order is made when it is wanted for the first time, and dropped when so much has changed since it was
-    last wanted that making a new one is cheaper.
+    last wanted that making a new one is cheaper. While it is wanted it is never dropped, or it would never be
+    ready beside writes that bring many new names.
 
     :ivar numbers: sorted by name, without those in `changed`, which may be anywhere in it.
     :ivar changed: numbers that got or lost names since, and what they were called when they were sorted.
@@ -45,24 +46,40 @@ class NameOrder:
         self._made = False
         # Whatever waits for the order drives this, so that the work of one that gives up is not lost.
         self._making: Steps[None] | None = None
+        self._wanted = 0
+        # When more than this have changed and it is not wanted, it is dropped.
+        self._most = 0
 
     def renamed(self, number: int, old: str | None) -> None:
         self.changed.setdefault(number, old)
-        if self._made and len(self.changed) > self._sizes.aside + len(self.numbers) // 16:
+        if not self._wanted and len(self.changed) > self._most:
             self._drop()
 
     def prepare(self) -> Steps[None]:
         """
         Make the order, or put into it what changed, until few are left.
+
+        Each step puts in more than came since the one before, and with the last one few are left: so they
+        end, whatever is written between them.
         """
-        while not self._made or len(self.changed) > self._sizes.aside:
-            if self._made:
-                self._put_in()
-            else:
-                if self._making is None:
-                    self._making = self._make()
-                next(self._making, None)
-            yield
+        self._wanted += 1
+        left = len(self.changed)
+        try:
+            while not self._made or len(self.changed) > self._sizes.aside:
+                if self._made:
+                    came = max(0, len(self.changed) - left)
+                    self._put_in(self._sizes.put_in + 2 * came)
+                else:
+                    if self._making is None:
+                        self._making = self._make()
+                    next(self._making, None)
+                left = len(self.changed)
+                if self._made and left <= self._sizes.aside:
+                    break
+                yield
+        finally:
+            self._wanted -= 1
+            self._most = len(self.changed) + self._sizes.aside + len(self._tenants.names) // 16
 
     def after(self, name: str) -> int:
         """
@@ -105,7 +122,9 @@ class NameOrder:
 
     def _drop(self) -> None:
         self._tenants.watchers.remove(self)
-        self.numbers, self.changed, self._made = np.empty(0, np.int32), {}, False
+        if self._making is not None:
+            self._making.close()
+        self.numbers, self.changed, self._made, self._making = np.empty(0, np.int32), {}, False, None
 
     def _make(self) -> Steps[None]:
         """
@@ -138,12 +157,12 @@ class NameOrder:
         numbers.resize(length, refcheck=False)
         self.numbers, self._made, self._making = numbers, True, None
 
-    def _put_in(self) -> None:
+    def _put_in(self, most: int) -> None:
         """
         Put some of those that changed where they belong now.
         """
         names = self._tenants.names
-        some = list(islice(self.changed, self._sizes.put_in))
+        some = list(islice(self.changed, most))
         living = sorted(
             (each for each in some if names[each] is not None), key=lambda each: names[each] or ""
         )

@@ -25,6 +25,12 @@ _AT_ONCE = 16
 How many IDs are looked up at once, and not in the next step.
 """
 
+_TURNS = 8
+"""
+How many take turns; the others wait until one of those ends. Each under way takes some memory, and time of
+every merge.
+"""
+
 
 def is_short(what: questions.Question) -> bool:
     """
@@ -96,7 +102,8 @@ def _measure(contents: Contents) -> Steps[questions.Answer]:
         found.tenants,
         found.tombstones,
         found.bytes,
-        found.bytes_for(10),
+        # A small ledger has more room already.
+        max(found.bytes, found.bytes_for(10)),
         contents.journal_bytes,
     )
 
@@ -117,7 +124,7 @@ class _Inquiry:
 
 class Inquiries:
     """
-    The questions whose answers one node is computing, in turns: one step of each.
+    The questions whose answers one node is computing, some of them in turns: one step of each.
 
     :param contents: what the node has in memory.
     :param includes: whether an answer that is made now includes what its question requires.
@@ -164,7 +171,7 @@ class Inquiries:
                 inquiry.steps.close()
                 self._tell(inquiry, questions.Declined("late"))
             elif not self._step(inquiry):
-                self._waiting.append(inquiry)
+                self._waiting.insert(_TURNS - 1, inquiry)
         self._go_on()
         return self._out.take()
 

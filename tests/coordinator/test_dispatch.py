@@ -1016,3 +1016,14 @@ class TestReceipts:
         desk.dispatch.tick(request.deadline)
         assert desk.ended == [request]
         assert not request.maybe_stored
+
+    def test_while_no_node_gives_any_the_others_pass(self) -> None:
+        desk = Desk()
+        desk.givers = []
+        waiting = [desk.admit_whole(5), desk.admit_whole(5)]
+        later = desk.admit(3000)
+        desk.dispatch.tick(desk.now)
+        assert {each.request for flight in desk.launch() for each in flight.slices} == {later}
+        desk.givers = [0]
+        desk.dispatch.tick(desk.now)
+        assert [flight.slices[0].request for flight in desk.launch()] == waiting

@@ -255,3 +255,16 @@ def test_a_coordinator_that_stops_answers(world: Questioned) -> None:
     world.cluster.stop()
     assert asking.called
     assert isinstance(world.failure(world.look_up(1)), Incomplete)
+
+
+def test_nodes_that_are_too_slow_are_not_said_to_lack_items() -> None:
+    world = Questioned(limits=Limits(suspicion_s=60.0))
+    world.store([1], "a")
+    world.cluster.run(1)
+    for node in ("node 0", "node 1"):
+        world.cluster.freeze(node)
+    refused = world.failure(world.look_up(1))
+    assert isinstance(refused, Incomplete)
+    assert "too slow" in str(refused)
+    assert refused.missing == ()
+    world.cluster.stop()

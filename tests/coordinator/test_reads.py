@@ -25,6 +25,7 @@ class Answer:
     position: Position
     complete: bool
     stamp: int = 0
+    tells: bool = True
 
 
 class Asked(Question[Answer]):
@@ -34,6 +35,9 @@ class Asked(Question[Answer]):
 
     def message(self, number: int, required: Position, wait: int) -> messages.Request:
         raise NotImplementedError
+
+    def is_answer(self, answer: Answer) -> bool:
+        return answer.tells
 
     def tell(self, answer: Answer, token: str, missing: Sequence[int], *, complete: bool) -> None:
         raise NotImplementedError
@@ -185,6 +189,15 @@ class TestAnswers:
             assert attempt is not None
             world.reads.answered(question, Answer(has(number), complete=False), attempt)
         assert question.best == Answer(has(3), complete=False)
+
+    def test_one_that_tells_nothing_is_not_kept(self) -> None:
+        world = all_up()
+        question = world.begin("available")
+        for number, tells in ((2, True), (3, False)):
+            attempt = world.ask(question)
+            assert attempt is not None
+            world.reads.answered(question, Answer(has(number), complete=False, tells=tells), attempt)
+        assert question.best == Answer(has(2), complete=False)
 
     def test_a_question_ends_once(self) -> None:
         world = all_up()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.steps import Steps, finish
+from dcounter.ledger.steps import Steps, StepSizes, finish
 from dcounter.ledger.tenant_pages import Largest, PrefixSum, TenantPage
 from tests.support.entries import Row, Writer, crowded, recount
 
@@ -155,6 +155,56 @@ def test_an_order_that_nothing_reads_is_dropped() -> None:
     ledger.settle()
     assert ledger._pages._order.changed == {}  # noqa: SLF001 - it shows nowhere else
     assert finish(ledger.prefix_sum("1")) == PrefixSum(10_000, 10_000)
+
+
+def _merge_names(ledger: Ledger, items: range) -> None:
+    ledger.merge(items, [1] * len(items), [f"{item}" for item in items])
+    ledger.settle()
+
+
+def test_an_order_is_ready_although_each_step_finds_many_new_names() -> None:
+    ledger = Ledger(sizes=StepSizes(names=64, aside=16, put_in=8))
+    _merge_names(ledger, range(1_000))
+    steps = ledger.tenants_by_name(limit=1)
+    written, page = 1_000, None
+    while page is None and written < 100_000:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            page = stop.value
+        else:
+            _merge_names(ledger, range(written, written + 100))
+            written += 100
+    assert page == TenantPage([("0", 1)], more=True)
+
+
+def test_names_that_are_put_into_the_order_stay_there_when_the_question_is_given_up() -> None:
+    ledger = Ledger(sizes=StepSizes(names=64, aside=16, put_in=8))
+    _merge_names(ledger, range(1_000))
+    written, pages = 1_000, list[TenantPage]()
+    while not pages and written < 10_000:
+        # Each of them has time for three steps only.
+        steps = ledger.tenants_by_name(limit=1)
+        try:
+            for _ in range(3):
+                next(steps)
+                _merge_names(ledger, range(written, written + 40))
+                written += 40
+        except StopIteration as stop:
+            pages.append(stop.value)
+        steps.close()
+    assert pages == [TenantPage([("0", 1)], more=True)]
+
+
+def test_an_order_that_is_given_up_half_made_is_dropped_like_another() -> None:
+    ledger = Ledger(sizes=StepSizes(names=64, aside=16))
+    _merge_names(ledger, range(1_000))
+    steps = ledger.tenants_by_name()
+    next(steps)
+    steps.close()
+    _merge_names(ledger, range(1_000, 2_000))
+    assert ledger._pages._order.changed == {}  # noqa: SLF001 - it shows nowhere else
+    assert len(finish(ledger.tenants_by_name(limit=5_000)).tenants) == 2_000
 
 
 def test_many_tenants_with_the_same_count() -> None:

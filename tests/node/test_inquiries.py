@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.ledger.ledger import Ledger
+from dcounter.ledger.steps import StepSizes
 from dcounter.node.effects import Effect, StepsLeft
 from dcounter.node.inquiries import Inquiries, steps_to
 from dcounter.protocol.messages import Message
@@ -137,6 +138,22 @@ def test_one_whose_caller_has_left_is_dropped(node: Inquiring) -> None:
     assert (told.request, more) == (4, False)
 
 
+def test_only_some_of_many_are_under_way(node: Inquiring) -> None:
+    ledger = node.contents.ledger = Ledger(sizes=StepSizes(compared=1))
+    ledger.merge(range(10), range(1, 11), ["t"] * 10)
+    for number in range(100):
+        node.ask(number, ListItems("t", 3))
+    answered = []
+    for steps in range(1, 2_000):
+        told, _ = node.step()
+        answered += [(each.request, steps) for each in told]
+        # What watches merges costs each of them time.
+        assert len(ledger._entries.watchers) <= 8  # noqa: SLF001 - it shows nowhere else
+    assert [number for number, _ in answered] == list(range(100))
+    # A few take turns, so that a short one need not wait for a long one; the first does not wait for all.
+    assert 70 <= answered[0][1] <= 90
+
+
 def test_an_answer_that_fits_no_line_is_declined(node: Inquiring) -> None:
     node.contents.applied = NEEDED
     node.contents.ledger.merge([1, 2], [2, 2], ["n" * 500, "m" * 501])
@@ -238,6 +255,7 @@ class TestPages:
         assert isinstance(found, Measured)
         assert (found.items, found.tenants, found.tombstones, found.disk) == (6, 3, 1, 77)
         assert 0 < found.memory < 10**6
+        assert found.memory_of_ten >= found.memory
         assert found.memory_of_ten > 0
 
 
