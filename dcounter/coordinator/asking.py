@@ -181,7 +181,9 @@ class Asking:
             )
             return
         missing = self._reads.missing(question)
-        why = f"the items of nodes {missing} are not accounted for" if missing else "they are too slow"
+        why = "none has answered" if best is None else "some items are not accounted for"
+        if missing:
+            why = f"the items of nodes {missing} are not accounted for"
         question.refuse_incomplete(
             f"no node could answer exactly within {self._limits.read_wait_s:g} s: {why}", missing
         )
