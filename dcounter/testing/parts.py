@@ -14,6 +14,11 @@ from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.clock import HybridClock, SteadyWall
 
 
+def _abilities_now(process: str) -> Abilities:
+    # Not a lambda: worlds of several seeds are played by several processes, which are sent this.
+    return ABILITIES
+
+
 @dataclass(frozen=True)
 class Parts:
     """
@@ -29,6 +34,6 @@ class Parts:
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
-    abilities: Callable[[str], Abilities] = lambda process: ABILITIES
+    abilities: Callable[[str], Abilities] = _abilities_now
     copies_boot: bool = True
     objections: Callable[[Mapping[int, NodeJournal], Collection[int]], Objections] = objections
