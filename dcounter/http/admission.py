@@ -65,7 +65,7 @@ def require_permit(api: Api, principal: Principal, *, take: bool) -> None:
     Refuse a request that comes too soon after others of the same identity.
 
     :param take: whether it counts from now on.
-    :raises TooManyRequests: it does.
+    :raises TooManyRequests: its token permits no more requests now.
     """
     tokens = api.tokens
     bucket = None if tokens is None else tokens.bucket(principal)

@@ -44,7 +44,7 @@ class NameOrder:
         self.numbers: Owners = np.empty(0, np.int32)
         self.changed: dict[int, str | None] = {}
         self._made = False
-        # Whatever waits for the order drives this, so that the work of one that gives up is not lost.
+        # All questions that need the order share this work, so what a question did that gives up is not lost.
         self._making: Steps[None] | None = None
         self._wanted = 0
         # When more than this have changed and it is not wanted, it is dropped.

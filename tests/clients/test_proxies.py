@@ -270,7 +270,7 @@ HIDDEN: Final = [
 async def test_what_a_proxy_must_not_pass_on_does_not_arrive(
     patient: Daemon, tmp_path: Path, proxy: Proxy
 ) -> None:
-    # Whoever has the token and calls from here may restart nodes: only the proxy stands in between.
+    # With the token, a caller on this machine may restart nodes: only the proxy stands in between.
     token = {"Authorization": f"Bearer {patient.token.read_text().strip()}"}
     front = patient.ports.http + 1
     with proxy.running(tmp_path, front, patient.ports.http):

@@ -435,7 +435,7 @@ class Daemon:
 
     async def _is_ready(self, client: Client) -> bool:
         assert self.process.running, f"the daemon did not start:\n{self.process.output}"
-        # Whoever does not listen yet cannot be ready.
+        # A daemon that does not listen yet cannot be ready.
         if not is_open(self.ports.http):
             return False
         answer = await client.ask("GET", "/readyz")

@@ -92,7 +92,7 @@ def test_a_frozen_coordinator_wakes_without_harm(tmp_path: Path, table: Table) -
             for _ in range(2):
                 load.go_on(5)
                 with frozen(daemon.running.pid):
-                    # Longer than anybody is silent without being suspected.
+                    # The freeze itself: longer than a process may be silent without being suspected.
                     time.sleep(2.5)
                 figures.rounds += 1
             load.go_on(5)
