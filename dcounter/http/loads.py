@@ -20,7 +20,8 @@ from dcounter.http.call import Api
 from dcounter.http.decoding import Decoder
 from dcounter.http.items import MAX_ERRORS, LineReader, parse_lines
 from dcounter.http.lines import LineCutter, Piece
-from dcounter.http.problems import Answer, InvalidLine, LoadBroken, LoadStopped, SoFar, ok
+from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped, SoFar
+from dcounter.http.problems import Answer, ok
 from dcounter.http.streams import Body
 from dcounter.store import Ack, Items, Receipt
 

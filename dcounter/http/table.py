@@ -34,13 +34,11 @@ from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import Tenants
+from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE, media_type
 from dcounter.http.problems import (
     Answer,
     ExpandsTooMuch,
-    InvalidLine,
-    LoadBroken,
-    LoadStopped,
     NoIdempotencyKey,
     NotReady,
     UnknownItem,

@@ -28,10 +28,10 @@ from dcounter.errors import MalformedMessage
 from dcounter.node.contents import Contents
 from dcounter.node.durability import EndOfCopy, PlainLine
 from dcounter.node.effects import Outbox
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies
 from dcounter.protocol.position import NodeId, Position
 
-NO_COPY = messages.CopyBegin(Position(), {}, [])
+NO_COPY = copies.CopyBegin(Position(), {}, [])
 """
 Stands for a beginning that is not in the journal.
 """
@@ -57,7 +57,7 @@ class Interrupted:
     A copy is needed: the journal has the beginning of one, and not its end.
     """
 
-    begin: messages.CopyBegin
+    begin: copies.CopyBegin
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Asked:
     """
 
     channel: int
-    begin: messages.CopyBegin | None
+    begin: copies.CopyBegin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class Taking:
     """
 
     channel: int
-    begin: messages.CopyBegin
+    begin: copies.CopyBegin
     kept: bool = True
 
 
-CopyMessage = messages.CopyBegin | messages.CopyChunk | messages.CopyEnd
+CopyMessage = copies.CopyBegin | copies.CopyChunk | copies.CopyEnd
 
 State = Idle | Wanted | Interrupted | Asked | Taking
 
@@ -115,7 +115,7 @@ class CatchUp:
         return not isinstance(self.state, Idle)
 
     @property
-    def unfinished(self) -> messages.CopyBegin | None:
+    def unfinished(self) -> copies.CopyBegin | None:
         """
         The beginning of a copy whose end the journal does not have.
         """
@@ -145,7 +145,7 @@ class CatchUp:
                 self.state = Asked(channel, begin)
             case Idle() | Asked() | Taking():
                 return
-        self._out.send(channel, messages.Copy())
+        self._out.send(channel, copies.Copy())
 
     def disconnected(self, channel: int) -> None:
         """
@@ -184,16 +184,16 @@ class CatchUp:
         :raises MalformedMessage: it was not asked for, or does not belong there.
         """
         match message:
-            case messages.CopyBegin():
+            case copies.CopyBegin():
                 self.begins(channel, message)
                 contents.ledger.reserve(message.entries)
                 return PlainLine(line)
-            case messages.CopyChunk():
+            case copies.CopyChunk():
                 self.brings(channel, message.position)
                 contents.merge_rows(message.packed())
                 # A journal knows chunks by how their lines begin.
                 return PlainLine(line if codec.is_chunk(line) else codec.encode(message))
-            case messages.CopyEnd():
+            case copies.CopyEnd():
                 taken = self.ends(channel)
                 self.reach(message.position)
                 contents.copied(taken.begin, message)
@@ -201,7 +201,7 @@ class CatchUp:
             case _:
                 assert_never(message)
 
-    def begins(self, channel: int, message: messages.CopyBegin) -> None:
+    def begins(self, channel: int, message: copies.CopyBegin) -> None:
         """
         A copy begins to come in.
 
@@ -250,13 +250,13 @@ class CatchUp:
 
     # Starting again
 
-    def restored_begin(self, message: messages.CopyBegin) -> None:
+    def restored_begin(self, message: copies.CopyBegin) -> None:
         """
         The journal has the beginning of a copy.
         """
         self.state = Interrupted(message)
 
-    def restored_end(self) -> messages.CopyBegin:
+    def restored_end(self) -> copies.CopyBegin:
         """
         The journal has the end of a copy; what it began with.
         """

@@ -18,10 +18,10 @@ from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
 from dcounter.node.backlog import Backlog
 from dcounter.node.runs import Runs
-from dcounter.protocol import messages
+from dcounter.protocol import copies
 from dcounter.protocol.batch import Batch, Packed
-from dcounter.protocol.messages import Opening, Record
-from dcounter.protocol.position import Position
+from dcounter.protocol.messages import Record
+from dcounter.protocol.position import Opening, Position
 
 
 class Contents:
@@ -98,7 +98,7 @@ class Contents:
         if opening is not None:
             self.runs.learn(node, opening)
 
-    def copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
+    def copied(self, begin: copies.CopyBegin, end: copies.CopyEnd) -> None:
         """
         The ledger has all chunks of a copy.
         """

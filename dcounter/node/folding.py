@@ -10,8 +10,7 @@ What holds, after each call:
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.members import Members
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import NodeId, Position
+from dcounter.protocol.position import NodeId, Opening, Position
 
 
 class Folding:

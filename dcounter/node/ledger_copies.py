@@ -20,7 +20,7 @@ from dcounter.node.durability import Durability
 from dcounter.node.effects import Outbox, StreamReady
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.position import Position
 
 
@@ -102,9 +102,9 @@ class LedgerCopies:
         if state is not None:
             yield codec.encode(state)
         for message in self._copy():
-            if isinstance(message, messages.CopyBegin):
+            if isinstance(message, copies.CopyBegin):
                 self._durability.snapshot_reaches(message.position)
-            elif isinstance(message, messages.CopyEnd):
+            elif isinstance(message, copies.CopyEnd):
                 self._durability.snapshot_ends(message.position)
             yield codec.encode(message)
         for node in removed:
@@ -124,14 +124,12 @@ class LedgerCopies:
 
     # Both
 
-    def _copy(self) -> Iterator[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]:
+    def _copy(self) -> Iterator[copies.CopyBegin | copies.CopyChunk | copies.CopyEnd]:
         mine = self._contents
-        yield messages.CopyBegin(
-            mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.known
-        )
+        yield copies.CopyBegin(mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.known)
         for chunk in mine.ledger.chunks(self._limits.chunk_rows, self._limits.slice_bytes):
-            yield messages.CopyChunk.of(chunk.packed(), self._upper_bound())
-        yield messages.CopyEnd(self._upper_bound(), mine.stamp)
+            yield copies.CopyChunk.of(chunk.packed(), self._upper_bound())
+        yield copies.CopyEnd(self._upper_bound(), mine.stamp)
 
     def _upper_bound(self) -> Position:
         """

@@ -11,8 +11,8 @@ What holds, after each call:
 from collections.abc import Callable
 
 from dcounter.node.effects import Outbox
-from dcounter.protocol.messages import Opening, Report
-from dcounter.protocol.position import NodeId, NodePosition, Position
+from dcounter.protocol.messages import Report
+from dcounter.protocol.position import NodeId, NodePosition, Opening, Position
 
 _SALTS = 2**20
 """

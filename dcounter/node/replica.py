@@ -35,7 +35,7 @@ from dcounter.node.receipts import Receipts
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.protocol import codec, messages, questions
+from dcounter.protocol import codec, copies, messages, questions
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report
@@ -220,9 +220,9 @@ class Replica:
             case messages.Gap():
                 self.catch_up.want()
                 self.catch_up.ask(channel, able=self._channels.gives_copies(channel))
-            case messages.Copy():
+            case copies.Copy():
                 self.copies.asked(channel)
-            case messages.CopyBegin() | messages.CopyChunk() | messages.CopyEnd():
+            case copies.CopyBegin() | copies.CopyChunk() | copies.CopyEnd():
                 self._take_copy(channel, message, line)
             case _:
                 assert_never(message)
@@ -478,7 +478,7 @@ class Replica:
             self._append(taken)
         else:
             self._durability.need_snapshot(self.applied)
-        if isinstance(message, messages.CopyEnd):
+        if isinstance(message, copies.CopyEnd):
             self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
             self._following.anew(self._relay_facts())
             self._answer_and_offer()

@@ -21,7 +21,7 @@ from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodeId
@@ -100,14 +100,14 @@ class Restoring:
                 pass
             case messages.Remove():
                 self._members.remove(message.node)
-            case messages.CopyBegin():
+            case copies.CopyBegin():
                 self._catch_up.restored_begin(message)
                 self._contents.ledger.reserve(message.entries)
                 self._contents.loading = True
-            case messages.CopyEnd():
+            case copies.CopyEnd():
                 self._catch_up.reach(message.position)
                 self._contents.copied(self._catch_up.restored_end(), message)
-            case Record() | messages.CopyChunk():
+            case Record() | copies.CopyChunk():
                 # Records come with their numbers, and chunks when the ledger is loaded.
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
@@ -125,10 +125,10 @@ class Restoring:
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self._contents.applied.number(message.node, message.run):
                     self._contents.merge(_understand(decode_batch, message.batch))
-            case messages.CopyChunk():
+            case copies.CopyChunk():
                 self._contents.merge_rows(message.packed())
                 self._catch_up.reach(message.position)
-            case messages.Remove() | messages.CopyBegin() | messages.CopyEnd() | messages.JournalState():
+            case messages.Remove() | copies.CopyBegin() | copies.CopyEnd() | messages.JournalState():
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
                 assert_never(message)

@@ -13,8 +13,7 @@ What holds, after each call:
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.position import LostRun, Opening, Position
 
 
 class Runs:

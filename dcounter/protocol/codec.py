@@ -15,12 +15,11 @@ from dcounter.protocol.messages import (
     HelloFirst,
     JournalLine,
     Message,
-    Opening,
     ProofNext,
     ToCoordinator,
     WelcomeLast,
 )
-from dcounter.protocol.position import Stamp
+from dcounter.protocol.position import Opening, Stamp
 
 
 class RecordHead(Struct, frozen=True, tag="record"):

@@ -13,44 +13,17 @@ All are msgspec Structs instead of dataclasses, because the decoder fills those 
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import numpy as np
 from msgspec import Meta, Raw, Struct, field
 
-from dcounter.protocol import questions
+from dcounter.protocol import copies, questions
 from dcounter.protocol.abilities import Abilities
-from dcounter.protocol.batch import (
-    INT,
-    LONG,
-    Milliseconds,
-    Natural,
-    Packed,
-    RequestId,
-    Tenant,
-    check_columns,
-    unknown_needs,
-)
-from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Position, Stamp
+from dcounter.protocol.batch import Milliseconds, Natural, RequestId
+from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Opening, Position, Stamp
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-
-
-class Opening(Struct, frozen=True):
-    """
-    How a node announced a run when it opened it.
-
-    :ivar run: the run it opened.
-    :ivar previous: the run before it; 0 if there was none.
-    :ivar last: the last number of that run.
-    :ivar wiped: the node had lost its journal: `previous` and `last` are what its peers knew.
-    """
-
-    run: Stamp
-    previous: Stamp
-    last: Natural
-    wiped: bool = False
 
 
 # Handshake: Hello ->, <- Challenge, Proof ->, <- Welcome. Either side may say Farewell and hang up.
@@ -336,92 +309,6 @@ class Gap(Struct, frozen=True, tag="gap"):
     node: NodeId
 
 
-class Copy(Struct, frozen=True, tag="copy"):
-    """
-    Asks for a copy of the ledger.
-    """
-
-
-class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
-    """
-    A ledger follows in chunks, which include all of a position and may include more.
-
-    :ivar entries: about how many follow.
-    :ivar needs: names of additions without which the chunks would be misread, as in a batch.
-    """
-
-    position: Position
-    openings: dict[NodeId, list[Opening]]
-    lost: list[LostRun]
-    entries: Natural = 0
-    needs: list[str] = []
-
-    def __post_init__(self) -> None:
-        unknown = unknown_needs(self.needs) if self.needs else None
-        if unknown:
-            raise ValueError(
-                f"this version of dcounter does not know what the copy needs: {', '.join(unknown)}"
-            )
-
-
-class CopyChunk(Struct, frozen=True, tag="copy_piece"):
-    """
-    Some entries of the ledger, as columns of little-endian numbers, in base64 in JSON.
-
-    :ivar ids: 8 bytes per entry.
-    :ivar stamps: 8 bytes per entry.
-    :ivar owners: 4 bytes per entry: the index of the owner in `tenants`.
-    :ivar tenants: names; `None` owns deleted IDs.
-    :ivar position: nothing in this chunk lies beyond it.
-    """
-
-    ids: bytes
-    stamps: bytes
-    owners: bytes
-    tenants: list[Tenant | None]
-    position: Position
-
-    def __post_init__(self) -> None:
-        entries = len(self.owners) // 4
-        if (len(self.ids), len(self.stamps), len(self.owners)) != (8 * entries, 8 * entries, 4 * entries):
-            raise ValueError("columns of a chunk differ in length")
-        check_columns(self.owners, self.tenants, self.stamps)
-
-    @classmethod
-    def of(cls, packed: Packed, position: Position) -> "CopyChunk":
-        """
-        Make a chunk of entries.
-        """
-        ids, stamps, owners, tenants = packed
-        return cls(
-            ids.astype(LONG, copy=False).tobytes(),
-            stamps.astype(LONG, copy=False).tobytes(),
-            owners.astype(INT, copy=False).tobytes(),
-            list(tenants),
-            position,
-        )
-
-    def packed(self) -> Packed:
-        """
-        The entries.
-        """
-        return (
-            np.frombuffer(self.ids, LONG),
-            np.frombuffer(self.stamps, LONG),
-            np.frombuffer(self.owners, INT),
-            self.tenants,
-        )
-
-
-class CopyEnd(Struct, frozen=True, tag="copy_end"):
-    """
-    The ledger is complete; nothing in its chunks lies beyond this position.
-    """
-
-    position: Position
-    stamp: Stamp
-
-
 # In journals only
 
 
@@ -482,7 +369,17 @@ ToCoordinator = Reply | Report
 What a node sends to a coordinator after the handshake, until it leaves.
 """
 
-BetweenNodes = Report | Follow | Unfollow | Record | Gap | Copy | CopyBegin | CopyChunk | CopyEnd
+BetweenNodes = (
+    Report
+    | Follow
+    | Unfollow
+    | Record
+    | Gap
+    | copies.Copy
+    | copies.CopyBegin
+    | copies.CopyChunk
+    | copies.CopyEnd
+)
 """
 What two nodes send to each other after the handshake, whichever of them called, until one leaves.
 """
@@ -494,7 +391,7 @@ Message = (
 Every message between processes.
 """
 
-JournalLine = Record | Remove | CopyBegin | CopyChunk | CopyEnd | JournalState
+JournalLine = Record | Remove | copies.CopyBegin | copies.CopyChunk | copies.CopyEnd | JournalState
 """
 Every line of a journal.
 """

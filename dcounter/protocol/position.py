@@ -178,6 +178,22 @@ def join_all(positions: Iterable[Position]) -> Position:
     return joined
 
 
+class Opening(Struct, frozen=True):
+    """
+    How a node announced a run when it opened it.
+
+    :ivar run: the run it opened.
+    :ivar previous: the run before it; 0 if there was none.
+    :ivar last: the last number of that run.
+    :ivar wiped: the node had lost its journal: `previous` and `last` are what its peers knew.
+    """
+
+    run: Stamp
+    previous: Stamp
+    last: Annotated[int, Meta(ge=0, le=MAX_STAMP)]
+    wiped: bool = False
+
+
 class LostRun(Struct, frozen=True, order=True):
     """
     What is left of the runs of a node that came back without its journal.

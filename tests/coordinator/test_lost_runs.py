@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 
 from dcounter.coordinator import lost_runs
-from dcounter.protocol.messages import Opening, Report
-from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.messages import Report
+from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 
 NAMED = LostRun(0, 2, 3, 5)
 

@@ -12,8 +12,8 @@ from msgspec.structs import replace as replace_fields
 from dcounter.coordinator.view import View
 from dcounter.limits import Limits
 from dcounter.protocol.clock import CLOCK_TOLERANCE, HybridClock
-from dcounter.protocol.messages import Opening, Report
-from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.messages import Report
+from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 
 WALL = 1_800_000_000_000_000_000
 LIMITS = replace(Limits(), suspicion_s=1.0, heartbeat_s=0.25)

@@ -15,8 +15,7 @@ from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.protocol.drawn import MESSAGES, decode_line
 

@@ -36,7 +36,7 @@ from dcounter.node.replica import Replica
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.waits import Question
-from dcounter.protocol import messages, questions
+from dcounter.protocol import copies, messages, questions
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
@@ -152,8 +152,8 @@ class EndLabelContents(Contents):
     Takes what a copy holds for what its end says.
     """
 
-    def copied(self, begin: messages.CopyBegin, end: messages.CopyEnd) -> None:
-        super().copied(messages.CopyBegin(end.position, begin.openings, begin.lost), end)
+    def copied(self, begin: copies.CopyBegin, end: copies.CopyEnd) -> None:
+        super().copied(copies.CopyBegin(end.position, begin.openings, begin.lost), end)
 
 
 class UnhiddenExcess(Segments):

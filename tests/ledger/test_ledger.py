@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dcounter.ledger.ledger import Ledger, Winner
 from dcounter.ledger.rows import Rows
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies
 from dcounter.protocol.batch import Batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Position
@@ -173,13 +173,11 @@ _long = st.none() | st.text("\x01a\u00e9\U00010000", min_size=1)
 def test_pieces_are_bounded_by_rows_and_bytes(rows: list[Row], size: int, limit: int) -> None:
     ledger = _of(rows)
     found = []
-    empty = len(codec.encode(messages.CopyChunk(b"", b"", b"", [], Position())))
+    empty = len(codec.encode(copies.CopyChunk(b"", b"", b"", [], Position())))
     for chunk in ledger.chunks(size, limit):
         assert 1 <= len(chunk.ids) <= size
         assert chunk.size() <= limit or len(chunk.ids) == 1
-        assert (
-            len(codec.encode(messages.CopyChunk.of(chunk.packed(), Position()))) <= 6 * chunk.size() + empty
-        )
+        assert len(codec.encode(copies.CopyChunk.of(chunk.packed(), Position()))) <= 6 * chunk.size() + empty
         found += [Row(*row) for row in chunk.entries()]
     assert {row.item: row for row in found} == model(rows)
     assert len(found) == ledger.known

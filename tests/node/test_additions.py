@@ -13,7 +13,7 @@ from dcounter.journal.framing import JournalEntry
 from dcounter.node.durability import Own
 from dcounter.node.effects import Append
 from dcounter.node.replica import Replica
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from tests.support.replicas import Replicas, appended, entry, limits, ready, restore
 
 # Per item a column, per batch a field; the second spelling is one of another client.
@@ -77,10 +77,10 @@ class TestIgnored:
     def test_the_lines_of_a_copy_are_journalled_as_they_came(self, *, shuffled: bool) -> None:
         world = ready(2)
         position = world.replicas[0].applied.advance(0, 7, 1)
-        plain = messages.CopyChunk(b"", b"", b"", [], position)
+        plain = copies.CopyChunk(b"", b"", b"", [], position)
         begin, piece, end = (
             json.dumps({**json.loads(codec.encode(each)), "more": 1}, separators=(",", ":")).encode()
-            for each in (messages.CopyBegin(position, {}, []), plain, messages.CopyEnd(position, 9))
+            for each in (copies.CopyBegin(position, {}, []), plain, copies.CopyEnd(position, 9))
         )
         if shuffled:
             piece = json.dumps(dict(reversed(json.loads(piece).items()))).encode()
@@ -120,7 +120,7 @@ class TestRefused:
     def test_so_does_a_copy(self) -> None:
         world = ready(2)
         _hears(world, 1, 0, codec.encode(messages.Gap(0)))
-        begin = codec.encode(messages.CopyBegin(world.replicas[0].applied, {}, []))
+        begin = codec.encode(copies.CopyBegin(world.replicas[0].applied, {}, []))
         with pytest.raises(MalformedMessage, match="what the copy needs: weight"):
             _hears(world, 1, 0, begin.removesuffix(b"}") + b',"needs":["weight"]}')
         assert world.unsynced[1] == []

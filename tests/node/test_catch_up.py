@@ -5,7 +5,7 @@ import pytest
 from dcounter.errors import MalformedMessage
 from dcounter.node.catch_up import NO_COPY, Asked, CatchUp, Idle, Interrupted, State, Taking, Wanted
 from dcounter.node.effects import Effect, LogMessage, Outbox, Send
-from dcounter.protocol import messages
+from dcounter.protocol import copies
 from dcounter.protocol.position import Position
 
 
@@ -13,8 +13,8 @@ def has(number: int, node: int = 1) -> Position:
     return Position().advance(node, 5, number)
 
 
-OLD = messages.CopyBegin(has(3), {}, [])
-NEW = messages.CopyBegin(has(9), {}, [])
+OLD = copies.CopyBegin(has(3), {}, [])
+NEW = copies.CopyBegin(has(9), {}, [])
 ASK = Send(1, b'{"type":"copy"}')
 BROKE_OFF = LogMessage("warn", "a copy of the ledger broke off; another one will be taken")
 

@@ -4,8 +4,9 @@ from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.runs import Runs
 from dcounter.protocol.batch import Batch, encode_batch
-from dcounter.protocol.messages import CopyBegin, CopyEnd, Opening, Record
-from dcounter.protocol.position import LostRun, NodePosition
+from dcounter.protocol.copies import CopyBegin, CopyEnd
+from dcounter.protocol.messages import Record
+from dcounter.protocol.position import LostRun, NodePosition, Opening
 from tests.support.machines import has
 
 OPENING = Opening(5, 0, 0, wiped=False)

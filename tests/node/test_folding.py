@@ -1,8 +1,7 @@
 import pytest
 
 from dcounter.node.folding import Folding
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import LostRun, NodePosition
+from dcounter.protocol.position import LostRun, NodePosition, Opening
 from tests.support.machines import Machines, has, report
 
 # Run 5 of node 1 went up to number 2; run 9 followed it.

@@ -6,7 +6,8 @@ from dcounter.limits import Limits
 from dcounter.node.effects import StreamReady
 from dcounter.node.ledger_copies import LedgerCopies
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, Remove
+from dcounter.protocol.copies import CopyBegin, CopyChunk, CopyEnd
+from dcounter.protocol.messages import Remove
 from tests.support.machines import Machines, has
 
 

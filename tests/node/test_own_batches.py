@@ -3,7 +3,8 @@ import pytest
 
 from dcounter.node.own_batches import OwnBatches
 from dcounter.protocol import messages
-from dcounter.protocol.messages import Opening, Stored
+from dcounter.protocol.messages import Stored
+from dcounter.protocol.position import Opening
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.support.machines import WALL, Machines, has, report
 from tests.support.replicas import store

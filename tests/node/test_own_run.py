@@ -2,8 +2,7 @@ import pytest
 
 from dcounter.node.effects import LogMessage, Outbox
 from dcounter.node.own_run import OwnRun
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import NodePosition, Position
+from dcounter.protocol.position import NodePosition, Opening, Position
 from tests.support.machines import has, report
 
 

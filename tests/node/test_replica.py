@@ -17,12 +17,12 @@ from dcounter.limits import Limits
 from dcounter.node.durability import Followed, Pending
 from dcounter.node.effects import Append, CloseChannel, Effect, FlushJournal, Send, StreamReady
 from dcounter.node.replica import Replica
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.handshake import Peer
-from dcounter.protocol.messages import Opening, Record, Report
-from dcounter.protocol.position import LostRun, NodePosition, Position
+from dcounter.protocol.messages import Record, Report
+from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 from tests.support.replicas import WALL, End, Heard, Replicas, appended, limits, ready, store
 
 
@@ -913,9 +913,9 @@ class TestStrangers:
     @pytest.mark.parametrize(
         "message",
         [
-            messages.CopyBegin(Position(), {}, []),
-            messages.CopyChunk(b"", b"", b"", [], Position()),
-            messages.CopyEnd(Position(), 0),
+            copies.CopyBegin(Position(), {}, []),
+            copies.CopyChunk(b"", b"", b"", [], Position()),
+            copies.CopyEnd(Position(), 0),
         ],
         ids=lambda each: type(each).__name__,
     )
@@ -995,17 +995,17 @@ class TestCopies:
                 world.store(caller, 99, tenant="late")
                 world.sync(0)
         kinds = [type(message) for message in copied]
-        assert kinds == [messages.CopyBegin, *[messages.CopyChunk] * 6, messages.CopyEnd]
+        assert kinds == [copies.CopyBegin, *[copies.CopyChunk] * 6, copies.CopyEnd]
         begin, *pieces, end = copied
-        assert isinstance(begin, messages.CopyBegin)
-        assert isinstance(end, messages.CopyEnd)
+        assert isinstance(begin, copies.CopyBegin)
+        assert isinstance(end, copies.CopyEnd)
         assert begin.position == position
         assert end.position == world.replicas[0].applied != position
-        assert all(isinstance(piece, messages.CopyChunk) and len(piece.packed()[0]) <= 7 for piece in pieces)
+        assert all(isinstance(piece, copies.CopyChunk) and len(piece.packed()[0]) <= 7 for piece in pieces)
 
         ledger = Ledger()
         for piece in pieces:
-            assert isinstance(piece, messages.CopyChunk)
+            assert isinstance(piece, copies.CopyChunk)
             ledger.merge_rows(Rows(*piece.packed()))
         assert ledger.digest() == world.replicas[0].ledger.digest()
 
@@ -1134,7 +1134,7 @@ class TestCopies:
         # Node 0 told of a gap and died before its copy began. All that the others have comes as records.
         world, _ = self._apart(3)
         near, _ = self._copying(world)
-        assert messages.Copy() in _sent(world.trace[1], near.channel)
+        assert copies.Copy() in _sent(world.trace[1], near.channel)
         world.stop(0)
         world.store(world.coordinator(2), 500)
         world.settle()
@@ -1212,24 +1212,24 @@ class TestCopies:
         alone = Alone()
         alone.connected(1, 1)
         alone.hears(1, _report(1, _at((1, 1, 2))))
-        assert messages.Copy() in _sent(alone.hears(1, messages.Gap(1)))
+        assert copies.Copy() in _sent(alone.hears(1, messages.Gap(1)))
         alone.hears(1, _record(1, 1, 1, 1))
         alone.hears(1, _record(1, 1, 2, 2))
         alone.replica.disconnected(1)
         alone.connected(2, 1)
         sent = _sent(alone.hears(2, _report(1, _at((1, 1, 2)))))
-        assert messages.Copy() not in sent
+        assert copies.Copy() not in sent
         assert messages.Follow(1, NodePosition(0, {1: 2})) in sent
         # And it relays again.
         relayed = _sent(alone.hears(2, _report(1, _at((1, 1, 2), (0, 5, 1)))))
         assert messages.Follow(0, NodePosition()) in relayed
 
     def test_chunks_without_a_beginning_are_refused(self) -> None:
-        for message in (messages.CopyChunk(b"", b"", b"", [], Position()), messages.CopyEnd(Position(), 0)):
+        for message in (copies.CopyChunk(b"", b"", b"", [], Position()), copies.CopyEnd(Position(), 0)):
             alone = Alone()
             alone.connected(1, 1)
             alone.hears(1, _report(1, _at((1, 1, 5))))
-            assert _sent(alone.hears(1, messages.Gap(1))) == [messages.Copy()]
+            assert _sent(alone.hears(1, messages.Gap(1))) == [copies.Copy()]
             with pytest.raises(MalformedMessage, match="a copy without its beginning"):
                 alone.hears(1, message)
 
@@ -1238,7 +1238,7 @@ class TestCopies:
         for peer in (1, 2):
             alone.connected(peer, peer)
             alone.hears(peer, _report(peer, _at((peer, 1, 5))))
-        assert _sent(alone.hears(1, messages.Gap(1))) == [messages.Copy()]
+        assert _sent(alone.hears(1, messages.Gap(1))) == [copies.Copy()]
         assert _sent(alone.hears(2, messages.Gap(2))) == []
 
     def test_it_brings_what_is_known_of_runs_and_losses(self) -> None:
@@ -1248,8 +1248,8 @@ class TestCopies:
         alone.hears(1, messages.Gap(1))
         lost = LostRun(2, 1, 1, 2)
         opening = Opening(3, 2, 1)
-        alone.hears(1, messages.CopyBegin(_at((2, 3, 1)), {2: [opening]}, [lost]))
-        alone.hears(1, messages.CopyEnd(_at((2, 3, 1)), 88))
+        alone.hears(1, copies.CopyBegin(_at((2, 3, 1)), {2: [opening]}, [lost]))
+        alone.hears(1, copies.CopyEnd(_at((2, 3, 1)), 88))
         report = alone.replica.report()
         assert (report.lost, report.openings, report.stamp) == ([lost], {2: [opening]}, 88)
 

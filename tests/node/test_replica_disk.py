@@ -17,10 +17,10 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.node.effects import Append, Effect, Send, Snapshot, StopFollowing, StreamReady
 from dcounter.node.replica import Replica
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report, Stored
-from dcounter.protocol.position import NodePosition, Position
+from dcounter.protocol.position import NodePosition, Opening, Position
 from tests.support.replicas import End, Replicas, appended, limits, restore
 from tests.support.replicas import entry as kept
 
@@ -142,7 +142,7 @@ def _restored(world: ReplicasOnDisks, node: int) -> Replica:
     return replica
 
 
-def _openings(replica: Replica, node: int) -> Sequence[messages.Opening]:
+def _openings(replica: Replica, node: int) -> Sequence[Opening]:
     return replica.report().openings.get(node, [])
 
 
@@ -178,7 +178,7 @@ def test_it_opens_a_run_that_says_where_the_last_one_ended(world: ReplicasOnDisk
     world.settle()
 
     assert replica.run > old
-    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 2, False)
+    assert _openings(replica, 0)[-1] == Opening(replica.run, old, 2, False)
     assert _answer(caller, request).number == 1
     assert len(world.digests()) == 1
 
@@ -193,7 +193,7 @@ def test_what_was_not_synced_is_not_missed(world: ReplicasOnDisks) -> None:
     assert replica.ledger.get(2) is None
     world.store(world.coordinator(0), 3)
     world.settle()
-    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 1, False)
+    assert _openings(replica, 0)[-1] == Opening(replica.run, old, 1, False)
     assert world.digests() == {replica.ledger.digest()}
 
 
@@ -289,7 +289,7 @@ def test_our_own_batches_that_failed_are_refused_and_gone(world: ReplicasOnDisks
     world.settle()
     assert _answer(caller, request).number == 1
     assert replica.run > old
-    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, old, 1, False)
+    assert _openings(replica, 0)[-1] == Opening(replica.run, old, 1, False)
     assert {each.ledger.count("t") for each in world.replicas.values()} == {2}
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
@@ -304,7 +304,7 @@ def test_a_run_that_failed_before_its_first_batch_was_durable_is_no_run(world: R
     world.store(caller, 2)
     world.settle()
     replica = world.replicas[0]
-    assert _openings(replica, 0)[-1] == messages.Opening(replica.run, 0, 0, False)
+    assert _openings(replica, 0)[-1] == Opening(replica.run, 0, 0, False)
     assert replica.applied.of(0).runs == {replica.run: 1}
     assert len(world.digests()) == 1
 
@@ -584,7 +584,7 @@ def test_a_snapshot_knows_who_was_removed(world: ReplicasOnDisks) -> None:
 
 def _copying(
     limits: Limits | None = None,
-) -> tuple[ReplicasOnDisks, End, list[messages.CopyBegin | messages.CopyChunk | messages.CopyEnd]]:
+) -> tuple[ReplicasOnDisks, End, list[copies.CopyBegin | copies.CopyChunk | copies.CopyEnd]]:
     """
     Node 0 is about to load a copy, whose lines are given.
     """
@@ -596,9 +596,9 @@ def _copying(
     ledger = Ledger()
     ledger.merge([7, 8], [70, 80], ["c", "c"])
     position = Position().advance(1, run, 9)
-    chunks = [messages.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(1)]
+    chunks = [copies.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(1)]
     world.hear(link, messages.Gap(1))
-    return world, link, [messages.CopyBegin(position, {}, []), *chunks, messages.CopyEnd(position, 99)]
+    return world, link, [copies.CopyBegin(position, {}, []), *chunks, copies.CopyEnd(position, 99)]
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -641,7 +641,7 @@ def test_a_copy_of_which_parts_were_dropped_does_not_count_after_a_crash() -> No
     world.hear(link, end)
     world.sync(0)
     # All of it was applied; what is missing in the journal is not durable.
-    assert isinstance(begin, messages.CopyBegin)
+    assert isinstance(begin, copies.CopyBegin)
     assert world.replicas[0].applied.covers(begin.position)
     assert world.replicas[0].durable == before
     assert not _restored(world, 0).applied.covers(begin.position)
@@ -657,11 +657,11 @@ def test_a_copy_that_broke_off_and_came_another_way_leaves_nothing_behind() -> N
     world.store(world.coordinator(1), 1)
     world.settle()
     # Only its beginning was journalled; all that it would have brought is here already.
-    world.journals[0].append(codec.encode(messages.CopyBegin(Position(), {}, [])))
+    world.journals[0].append(codec.encode(copies.CopyBegin(Position(), {}, [])))
     replica = world.restart(0)
-    assert messages.CopyBegin in _types(replica.copies.snapshot())
+    assert copies.CopyBegin in _types(replica.copies.snapshot())
     world.settle()
-    assert messages.CopyBegin not in _types(replica.copies.snapshot())
+    assert copies.CopyBegin not in _types(replica.copies.snapshot())
     assert world.snapshot(0)
     assert _restored(world, 0).ledger.digest() == replica.ledger.digest()
 
@@ -671,13 +671,13 @@ def _types(lines: Iterable[bytes]) -> list[type[messages.Message]]:
     What a snapshot has behind its end.
     """
     found = [type(codec.decode(line)) for line in lines]
-    return found[found.index(messages.CopyEnd) + 1 :]
+    return found[found.index(copies.CopyEnd) + 1 :]
 
 
 def test_a_copy_whose_end_alone_was_kept_does_not_count_after_a_crash() -> None:
     world, link, copy = _copying(limits(backlog_bytes=200))
     begin = copy[0]
-    assert isinstance(begin, messages.CopyBegin)
+    assert isinstance(begin, copies.CopyBegin)
     replica = world.replicas[0]
     for message in copy:
         world.hear(link, message)
@@ -840,7 +840,7 @@ class TestLoading:
         world.settle()
         replica, rest = self._loading(world)
         follower = world.connect(1, 0)
-        world.say(follower, messages.Copy())
+        world.say(follower, copies.Copy())
         world.settle()
         for line in rest:
             replica.restoring.load(kept(line))
@@ -849,7 +849,7 @@ class TestLoading:
         assert StreamReady(follower.other.channel) in effects
         [begin] = replica.stream(follower.other.channel)
         [chunk] = replica.stream(follower.other.channel)
-        assert isinstance(codec.decode(begin), messages.CopyBegin)
+        assert isinstance(codec.decode(begin), copies.CopyBegin)
         assert codec.is_chunk(chunk)
 
     def test_nobody_asks_one_that_loads_for_a_copy(self) -> None:
@@ -900,10 +900,10 @@ class TestLoading:
 
     def test_an_unfinished_copy_is_loaded_too(self) -> None:
         world = ReplicasOnDisks(2)
-        chunk = messages.CopyChunk.of(
+        chunk = copies.CopyChunk.of(
             (np.array([5]), np.array([9]), np.array([0], np.int32), ["t"]), Position()
         )
-        begin = messages.CopyBegin(Position(), {}, [], 1)
+        begin = copies.CopyBegin(Position(), {}, [], 1)
         world.journals[0] = [codec.encode(begin), codec.encode(chunk)]
         replica, rest = self._loading(world)
         assert replica.contents.loading
@@ -966,7 +966,7 @@ class TestJournalState:
         [append] = [e for e in self._stored(again, batch) if isinstance(e, Append)]
         opened = codec.decode(append.entry.line)
         assert isinstance(opened, messages.Record)
-        assert opened.opening == messages.Opening(opened.run, 7, 3, wiped=True)
+        assert opened.opening == Opening(opened.run, 7, 3, wiped=True)
         # And only once: what it takes from now on is its own.
         kept += [append.entry.line]
         kept += [line.line for line in appended(again.synced(appended([append])))]

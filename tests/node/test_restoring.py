@@ -5,7 +5,9 @@ from dcounter.errors import CorruptJournal, NewerJournal
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.restoring import Restoring
 from dcounter.protocol import codec, messages
-from dcounter.protocol.messages import CopyBegin, CopyChunk, CopyEnd, JournalState, Opening, Record, Remove
+from dcounter.protocol.copies import CopyBegin, CopyChunk, CopyEnd
+from dcounter.protocol.messages import JournalState, Record, Remove
+from dcounter.protocol.position import Opening
 from tests.support.machines import Machines, has
 from tests.support.replicas import entry, store
 

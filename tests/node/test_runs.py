@@ -3,8 +3,7 @@ from collections.abc import Mapping
 import pytest
 
 from dcounter.node.runs import Runs
-from dcounter.protocol.messages import Opening
-from dcounter.protocol.position import LostRun, Position
+from dcounter.protocol.position import LostRun, Opening, Position
 
 
 def has(runs: Mapping[int, int], folded: int = 0) -> Position:

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, messages, questions
+from dcounter.protocol import codec, copies, messages, questions
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
-from dcounter.protocol.messages import JournalLine, Message, Opening
+from dcounter.protocol.messages import JournalLine, Message
+from dcounter.protocol.position import Opening
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
 from tests.support import strategies
 
@@ -64,13 +65,13 @@ raws = any_batches.map(lambda batch: Raw(encode_batch(batch)))
 
 
 @st.composite
-def copy_pieces(draw: st.DrawFn) -> messages.CopyChunk:
+def copy_pieces(draw: st.DrawFn) -> copies.CopyChunk:
     rows = draw(st.lists(st.tuples(strategies.item_ids, strategies.stamps, strategies.owners), max_size=5))
     ledger = Ledger()
     ledger.merge(*([row[column] for row in rows] for column in range(3)))  # type: ignore[arg-type]
     position = draw(strategies.any_positions)
-    nothing = messages.CopyChunk(b"", b"", b"", [], position)
-    return next((messages.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(9)), nothing)
+    nothing = copies.CopyChunk(b"", b"", b"", [], position)
+    return next((copies.CopyChunk.of(chunk.packed(), position) for chunk in ledger.chunks(9)), nothing)
 
 
 abilities = st.builds(
@@ -198,10 +199,10 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         st.none() | openings,
     ),
     messages.Gap: st.builds(messages.Gap, node_ids),
-    messages.Copy: st.builds(messages.Copy),
-    messages.CopyBegin: st.builds(messages.CopyBegin, positions, opening_lists, lost_runs),
-    messages.CopyChunk: copy_pieces(),
-    messages.CopyEnd: st.builds(messages.CopyEnd, positions, stamps),
+    copies.Copy: st.builds(copies.Copy),
+    copies.CopyBegin: st.builds(copies.CopyBegin, positions, opening_lists, lost_runs),
+    copies.CopyChunk: copy_pieces(),
+    copies.CopyEnd: st.builds(copies.CopyEnd, positions, stamps),
 }
 
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from dcounter.errors import MalformedMessage, UnknownNeeds
 from dcounter.ledger.rows import Rows
-from dcounter.protocol import codec, messages
+from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import Position
@@ -261,10 +261,10 @@ class TestAdditions:
         assert refused.value.slices == 2
 
     def test_a_copy_that_needs_what_is_not_known_is_refused_too(self) -> None:
-        plain = codec.encode(messages.CopyBegin(Position(), {}, []))
+        plain = codec.encode(copies.CopyBegin(Position(), {}, []))
         line = plain.removesuffix(b"}") + b',"needs":["weight"]}'
         for decode in (codec.decode_between_nodes, codec.decode_kept):
-            assert decode(plain) == messages.CopyBegin(Position(), {}, [])
+            assert decode(plain) == copies.CopyBegin(Position(), {}, [])
             with pytest.raises(MalformedMessage, match="does not know what the copy needs: weight"):
                 decode(line)
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
-from dcounter.protocol import codec, messages, questions
+from dcounter.protocol import codec, copies, messages, questions
 from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import Message
@@ -54,10 +54,10 @@ NODES: set[type[Any]] = {
     messages.Unfollow,
     messages.Record,
     messages.Gap,
-    messages.Copy,
-    messages.CopyBegin,
-    messages.CopyChunk,
-    messages.CopyEnd,
+    copies.Copy,
+    copies.CopyBegin,
+    copies.CopyChunk,
+    copies.CopyEnd,
 }
 MOMENTS: list[tuple[Callable[[bytes], object], set[type[Any]]]] = [
     (codec.decode_hello, {messages.Hello}),
