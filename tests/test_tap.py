@@ -25,9 +25,10 @@ from twisted.python.usage import UsageError
 from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.announcing import Announced, CannotListen
+from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.options import Options
 from dcounter.daemon.supervisor import InlineSupervisor
-from dcounter.daemon.wiring import Descriptors, Tenure
+from dcounter.daemon.tenure import Tenure
 from dcounter.http.limits import HttpLimits
 from dcounter.limits import Limits
 from dcounter.node.service import Node

@@ -2,10 +2,8 @@
 Puts a daemon, or a node by itself, together: the only module that names real sockets, disks and clocks.
 """
 
-import hashlib
 import os
 import random
-import resource
 import secrets
 import sys
 import time
@@ -15,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
@@ -35,12 +33,15 @@ from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
+from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
-from dcounter.daemon.setting_aside import SettingAside, prepare
+from dcounter.daemon.secrets import identity_of, read_secret
+from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
 from dcounter.errors import ConfigurationError
@@ -87,23 +88,6 @@ What to do about a damaged journal of a node by itself, if its cluster has no ot
 """
 
 
-def _read_secret(path: str) -> bytes:
-    """
-    Read the secret that all nodes and coordinators of a cluster share.
-    """
-    try:
-        with open(path, "rb") as file:
-            secret = file.read().strip()
-    except OSError as error:
-        raise ConfigurationError(f"--secret-file: {error}") from error
-    if len(secret) < 16:
-        raise ConfigurationError(
-            f"--secret-file: {path} holds fewer than 16 bytes: use the secret of the cluster's other "
-            "processes, or a longer one for a new cluster"
-        )
-    return secret
-
-
 class Daemon(Process):
     """
     The services of the daemon. Callers that wait are answered while it stops.
@@ -122,38 +106,6 @@ class Daemon(Process):
     async def stopped(self, service: IService) -> None:
         if service in self._after:
             await self._after[service]()
-
-
-class Tenure(Service):
-    """
-    Uses the data directory for as long as the daemon runs: starts first, stops last.
-
-    :param aside: journals to set aside before the nodes start. That happens after HTTP has begun to listen,
-        so a start that fails changes nothing.
-    :param in_background: twistd has left the terminal, and would wait for ever after a `SystemExit`.
-    """
-
-    def __init__(
-        self, directory: DataDirectory, aside: SettingAside | None, *, in_background: bool = False
-    ) -> None:
-        self._directory = directory
-        self._aside = aside
-        self._in_background = in_background
-
-    def startService(self) -> None:
-        super().startService()
-        self._directory.begin(os.getpid())
-        if self._aside is not None:
-            try:
-                self._aside.perform(time.time_ns())
-            except ConfigurationError as error:
-                if self._in_background:
-                    raise
-                raise SystemExit(f"dcounter does not start: {error}") from error
-
-    def stopService(self) -> None:
-        super().stopService()
-        self._directory.close()
 
 
 class Wiring:
@@ -267,33 +219,6 @@ class Wiring:
         )
 
 
-class Descriptors(Service):
-    """
-    Raises the limit on file descriptors to what the connections of this process may need, if permitted.
-
-    Otherwise strangers that connect to a node's port could use up all descriptors, with none left for
-    callers.
-
-    :param wanted: how many file descriptors the process may need.
-    """
-
-    def __init__(self, wanted: int) -> None:
-        self._wanted = wanted
-
-    def privilegedStartService(self) -> None:
-        super().privilegedStartService()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = self._wanted if hard == resource.RLIM_INFINITY else min(self._wanted, hard)
-        if soft != resource.RLIM_INFINITY and soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        if most < self._wanted:
-            _log.warn(
-                "only {most} file descriptors are permitted, but all connections together may need {wanted}",
-                most=most,
-                wanted=self._wanted,
-            )
-
-
 def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     # Importing klein installs a reactor, so it must wait until the reactor is chosen.
     from dcounter.daemon.http_side import HttpSide
@@ -306,9 +231,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     addresses = _addresses(options["join"] or own, limits)
     directory = aside = None
     if options["join"]:
-        identity = _identity(_read_secret(options["secret-file"]), list(addresses))
+        identity = identity_of(read_secret(options["secret-file"]), list(addresses))
     elif options["in-memory"]:
-        identity = _identity(secrets.token_hex(32).encode(), list(addresses))
+        identity = identity_of(secrets.token_hex(32).encode(), list(addresses))
     else:
         directory = open_data_directory(
             options["data-dir"],
@@ -346,7 +271,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     Descriptors(http.connections + wiring.descriptors(inline)).setServiceParent(daemon)
     if directory is not None:
         in_background = not twistd.get("nodaemon", True)
-        Tenure(directory, aside, in_background=in_background).setServiceParent(daemon)
+        Tenure(directory, aside, wall=time.time_ns, in_background=in_background).setServiceParent(daemon)
     supervisor: InlineSupervisor | ProcessSupervisor | None = None
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory, daemon)
@@ -394,13 +319,13 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     if options["parent"]:
         die_with(options["parent"])
     inherited = os.environ.pop(SECRET_VARIABLE, None)
-    secret = bytes.fromhex(inherited) if inherited else _read_secret(options["secret-file"])
+    secret = bytes.fromhex(inherited) if inherited else read_secret(options["secret-file"])
     limits = _limits(options)
     places = {**options["peers"], options["id"]: (options["interface"] or HOST, options["port"])}
     addresses = _addresses([places[node] for node in sorted(places)], limits)
     _refuse_chroot(options)
     boot = os.environ.pop(BOOT_VARIABLE, "") if inherited else ""
-    identity = replace(_identity(secret, list(addresses), options["cluster"]), boot=boot)
+    identity = replace(identity_of(secret, list(addresses), options["cluster"]), boot=boot)
     tls = tls_of_peers(options)
     wiring = Wiring(reactor, identity, addresses, limits, tls)
     path = None
@@ -489,11 +414,3 @@ def _coordinator_limits(options: TwistedOptions) -> Limits:
 
 def _addresses(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, Address]:
     return {node: Address.from_port(host, port, limits.ports) for node, (host, port) in enumerate(places)}
-
-
-def _identity(secret: bytes, members: Sequence[int], cluster: str | None = None) -> Identity:
-    """
-    The cluster that shares a secret; its id is derived from the secret unless it is given.
-    """
-    derived = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
-    return Identity(cluster or derived, secret, members)

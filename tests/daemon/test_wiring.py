@@ -26,7 +26,8 @@ from dcounter.daemon.operations import Operations
 from dcounter.daemon.options import Options
 from dcounter.daemon.process import Process
 from dcounter.daemon.supervisor import ProcessSupervisor
-from dcounter.daemon.wiring import Daemon, Tenure
+from dcounter.daemon.tenure import Tenure
+from dcounter.daemon.wiring import Daemon
 from dcounter.errors import ConfigurationError, NotSupported
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal
