@@ -3,6 +3,7 @@
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
+# make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -10,13 +11,15 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BENCH ?=
+SECONDS ?= 60
+TARGETS ?=
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults test-clients bench bench-tools lint types constraints dist clean
+.PHONY: run test check test-faults test-clients fuzz bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -54,6 +57,9 @@ test-clients: $(VENV)/.test
 		[ "$$(id -u)" = 0 ] || { echo "Install these first:$$missing" >&2; exit 1; }; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing; }
 	@$(BIN)/python -m pytest tests/clients
+
+fuzz: $(VENV)/.fuzz-tools
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
 # What drives, and what we are measured against; installed if it is not there. Node.js may be of another origin.
 BENCH_TOOLS = wrk redis-server postgresql
@@ -102,6 +108,11 @@ $(VENV)/.test: $(VENV)/.made $(INPUTS)
 	@$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $(VENV)/.run $@
 
+$(VENV)/.fuzz-tools: $(VENV)/.test
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[test,fuzz]'
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.made $(INPUTS)
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e '.[bench]'
@@ -111,8 +122,8 @@ $(VENV)/.bench: $(VENV)/.made $(INPUTS)
 constraints:
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev,bench]'; \
-	{ echo "# Everything that '.[test,dev,bench]' pulls in, for Python 3.11 to 3.13."; \
+	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev,bench,fuzz]'; \
+	{ echo "# Everything that '.[test,dev,bench,fuzz]' pulls in, for Python 3.11 to 3.13."; \
 	  echo "# Made by: make constraints PYTHON=python3.11"; \
 	  "$$tmp/venv/bin/python" -m pip --disable-pip-version-check freeze --exclude dcounter; \
 	} > "$$tmp/constraints.txt"; \
@@ -123,6 +134,6 @@ dist: $(VENV)/.made
 	@$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf .venv build dist $(NODE_PEER)/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv build dist $(NODE_PEER)/node_modules *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
