@@ -266,6 +266,7 @@ class NodeStatus:
     :ivar loading: the node has started, and answers no exact count until it has loaded its ledger.
     :ivar in_doubt: the node has started on a failing disk, and answers no count until it is certain that the
         disk keeps the batches that only this node has.
+    :ivar secrets_accepted: how many secrets of the cluster the node accepts; `None` if it has not reported.
     """
 
     id: int
@@ -283,6 +284,7 @@ class NodeStatus:
     refuses: str | None = None
     loading: bool = False
     in_doubt: bool = False
+    secrets_accepted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,7 @@ class ClusterStatus:
     The cluster as the coordinator sees it.
 
     :ivar primary: the node asked for counts first; `None` if no node is up.
+    :ivar secrets_accepted: how many secrets the coordinator accepts: 2 while the secret is being changed.
     :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
     :ivar warnings: what an operator should look at, one sentence each.
@@ -300,6 +303,7 @@ class ClusterStatus:
     nodes: Sequence[NodeStatus]
     clock_skew_ms: int
     cluster: str = ""
+    secrets_accepted: int = 1
     lost: Sequence[Mapping[str, int | str]] = field(default=())
     warnings: Sequence[str] = ()
 

@@ -398,9 +398,9 @@ class TestMakeService:
             [supervisor] = [service for service in services if isinstance(service, InlineSupervisor)]
             [node] = [service for service in supervisor if isinstance(service, Node)]
             identities.append(node._identity)  # noqa: SLF001
-        assert identities[0].secret != identities[1].secret
+        assert identities[0].secrets.used != identities[1].secrets.used
         assert identities[0].cluster != identities[1].cluster
-        assert min(len(identity.secret) for identity in identities) >= 32
+        assert min(len(identity.secrets.used) for identity in identities) >= 32
 
     def test_ports_end_where_they_must(self) -> None:
         _, _, services = built("--node-port", "65500")

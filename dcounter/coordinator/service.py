@@ -253,6 +253,7 @@ class Coordinator(Service, Inquiries):
             nodes=nodes,
             clock_skew_ms=self._view.clock_skew_ms(self._wall()),
             cluster=self._cluster,
+            secrets_accepted=self._seal.accepted_secrets,
             lost=[
                 {"node": lost.node, "run": str(lost.run), "last": lost.last}
                 for lost in sorted(self._view.lost)
@@ -488,4 +489,5 @@ class Coordinator(Service, Inquiries):
             refuses=report.refuses if report else None,
             loading=report.loading if report else False,
             in_doubt=report.in_doubt if report else False,
+            secrets_accepted=report.secrets if report else None,
         )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
+from dcounter.daemon.secrets import in_hexadecimal
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR
 from dcounter.errors import ConfigurationError
 from dcounter.links.address_book import Address
@@ -40,9 +41,10 @@ def report_progress(descriptor: int, progress: Progress) -> None:
 
 def child_environment(identity: Identity) -> dict[str, str]:
     """
-    The environment of a node's process: the parent's, the secret, and the id of this start of the daemon.
+    The environment of a node's process: the parent's, the secrets, and the id of this start of the daemon.
     """
-    environment = {**os.environ, SECRET_VARIABLE: identity.secret.hex(), BOOT_VARIABLE: identity.boot}
+    accepted = in_hexadecimal(identity.secrets.accepted)
+    environment = {**os.environ, SECRET_VARIABLE: accepted, BOOT_VARIABLE: identity.boot}
     path = environment.pop("PYTHONPATH", "")
     # Python takes an empty part, as in "$NOT_SET:/opt/lib", for the working directory.
     parts = [part for part in path.split(os.pathsep) if part]

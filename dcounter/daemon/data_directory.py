@@ -13,6 +13,7 @@ import msgspec
 from dcounter.daemon.account import Account
 from dcounter.daemon.operator_token import FILE_NAME
 from dcounter.daemon.remedies import holds_nothing, trouble
+from dcounter.daemon.secrets import ClusterSecrets, check_number, identity_of
 from dcounter.errors import ConfigurationError, DirectoryInUse
 from dcounter.journal.disk import make_directory, sync_directory, unmake_directories
 from dcounter.journal.locks import PATIENCE, lock_directory
@@ -35,18 +36,40 @@ class _Versioned(msgspec.Struct):
     version: int
 
 
-class _Cluster(msgspec.Struct, forbid_unknown_fields=True):
+class _Cluster(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """
     The content of `cluster.json`.
 
     :ivar secret: the shared secret, in hexadecimal.
     :ivar members: ids of all nodes.
+    :ivar accepted: further secrets that are accepted, while the secret is being changed.
     """
 
     version: int
     cluster: str
     secret: str
     members: list[int]
+    accepted: list[str] = []
+
+    def secrets(self, name: str) -> ClusterSecrets:
+        """
+        The secrets in it.
+
+        :param name: the file.
+        :raises ConfigurationError: they cannot be used.
+        """
+        try:
+            accepted = tuple(map(bytes.fromhex, [self.secret, *self.accepted]))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name} cannot be read: a secret is not in hexadecimal: restore the file from a backup"
+            ) from error
+        if any(len(each) < _SECRET_BYTES for each in accepted):
+            raise ConfigurationError(
+                f"{name}: the secret has fewer than {_SECRET_BYTES} bytes: restore the file from a backup"
+            )
+        check_number(name, accepted)
+        return ClusterSecrets(self.cluster, accepted)
 
 
 class DataDirectory:
@@ -71,6 +94,15 @@ class DataDirectory:
         The directory of a node's journal.
         """
         return os.path.join(self.path, f"node-{node}")
+
+    def read_secrets(self) -> ClusterSecrets:
+        """
+        The secrets that it has now.
+
+        :raises ConfigurationError: they cannot be used.
+        """
+        name = os.path.join(self.path, _CLUSTER)
+        return _read_cluster(name).secrets(name)
 
     def begin(self, pid: int) -> None:
         """
@@ -128,7 +160,7 @@ def open_data_directory(
         with ExitStack() as undo:
             undo.callback(os.close, lock)
             new = _make_cluster(path, nodes, randbytes)
-            identity = _read_cluster(path, nodes)
+            identity = _read_identity(path, nodes)
             undo.pop_all()
     return DataDirectory(path, identity, lock, made=made, new=new)
 
@@ -238,8 +270,18 @@ def _make_cluster(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> b
     return True
 
 
-def _read_cluster(path: str, nodes: int) -> Identity:
+def _read_identity(path: str, nodes: int) -> Identity:
     name = os.path.join(path, _CLUSTER)
+    cluster = _read_cluster(name)
+    secrets = cluster.secrets(name)
+    if cluster.members != list(range(nodes)):
+        raise ConfigurationError(
+            f"the cluster in {path} has nodes {cluster.members}; start it with --nodes {len(cluster.members)}"
+        )
+    return identity_of(secrets, cluster.members)
+
+
+def _read_cluster(name: str) -> _Cluster:
     try:
         with open(name, "rb") as file:
             content = file.read()
@@ -250,21 +292,11 @@ def _read_cluster(path: str, nodes: int) -> Identity:
                 f"{name} has version {version}, and this dcounter reads version {_VERSION}: start the "
                 "dcounter that wrote it, or a newer one"
             )
-        cluster = msgspec.json.decode(content, type=_Cluster)
-        secret_bytes = bytes.fromhex(cluster.secret)
+        return msgspec.json.decode(content, type=_Cluster)
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {trouble(error, name, elsewhere=False)}") from error
     except ValueError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}: restore it from a backup") from error
-    if len(secret_bytes) < _SECRET_BYTES:
-        raise ConfigurationError(
-            f"{name}: the secret has fewer than {_SECRET_BYTES} bytes: restore the file from a backup"
-        )
-    if cluster.members != list(range(nodes)):
-        raise ConfigurationError(
-            f"the cluster in {path} has nodes {cluster.members}; start it with --nodes {len(cluster.members)}"
-        )
-    return Identity(cluster.cluster, secret_bytes, cluster.members)
 
 
 def _named_pids(path: str) -> list[int]:

@@ -26,7 +26,7 @@ The address on which a daemon's own nodes listen.
 
 SECRET_VARIABLE = "DCOUNTER_SECRET"  # noqa: S105 - the name of a variable
 """
-The environment variable with the secret for a child process. Other users can read arguments, but not this.
+The environment variable with the secrets for a child process. Other users can read arguments, but not this.
 """
 
 _MOST_NODES = 16

@@ -297,6 +297,15 @@ class ProcessSupervisor(Service):
         stopping = gatherResults([self._stop(child) for child in list(self._children.values())])
         return stopping.addCallback(lambda _: None)
 
+    def tell(self, line: str) -> None:
+        """
+        Write a line to the standard input of all processes.
+        """
+        for child in self._children.values():
+            # One that ends reads no more; the next one of that node has it from its environment.
+            with contextlib.suppress(KeyError):
+                child.transport.writeToChild(0, line.encode() + b"\n")
+
     async def restart(self, node: int) -> None:
         """
         Stop a node, once its peers have all it has, and start it again.

@@ -38,7 +38,15 @@ from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
-from dcounter.daemon.secrets import identity_of, read_secret
+from dcounter.daemon.secrets import (
+    ClusterSecrets,
+    Rotation,
+    SecretsOfParent,
+    from_hexadecimal,
+    identity_of,
+    in_hexadecimal,
+    read_secrets,
+)
 from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.tenure import Tenure
@@ -214,7 +222,7 @@ class Wiring:
             address_book=self.address_book("coordinator", None),
             clock=HybridClock(self.wall),
             wall=self.wall,
-            seal=TokenSeal(self.identity.secret, self.identity.cluster),
+            seal=TokenSeal(self.identity.secrets, self.identity.cluster),
             jitter=self.jitter,
         )
 
@@ -231,9 +239,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     addresses = _addresses(options["join"] or own, limits)
     directory = aside = None
     if options["join"]:
-        identity = identity_of(read_secret(options["secret-file"]), list(addresses))
+        identity = identity_of(read_secrets(options["secret-file"]), list(addresses))
     elif options["in-memory"]:
-        identity = identity_of(secrets.token_hex(32).encode(), list(addresses))
+        identity = identity_of(ClusterSecrets(None, (secrets.token_hex(32).encode(),)), list(addresses))
     else:
         directory = open_data_directory(
             options["data-dir"],
@@ -276,6 +284,10 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory, daemon)
         supervisor.setServiceParent(daemon)
+    if options["join"]:
+        daemon.on_hangup(_rotation(identity, options).reload)
+    elif directory is not None:
+        daemon.on_hangup(Rotation(identity, directory.read_secrets, _teller(identity, supervisor)).reload)
     troubles = tuple if supervisor is None else supervisor.troubles
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings()])
     coordinator.setServiceParent(daemon)
@@ -319,13 +331,16 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     if options["parent"]:
         die_with(options["parent"])
     inherited = os.environ.pop(SECRET_VARIABLE, None)
-    secret = bytes.fromhex(inherited) if inherited else read_secret(options["secret-file"])
+    if inherited:
+        read = ClusterSecrets(None, from_hexadecimal(inherited))
+    else:
+        read = read_secrets(options["secret-file"])
     limits = _limits(options)
     places = {**options["peers"], options["id"]: (options["interface"] or HOST, options["port"])}
     addresses = _addresses([places[node] for node in sorted(places)], limits)
     _refuse_chroot(options)
     boot = os.environ.pop(BOOT_VARIABLE, "") if inherited else ""
-    identity = replace(identity_of(secret, list(addresses), options["cluster"]), boot=boot)
+    identity = replace(identity_of(read, list(addresses), options["cluster"]), boot=boot)
     tls = tls_of_peers(options)
     wiring = Wiring(reactor, identity, addresses, limits, tls)
     path = None
@@ -338,6 +353,10 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     )
     if tls is not None:
         node.on_hangup(tls.reload)
+    if inherited:
+        SecretsOfParent(identity.secrets, reactor).setServiceParent(node)
+    else:
+        node.on_hangup(_rotation(identity, options).reload)
     Descriptors(wiring.descriptors(1)).setServiceParent(node)
 
     def tell(progress: Progress) -> None:
@@ -351,6 +370,25 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     remedy = "" if options["parent"] else _SET_ASIDE if options["peers"] else _RESTORE
     wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
     return node
+
+
+def _rotation(identity: Identity, options: TwistedOptions) -> Rotation:
+    # twistd changes the working directory afterwards.
+    return Rotation(identity, partial(read_secrets, os.path.abspath(options["secret-file"])))
+
+
+def _teller(
+    identity: Identity, supervisor: InlineSupervisor | ProcessSupervisor | None
+) -> Callable[[], None]:
+    """
+    What tells other processes of this daemon that the secrets were replaced.
+    """
+
+    def tell() -> None:
+        if isinstance(supervisor, ProcessSupervisor):
+            supervisor.tell(in_hexadecimal(identity.secrets.accepted))
+
+    return tell
 
 
 def _supervisor(

@@ -118,6 +118,7 @@ class Node(Service):
         self.conversations: set[Incoming] = set()
         self.complaints = address_book.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
+        self.replica.status.accepted_secrets = lambda: len(identity.secrets.accepted)
         self._identity = identity
         self._address_book = address_book
         self._journal = journal

@@ -2,7 +2,7 @@
 What a node says of itself to all others: whether it takes writes, what it has, and whether it may stop.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
@@ -22,6 +22,7 @@ class Status:
     :param unfolded_runs: runs of its own that may be unfolded while it takes writes.
     :ivar port: where it listens; 0 if it does not.
     :ivar items_taken: how many items it stored for coordinators.
+    :ivar accepted_secrets: gives how many secrets of the cluster it accepts.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Status:
     ) -> None:
         self.port = 0
         self.items_taken = 0
+        self.accepted_secrets: Callable[[], int] = lambda: 1
         self._node = node
         self._pid = pid
         self._contents = contents
@@ -87,6 +89,7 @@ class Status:
             refuses=self.refuses(),
             loading=mine.loading,
             in_doubt=self._durability.in_doubt,
+            secrets=self.accepted_secrets(),
             # Then another process takes its place, or the other members report.
             passing=self._before_drain is not None or self._empty_journal.undecided,
         )

@@ -2,9 +2,11 @@
 The handshake: two ends of a connection find out that they belong to one cluster, and what they speak.
 
 Both prove that they have the cluster's secret without revealing it. Each sends a random nonce, and each
-answers with a code (HMAC-SHA256) over both nonces and all claims. The codes of the two directions differ by a
-label, so that neither can be sent back to its maker. The port that was called is among the claims: a process
-that took a node's old port cannot relay the handshake to the port where the node listens now.
+answers with a code (HMAC-SHA256) over both nonces and all claims. While the secret is being changed, each
+makes its code with the secret that it uses, and accepts a code by any secret that it accepts. The codes of
+the two directions differ by a label, so that neither can be sent back to its maker. The port that was called
+is among the claims: a process that took a node's old port cannot relay the handshake to the port where the
+node listens now.
 
 Each end says which versions of the protocol it speaks and which features it has
 (`dcounter.protocol.abilities`); the connection uses the highest version and the features that both have.
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 from dcounter.errors import HandshakeRefused, Removed, WrongNode
 from dcounter.protocol.abilities import ABILITIES, PROTOCOL, Abilities, Common, in_common
 from dcounter.protocol.messages import Challenge, Hello, Proof, Role
+from dcounter.protocol.secrets import Secrets
 
 NEGOTIATES = "negotiates-"
 """
@@ -38,14 +41,15 @@ class Identity:
     """
     What all nodes and coordinators of one cluster share.
 
-    :ivar cluster: the cluster id.
+    :ivar cluster: the cluster id. It stays the same when the secret changes.
+    :ivar secrets: what proves that a process belongs to it.
     :ivar members: ids of all nodes, in order.
     :ivar boot: random text of one start of a daemon, for its own nodes; empty for processes that run by
         themselves. A copy of the data directory has the same cluster and secret, but never the same boot.
     """
 
     cluster: str
-    secret: bytes
+    secrets: Secrets
     members: Sequence[int]
     boot: str = ""
 
@@ -81,14 +85,24 @@ class _Claims:
     abilities: Abilities | None
 
 
-def _code(label: str, identity: Identity, hello: Hello, its: _Claims) -> str:
+def _code(label: str, identity: Identity, secret: bytes, hello: Hello, its: _Claims) -> str:
     claims = [label, hello.protocol, identity.cluster, list(identity.members)]
     claims += [hello.role, hello.node, hello.to, hello.nonce, hello.port, identity.boot, hello.instance]
     claims += [its.node, its.run, its.nonce, its.instance]
     if hello.abilities is not None and its.abilities is not None:
         for each in (hello.abilities, its.abilities):
             claims += [each.lowest, each.highest, each.features]
-    return hmac.digest(identity.secret, json.dumps(claims).encode(), "sha256").hex()
+    return hmac.digest(secret, json.dumps(claims).encode(), "sha256").hex()
+
+
+def _own_code(label: str, identity: Identity, hello: Hello, its: _Claims) -> str:
+    return _code(label, identity, identity.secrets.used, hello, its)
+
+
+def _is_proved(code: str, label: str, identity: Identity, hello: Hello, its: _Claims) -> bool:
+    return identity.secrets.made(
+        code.encode(), lambda secret: _code(label, identity, secret, hello, its).encode()
+    )
 
 
 def _agree(caller: Abilities | None, node: Abilities | None, protocol: int) -> Common:
@@ -166,14 +180,13 @@ class Caller:
             raise HandshakeRefused(f"node {challenge.node} answered for node {self.hello.to}")
         _require_abilities(challenge.nonce, challenge.abilities)
         its = _Claims(challenge.node, challenge.run, challenge.nonce, challenge.instance, challenge.abilities)
-        expected = _code("node", self._identity, self.hello, its)
-        if not hmac.compare_digest(expected.encode(), challenge.proof.encode()):
+        if not _is_proved(challenge.proof, "node", self._identity, self.hello, its):
             raise HandshakeRefused(
                 "the node does not have this cluster's secret, or the handshake was changed on its way"
             )
         uses = _agree(self.hello.abilities, challenge.abilities, self.hello.protocol)
         self.peer = Peer("node", challenge.node, challenge.instance, *uses)
-        return Proof(_code("caller", self._identity, self.hello, its))
+        return Proof(_own_code("caller", self._identity, self.hello, its))
 
 
 class Callee:
@@ -234,7 +247,7 @@ class Callee:
                 f"port {hello.port} was called, and this is port {port}: something relays between them"
             )
         self._hello = hello
-        proof = _code("node", mine, hello, own)
+        proof = _own_code("node", mine, hello, own)
         return Challenge(own.node, own.run, own.nonce, own.instance, proof, own.abilities)
 
     def verify(self, proof: Proof) -> Peer:
@@ -248,8 +261,7 @@ class Callee:
         hello = self._hello
         if hello is None:
             raise HandshakeRefused("a proof before the hello")
-        expected = _code("caller", self._identity, hello, self._own)
-        if not hmac.compare_digest(expected.encode(), proof.proof.encode()):
+        if not _is_proved(proof.proof, "caller", self._identity, hello, self._own):
             raise HandshakeRefused("the caller does not have this cluster's secret")
         if hello.role == "node" and hello.node in self._removed:
             raise Removed(f"node {hello.node} was removed from the cluster")

@@ -237,6 +237,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
     :ivar in_doubt: it is not certain that all of its own log is on its disk. What may be missing there is not
         in `applied`, and it answers no count.
+    :ivar secrets: how many secrets of the cluster it accepts.
     """
 
     node: NodeId
@@ -255,6 +256,7 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     loading: bool = False
     in_doubt: bool = False
     passing: bool = False
+    secrets: Natural = 1
 
     @property
     def ledger_sound(self) -> bool:

@@ -4,13 +4,13 @@ Position tokens and cursors: what callers carry, and only their cluster can make
 
 import base64
 import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec import DecodeError, msgpack
 
 from dcounter.protocol.position import Position, Stamp
+from dcounter.protocol.secrets import Secrets
 
 
 class _Sealed(NamedTuple):
@@ -41,6 +41,39 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+class _Codes:
+    """
+    Authentication codes of a cluster, for one purpose.
+
+    They are made with the secret in use. Those that were made with any accepted one are valid, so that what
+    callers carry outlives a change of the secret.
+
+    :param person: the purpose.
+    """
+
+    def __init__(self, secrets: Secrets, cluster: str, person: bytes) -> None:
+        self._secrets = secrets
+        self._cluster = cluster.encode()
+        self._person = person
+        self._keys: dict[bytes, bytes] = {}
+
+    def make(self, sealed: bytes) -> bytes:
+        return self._code(self._secrets.used, sealed)
+
+    def are_valid(self, code: bytes, sealed: bytes) -> bool:
+        return self._secrets.made(code, lambda secret: self._code(secret, sealed))
+
+    def _code(self, secret: bytes, sealed: bytes) -> bytes:
+        key = self._keys.get(secret)
+        if key is None:
+            key = hashlib.blake2b(
+                self._cluster, key=hashlib.sha256(secret).digest(), person=self._person
+            ).digest()
+            known = {each: self._keys[each] for each in self._secrets.accepted if each in self._keys}
+            self._keys = {**known, secret: key}
+        return hashlib.blake2b(sealed, key=key, digest_size=_MAC_BYTES).digest()
+
+
 class CursorSeal:
     """
     Turns the place where a page of a list ends into a text that only this cluster can make, and back.
@@ -48,18 +81,12 @@ class CursorSeal:
     The text is base64url of an authentication code and the packed place. The code also covers the question,
     so that a cursor belongs to one list.
 
-    :param secret: the cluster's shared secret.
+    :param secrets: the cluster's shared secrets.
     :param cluster: the cluster id; a cursor of another cluster is refused.
     """
 
-    def __init__(self, secret: bytes, cluster: str) -> None:
-        self._key = hashlib.blake2b(
-            cluster.encode(), key=hashlib.sha256(secret).digest(), person=b"page cursor"
-        ).digest()
-
-    def _code(self, question: Sequence[str], packed: bytes) -> bytes:
-        sealed = msgpack.encode((question, packed))
-        return hashlib.blake2b(sealed, key=self._key, digest_size=_MAC_BYTES).digest()
+    def __init__(self, secrets: Secrets, cluster: str) -> None:
+        self._codes = _Codes(secrets, cluster, b"page cursor")
 
     def seal(self, question: Sequence[str], place: Any) -> str:
         """
@@ -69,7 +96,7 @@ class CursorSeal:
         :param place: anything that msgspec can encode.
         """
         packed = msgpack.encode(place)
-        return _text(self._code(question, packed) + packed)
+        return _text(self._codes.make(msgpack.encode((question, packed))) + packed)
 
     def open(self, question: Sequence[str], cursor: str, kind: type[_K]) -> _K:
         """
@@ -80,7 +107,7 @@ class CursorSeal:
         """
         raw = _bytes(cursor)
         code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(code, self._code(question, packed)):
+        if not self._codes.are_valid(code, msgpack.encode((question, packed))):
             raise ValueError("not a cursor of this list")
         try:
             return msgpack.decode(packed, type=kind)
@@ -94,20 +121,23 @@ class TokenSeal:
 
     The text is base64url of an authentication code and the packed position; callers treat it as opaque.
 
-    :param secret: the cluster's shared secret.
+    :param secrets: the cluster's shared secrets.
     :param cluster: the cluster id; a token of another cluster is refused.
     :ivar cursors: makes and reads the cursors of the cluster.
     """
 
-    def __init__(self, secret: bytes, cluster: str) -> None:
-        self._key = hashlib.blake2b(
-            cluster.encode(), key=hashlib.sha256(secret).digest(), person=b"position token"
-        ).digest()
-        self.cursors = CursorSeal(secret, cluster)
-        self._latest: tuple[int, Position, str] = (-1, Position(), "")
+    def __init__(self, secrets: Secrets, cluster: str) -> None:
+        self._secrets = secrets
+        self._codes = _Codes(secrets, cluster, b"position token")
+        self.cursors = CursorSeal(secrets, cluster)
+        self._latest: tuple[int, Position, bytes, str] = (-1, Position(), b"", "")
 
-    def _code(self, packed: bytes) -> bytes:
-        return hashlib.blake2b(packed, key=self._key, digest_size=_MAC_BYTES).digest()
+    @property
+    def accepted_secrets(self) -> int:
+        """
+        How many secrets a token may be sealed with.
+        """
+        return len(self._secrets.accepted)
 
     def seal(self, position: Position, stamp: int) -> str:
         """
@@ -115,11 +145,11 @@ class TokenSeal:
 
         Consecutive answers mostly have the same token, so the latest one is kept.
         """
-        known_stamp, known, text = self._latest
-        if known_stamp != stamp or known != position:
+        known_stamp, known, secret, text = self._latest
+        if known_stamp != stamp or known != position or secret != self._secrets.used:
             packed = _encode_sealed((stamp, position))
-            text = _text(self._code(packed) + packed)
-            self._latest = (stamp, position, text)
+            text = _text(self._codes.make(packed) + packed)
+            self._latest = (stamp, position, self._secrets.used, text)
         return text
 
     def open(self, token: str) -> tuple[Position, int]:
@@ -130,7 +160,7 @@ class TokenSeal:
         """
         raw = _bytes(token)
         code, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(code, self._code(packed)):
+        if not self._codes.are_valid(code, packed):
             raise ValueError("not a token of this cluster")
         try:
             sealed = _decode_sealed(packed)

@@ -24,6 +24,7 @@ from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES, served
 from dcounter.load_body import LoadBody
+from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import CursorSeal
 from dcounter.store import (
     Ack,
@@ -79,7 +80,7 @@ class MemoryStore(Store):
         ID -> its stamp and tenant; an empty one if it is deleted.
         """
         self._last = 0
-        self._cursors = CursorSeal(b"memory", "memory")
+        self._cursors = CursorSeal(Secrets(b"memory"), "memory")
 
     @property
     def tenants(self) -> Mapping[int, str]:

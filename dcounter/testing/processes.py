@@ -19,6 +19,7 @@ from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.handshake import Identity
 from dcounter.protocol.messages import Role
+from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import TokenSeal
 from dcounter.store import Items
 from dcounter.testing.clock import ProcessClock, Time
@@ -62,7 +63,7 @@ class Processes:
         """
         secret = self.random.randbytes(32)
         boot = self.new_mark() if daemon else ""
-        return Identity(self._nonce(), secret, members, boot)
+        return Identity(self._nonce(), Secrets(secret), members, boot)
 
     def new_mark(self) -> str:
         """
@@ -112,7 +113,7 @@ class Processes:
             address_book=self.address_book("coordinator", identity, process, clock),
             clock=self.parts.clock(wall),
             wall=wall,
-            seal=TokenSeal(identity.secret, identity.cluster),
+            seal=TokenSeal(identity.secrets, identity.cluster),
             jitter=lambda: self.random.uniform(-1, 1),
             view=self.parts.view,
             stamp=self._stamp,

@@ -22,6 +22,7 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.limits import Limits
+from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import TokenSeal
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack, Consistency, Count, Items, Receipt
@@ -711,7 +712,7 @@ class TestTokens:
     def test_that_were_altered_or_are_of_another_cluster_are_refused(self, world: CalledCluster) -> None:
         token = world.store([1]).position
         last = "B" if token[-1] != "B" else "C"
-        strange = TokenSeal(b"another", "another").seal(world.cluster.nodes[0].replica.applied, 1)
+        strange = TokenSeal(Secrets(b"another"), "another").seal(world.cluster.nodes[0].replica.applied, 1)
         for each in (token[:-1] + last, token[1:], token + "=", strange):
             world.refused(InvalidPosition, world.counting(after=each))
 

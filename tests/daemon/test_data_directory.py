@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from errno import EACCES, EBUSY, EDQUOT, EIO, ENFILE, ENOSPC, EROFS
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def _open(path: Path, nodes: int = 4, fill: int = 1) -> Identity:
 
 def test_a_new_directory_is_a_new_cluster(path: Path) -> None:
     identity = _open(path)
-    assert identity == Identity("01" * 16, b"\x01" * 32, [0, 1, 2, 3])
+    assert (identity.cluster, identity.members) == ("01" * 16, [0, 1, 2, 3])
+    assert identity.secrets.accepted == (b"\x01" * 32,)
     assert path.stat().st_mode & 0o777 == 0o700
     assert (path / "cluster.json").stat().st_mode & 0o777 == 0o600
     assert os.listdir(path) == ["cluster.json"]
@@ -96,6 +98,10 @@ def test_what_is_no_nodes_does_not_matter(path: Path) -> None:
         ({"secret": "xx"}, "cannot be read"),
         ({"secret": ""}, "the secret has fewer than 32 bytes"),
         ({"secret": "01" * 31}, "the secret has fewer than 32 bytes"),
+        ({"accepted": ["02" * 31]}, "the secret has fewer than 32 bytes"),
+        ({"accepted": ["xx"]}, "cannot be read"),
+        ({"accepted": ["01" * 32]}, "has 2 secrets, 1 different ones"),
+        ({"accepted": ["02" * 32, "03" * 32]}, "has 3 secrets"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused(path: Path, change: dict[str, object], why: str) -> None:
@@ -105,6 +111,31 @@ def test_a_file_that_is_not_ours_is_refused(path: Path, change: dict[str, object
     with pytest.raises(ConfigurationError, match=why) as caught:
         _open(path)
     assert str(file) in str(caught.value)
+
+
+def test_its_secret_can_be_changed_while_it_is_used(path: Path) -> None:
+    with ExitStack() as ending:
+        directory = open_data_directory(str(path), 4, lambda size: b"\x01" * size)
+        ending.callback(directory.close)
+        directory.begin(0)
+        cluster, before = "01" * 16, bytes([1]) * 32
+        assert directory.read_secrets() == (cluster, (before,))
+        file = path / "cluster.json"
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), "accepted": ["02" * 32]}))
+        assert directory.read_secrets() == (cluster, (before, bytes([2]) * 32))
+        file.write_bytes(b"")
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            directory.read_secrets()
+
+
+def test_a_start_finds_all_accepted_secrets(path: Path) -> None:
+    _open(path)
+    file = path / "cluster.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_bytes()), "secret": "02" * 32, "accepted": ["01" * 32]})
+    )
+    found = _open(path)
+    assert (found.cluster, found.secrets.accepted) == ("01" * 16, (bytes([2]) * 32, bytes([1]) * 32))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])

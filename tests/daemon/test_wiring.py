@@ -335,7 +335,7 @@ class TestNode:
         node = only(service, Node)
         assert node.node == 1
         assert list(node._identity.members) == [0, 1, 2]  # noqa: SLF001
-        assert node._identity.secret == b"a secret that is long enough"  # noqa: SLF001
+        assert node._identity.secrets.used == b"a secret that is long enough"  # noqa: SLF001
         assert isinstance(node._journal, FileJournal)  # noqa: SLF001
 
     def test_who_shares_the_secret_shares_the_cluster(self, secret: str) -> None:
@@ -348,7 +348,7 @@ class TestNode:
         monkeypatch.setenv("DCOUNTER_SECRET", b"from the parent".hex())
         monkeypatch.setenv("DCOUNTER_BOOT", "this start")
         service, _ = built("node", "--cluster", "cd" * 16, "--in-memory")
-        assert only(service, Node)._identity.secret == b"from the parent"  # noqa: SLF001
+        assert only(service, Node)._identity.secrets.used == b"from the parent"  # noqa: SLF001
         assert only(service, Node)._identity.cluster == "cd" * 16  # noqa: SLF001
         assert only(service, Node)._identity.boot == "this start"  # noqa: SLF001
         assert not {"DCOUNTER_SECRET", "DCOUNTER_BOOT"} & os.environ.keys()

@@ -17,6 +17,7 @@ from dcounter.protocol.batch import Batch, decode_batch, encode_batch
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
 from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
+from dcounter.protocol.secrets import Secrets
 from tests.protocol.drawn import MESSAGES, decode_line
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -90,7 +91,7 @@ class TestPage:
         text = PAGE.read_text("utf-8")
         assert f"{len(secret)} bytes `{secret.decode()}`" in text
 
-        identity = Identity(hello.cluster, secret, hello.members, hello.boot)
+        identity = Identity(hello.cluster, Secrets(secret), hello.members, hello.boot)
         caller = Caller(
             identity,
             role=hello.role,

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred
 from dcounter.protocol import codec, messages
 from dcounter.protocol.abilities import PROTOCOL
 from dcounter.protocol.handshake import Caller, Identity
+from dcounter.protocol.secrets import Secrets
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import (
     Client,
@@ -180,12 +181,12 @@ async def _sent_or_closed(connection: Raw) -> bool:
 
 def strangers(cluster: str) -> dict[str, tuple[Identity, dict[str, Any]]]:
     secret = b"x" * 32
-    right = Identity(cluster, secret, range(4))
+    right = Identity(cluster, Secrets(secret), range(4))
     coordinator: dict[str, Any] = {"role": "coordinator", "node": None, "to": 0}
     return {
-        "another cluster": (Identity("0" * 32, secret, range(4)), coordinator),
+        "another cluster": (Identity("0" * 32, Secrets(secret), range(4)), coordinator),
         "this is node 0, not node 1": (right, {**coordinator, "to": 1}),
-        "members [0, 1, 2] instead of": (Identity(cluster, secret, range(3)), coordinator),
+        "members [0, 1, 2] instead of": (Identity(cluster, Secrets(secret), range(3)), coordinator),
         "a coordinator with node id 1": (right, {**coordinator, "node": 1}),
         "a node with node id None": (right, {**coordinator, "role": "node"}),
         "node 9 is not a member": (right, {**coordinator, "role": "node", "node": 9}),
@@ -238,7 +239,7 @@ async def test_who_does_not_have_the_secret_is_refused(mirror: bool, tmp_path: P
 
     await eventually(listens, what="a node that listens")
     cluster = hashlib.blake2b(secret, digest_size=16, person=b"cluster id").hexdigest()
-    identity = Identity(cluster, b"guessed", range(1))
+    identity = Identity(cluster, Secrets(b"guessed"), range(1))
     caller = Caller(identity, role="coordinator", node=None, to=0, port=port, nonce="n" * 32)
     connection = await Raw.connect(port)
     connection.write(codec.encode(caller.hello) + b"\n")

@@ -22,9 +22,10 @@ from dcounter.protocol.codec import LineSplitter
 from dcounter.protocol.handshake import Callee, Identity
 from dcounter.protocol.messages import Role
 from dcounter.protocol.position import Position
+from dcounter.protocol.secrets import Secrets
 from dcounter.testing import MemoryPort, Network
 
-IDENTITY = Identity("c" * 32, b"secret", range(3))
+IDENTITY = Identity("c" * 32, Secrets(b"secret"), range(3))
 
 
 LIMITS = Limits(line_bytes=20_000)

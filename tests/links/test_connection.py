@@ -18,6 +18,7 @@ from dcounter.limits import Limits
 from dcounter.links.connection import Complaints, Conversation
 from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Identity
+from dcounter.protocol.secrets import Secrets
 from tests.links.sites import BEAT, IDENTITY, LIMITS, Site, lines
 
 
@@ -256,7 +257,7 @@ class TestRefusals:
 
     def test_nor_does_what_is_said_after_a_wrong_proof(self) -> None:
         site = Site()
-        site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
+        site.identity = Identity(IDENTITY.cluster, Secrets(b"guess"), IDENTITY.members)
         site.turned_away = messages.Farewell("no", "removed")
         site.listen(9001, 1)
         site.link.startService()

@@ -16,6 +16,7 @@ from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.handshake import Identity, Peer
 from dcounter.protocol.messages import Role
 from dcounter.protocol.position import Position
+from dcounter.protocol.secrets import Secrets
 from tests.links.sites import BEAT, IDENTITY, Site, asked, counted, lines, report
 from tests.support.callers import LOCAL, Wire
 
@@ -243,13 +244,13 @@ class TestReconnecting:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         site = Site()
-        site.identity = Identity("d" * 32, b"secret", IDENTITY.members)
+        site.identity = Identity("d" * 32, Secrets(b"secret"), IDENTITY.members)
         site.listen(9001, 1)
         [told] = self._told(site, caplog)
         assert told.endswith('; still searching. Port 9001 answered: "another cluster, or another secret"')
         assert "WARNING" in {each.levelname for each in caplog.records if "unreachable" in each.getMessage()}
         assert self._told(site, caplog) == []
-        site.identity = Identity(IDENTITY.cluster, b"secret", range(2))
+        site.identity = Identity(IDENTITY.cluster, Secrets(b"secret"), range(2))
         [told] = self._told(site, caplog)
         assert told.endswith('Port 9001 answered: "members [0, 1, 2] instead of [0, 1]"')
         site.identity = IDENTITY
@@ -266,7 +267,7 @@ class TestReconnecting:
 
     def test_a_wrong_secret_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
         site = Site()
-        site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
+        site.identity = Identity(IDENTITY.cluster, Secrets(b"guess"), IDENTITY.members)
         site.listen(9001, 1)
         [told] = self._told(site, caplog)
         assert "answered: \"the node does not have this cluster's secret" in told
@@ -280,7 +281,7 @@ class TestReconnecting:
         # The one that is silent holds up each search for a second.
         [told] = self._told(site, caplog, 9)
         assert told.endswith("still searching")
-        site.identity = Identity("d" * 32, b"secret", IDENTITY.members)
+        site.identity = Identity("d" * 32, Secrets(b"secret"), IDENTITY.members)
         for port in range(9002, 9008):
             site.listen(port, 1)
         [told] = self._told(site, caplog, 9)
@@ -351,7 +352,7 @@ class TestReconnecting:
 
     def test_a_node_with_another_secret_is_a_stranger(self) -> None:
         site = Site()
-        site.identity = Identity(IDENTITY.cluster, b"guess", IDENTITY.members)
+        site.identity = Identity(IDENTITY.cluster, Secrets(b"guess"), IDENTITY.members)
         site.listen(9001, 1)
         site.link.startService()
         site.run(1)

@@ -1,7 +1,7 @@
 import hmac
 import json
-from collections.abc import Collection
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated, ClassVar
 
 import msgspec
 import pytest
@@ -13,9 +13,10 @@ from dcounter.protocol import codec
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity, Peer
 from dcounter.protocol.messages import Challenge, Hello, Proof, Role
+from dcounter.protocol.secrets import Secrets
 from tests.support import strategies
 
-IDENTITY = Identity("cluster", b"secret", range(3))
+IDENTITY = Identity("cluster", Secrets(b"secret"), range(3))
 CALLER_NONCE = "a" * 32
 CALLEE_NONCE = "b" * 32
 RUN = 1_800_000_000_000_000_000
@@ -98,8 +99,8 @@ class TestSuccess:
         assert b"secret" not in msgspec.json.encode(said)
 
     def test_members_may_be_any_sequence(self) -> None:
-        caller = _caller(Identity("cluster", b"secret", [0, 1, 2]))
-        callee = _callee(Identity("cluster", b"secret", (0, 1, 2)))
+        caller = _caller(Identity("cluster", Secrets(b"secret"), [0, 1, 2]))
+        callee = _callee(Identity("cluster", Secrets(b"secret"), (0, 1, 2)))
         peer = callee.verify(caller.answer(callee.greet(caller.hello, PORT)))
         assert peer == _peer("node", 1, "one process")
 
@@ -111,7 +112,7 @@ def _code(label: str, hello: Hello, challenge: Challenge, *spoken: object) -> st
     claims = [label, hello.protocol, IDENTITY.cluster, [0, 1, 2], hello.role, hello.node, hello.to]
     claims += [hello.nonce, hello.port, IDENTITY.boot, hello.instance]
     claims += [challenge.node, challenge.run, challenge.nonce, challenge.instance, *spoken]
-    return hmac.digest(IDENTITY.secret, json.dumps(claims).encode(), "sha256").hex()
+    return hmac.digest(IDENTITY.secrets.used, json.dumps(claims).encode(), "sha256").hex()
 
 
 def _hello(**changes: object) -> Hello:
@@ -146,7 +147,7 @@ class TestGreet:
 class TestProofs:
     def test_a_caller_refuses_a_node_without_the_secret(self) -> None:
         caller = _caller()
-        stranger = _callee(Identity("cluster", b"guess", range(3)))
+        stranger = _callee(Identity("cluster", Secrets(b"guess"), range(3)))
         with pytest.raises(HandshakeRefused, match="the node does not have"):
             caller.answer(stranger.greet(caller.hello, PORT))
 
@@ -159,9 +160,9 @@ class TestProofs:
 
     def test_a_node_refuses_a_caller_without_the_secret(self) -> None:
         callee = _callee()
-        stranger = _caller(Identity("cluster", b"guess", range(3)))
+        stranger = _caller(Identity("cluster", Secrets(b"guess"), range(3)))
         challenge = callee.greet(stranger.hello, PORT)
-        node = _callee(Identity("cluster", b"guess", range(3)))
+        node = _callee(Identity("cluster", Secrets(b"guess"), range(3)))
         proof = stranger.answer(node.greet(stranger.hello, PORT))
         assert challenge.nonce.endswith(CALLEE_NONCE)
         with pytest.raises(HandshakeRefused, match="the caller does not have"):
@@ -272,8 +273,11 @@ class TestEveryClaimIsProved:
     @pytest.mark.parametrize(
         ("mine", "theirs"),
         [
-            (Identity("cluster", b"secret", range(3)), Identity("cluster", b"secre", range(3))),
-            (Identity("cluster", b"secret", range(3)), Identity("cluster", b"", range(3))),
+            (
+                Identity("cluster", Secrets(b"secret"), range(3)),
+                Identity("cluster", Secrets(theirs), range(3)),
+            )
+            for theirs in (b"secre", b"")
         ],
     )
     def test_another_secret_proves_nothing(self, mine: Identity, theirs: Identity) -> None:
@@ -288,14 +292,14 @@ class TestStarts:
     """
 
     def test_those_of_one_start_belong_together(self) -> None:
-        identity = Identity("cluster", b"secret", range(3), "boot")
+        identity = Identity("cluster", Secrets(b"secret"), range(3), "boot")
         caller, callee = _caller(identity), _callee(identity)
         assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 1
 
     @pytest.mark.parametrize(("one", "other"), [("boot", "later"), ("boot", ""), ("", "boot")])
     def test_those_of_two_do_not_although_all_else_is_the_same(self, one: str, other: str) -> None:
-        caller = _caller(Identity("cluster", b"secret", range(3), one))
-        callee = _callee(Identity("cluster", b"secret", range(3), other))
+        caller = _caller(Identity("cluster", Secrets(b"secret"), range(3), one))
+        callee = _callee(Identity("cluster", Secrets(b"secret"), range(3), other))
         with pytest.raises(HandshakeRefused, match="another start of the daemon"):
             callee.greet(caller.hello, PORT)
         # Nor does the claim alone help.
@@ -451,3 +455,48 @@ class TestNobodyIsTakenForRelease010:
     def test_the_mark_is_no_accident_of_a_nonce(self) -> None:
         # Release 0.1.0 makes its nonces of hexadecimal digits.
         assert not set(NEGOTIATES) <= set("0123456789abcdef")
+
+
+class TestTwoSecrets:
+    """
+    While the secret is being changed, processes that are a step apart know each other.
+    """
+
+    STEPS: ClassVar[list[tuple[bytes, ...]]] = [
+        (b"old",),
+        (b"old", b"new"),
+        (b"new", b"old"),
+        (b"new",),
+    ]
+
+    @staticmethod
+    def _shake_hands(caller: Sequence[bytes], callee: Sequence[bytes]) -> None:
+        ours = _caller(Identity("cluster", Secrets(*caller), range(3)))
+        theirs = _callee(Identity("cluster", Secrets(*callee), range(3)))
+        theirs.verify(ours.answer(theirs.greet(ours.hello, PORT)))
+
+    @pytest.mark.parametrize("caller", range(4))
+    @pytest.mark.parametrize("callee", range(4))
+    def test_one_step_apart_is_close_enough(self, caller: int, callee: int) -> None:
+        if abs(caller - callee) <= 1:
+            self._shake_hands(self.STEPS[caller], self.STEPS[callee])
+        else:
+            with pytest.raises(HandshakeRefused, match="does not have this cluster's secret"):
+                self._shake_hands(self.STEPS[caller], self.STEPS[callee])
+
+    def test_a_change_counts_at_once_for_what_holds_the_identity(self) -> None:
+        identity = Identity("cluster", Secrets(b"old"), range(3))
+        caller, callee = _caller(identity), _callee(Identity("cluster", Secrets(b"new"), range(3)))
+        identity.secrets.replace([b"new"])
+        assert callee.verify(caller.answer(callee.greet(caller.hello, PORT))).node == 1
+
+    def test_a_secret_that_goes_in_the_middle_of_a_handshake_proves_nothing(self) -> None:
+        identity = Identity("cluster", Secrets(b"old", b"new"), range(3))
+        caller, callee = _caller(Identity("cluster", Secrets(b"old"), range(3))), _callee(identity)
+        proof = caller.answer(callee.greet(caller.hello, PORT))
+        identity.secrets.replace([b"new"])
+        with pytest.raises(HandshakeRefused, match="the caller does not have this cluster's secret"):
+            callee.verify(proof)
+
+    def test_no_text_shows_them(self) -> None:
+        assert "old" not in repr(Identity("cluster", Secrets(b"old", b"new"), range(3)))

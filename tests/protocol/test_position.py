@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.position import LostRun, NodePosition, Position, join_all
+from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import CursorSeal, TokenSeal
 from tests.support import strategies
 
@@ -272,7 +273,7 @@ def _altered(token: str) -> Iterator[str]:
 
 
 class TestTokenSeal:
-    SEAL = TokenSeal(b"the secret of this cluster", "cluster")
+    SEAL = TokenSeal(Secrets(b"the secret of this cluster"), "cluster")
     POSITION = Position({0: NodePosition(0, {5: 3}), 7: NodePosition(4)})
 
     @given(strategies.any_positions, strategies.stamps)
@@ -281,7 +282,7 @@ class TestTokenSeal:
 
         assert self.SEAL.open(token) == (position, stamp)
         # Another coordinator of the cluster.
-        other = TokenSeal(b"the secret of this cluster", "cluster")
+        other = TokenSeal(Secrets(b"the secret of this cluster"), "cluster")
         assert other.open(token) == (position, stamp)
         assert other.seal(position, stamp) == token
 
@@ -293,7 +294,7 @@ class TestTokenSeal:
         assert token.replace("-", "").replace("_", "").isalnum()
 
     def test_the_latest_is_kept_only_for_the_same_position_and_stamp(self) -> None:
-        seal = TokenSeal(b"s", "c")
+        seal = TokenSeal(Secrets(b"s"), "c")
         other = Position({0: NodePosition(0, {5: 4})})
 
         assert seal.seal(self.POSITION, 1) is seal.seal(self.POSITION, 1)
@@ -330,7 +331,7 @@ class TestTokenSeal:
         ],
     )
     def test_another_cluster_or_secret_is_refused(self, secret: bytes, cluster: str) -> None:
-        token = TokenSeal(secret, cluster).seal(self.POSITION, 1)
+        token = TokenSeal(Secrets(secret), cluster).seal(self.POSITION, 1)
 
         with pytest.raises(ValueError, match="not a token of this cluster"):
             self.SEAL.open(token)
@@ -348,7 +349,7 @@ class TestTokenSeal:
         ],
     )
     def test_what_is_sealed_but_not_a_position_is_refused(self, packed: bytes) -> None:
-        code = self.SEAL._code(packed)  # noqa: SLF001 - only another version could make such
+        code = self.SEAL._codes.make(packed)  # noqa: SLF001 - only another version could make such
         token = base64.urlsafe_b64encode(code + packed).rstrip(b"=").decode()
 
         with pytest.raises(ValueError, match="another version"):
@@ -356,17 +357,38 @@ class TestTokenSeal:
 
     def test_secrets_of_any_length(self) -> None:
         for size in (0, 1, 64, 65, 10_000):
-            seal = TokenSeal(hashlib.sha256(b"x").digest() * (size // 32 + 1), "c" * size)
+            seal = TokenSeal(Secrets(hashlib.sha256(b"x").digest() * (size // 32 + 1)), "c" * size)
             assert seal.open(seal.seal(self.POSITION, 3)) == (self.POSITION, 3)
+
+    def test_tokens_and_cursors_outlive_a_change_of_the_secret(self) -> None:
+        secrets = Secrets(b"old")
+        seal = TokenSeal(secrets, "cluster")
+        token, cursor = seal.seal(self.POSITION, 3), seal.cursors.seal(["list"], 5)
+        for accepted in ([b"old", b"new"], [b"new", b"old"]):
+            secrets.replace(accepted)
+            assert seal.accepted_secrets == 2
+            assert seal.open(token) == (self.POSITION, 3)
+            assert seal.cursors.open(["list"], cursor, int) == 5
+        # Also that of the same position is sealed anew, or it would end with the old secret.
+        later, after = seal.seal(self.POSITION, 3), seal.cursors.seal(["list"], 5)
+        secrets.replace([b"new"])
+        assert seal.open(later) == (self.POSITION, 3)
+        assert seal.cursors.open(["list"], after, int) == 5
+        with pytest.raises(ValueError, match="not a token"):
+            seal.open(token)
+        with pytest.raises(ValueError, match="not a cursor"):
+            seal.cursors.open(["list"], cursor, int)
+        # Those that other processes seal meanwhile are read as well.
+        assert TokenSeal(Secrets(b"older", b"new"), "cluster").open(later) == (self.POSITION, 3)
 
 
 class TestCursor:
-    SEAL = CursorSeal(b"the secret of this cluster", "cluster")
+    SEAL = CursorSeal(Secrets(b"the secret of this cluster"), "cluster")
 
     @given(st.lists(st.text(), max_size=3), strategies.item_ids | st.tuples(st.text(), st.integers(0, 2**62)))
     def test_is_read_by_its_cluster(self, words: list[str], place: Any) -> None:
         cursor = self.SEAL.seal(words, place)
-        other = CursorSeal(b"the secret of this cluster", "cluster")
+        other = CursorSeal(Secrets(b"the secret of this cluster"), "cluster")
         kind: Any = int if isinstance(place, int) else tuple[str, int]
         assert other.open(words, cursor, kind) == place
         assert re.fullmatch("[A-Za-z0-9_-]+", cursor)
@@ -377,14 +399,17 @@ class TestCursor:
         for words in (["tenants", "b"], ["tenants"], ["tenantsa"], ["tenants", "a", ""]):
             with pytest.raises(ValueError, match="not a cursor of this list"):
                 self.SEAL.open(words, cursor, int)
-        for seal in (CursorSeal(b"another", "cluster"), CursorSeal(b"the secret of this cluster", "c")):
+        for seal in (
+            CursorSeal(Secrets(b"another"), "cluster"),
+            CursorSeal(Secrets(b"the secret of this cluster"), "c"),
+        ):
             with pytest.raises(ValueError, match="not a cursor of this list"):
                 seal.open(["tenants", "a"], cursor, int)
         with pytest.raises(ValueError, match="a cursor of another version"):
             self.SEAL.open(["tenants", "a"], cursor, str)
 
     def test_is_no_position(self) -> None:
-        token = TokenSeal(b"the secret of this cluster", "cluster")
+        token = TokenSeal(Secrets(b"the secret of this cluster"), "cluster")
         with pytest.raises(ValueError, match="not a"):
             token.open(self.SEAL.seal([], 5))
         with pytest.raises(ValueError, match="not a"):
