@@ -12,6 +12,7 @@ from dcounter.node.holders import Holders
 from dcounter.node.replica import Replica
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.secrets import Secrets
 
 
 def _abilities_now(process: str) -> Abilities:
@@ -25,6 +26,7 @@ class Parts:
     What a cluster is made of; a test of the tests swaps one for another that has a fault.
 
     :ivar abilities: what each process speaks.
+    :ivar secrets: makes the secrets of a process.
     :ivar copies_boot: whether a copy of a daemon's data directory is another start of the daemon.
     """
 
@@ -35,5 +37,6 @@ class Parts:
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
     abilities: Callable[[str], Abilities] = _abilities_now
+    secrets: Callable[..., Secrets] = Secrets
     copies_boot: bool = True
     objections: Callable[[Mapping[int, NodeJournal], Collection[int]], Objections] = objections

@@ -3,6 +3,7 @@ Makes the processes of a cluster, freezes them and kills them.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -19,13 +20,13 @@ from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.codec import is_chunk
 from dcounter.protocol.handshake import Identity
 from dcounter.protocol.messages import Role
-from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import TokenSeal
 from dcounter.store import Items
 from dcounter.testing.clock import ProcessClock, Time
 from dcounter.testing.disk import SimulatedDisk, SimulatedWriter
 from dcounter.testing.network import Network
 from dcounter.testing.parts import Parts
+from dcounter.testing.secret_files import SecretFiles
 from dcounter.testing.wall_clocks import WallClocks
 
 
@@ -36,6 +37,7 @@ class Processes:
     :param seed: decides all that is left to chance.
     :ivar time: the time that passes for all of them.
     :ivar wall: their wall clocks.
+    :ivar secrets: the secrets of each of them.
     :ivar lags: node -> additional time (s) for each piece of work of its disk.
     :ivar on_stamped: called when a coordinator has given the items of a request their stamps.
     """
@@ -46,6 +48,7 @@ class Processes:
         self._salts = Random(f"{seed}/salts")  # noqa: S311
         self._marks = Random(f"{seed}/marks")  # noqa: S311
         self.network = Network(self.time, self.random)
+        self.secrets = SecretFiles(parts.secrets, Random(f"{seed}/secrets"))  # noqa: S311
         self.limits = limits
         self.parts = parts
         self.wall = WallClocks(self.time, parts.wall)
@@ -61,9 +64,8 @@ class Processes:
 
         :param daemon: its nodes are those of one daemon.
         """
-        secret = self.random.randbytes(32)
         boot = self.new_mark() if daemon else ""
-        return Identity(self._nonce(), Secrets(secret), members, boot)
+        return Identity(self._nonce(), self.secrets.of("new processes"), members, boot)
 
     def new_mark(self) -> str:
         """
@@ -86,6 +88,7 @@ class Processes:
         """
         if clock is None:
             clock = self.new_clock(process)
+        identity = replace(identity, secrets=self.secrets.of(process))
         return Node(
             node,
             identity=identity,
@@ -108,6 +111,7 @@ class Processes:
         """
         clock = self.new_clock(process)
         wall = self.wall.of_coordinator(process)
+        identity = replace(identity, secrets=self.secrets.of(process))
         return Coordinator(
             cluster=identity.cluster,
             address_book=self.address_book("coordinator", identity, process, clock),

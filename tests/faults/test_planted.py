@@ -41,6 +41,7 @@ from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
+from dcounter.protocol.secrets import Secrets
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.parts import Parts
 from dcounter.testing.play import play
@@ -386,6 +387,15 @@ class BlindHolders(Holders):
         return None
 
 
+class SecretsOneAtATime(Secrets):
+    """
+    Accepts only the secret that it uses itself.
+    """
+
+    def made(self, code: bytes, make: Callable[[bytes], bytes]) -> bool:
+        return make(self.used) == code
+
+
 @dataclass(frozen=True)
 class Fault:
     parts: Parts
@@ -484,6 +494,9 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "two processes of one node let in": Fault(
         Parts(holders=BlindHolders), {"copy_directory": 10}, events=100, daemon=False
+    ),
+    "only the secret in use accepted": Fault(
+        Parts(secrets=SecretsOneAtATime), {"change_secret": 10, "kill": 5, "cut": 5}
     ),
     "torn tail left in place": Fault(
         Parts(journal=partial(FileJournal, recovery=UncutTail)), {**_OFF, "kill": 10}

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from msgspec import msgpack
+
 from dcounter.errors import CorruptJournal, MalformedMessage
 from dcounter.journal.framing import JournalEntry, format_of, frame, scan, unframe, unframe_begin
 from dcounter.ledger.ledger import Ledger
 from dcounter.protocol import codec, copies, messages
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
+from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import CursorSeal, TokenSeal
 from dcounter.testing.http import MemoryStore
 from tests.fuzz.answers import Answered, Defect, read_answers
@@ -196,7 +199,7 @@ class _Signed(TokenSeal):
     """
 
     def sign(self, packed: bytes) -> str:
-        return _text(self._code(packed) + packed)
+        return _text(self._codes.make(packed) + packed)
 
 
 class _SignedCursor(CursorSeal):
@@ -205,15 +208,15 @@ class _SignedCursor(CursorSeal):
     """
 
     def sign(self, question: Sequence[str], packed: bytes) -> str:
-        return _text(self._code(question, packed) + packed)
+        return _text(self._codes.make(msgpack.encode((question, packed))) + packed)
 
 
 def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-TOKENS: Final = _Signed(b"secret", "cluster")
-CURSORS: Final = _SignedCursor(b"secret", "cluster")
+TOKENS: Final = _Signed(Secrets(b"secret"), "cluster")
+CURSORS: Final = _SignedCursor(Secrets(b"secret"), "cluster")
 _PLACES: Final[Sequence[Any]] = (int, str, tuple[int, str], tuple[str, int])
 
 

@@ -5,7 +5,7 @@ All events, and how often each happens.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dcounter.testing.events import callers, copies, disks, members, network, processes, wall_clocks
+from dcounter.testing.events import callers, copies, disks, members, network, processes, secrets, wall_clocks
 from dcounter.testing.world import World
 
 
@@ -59,4 +59,5 @@ EVENTS: Mapping[str, Event] = {
     "count_many": Event(callers.count_many, 5),
     "list_tenants": Event(callers.list_tenants, 5),
     "list_items": Event(callers.list_items, 5),
+    "change_secret": Event(secrets.change_secret, 4),
 }
