@@ -51,6 +51,8 @@ class Limits:
     :ivar line_bytes: longest line between nodes; larger than any batch or chunk, whatever options they were
         stored under.
     :ivar waits: counts and awaits that may wait at one node.
+    :ivar questions: questions that one node answers in turns, such as lists: more than it can answer within
+        `read_wait_s`. It declines further ones.
     :ivar connections: connections one node accepts.
     :ivar backlog_bytes: bytes of log kept in memory for followers that lag; a follower further behind gets a
         copy.
@@ -91,6 +93,7 @@ class Limits:
     queue_bytes: int = 64 * MEBIBYTE
     line_bytes: int = 16 * MEBIBYTE
     waits: int = 10_000
+    questions: int = 256
     connections: int = 1_000
     backlog_bytes: int = 64 * MEBIBYTE
     unfolded_runs: int = 64

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -118,11 +119,14 @@ class Asking:
             except LinkLost:
                 continue
             self._reads.sent(question, now)
+            if question.feature:
+                question.under_way.append(answer)
             answer.addCallback(self._answered, question, attempt)
             answer.addErrback(self._not_answered, question)
             answer.addErrback(lambda why: _log.failure("a question was not answered", why))
             return
-        if len(self._unable(question)) == len(self._links):
+        declined = question.declined and not question.outstanding
+        if declined or len(self._unable(question)) == len(self._links):
             self.expire(question)
 
     def _unable(self, question: Question[Any]) -> list[NodeId]:
@@ -146,12 +150,20 @@ class Asking:
                 pass
 
     def _not_answered(self, why: Failure, question: Question[Any]) -> None:
-        why.trap(LinkLost)
+        why.trap(LinkLost, CancelledError)
         if self._reads.node_gone(question) == "ask":
             self._ask(question)
 
-    def _finish(self, question: Question[Any], answer: NodeAnswer, *, complete: bool) -> None:
+    def withdraw(self, question: Question[Any]) -> None:
+        """
+        End a question: its callers have left, or have their answer. Nodes need not answer it any more.
+        """
         self._reads.end(question)
+        for answer in question.under_way:
+            answer.cancel()
+
+    def _finish(self, question: Question[Any], answer: NodeAnswer, *, complete: bool) -> None:
+        self.withdraw(question)
         if answer.complete:
             # A later answer must not go back behind what this one told.
             self._view.require(answer.position)
@@ -167,7 +179,7 @@ class Asking:
         if question.consistency == "available" and best is not None:
             self._finish(question, best, complete=False)
             return
-        self._reads.end(question)
+        self.withdraw(question)
         lost = self._reads.lost_of(question, self._time.seconds())
         if lost:
             question.refuse(position_lost(lost))
@@ -181,7 +193,9 @@ class Asking:
             )
             return
         missing = self._reads.missing(question)
-        why = "none has answered" if best is None else "some items are not accounted for"
+        why = question.declined or "none has answered"
+        if best is not None:
+            why = "some items are not accounted for"
         if missing:
             why = f"the items of nodes {missing} are not accounted for"
         question.refuse_incomplete(

@@ -90,6 +90,15 @@ class Inquiry(Question[questions.Told]):
     def is_answer(self, answer: questions.Told) -> bool:
         return answer.what != questions.Declined("late")
 
+    def why_declined(self, answer: questions.Told) -> str:
+        match answer.what:
+            case questions.Declined(why="busy"):
+                return "nodes have too many questions to answer"
+            case questions.Declined(why="failed"):
+                return "nodes could not compute the answer, and have logged why"
+            case _:
+                return ""
+
     def tell(self, answer: questions.Told, token: str, missing: Sequence[NodeId], *, complete: bool) -> None:
         if answer.what == questions.Declined("too_large"):
             self.refuse(AnswerTooLarge("the answer is too large: the names in it are too long; ask for less"))
@@ -138,7 +147,7 @@ class Inquiries(ABC):
         """
         extra, _ = self._read_token(after)
         question = kind(consistency, extra, self._asking.until(), **words)
-        answer: Deferred[Reply] = Deferred()
+        answer: Deferred[Reply] = Deferred(lambda _: self._asking.withdraw(question))
         question.callers.append(answer)
         if self.running:
             self._asking.begin(question)

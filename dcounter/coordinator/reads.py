@@ -78,6 +78,17 @@ class Caller(Protocol):
         """
 
 
+class UnderWay(Protocol):
+    """
+    An answer that a node has yet to give; a `Deferred` is one.
+    """
+
+    def cancel(self) -> None:
+        """
+        The node need not give it.
+        """
+
+
 @dataclass(slots=True, eq=False)
 class Question(ABC, Generic[A]):
     """
@@ -89,6 +100,8 @@ class Question(ABC, Generic[A]):
     :ivar asked_at: when (s) a node was asked last.
     :ivar tried: nodes that were asked.
     :ivar outstanding: nodes that have yet to answer.
+    :ivar under_way: the answers that nodes have yet to give.
+    :ivar declined: why a node gave no answer; empty if none did so.
     :ivar best: the best answer that was not good enough.
     :ivar callers: those that wait for the answer.
     """
@@ -100,6 +113,8 @@ class Question(ABC, Generic[A]):
     asked_at: float = float("-inf")
     tried: set[NodeId] = field(default_factory=set)
     outstanding: int = 0
+    under_way: list[UnderWay] = field(default_factory=list)
+    declined: str = ""
     best: A | None = None
     callers: list[Caller] = field(default_factory=list)
 
@@ -133,6 +148,12 @@ class Question(ABC, Generic[A]):
         Whether a caller that takes what is not exact can be told this.
         """
         return True
+
+    def why_declined(self, answer: A) -> str:
+        """
+        Why the node gave no answer, while others may; empty if it gave one.
+        """
+        return ""
 
     def counter_so_far(self, i: int) -> int | None:
         """
@@ -270,6 +291,10 @@ class Reads:
         self._view.answered(attempt.node, answer.position)
         if question not in self._open:
             return "wait"
+        declined = question.why_declined(answer)
+        if declined:
+            question.declined = declined
+            return "ask" if question.outstanding == 0 else "wait"
         enough = answer.complete and (question.consistency == "eventual" or not attempt.unaccounted)
         if not question.requires_more or enough:
             return "complete"

@@ -4,6 +4,7 @@ A persistent connection to a node, with requests and replies. It is made again w
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from twisted.application.internet import ClientService, backoffPolicy
@@ -299,17 +300,25 @@ class Link(ClientService, Generic[_M]):
 
         :param make: makes the message from the number that the answer will carry.
         :returns: the answer, of the kind that `messages.REPLIES` says; fails with `LinkLost` if the
-            connection ends first.
+            connection ends first. A question of which it is cancelled is withdrawn.
         :raises LinkLost: there is no connection.
         """
         if self._call is None:
             raise LinkLost(f"node {self.node} is not connected")
         self._last_request += 1
         request = make(self._last_request)
-        answer: Deferred[Any] = Deferred()
+        withdraw = partial(self._withdraw, self._last_request) if isinstance(request, questions.Ask) else None
+        answer: Deferred[Any] = Deferred(withdraw)
         self._answers[self._last_request] = (messages.REPLIES[type(request)], answer)
         self._call.send(request)
         return answer
+
+    def _withdraw(self, request: int, answer: Deferred[Any]) -> None:
+        """
+        Nobody waits for an answer any more. One comes nevertheless, and then the request is forgotten.
+        """
+        if self._call is not None:
+            self._call.send(questions.Withdraw(request))
 
     def send_line(self, line: bytes) -> None:
         """
@@ -368,7 +377,8 @@ class Link(ClientService, Generic[_M]):
             if asked is None or not isinstance(message, asked[0]):
                 raise MalformedMessage(f"{type(message).__name__} does not answer a request")
             del self._answers[message.request]
-            asked[1].callback(message)
+            if not asked[1].called:
+                asked[1].callback(message)
         elif isinstance(message, messages.Farewell):
             call.left(message)
         else:
@@ -391,7 +401,8 @@ class Link(ClientService, Generic[_M]):
         lost, self._answers = self._answers, {}
         self._user.link_down(self)
         for _, answer in lost.values():
-            answer.errback(LinkLost(f"the connection to node {self.node} ended: {reason}"))
+            if not answer.called:
+                answer.errback(LinkLost(f"the connection to node {self.node} ended: {reason}"))
 
 
 class _LinkFactory(Factory):

@@ -52,7 +52,12 @@ class Answers:
         self._waits = Waits(limits.waits)
         self._patience = limits.read_wait_s
         self.inquiries = Inquiries(
-            out, contents, includes=self._can_answer, position=self._position, most=limits.slice_bytes
+            out,
+            contents,
+            includes=self._can_answer,
+            position=self._position,
+            most=limits.slice_bytes,
+            at_once=limits.questions,
         )
 
     @property
@@ -102,6 +107,15 @@ class Answers:
         """
         for each in self._waits.take_expired(now):
             self._answer(each.channel, each.question, now, able=self._can_answer(each.question))
+
+    def withdraw(self, channel: int, request: int) -> None:
+        """
+        Nobody waits for the answer to a question any more.
+        """
+        for each in self._waits.take_withdrawn(channel, request):
+            if isinstance(each.question, questions.Ask):
+                self.inquiries.decline(channel, each.question, "late")
+        self.inquiries.withdraw(channel, request)
 
     def disconnected(self, channel: int) -> None:
         """

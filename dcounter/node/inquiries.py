@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import assert_never
+from traceback import format_exception
+from typing import Literal, assert_never
 
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.steps import Steps
@@ -130,6 +131,7 @@ class Inquiries:
     :param includes: whether an answer that is made now includes what its question requires.
     :param position: gives the position of an answer that is made now.
     :param most: see `steps_to`.
+    :param at_once: how many there may be; further ones are declined.
     """
 
     def __init__(
@@ -140,12 +142,15 @@ class Inquiries:
         includes: Callable[[questions.Ask], bool],
         position: Callable[[], Position],
         most: int,
+        at_once: int,
     ) -> None:
         self._out = out
         self._contents = contents
         self._includes = includes
         self._position = position
         self._most = most
+        self._at_once = at_once
+        self._failed: set[type[questions.Question]] = set()
         self._waiting: deque[_Inquiry] = deque()
 
     def begin(self, channel: int, ask: questions.Ask, until: float) -> None:
@@ -157,6 +162,8 @@ class Inquiries:
         inquiry = _Inquiry(channel, ask, until, steps_to(self._contents, ask.what, self._most))
         if is_short(ask.what):
             self._step(inquiry)
+        elif len(self._waiting) >= self._at_once:
+            self.decline(channel, ask, "busy")
         else:
             self._waiting.append(inquiry)
             self._go_on()
@@ -169,11 +176,30 @@ class Inquiries:
             inquiry = self._waiting.popleft()
             if now >= inquiry.until:
                 inquiry.steps.close()
-                self._tell(inquiry, questions.Declined("late"))
+                self.decline(inquiry.channel, inquiry.ask, "late")
             elif not self._step(inquiry):
                 self._waiting.insert(_TURNS - 1, inquiry)
         self._go_on()
         return self._out.take()
+
+    def withdraw(self, channel: int, request: int) -> None:
+        """
+        Nobody waits for an answer any more.
+        """
+        wanted = [each for each in self._waiting if each.channel == channel and each.ask.request == request]
+        for each in wanted:
+            self._waiting.remove(each)
+            each.steps.close()
+            self.decline(channel, each.ask, "late")
+
+    def decline(self, channel: int, ask: questions.Ask, why: Literal["late", "busy", "failed"]) -> None:
+        """
+        Answer that there is no answer.
+        """
+        told = questions.Told(
+            ask.request, questions.Declined(why), False, self._position(), self._contents.stamp
+        )
+        self._out.send(channel, told)
 
     def disconnected(self, channel: int) -> None:
         """
@@ -197,9 +223,22 @@ class Inquiries:
         except StopIteration as stop:
             self._tell(inquiry, stop.value)
             return True
+        except Exception as error:  # noqa: BLE001 - a bug, and other questions must not wait for its repair
+            self._log_failure(type(inquiry.ask.what), error)
+            self.decline(inquiry.channel, inquiry.ask, "failed")
+            return True
         return False
 
+    def _log_failure(self, kind: type[questions.Question], error: Exception) -> None:
+        """
+        Log an error the first time that it concerns this kind of question.
+        """
+        if kind not in self._failed:
+            self._failed.add(kind)
+            text = "".join(format_exception(error))
+            self._out.say("error", f"a question of the kind {kind.__name__} could not be answered: {text}")
+
     def _tell(self, inquiry: _Inquiry, what: questions.Answer) -> None:
-        complete = self._includes(inquiry.ask) and what != questions.Declined("late")
+        complete = self._includes(inquiry.ask)
         told = questions.Told(inquiry.ask.request, what, complete, self._position(), self._contents.stamp)
         self._out.send(inquiry.channel, told)

@@ -205,6 +205,8 @@ class Replica:
             case messages.Count() | questions.Ask() | messages.Await():
                 self._folding.adopt(wanted(message))
                 self._answers.take(channel, message, now)
+            case questions.Withdraw():
+                self._answers.withdraw(channel, message.request)
             case Record():
                 self._follow_record(channel, message, line)
             case Report():
@@ -372,8 +374,7 @@ class Replica:
             self.catch_up.lines_dropped()
 
     def _keep_journal_state(self) -> None:
-        state = self.empty_journal.journal_state()
-        if state is not None:
+        if (state := self.empty_journal.journal_state()) is not None:
             self._append(PlainLine(codec.encode(state)))
 
     def _follow_record(self, channel: int, record: Record, line: bytes) -> None:
@@ -465,9 +466,8 @@ class Replica:
         if request and not (new and works):
             # Nothing waits for a disk that fails: it is known here, told to all, and written down later.
             self._answers.awaited(channel, request, reached=works)
-        if self.node in nodes and self.members.remove_self(
-            "this node was removed from the cluster: stop it for good"
-        ):
+        text = "this node was removed from the cluster: stop it for good"
+        if self.node in nodes and self.members.remove_self(text):
             self._broadcast()
 
     # Copies of a ledger

@@ -64,6 +64,12 @@ class Waits:
         """
         self._waiting = [each for each in self._waiting if each.channel != channel]
 
+    def take_withdrawn(self, channel: int, request: int) -> list[Waiting]:
+        """
+        Those for which nobody waits any more; they wait no longer, either.
+        """
+        return self._take(lambda each: each.channel == channel and each.question.request == request)
+
     def take_ready(self, can_answer: Callable[[Question], bool]) -> list[Waiting]:
         """
         Those that can be answered now, oldest first; they wait no longer.

@@ -27,7 +27,8 @@ The feature of a node that tells what a batch changed, if `Store` asks for it.
 
 ANSWERS_QUESTIONS = "ask"
 """
-The feature of a node that answers the message `ask` with every kind of question of `questions.Question`.
+The feature of a node that answers the message `ask` with every kind of question of `questions.Question`, and
+takes `withdraw`.
 """
 
 Version = Annotated[int, Meta(ge=1, le=65_535)]

@@ -361,7 +361,7 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
 The reply to each kind of request.
 """
 
-FromCoordinator = Request | Beat
+FromCoordinator = Request | questions.Withdraw | Beat
 """
 What a coordinator sends to a node after the handshake, until it leaves.
 """

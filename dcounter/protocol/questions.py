@@ -142,11 +142,12 @@ class Declined(Struct, frozen=True, tag="declined"):
     """
     There is no answer.
 
-    :ivar why: `late`: the time of the question was over before the answer was complete. `too_large`: the
-        answer would not fit a message.
+    :ivar why: `late`: the time of the question was over before the answer was complete, or the question was
+        withdrawn. `too_large`: the answer would not fit a message. `busy`: the node has too many questions.
+        `failed`: the node made a mistake, and has logged it.
     """
 
-    why: Literal["late", "too_large"]
+    why: Literal["late", "too_large", "busy", "failed"]
 
 
 Question = LookUp | ListTenants | SumPrefix | ListItems | Measure
@@ -183,6 +184,14 @@ class Ask(Struct, frozen=True, tag="ask", omit_defaults=True):
     what: Question
     required: Position = Position()
     wait: Milliseconds = 0
+
+
+class Withdraw(Struct, frozen=True, tag="withdraw"):
+    """
+    Ends the time of an `Ask`, because nobody waits for the answer any more.
+    """
+
+    request: RequestId
 
 
 class Told(Struct, frozen=True, tag="told"):

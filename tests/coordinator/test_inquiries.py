@@ -3,10 +3,11 @@ Questions that a coordinator asks its nodes, over a whole cluster in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.errors import (
@@ -268,3 +269,102 @@ def test_nodes_that_are_too_slow_are_not_said_to_lack_items() -> None:
     assert "none has answered" in str(refused)
     assert refused.missing == ()
     world.cluster.stop()
+
+
+class TestTooMuch:
+    """
+    Questions that nobody waits for, too many questions, and questions that nodes cannot answer.
+    """
+
+    def test_one_whose_caller_has_left_is_withdrawn_from_the_nodes(self, world: Questioned) -> None:
+        world.split()
+        world.store([1], "a")
+        world.store([2], "b")
+        asking: list[Deferred[Any]] = [
+            world.look_up(1),
+            Deferred.fromCoroutine(
+                world.cluster.coordinator.list_tenants(order="name", limit=5, consistency="exact")
+            ),
+        ]
+        world.cluster.run(0.5)
+        waits = [each.replica._answers._waits._waiting for each in world.cluster.nodes.values()]  # noqa: SLF001
+        assert [len(each) for each in waits] == [2, 2]
+        for each in asking:
+            each.addErrback(lambda why: why.trap(CancelledError) and None)
+            each.cancel()
+        world.cluster.run(0.01)
+        assert not any(
+            each.replica._answers._waits._waiting  # noqa: SLF001
+            for each in world.cluster.nodes.values()
+        )
+        assert not world.cluster.coordinator._asking.busy  # noqa: SLF001
+        assert not any(
+            link._answers  # noqa: SLF001
+            for link in world.cluster.coordinator._links.values()  # noqa: SLF001
+        )
+        world.heal()
+        assert world.cluster.result(world.look_up(1)).items[0] is not None
+
+    def test_an_answer_of_one_node_ends_the_question_at_the_other(self, world: Questioned) -> None:
+        token = world.store([1], "a")
+        world.cluster.run(1)
+        primary = world.cluster.coordinator.status().primary
+        assert primary is not None
+        slow = (f"node {primary}", "coordinator")
+        world.cluster.network.slow[slow] = 0.6
+        assert world.cluster.result(world.look_up(1, after=token)).complete
+        assert not world.cluster.coordinator._asking.busy  # noqa: SLF001
+        # The answer that comes late is no mistake of the node.
+        world.cluster.run(1.5)
+        assert [each.state for each in world.cluster.coordinator.status().nodes] == ["up", "up"]
+        assert not world.cluster.coordinator._links[primary]._answers  # noqa: SLF001
+
+    def test_more_than_the_nodes_take_are_refused_at_once(self) -> None:
+        world = Questioned(limits=replace(Limits(), questions=2))
+        world.store([1], "a")
+        began = world.cluster.clock.seconds()
+        asking = [
+            Deferred.fromCoroutine(
+                world.cluster.coordinator.list_tenants(order="name", limit=5, consistency=consistency)
+            )
+            for consistency in get_args(Consistency) * 5
+        ]
+        answers: list[Any] = []
+        refusals: list[Any] = []
+        for each in asking:
+            each.addCallbacks(answers.append, lambda why: refusals.append(why.value))
+        world.cluster.wait_for(lambda: len(answers) + len(refusals) == len(asking))
+        assert world.cluster.clock.seconds() - began < 0.2
+        assert len(answers) >= 2
+        assert refusals
+        for refusal in refusals:
+            assert isinstance(refusal, Incomplete)
+            assert "nodes have too many questions to answer" in str(refusal)
+            assert refusal.retry_after == 1
+        world.cluster.stop()
+
+    @pytest.mark.parametrize("wrong", [[0], [0, 1]])
+    def test_what_a_node_cannot_compute_another_one_answers(
+        self, world: Questioned, wrong: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.store([1], "a")
+        world.cluster.run(1)
+
+        def fail(prefix: str) -> Any:
+            yield from ()
+            raise ZeroDivisionError(prefix)
+
+        primary = world.cluster.coordinator.status().primary
+        assert primary is not None
+        for each in wrong:
+            node = world.cluster.nodes[primary if each == 0 else 1 - primary]
+            monkeypatch.setattr(node.replica.ledger, "prefix_sum", fail)
+        began = world.cluster.clock.seconds()
+        counting = world.cluster.coordinator.count_prefix("", consistency="exact")
+        if len(wrong) == 1:
+            assert world.cluster.result(counting).counter == 1
+        else:
+            why = world.failure(counting)
+            assert isinstance(why, Incomplete)
+            assert "nodes could not compute the answer, and have logged why" in str(why)
+        assert world.cluster.clock.seconds() - began < 0.1

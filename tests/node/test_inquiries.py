@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.ledger.steps import StepSizes
-from dcounter.node.effects import Effect, StepsLeft
+from dcounter.ledger.steps import Steps, StepSizes
+from dcounter.node.effects import Effect, LogMessage, StepsLeft
 from dcounter.node.inquiries import Inquiries, steps_to
 from dcounter.protocol.messages import Message
 from dcounter.protocol.position import Position
@@ -46,6 +46,8 @@ class Inquiring(Machines):
     Node 0, whose ledger has one item of tenant "t".
     """
 
+    AT_ONCE = 100
+
     def __init__(self) -> None:
         super().__init__()
         self.exact = True
@@ -56,6 +58,7 @@ class Inquiring(Machines):
             includes=lambda ask: self.exact and self.contents.applied.covers(ask.required),
             position=lambda: self.contents.applied,
             most=1_000,
+            at_once=self.AT_ONCE,
         )
 
     def ask(self, number: int, what: Question = LONG, *, channel: int = 1, until: float = 9.0) -> None:
@@ -127,6 +130,72 @@ def test_one_that_comes_too_late_is_declined(node: Inquiring) -> None:
     assert (told.request, told.what, told.complete, more) == (3, Declined("late"), False, True)
     [told], more = node.step(1.0)
     assert (told.request, told.complete, more) == (4, True, False)
+
+
+def test_one_that_nobody_waits_for_is_declined_without_further_steps(node: Inquiring) -> None:
+    node.contents.applied = NEEDED
+    node.ask(3)
+    node.ask(3, channel=2)
+    node.ask(4)
+    node.effects()
+    node.all.withdraw(1, 3)
+    [told], _ = node.told()
+    assert (told.request, told.what, told.complete) == (3, Declined("late"), False)
+    # What was answered, or never asked, needs no other answer.
+    for number in (3, 5):
+        node.all.withdraw(1, number)
+    assert node.told() == ([], False)
+    assert [node.step()[0][0].request for _ in range(2)] == [3, 4]
+    assert node.step() == ([], False)
+
+
+def test_no_more_than_there_may_be_are_taken(node: Inquiring) -> None:
+    node.contents.applied = NEEDED
+    for number in range(node.AT_ONCE):
+        node.ask(number)
+    node.effects()
+    node.ask(1_000)
+    assert node.told() == ([Told(1_000, Declined("busy"), False, NEEDED, 0)], False)
+    # Short ones are answered at once, and take no place.
+    node.ask(1_001, LookUp([1]))
+    [told], _ = node.told()
+    assert told.complete
+    node.step()
+    node.ask(1_002)
+    told_so_far, more = node.told()
+    assert (told_so_far, more) == ([], True)
+
+
+def test_a_mistake_in_one_stops_no_other_and_is_logged_once(
+    node: Inquiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.contents.applied = NEEDED
+
+    def wrong(prefix: str) -> Steps[None]:
+        yield
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(node.contents.ledger, "prefix_sum", wrong)
+    node.ask(1, SumPrefix("a"))
+    node.ask(2, SumPrefix("b"))
+    node.ask(3)
+    said: list[LogMessage] = []
+    told: list[Told] = []
+    more = True
+    while more:
+        effects = node.all.step(0.0)
+        said += [each for each in effects if isinstance(each, LogMessage)]
+        answers, more = node.told([each for each in effects if not isinstance(each, LogMessage)])
+        told += answers
+    assert [(each.request, each.what == Declined("failed"), each.complete) for each in told] == [
+        (3, False, True),
+        (1, True, False),
+        (2, True, False),
+    ]
+    [message] = said
+    assert message.level == "error"
+    assert "a question of the kind SumPrefix could not be answered: Traceback" in message.text
+    assert "ZeroDivisionError: a mistake" in message.text
 
 
 def test_one_whose_caller_has_left_is_dropped(node: Inquiring) -> None:

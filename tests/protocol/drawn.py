@@ -122,7 +122,7 @@ any_answer = st.one_of(
         questions.ItemsListed, st.lists(strategies.item_ids, max_size=3), st.none() | strategies.item_ids
     ),
     st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
-    st.builds(questions.Declined, st.sampled_from(["late", "too_large"])),
+    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed"])),
 )
 
 
@@ -165,6 +165,7 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         messages.Counted, requests, st.lists(naturals, max_size=3), st.booleans(), positions, stamps
     ),
     questions.Ask: st.builds(questions.Ask, requests, any_question, positions, milliseconds),
+    questions.Withdraw: st.builds(questions.Withdraw, requests),
     questions.Told: st.builds(questions.Told, requests, any_answer, st.booleans(), positions, stamps),
     messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
     messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),

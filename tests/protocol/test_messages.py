@@ -37,6 +37,7 @@ COORDINATORS: set[type[Any]] = {
     messages.Store,
     messages.Count,
     questions.Ask,
+    questions.Withdraw,
     messages.Await,
     messages.Remove,
     messages.Beat,
