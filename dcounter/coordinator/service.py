@@ -71,6 +71,7 @@ class Coordinator(Service, Inquiries):
     :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
+    :param erasing: makes what deletes tenants.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     """
@@ -86,6 +87,7 @@ class Coordinator(Service, Inquiries):
         jitter: Callable[[], float],
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
+        erasing: Callable[..., Erasing] = Erasing,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         Inquiries.__init__(self, address_book.limits, seal.cursors)
@@ -131,7 +133,7 @@ class Coordinator(Service, Inquiries):
             time=self._time,
             flush_soon=self._flush_soon,
         )
-        self._erasing = Erasing(
+        self._erasing = erasing(
             self._dispatch,
             self._acks,
             ask=partial(self._put, OwnedInquiry, "exact"),

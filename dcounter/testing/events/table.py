@@ -59,4 +59,5 @@ EVENTS: Mapping[str, Event] = {
     "count_many": Event(callers.count_many, 5),
     "list_tenants": Event(callers.list_tenants, 5),
     "list_items": Event(callers.list_items, 5),
+    "erase": Event(callers.erase, 3),
 }
