@@ -1,7 +1,5 @@
 """
-Deleting a tenant with everything that it owns: the part of a `dcounter.store.Store` that does it.
-
-This module is public (docs/extending.md).
+Deleting a tenant with everything that it owns: the part of a `dcounter.store.Store` that does it, which exports it.
 """
 
 from typing import Protocol
