@@ -30,6 +30,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.client_upkeep import Upkeep
 from dcounter.http.answer_bodies import (
     Counted,
     CountedMany,
@@ -114,7 +115,7 @@ class Http(typing.Protocol):
         """
 
 
-class Client:
+class Client(Upkeep):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
@@ -381,6 +382,7 @@ class Client:
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        within: float | None = None,
     ) -> Answer:
         """
         Send any request, and return the daemon's answer, whatever it is.
@@ -390,6 +392,7 @@ class Client:
         :param json: the body, still to be encoded.
         :param body: the encoded body, instead of `json`.
         :param headers: headers that are added to the usual ones, or replace them.
+        :param within: time (s) for the request and its answer; `None`: that of the client.
         :raises Unreachable: there was no answer.
         """
         if json is not None:
@@ -408,7 +411,7 @@ class Client:
                 data=body,
             )
         )
-        return await exchange.addTimeout(self._timeout, self._clock, _too_late)
+        return await exchange.addTimeout(within or self._timeout, self._clock, _too_late)
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         try:

@@ -297,6 +297,38 @@ class NotReplicated(Refusal):
         }
 
 
+class EraseStopped(Refusal):
+    """
+    The deletion of a tenant stopped before its end.
+
+    :param why: the reason.
+    :param deleted: how many items are deleted for certain.
+    :param position: a token for these; `None` if there are none.
+    :param stamp: the stamp (ns since 1970) to repeat the request with.
+    :param outcome: `partial`; `unknown` if more items may be deleted; `not_applied` if none is.
+    """
+
+    code = "erase_stopped"
+    status = 503
+    title = "Deletion of a tenant stopped"
+
+    def __init__(self, why: str, *, deleted: int, position: str | None, stamp: int, outcome: Outcome) -> None:
+        more = ", perhaps more" if outcome == "unknown" else ""
+        super().__init__(
+            f"{why}; {deleted} items of the tenant are deleted so far{more}; repeat the request, with"
+            f" lastUpdateDt={show_stamp(stamp)} in its query if items that were stored since are to stay"
+        )
+        self.deleted = deleted
+        self.position = position
+        self.stamp = stamp
+        self.outcome = outcome
+        self.retry_after = 1
+
+    def details(self) -> Mapping[str, object]:
+        position = {} if self.position is None else {"position": self.position}
+        return {"deleted": self.deleted, **position, **_shown(self.stamp)}
+
+
 class Incomplete(Refusal):
     """
     No reachable node has everything that an exact answer requires.

@@ -72,6 +72,8 @@ class Limits:
         snapshot is more.
     :ivar load_s: longest time that a node loads its ledger without letting other work run.
     :ivar load_pause_s: pause after that, in addition to the other work.
+    :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
+        coordinator needs less than 10 ms for them.
     :ivar search_s: time between two searches for a node on all ports of its range.
     """
 
@@ -108,4 +110,5 @@ class Limits:
     snapshot_bytes: int = 16 * MEBIBYTE
     load_s: float = 0.01
     load_pause_s: float = 0.0
+    erase_items: int = 5_000
     search_s: float = 1.0

@@ -16,27 +16,16 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from dcounter.erasing import Erased, Erasing
 from dcounter.errors import NotSupportedHere
+from dcounter.words import Ack, Consistency, Order
 
-Ack = Literal["node", "primary", "majority", "all"]
-"""
-Which nodes must have written the items before the answer, from the weakest to the strongest promise.
-"""
+# What comes from other modules and belongs to this interface.
+__all__ = ["Ack", "Consistency", "Erased", "Order"]
 
-Consistency = Literal["exact", "available", "eventual"]
-"""
-What a count may answer: only the exact number; the best number available, and whether it is complete; or what
-the primary has at once.
-"""
-
-
-Order = Literal["name", "-count"]
-"""
-How tenants are listed: in the order of their names as UTF-8 bytes, or those that own most first and, of those
-that own as many, in the order of their names.
-"""
-
-Capability = Literal["look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics"]
+Capability = Literal[
+    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "erase"
+]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
 """
@@ -396,7 +385,7 @@ class Questions(Protocol):
         raise NotSupportedHere("this store has no statistics")
 
 
-class Store(Questions, Protocol):
+class Store(Questions, Erasing, Protocol):
     """
     Stores items and counts them.
 

@@ -22,6 +22,8 @@ FLOORS = {
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
     "dcounter.stamps": 0,
+    "dcounter.words": 0,
+    "dcounter.erasing": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -34,6 +36,7 @@ FLOORS = {
     "dcounter.load_body": 2,
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
+    "dcounter.client_upkeep": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
@@ -43,7 +46,9 @@ ONLY = {
     "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": {"dcounter.errors"},
+    "dcounter.words": set(),
+    "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
+    "dcounter.store": {"dcounter.erasing", "dcounter.errors", "dcounter.words"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
@@ -105,7 +110,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "erasing", "inquiries", "removal", "service"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

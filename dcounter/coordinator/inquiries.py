@@ -15,7 +15,7 @@ from dcounter.coordinator.reads import Question
 from dcounter.errors import AnswerTooLarge, InvalidCursor
 from dcounter.limits import Limits
 from dcounter.protocol import messages, questions
-from dcounter.protocol.abilities import ANSWERS_QUESTIONS
+from dcounter.protocol.abilities import ANSWERS_QUESTIONS, LISTS_OWNED
 from dcounter.protocol.batch import Milliseconds, RequestId
 from dcounter.protocol.position import NodeId, Position
 from dcounter.protocol.token import CursorSeal
@@ -107,6 +107,14 @@ class Inquiry(Question[questions.Told]):
         else:
             for caller in self.callers:
                 caller.callback(Reply(answer.what, token, complete, missing))
+
+
+class OwnedInquiry(Inquiry):
+    """
+    A question for entries that name a tenant, which only later releases can answer.
+    """
+
+    feature: ClassVar[str] = LISTS_OWNED
 
 
 class Inquiries(ABC):

@@ -7,6 +7,7 @@ Here are the links, the timers and the callers' Deferreds.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec import Raw
 from twisted.application.service import Service
@@ -21,11 +22,13 @@ from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
-from dcounter.coordinator.inquiries import Inquiries
+from dcounter.coordinator.erasing import Erasing
+from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems, stamped
+from dcounter.coordinator.status import cluster_status
 from dcounter.coordinator.view import View
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
@@ -49,8 +52,8 @@ from dcounter.store import (
     ClusterStatus,
     Consistency,
     Count,
+    Erased,
     Items,
-    NodeStatus,
     Readiness,
     Receipt,
 )
@@ -68,6 +71,7 @@ class Coordinator(Service, Inquiries):
     :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
+    :param erasing: makes what deletes tenants.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     """
@@ -83,6 +87,7 @@ class Coordinator(Service, Inquiries):
         jitter: Callable[[], float],
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
+        erasing: Callable[..., Erasing] = Erasing,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         Inquiries.__init__(self, address_book.limits, seal.cursors)
@@ -128,6 +133,17 @@ class Coordinator(Service, Inquiries):
             time=self._time,
             flush_soon=self._flush_soon,
         )
+        self._erasing = erasing(
+            self._dispatch,
+            self._acks,
+            ask=partial(self._put, OwnedInquiry, "exact"),
+            stamped=stamp,
+            clock=clock,
+            seal=seal,
+            limits=self._limits,
+            time=self._time,
+            running=lambda: bool(self.running),
+        )
         self._counts = Counts(self._limits, begin=self._asking.begin)
         self._last_beat = 0.0
         self._announced = False
@@ -168,21 +184,14 @@ class Coordinator(Service, Inquiries):
         """
         Whether a caller waits for an answer.
         """
-        return bool(self._dispatch.busy or self._asking.busy or self._acks.busy)
+        return bool(self._dispatch.busy or self._asking.busy or self._acks.busy or self._erasing.busy)
 
     # Store
 
     async def store(
         self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
     ) -> Receipt:
-        before, stamp = self._read_token(after)
-        # What this clock is past already cannot move it.
-        if stamp > self._clock.last:
-            if stamp > self._clock.latest_allowed():
-                raise InvalidPosition(
-                    "the position is from a clock that is ahead of this one by more than 10 s"
-                )
-            self._clock.observe(stamp)
+        before = self._move_past(after)
         if not len(items):
             token = self._seal.seal(before, self._clock.last)
             return Receipt(0, ack, token, changes=Changes([], {}) if changes else None)
@@ -190,10 +199,7 @@ class Coordinator(Service, Inquiries):
         stored: Deferred[None] = Deferred()
         if not self._view.takes_writes():
             await self._until_writes_begin(deadline)
-        if not self.running:
-            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
-        if self._view.refusals():
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+        self._require_writers()
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         told = wanted = None
         if changes:
@@ -223,6 +229,14 @@ class Coordinator(Service, Inquiries):
         warning = None if items.stamps is None else self._clock_watch.warning_for_own_stamps()
         return Receipt(len(items), reached, token, warning, told)
 
+    async def erase(
+        self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
+    ) -> Erased:
+        self._move_past(after)
+        await self._until_writes_begin(self._time.seconds() + self._limits.request_s)
+        self._require_writers()
+        return await self._erasing.erase(tenant, ack, after, stamp)
+
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._read_token(after)
         answer: Deferred[Count] = Deferred()
@@ -243,21 +257,13 @@ class Coordinator(Service, Inquiries):
         return self._clock.latest_allowed()
 
     def status(self) -> ClusterStatus:
-        # A primary that was shown stays until it is gone.
-        self._view.elect()
-        primary = self._view.primary()
-        everything = self._view.everything()
-        nodes = [self._node_status(node, primary, everything) for node in sorted(self._links)]
-        return ClusterStatus(
-            primary=primary,
-            nodes=nodes,
-            clock_skew_ms=self._view.clock_skew_ms(self._wall()),
+        return cluster_status(
+            self._view,
+            self._links,
             cluster=self._cluster,
             secrets_accepted=self._seal.accepted_secrets,
-            lost=[
-                {"node": lost.node, "run": str(lost.run), "last": lost.last}
-                for lost in sorted(self._view.lost)
-            ],
+            now=self._time.seconds(),
+            wall=self._wall(),
             warnings=self._warnings(),
         )
 
@@ -285,6 +291,17 @@ class Coordinator(Service, Inquiries):
         await remove(node, self._links, self._view, limits=self._limits, time=self._time)
 
     # Storing
+
+    def _require_writers(self) -> None:
+        """
+        Refuse what changes something while no node would take it.
+
+        :raises NotApplied: so it is.
+        """
+        if not self.running:
+            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
+        if self._view.refusals():
+            raise NotApplied(self._why_unplaced(), retry_after=1)
 
     def _refuse(self, request: Request, token: str) -> None:
         """
@@ -451,6 +468,20 @@ class Coordinator(Service, Inquiries):
 
     # Positions
 
+    def _move_past(self, token: str | None) -> Position:
+        """
+        Read a caller's token, and move the clock past it.
+        """
+        position, stamp = self._read_token(token)
+        # What this clock is past already cannot move it.
+        if stamp > self._clock.last:
+            if stamp > self._clock.latest_allowed():
+                raise InvalidPosition(
+                    "the position is from a clock that is ahead of this one by more than 10 s"
+                )
+            self._clock.observe(stamp)
+        return position
+
     def _read_token(self, token: str | None) -> tuple[Position, int]:
         """
         Read a caller's token: its position and its stamp.
@@ -466,28 +497,3 @@ class Coordinator(Service, Inquiries):
         if lost:
             raise position_lost(lost)
         return position, stamp
-
-    # Status
-
-    def _node_status(self, node: int, primary: int | None, everything: Position) -> NodeStatus:
-        view = self._view
-        report = view.report(node)
-        age = view.report_age(node, self._time.seconds())
-        return NodeStatus(
-            id=node,
-            address=self._links[node].address,
-            pid=report.pid if report else None,
-            state=view.state(node),
-            role="primary" if node == primary else "backup",
-            run=str(report.run) if report and report.run else None,
-            items=report.items if report else 0,
-            items_taken=report.items_taken if report else 0,
-            applied=view.applied(node).shown(),
-            durable=view.durable(node).shown(),
-            lag=view.lag(node, everything),
-            reported_ms_ago=None if age is None else round(1000 * age),
-            refuses=report.refuses if report else None,
-            loading=report.loading if report else False,
-            in_doubt=report.in_doubt if report else False,
-            secrets_accepted=report.secrets if report else None,
-        )

@@ -81,6 +81,25 @@ class Loaded(Struct, frozen=True):
     errors: Sequence[LineError] | UnsetType = UNSET
 
 
+class Erased(Struct, frozen=True):
+    """
+    The answer to the deletion of a tenant.
+
+    :ivar deleted: how many items it owned.
+    :ivar lastUpdateDt: the stamp of the request, RFC 3339 with nine fractional digits: what the tenant owned
+        then is deleted.
+    :ivar ack: which nodes have written that.
+    :ivar position: the token with which a later read or write sees it.
+    """
+
+    status: Literal["OK"]
+    tenant: str
+    deleted: int
+    lastUpdateDt: str
+    ack: Ack
+    position: str
+
+
 class Counted(Struct, frozen=True):
     """
     The answer to a count.

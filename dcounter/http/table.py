@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from dcounter.errors import (
     AnswerTooLarge,
+    EraseStopped,
     Incomplete,
     InvalidCursor,
     InvalidItems,
@@ -28,7 +29,7 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, items, questions
+from dcounter.http.api import cluster, daemon, erasing, items, questions
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
@@ -157,6 +158,11 @@ _STAMP: Final = Parameter(
     "lastUpdateDt",
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
+)
+_STAMP_OF_ERASURE: Final = Parameter(
+    "lastUpdateDt",
+    "The `lastUpdateDt` of an earlier attempt: what was stored after that stays. If it is left out,"
+    " everything that the tenant owns now is deleted.",
 )
 _RECEIPT: Final = Parameter(
     "receipt",
@@ -357,6 +363,27 @@ ROUTES: Final = (
         segments=(_TENANT,),
         query=(_CONSISTENCY, _AFTER),
         refusals=_NO_ANSWER,
+    ),
+    Route(
+        method="DELETE",
+        path="/tenants/{tenant}",
+        function=erasing.erase_tenant,
+        summary="Delete a tenant with everything that it owns.",
+        scope="write",
+        answer=answer_bodies.Erased,
+        segments=(replace(_TENANT, tenant=False),),
+        query=(_ACK, _AFTER, _STAMP_OF_ERASURE),
+        needs="erase",
+        refusals=(
+            NoIdempotencyKey,
+            InvalidPosition,
+            PositionLost,
+            NotApplied,
+            Incomplete,
+            EraseStopped,
+            NotReplicated,
+            NotSupportedHere,
+        ),
     ),
     Route(
         method="GET",

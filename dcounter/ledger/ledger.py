@@ -22,6 +22,7 @@ from dcounter.ledger.compaction import compact
 from dcounter.ledger.entries import Entries
 from dcounter.ledger.id_table import RowNumbers
 from dcounter.ledger.item_pages import ItemPage, Scan
+from dcounter.ledger.owned_pages import OwnedPage, OwnedScan
 from dcounter.ledger.receipts import Receipt, changes
 from dcounter.ledger.rows import Ids, Owners, Rows, Stamps
 from dcounter.ledger.statistics import Statistics, statistics
@@ -165,6 +166,24 @@ class Ledger:
                 yield
                 self.settle()
             return scan.page(self._tenants.numbers.get(tenant), limit)
+        finally:
+            self._entries.watchers.remove(scan)
+
+    def owned_by(self, tenant: str, until: int, begin: int = 0, limit: int = 1000) -> Steps[OwnedPage]:
+        """
+        Entries that name a tenant, with this stamp or an older one.
+
+        :param begin: the row with which to begin; a page says where the next one does.
+        """
+        self.settle()
+        scan = OwnedScan(self._entries, until, begin, limit, self._sizes.compared)
+        self._entries.watchers.append(scan)
+        try:
+            while not scan.complete:
+                scan.step(self._tenants.numbers.get(tenant))
+                yield
+                self.settle()
+            return scan.page(self._tenants.numbers.get(tenant))
         finally:
             self._entries.watchers.remove(scan)
 

@@ -56,6 +56,8 @@ def steps_to(contents: Contents, what: questions.Question, most: int) -> Steps[q
             return _sum_prefix(ledger, what)
         case questions.ListItems():
             return _list_items(ledger, what)
+        case questions.ListOwned():
+            return _list_owned(ledger, what)
         case questions.Measure():
             return _measure(contents)
         case _:
@@ -93,6 +95,11 @@ def _sum_prefix(ledger: Ledger, what: questions.SumPrefix) -> Steps[questions.An
 def _list_items(ledger: Ledger, what: questions.ListItems) -> Steps[questions.Answer]:
     page = yield from ledger.items_of(what.tenant, what.after, what.limit)
     return questions.ItemsListed(page.ids, page.after)
+
+
+def _list_owned(ledger: Ledger, what: questions.ListOwned) -> Steps[questions.Answer]:
+    page = yield from ledger.owned_by(what.tenant, what.until, what.begin, what.limit)
+    return questions.OwnedListed.of(page.ids, page.stamps, page.next)
 
 
 def _measure(contents: Contents) -> Steps[questions.Answer]:

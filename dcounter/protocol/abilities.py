@@ -27,8 +27,13 @@ The feature of a node that tells what a batch changed, if `Store` asks for it.
 
 ANSWERS_QUESTIONS = "ask"
 """
-The feature of a node that answers the message `ask` with every kind of question of `questions.Question`, and
-takes `withdraw`.
+The feature of a node that answers the message `ask` with every kind of question of `questions.Question`, but
+for those that have features of their own, and takes `withdraw`.
+"""
+
+LISTS_OWNED = "owned"
+"""
+The feature of a node that answers `questions.ListOwned`.
 """
 
 Version = Annotated[int, Meta(ge=1, le=65_535)]
@@ -57,7 +62,16 @@ class Abilities(Struct, frozen=True):
         return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
 
 
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS, ANSWERS_QUESTIONS])
+ABILITIES = Abilities(
+    LOWEST_PROTOCOL,
+    PROTOCOL,
+    [
+        REFUSES_UNKNOWN_NEEDS,
+        GIVES_RECEIPTS,
+        ANSWERS_QUESTIONS,
+        LISTS_OWNED,
+    ],
+)
 """
 What this version of dcounter speaks.
 """

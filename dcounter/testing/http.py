@@ -35,6 +35,7 @@ from dcounter.store import (
     Consistency,
     Count,
     Counts,
+    Erased,
     Item,
     ItemPage,
     Items,
@@ -180,6 +181,17 @@ class MemoryStore(Store):
             ids = [item for item in ids if item > place]
         following = self._cursors.seal(words, ids[limit - 1]) if len(ids) > limit else None
         return ItemPage(ids=ids[:limit], cursor=following, **self._gaps(consistency))
+
+    async def erase(
+        self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
+    ) -> Erased:
+        self._check(after)
+        stamp = self._take() if stamp is None else stamp
+        owned = [item for item, (when, owner) in self._winners.items() if owner == tenant and when <= stamp]
+        for item in owned:
+            self._winners[item] = (self._winners[item][0] + 1, "")
+        self._last = max(self._last, stamp + 1)
+        return Erased(len(owned), stamp, ack, self._position())
 
     async def statistics(self, *, consistency: Consistency, after: str | None = None) -> Statistics:
         self._check(after)

@@ -86,7 +86,9 @@ def draw(seed: int, setting: Setting) -> Scene:
     return Scene(
         nodes=nodes,
         daemon=chance(seed, "daemon").random() < 0.5 if setting.daemon is None else setting.daemon,
-        limits=replace(limits, **setting.limits),
+        limits=replace(
+            limits, erase_items=chance(seed, "erase").choice([1, 2, 5, limits.erase_items]), **setting.limits
+        ),
         clock_patience=chance(seed, "clocks").choice([SECOND // 2, CLOCK_PATIENCE]),
         shred=0.3 if random.random() < 0.5 else 0.0,
         slowest=0.05 if random.random() < 0.3 else Network.slowest,

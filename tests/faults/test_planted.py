@@ -15,6 +15,8 @@ import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dcounter.coordinator.erasing import Erasing
+from dcounter.coordinator.requests import Request
 from dcounter.coordinator.view import View
 from dcounter.daemon.rebuild import NodeJournal, Objections
 from dcounter.journal.file import FileJournal
@@ -201,6 +203,15 @@ class HastyAnswers(Answers):
 
     def _can_answer(self, question: Question) -> bool:
         return isinstance(question, questions.Ask) or super()._can_answer(question)
+
+
+class LateTombstones(Erasing):
+    """
+    Gives tombstones the stamp of now.
+    """
+
+    def store(self, ids: list[int], stamps: list[int], ended: Callable[[Request], None]) -> None:
+        super().store(ids, [self._clock.last] * len(ids), ended)
 
 
 class HastyReader(Replica):
@@ -448,6 +459,10 @@ FAULTS: Mapping[str, Fault] = {
     "look up without the required position": Fault(
         Parts(replica=HastyReader), {"count": 0, "look_up": 30, "part": 5, "slow": 8, "silence": 5}
     ),
+    "a tenant deleted without the required position": Fault(
+        Parts(replica=HastyReader), {"count": 0, "erase": 15, "part": 5, "slow": 8, "silence": 5}
+    ),
+    "a tenant deleted as of now": Fault(Parts(erasing=LateTombstones), {"erase": 10}),
     "required position forgotten at a coordinator's restart": Fault(
         Parts(view=NothingInherited),
         {"kill_coordinator": 10, "slow": 5, "silence": 20, "count": 60},

@@ -4,6 +4,7 @@ Messages and batches, drawn at random: one strategy per class.
 
 from typing import Any, get_args
 
+import numpy as np
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -111,10 +112,21 @@ any_question = st.one_of(
     st.builds(questions.SumPrefix, texts),
     st.builds(questions.ListItems, texts, limits, st.none() | strategies.item_ids),
     st.builds(questions.Measure),
+    st.builds(questions.ListOwned, texts, stamps, limits, naturals),
+)
+
+
+columns = st.lists(st.tuples(strategies.item_ids, stamps), max_size=3).map(
+    lambda rows: np.array(rows, np.int64).reshape(-1, 2)
 )
 
 
 any_answer = st.one_of(
+    st.builds(
+        lambda rows, following: questions.OwnedListed.of(rows[:, 0], rows[:, 1], following),
+        columns,
+        st.none() | naturals,
+    ),
     st.builds(questions.LookedUp, st.lists(stamps, max_size=3), st.lists(strategies.owners, max_size=3)),
     st.builds(questions.TenantsListed, names, st.lists(naturals, max_size=3), st.booleans()),
     st.builds(questions.PrefixSummed, naturals, naturals),
