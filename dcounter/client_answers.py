@@ -25,6 +25,8 @@ class Refused(DcounterError):
     :ivar status: the HTTP status.
     :ivar code: the kind of refusal, for programs.
     :ivar outcome: what became of a request that changes something; `None` for other requests.
+    :ivar retryable: whether the same request may succeed if it is sent again later; `False` if the daemon
+        does not tell, as those of release 0.1.0 do not.
     :ivar problem: the whole problem document.
     """
 
@@ -33,6 +35,7 @@ class Refused(DcounterError):
         self.status = status
         self.code = str(problem.get("code"))
         self.outcome = problem.get("outcome")
+        self.retryable = problem.get("retryable") is True
         self.problem = problem
 
 

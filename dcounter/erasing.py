@@ -1,5 +1,5 @@
 """
-Deleting a tenant with everything that it owns: the part of a `dcounter.store.Store` that does it, which exports it.
+Deleting a tenant with everything that it owns: the part of a `dcounter.store.Store` that does it.
 """
 
 from typing import Protocol

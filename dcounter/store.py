@@ -242,7 +242,11 @@ class NodeStatus:
     """
     One node as the coordinator sees it.
 
+    :ivar id: its number in the cluster.
+    :ivar address: where it listens.
+    :ivar pid: of its process; `None` if that is not known.
     :ivar state: `up`, `down` (no connection, or silent for too long) or `new` (never seen).
+    :ivar role: `primary` or `backup`.
     :ivar run: the node's open run as text (it does not fit a JavaScript number); `None` if it has none.
     :ivar items: IDs that have a tenant in this node's ledger.
     :ivar items_taken: items this node stored straight from a coordinator since it started.
@@ -283,7 +287,9 @@ class ClusterStatus:
 
     :ivar primary: the node asked for counts first; `None` if no node is up.
     :ivar secrets_accepted: how many secrets the coordinator accepts: 2 while the secret is being changed.
+    :ivar nodes: its members.
     :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
+    :ivar cluster: the id of the cluster.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
     :ivar warnings: what an operator should look at, one sentence each.
     """

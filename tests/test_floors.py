@@ -92,6 +92,8 @@ PURE_MODULES = [
     "dcounter.http.auth",
     "dcounter.http.bodies",
     "dcounter.http.decoding",
+    "dcounter.http.descriptions",
+    "dcounter.http.docs_style",
     "dcounter.http.item_fields",
     "dcounter.http.items",
     "dcounter.http.limits",

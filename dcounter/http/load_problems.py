@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from dcounter.errors import Outcome, Refusal
+from dcounter.errors import NOTHING_STORED, Outcome, Refusal
 from dcounter.http.answer_bodies import LineError
-from dcounter.http.problems import NOTHING_STORED, RETRY_SOON_S, HttpRefusal
+from dcounter.http.problems import RETRY_SOON_S, HttpRefusal
 
 
 class SoFar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,6 +76,7 @@ class LoadStopped(_OfLoad, HttpRefusal):
     code = "load_stopped"
     status = 503
     title = "Load stopped"
+    retryable = True
 
     def __init__(self, cause: Refusal, so_far: SoFar, outcome: Outcome) -> None:
         super().__init__(

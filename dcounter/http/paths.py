@@ -62,13 +62,14 @@ def decode_segment(raw: str) -> str:
         raise BadPath(f"the path cannot be decoded: {error}") from error
 
 
-def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
+def parse_query(raw: bytes, allowed: Mapping[str, Collection[str] | None]) -> dict[str, str]:
     """
     Parse the parameters of a query, each given at most once.
 
     An unknown name is refused: a mistyped `akc=all` must not silently weaken durability.
 
-    :param allowed: parameter -> the values that it may have; no values: any text that is not empty.
+    :param allowed: parameter -> the values that it may have; no values: any text that is not empty; `None`:
+        any text.
     :raises BadParameter: a parameter is unknown or repeated, or has another value.
     """
     found: dict[str, str] = {}
@@ -86,7 +87,7 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str]]) -> dict[str,
         if name in found:
             raise BadParameter(f"{name} is given more than once")
         values = allowed[name]
-        if value not in values if values else not value:
+        if values is not None and (value not in values if values else not value):
             known = f"one of {', '.join(values)}" if values else "any text that is not empty"
             raise BadParameter(f"{name} must be {known}; it is {value!r}")
         found[name] = value

@@ -36,12 +36,6 @@ Seconds after which to retry, where no better value is known.
 """
 
 
-NOTHING_STORED: Final = "; nothing of the request was stored"
-"""
-What is not true of a load if it is said of a part.
-"""
-
-
 class HttpRefusal(Refusal):
     """
     A refusal that concerns HTTP itself.
@@ -176,6 +170,7 @@ class TooManyRequests(HttpRefusal):
     code = "too_many_requests"
     status = 429
     title = "Too many requests"
+    retryable = True
     outcome = "not_applied"
 
     def __init__(self, name: str, *, wait_s: float, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -279,6 +274,7 @@ class RequestTimeout(HttpRefusal):
     code = "request_timeout"
     status = 408
     title = "Request timeout"
+    retryable = True
     outcome = "not_applied"
 
 
@@ -315,6 +311,7 @@ class Overloaded(HttpRefusal):
     code = "overloaded"
     status = 503
     title = "Overloaded"
+    retryable = True
     outcome = "not_applied"
     retry_after = RETRY_SOON_S
 
@@ -327,6 +324,7 @@ class NotReady(HttpRefusal):
     code = "not_ready"
     status = 503
     title = "Not ready"
+    retryable = True
     retry_after = RETRY_SOON_S
 
     def __init__(self, *, exact: bool, missing: Sequence[int], warnings: Sequence[str] = ()) -> None:
@@ -374,6 +372,7 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
         "detail": str(refusal),
         "code": refusal.code,
         "message": str(refusal),
+        "retryable": refusal.retryable,
     }
     outcome = refusal.outcome or outcome
     if outcome is not None:

@@ -29,7 +29,7 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, erasing, items, questions
+from dcounter.http.api import cluster, daemon, documents, erasing, items, questions
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
@@ -64,13 +64,18 @@ class Parameter:
     :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
         to some tenants must name one of those.
     :ivar schema: the JSON schema of its value, if there are no `values`; the function checks it.
+    :ivar default: the value that counts if it is left out; `None` if there is none, or the daemon's options
+        set it.
+    :ivar empty: whether it may be an empty text.
     """
 
     name: str
     description: str
     values: Collection[str] = ()
     tenant: bool = False
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"}, hash=False)
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string", "minLength": 1}, hash=False)
+    default: str | None = None
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class Route:
     :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
     :ivar answer: the type of the answer with status 200.
+    :ivar answer_type: the content type of that answer.
     :ivar answer_in_part: the type of the answer with status 207, if there is one.
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
@@ -99,7 +105,7 @@ class Route:
     :ivar needs: what the store must be able to do; `None` if every store can.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
-    :ivar values: parameter of the query -> the values that it may have.
+    :ivar values: parameter of the query -> the values that it may have, as `parse_query` takes them.
     :ivar tenants: the parameters that name tenants.
     """
 
@@ -108,6 +114,7 @@ class Route:
     function: Function
     summary: str
     answer: Any
+    answer_type: str = "application/json"
     answer_in_part: Any = None
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
@@ -123,11 +130,12 @@ class Route:
     needs: Capability | None = None
     vital: bool = False
     successor: str = ""
-    values: Mapping[str, Collection[str]] = field(init=False)
+    values: Mapping[str, Collection[str] | None] = field(init=False)
     tenants: Collection[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", {each.name: each.values for each in self.query})
+        values = {each.name: None if each.empty else each.values for each in self.query}
+        object.__setattr__(self, "values", values)
         named = (each.name for each in (*self.segments, *self.query) if each.tenant)
         object.__setattr__(self, "tenants", tuple(named))
         for other in self.by_type.values():
@@ -168,9 +176,10 @@ _RECEIPT: Final = Parameter(
     "receipt",
     "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
     ("0", "1"),
+    default="0",
 )
 _PARTIAL: Final = Parameter(
-    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1")
+    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1"), default="0"
 )
 _STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
@@ -210,7 +219,11 @@ _CONSISTENCY: Final = Parameter(
 _ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=IDS["items"])
 _TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
 _PREFIX: Final = Parameter(
-    "prefix", "Only tenants whose names begin with this; all if it is left out.", tenant=True
+    "prefix",
+    "Only tenants whose names begin with this; all if it is empty or left out.",
+    tenant=True,
+    schema={"type": "string"},
+    empty=True,
 )
 _PAGE: Final = (
     Parameter(
@@ -344,7 +357,12 @@ ROUTES: Final = (
         scope="read",
         answer=answer_bodies.ListedTenants,
         query=(
-            Parameter("sort", "By name as UTF-8, or those that own most first.", get_args(Order)),
+            Parameter(
+                "sort",
+                "By name as UTF-8, or those that own most first.",
+                get_args(Order),
+                default=get_args(Order)[0],
+            ),
             _PREFIX,
             *_PAGE,
             _CONSISTENCY,
@@ -456,10 +474,19 @@ ROUTES: Final = (
     Route(
         method="GET",
         path="/openapi.json",
-        function=daemon.openapi,
-        summary="This document.",
+        function=documents.openapi,
+        summary="Describe this API for programs: the OpenAPI document.",
         scope="anyone",
         answer=dict[str, Any],
+    ),
+    Route(
+        method="GET",
+        path="/docs",
+        function=documents.docs,
+        summary="Describe this API for people: a page for browsers.",
+        scope="anyone",
+        answer={"type": "string", "description": "A page in HTML, without scripts."},
+        answer_type="text/html; charset=utf-8",
     ),
 )
 

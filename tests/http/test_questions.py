@@ -218,7 +218,13 @@ class TestPrefix:
         assert reply.json == {"prefix": "a/", "counter": 5, "tenants": 2, "position": reply.json["position"]}
         assert [many.get("/counts").json[each] for each in ("prefix", "counter", "tenants")] == ["", 18, 6]
         assert many.get("/counts?prefix=nobody").json["counter"] == 0
-        assert many.get("/counts?prefix=").json["code"] == "bad_parameter"
+
+    def test_an_empty_one_is_that_of_all(self, many: Caller) -> None:
+        for path in ("/counts", "/tenants"):
+            assert many.get(f"{path}?prefix=").json == many.get(path).json
+            assert many.get(f"{path}?prefix=&prefix=").json["code"] == "bad_parameter"
+        # What else may not be empty stays so.
+        assert many.get("/tenants?cursor=").json["code"] == "bad_parameter"
 
 
 class TestTenants:
