@@ -325,6 +325,7 @@ class EraseStopped(Refusal):
     code = "erase_stopped"
     status = 503
     title = "Deletion of a tenant stopped"
+    retryable = True
 
     def __init__(self, why: str, *, deleted: int, position: str | None, stamp: int, outcome: Outcome) -> None:
         more = ", perhaps more" if outcome == "unknown" else ""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from dcounter.http.examples import Example
-from dcounter.http.table import Route
+from dcounter.http.route import Route
 
 _DAEMON: Final = "http://127.0.0.1:8085"
 _WIDTH: Final = 54

@@ -17,7 +17,7 @@ from dcounter.http.docs_style import STYLE
 from dcounter.http.examples import examples_of
 from dcounter.http.openapi import group_of, name_of, ways
 from dcounter.http.problems import Answer
-from dcounter.http.table import Route
+from dcounter.http.route import Route
 
 _Schema = Mapping[str, Any]
 

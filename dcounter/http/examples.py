@@ -13,7 +13,7 @@ import msgspec
 
 from dcounter.http import answer_bodies as bodies
 from dcounter.http.refusal_examples import POSITION, STAMP
-from dcounter.http.table import Route
+from dcounter.http.route import Route
 from dcounter.stamps import show_stamp
 from dcounter.store import ClusterStatus, NodeStatus
 

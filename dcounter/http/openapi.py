@@ -42,7 +42,7 @@ from dcounter.http.problems import (
     WrongMethod,
 )
 from dcounter.http.refusal_examples import example_of
-from dcounter.http.table import Parameter, Route
+from dcounter.http.route import Parameter, Route
 
 _Schema = dict[str, Any]
 

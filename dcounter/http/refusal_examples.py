@@ -11,6 +11,7 @@ import msgspec
 
 from dcounter.errors import (
     AnswerTooLarge,
+    EraseStopped,
     Incomplete,
     InvalidCursor,
     InvalidItems,
@@ -102,6 +103,9 @@ REFUSALS: Final[Sequence[Refusal]] = (
     InternalError(),
     NotSupportedHere("no node that could answer this is of release 0.2 or newer"),
     UnknownMethod(),
+    EraseStopped(
+        "node 2 is not connected", deleted=20_000, position=POSITION, stamp=STAMP, outcome="partial"
+    ),
     Incomplete("node 2 is not connected", counter_so_far=41, missing=[2], retry_after=1),
     LoadStopped(_NOT_STORED, SoFar(1_200, 1_201, POSITION), "partial"),
     NotReady(exact=False, missing=[2]),

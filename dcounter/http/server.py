@@ -22,9 +22,10 @@ from dcounter.http.docs_page import docs_page
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document
 from dcounter.http.problems import Answer
+from dcounter.http.route import Route
 from dcounter.http.routes import PlainPaths, ShortWay, make_resource
 from dcounter.http.shared import Shared
-from dcounter.http.table import ROUTES, Route, offered, served
+from dcounter.http.table import ROUTES, offered, served
 from dcounter.store import Ack, Capability, Consistency, Operator, Store
 
 _SECOND: Final = 1_000_000_000

@@ -13,7 +13,8 @@ from dcounter.errors import Refusal
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import refusals
 from dcounter.http.problems import UnknownMethod, UnknownPath, WrongMethod
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.route import Route
+from dcounter.http.table import ROUTES
 from tests.support.kinds import kinds
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")

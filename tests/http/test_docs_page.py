@@ -15,8 +15,9 @@ from dcounter.http.docs_examples import curl, in_colours
 from dcounter.http.examples import Example
 from dcounter.http.openapi import name_of
 from dcounter.http.refusal_examples import REFUSALS
+from dcounter.http.route import Route
 from dcounter.http.server import make_api
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.table import ROUTES
 from dcounter.testing.http import MemoryStore
 from tests.support.servers import CalledServer
 

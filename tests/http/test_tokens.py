@@ -10,7 +10,8 @@ import pytest
 
 from dcounter.http.auth import Principal, Token, hash_token
 from dcounter.http.rates import Rate
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.route import Route
+from dcounter.http.table import ROUTES
 from dcounter.store import Ack, Consistency, Count, Counts, Item, Items, Looked, Receipt
 from dcounter.testing.http import MemoryStore
 from tests.support.callers import LOCAL, Reply
