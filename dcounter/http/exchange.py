@@ -243,12 +243,14 @@ class Exchange:
         """
         Count memory that reading the body takes.
 
+        A load may keep it for long, so half of what bodies may take is left for others.
+
         :raises Overloaded: there is not enough.
         """
         shared = self._shared
-        most = shared.limits.max_bodies_bytes
+        most = shared.limits.max_bodies_bytes // 2
         if shared.body_bytes + size > most:
-            raise Overloaded(f"request bodies in memory would exceed {most} bytes")
+            raise Overloaded(f"request bodies in memory would exceed {most} bytes, the most for loads")
         self._held += size
         shared.body_bytes += size
 

@@ -184,8 +184,12 @@ class Load:
         """
         Read the body to its end, or until there is a reason to stop.
         """
+        held = 0
         async for arrived in body:
             for plain in decoder.feed(arrived):
+                if decoder.memory > held:
+                    body.hold(decoder.memory - held)
+                    held = decoder.memory
                 for piece in self._cutter.feed(plain):
                     await self._take(piece)
                     if self._stopped:

@@ -144,10 +144,7 @@ async def load_items(api: Api, call: Call) -> Answer:
         stamp=None if stamp is None else read_stamp(api, stamp),
         partial=call.parameters.get("partial") == "1",
     )
-    decoder = decoder_for(call.headers, api.limits)
-    if decoder.memory:
-        call.stream.hold(decoder.memory)
-    return await load.run(call.stream, decoder)
+    return await load.run(call.stream, decoder_for(call.headers, api.limits))
 
 
 async def count_items(api: Api, call: Call) -> Answer:
