@@ -16,6 +16,10 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+# They belong to the interface, so they are exported from here, in the way that mypy understands.
+from dcounter.answers import Answered as Answered  # noqa: PLC0414
+from dcounter.answers import Export as Export  # noqa: PLC0414
+from dcounter.answers import ExportPiece as ExportPiece  # noqa: PLC0414
 from dcounter.errors import NotSupportedHere
 
 Ack = Literal["node", "primary", "majority", "all"]
@@ -36,7 +40,9 @@ How tenants are listed: in the order of their names as UTF-8 bytes, or those tha
 that own as many, in the order of their names.
 """
 
-Capability = Literal["look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics"]
+Capability = Literal[
+    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "export"
+]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
 """
@@ -124,20 +130,6 @@ class Count(Struct, frozen=True):
     """
 
     counter: int
-    position: str
-    complete: bool = True
-    missing: Sequence[int] = ()
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """
-    What belongs to every answer but a single count, which has the same as a `Count`.
-
-    :ivar position: the token with which later answers do not go back behind this one.
-    :ivar complete: whether it includes every write that was answered before it was asked.
-    :ivar missing: ids of the nodes whose items may be missing from it, if it is not complete.
-    """
-
     position: str
     complete: bool = True
     missing: Sequence[int] = ()
@@ -394,6 +386,23 @@ class Questions(Protocol):
         Tell how much the store holds.
         """
         raise NotSupportedHere("this store has no statistics")
+
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        """
+        Give everything that is stored.
+
+        :param deleted: with the IDs that are deleted.
+        :param prefixes: only items of tenants whose names begin with one of these, and no deleted IDs; none:
+            of all.
+        """
+        raise NotSupportedHere("this store cannot be exported")
 
 
 class Store(Questions, Protocol):

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "dcounter"
 # version and nothing else.
 FLOORS = {
     "dcounter": 0,
+    "dcounter.answers": 0,
     "dcounter.errors": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,

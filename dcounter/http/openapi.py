@@ -217,6 +217,8 @@ def _operation(route: Route, schema: Any) -> _Schema:
     more = _OF_DEPRECATED if route.successor else {}
     kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
     found["responses"] = {"200": _success(HTTPStatus.OK, [schema(way.answer) for way in ways], more)}
+    if route.answer_type not in found["responses"]["200"]["content"]:
+        found["responses"]["200"]["content"] = {route.answer_type: {"schema": schema(route.answer)}}
     in_part = [schema(way.answer_in_part) for way in ways if way.answer_in_part is not None]
     if in_part:
         found["responses"]["207"] = _success(HTTPStatus.MULTI_STATUS, in_part, more)

@@ -57,6 +57,7 @@ def make_api(
         document=msgspec.json.encode(document(offered(ROUTES, store.capabilities))),
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
+        room_for_exports=DeferredSemaphore(limits.exports),
     )
 
 

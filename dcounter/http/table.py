@@ -28,19 +28,20 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, items, questions
+from dcounter.http.api import cluster, daemon, exports, items, questions
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import Tenants
-from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
+from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE, media_type
 from dcounter.http.problems import (
     Answer,
     ExpandsTooMuch,
     NoIdempotencyKey,
     NotReady,
+    TooManyExports,
     UnknownItem,
 )
 from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
@@ -81,6 +82,7 @@ class Route:
     :ivar function: answers a request, once it is permitted and its parameters are checked.
     :ivar summary: one sentence, for the OpenAPI document.
     :ivar answer: the type of the answer with status 200.
+    :ivar answer_type: the content type of that answer.
     :ivar answer_in_part: the type of the answer with status 207, if there is one.
     :ivar segments: the variable segments of the path.
     :ivar query: the parameters of the query; others are refused.
@@ -107,6 +109,7 @@ class Route:
     function: Function
     summary: str
     answer: Any
+    answer_type: str = "application/json"
     answer_in_part: Any = None
     segments: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
@@ -196,7 +199,7 @@ _LOAD: Final = Route(
     content_type=CONTENT_TYPE.decode(),
     encodings=ENCODINGS,
     streams_body=True,
-    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExportCutShort, ExpandsTooMuch, *_NOT_STORED),
 )
 _CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
@@ -380,6 +383,23 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/export",
+        function=exports.export,
+        summary="Export everything that is stored, as lines that `POST /items` takes.",
+        scope="read",
+        checks_tenants=True,
+        answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
+        answer_type=CONTENT_TYPE.decode(),
+        query=(
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            _CONSISTENCY,
+            _AFTER,
+        ),
+        needs="export",
+        refusals=(*_NO_ANSWER, NotSupportedHere, TooManyExports),
     ),
     Route(
         method="GET",
