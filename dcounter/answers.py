@@ -1,7 +1,7 @@
 """
 What an answer of a `dcounter.store.Store` has, whatever the question; and exports.
 
-This module is public (docs/extending.md), by way of `dcounter.store`.
+It is public by way of `dcounter.store`, which exports all of it.
 """
 
 from collections.abc import AsyncGenerator, Sequence
