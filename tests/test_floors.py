@@ -44,7 +44,7 @@ ONLY = {
     "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": {"dcounter.errors"},
+    "dcounter.store": {"dcounter.answers", "dcounter.errors"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
@@ -106,7 +106,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "exports", "inquiries", "removal", "service"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}
