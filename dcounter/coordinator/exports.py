@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from dcounter.errors import AnswerBroken, LinkLost
@@ -72,7 +73,9 @@ class RestOfExport:
                 begin, end, answer = under_way.popleft()
                 while begin < end:
                     piece = self._read(await answer)
-                    if piece is not None:
+                    if piece is None:
+                        await deferLater(self._time, self._limits.heartbeat_s)
+                    else:
                         begin = piece.next
                         yield ExportPiece(piece.lines, piece.rows)
                     if begin < end:
@@ -82,6 +85,7 @@ class RestOfExport:
         finally:
             for _, _, answer in under_way:
                 answer.addErrback(_not_wanted)
+                answer.cancel()
 
     def _ranges(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         step = self._limits.export_rows
@@ -103,18 +107,20 @@ class RestOfExport:
 
     def _read(self, told: questions.Told) -> exports.Exported | None:
         """
-        The rows that a node gave; `None` if it had no time.
+        The rows that a node gave; `None` if it has too much to do now.
 
-        :raises AnswerBroken: it has them no more.
+        :raises AnswerBroken: it cannot give them.
         """
         match told.what:
             case exports.Exported() as piece:
                 return piece
-            case questions.Declined(why="late"):
+            case questions.Declined(why="late" | "busy"):
                 return None
-            case _:
+            case questions.Declined(why="renumbered"):
                 raise AnswerBroken("a compaction gave the rows of the node other numbers")
+            case _:
+                raise AnswerBroken("the node failed, and has logged why")
 
 
 def _not_wanted(why: Failure) -> None:
-    why.trap(LinkLost)
+    why.trap(LinkLost, CancelledError)

@@ -131,9 +131,7 @@ any_answer = st.one_of(
     ),
     st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
     st.builds(exports.Exported, st.binary(max_size=9), *[naturals] * 5),
-    st.builds(
-        questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed", "renumbered"])
-    ),
+    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed", "renumbered"])),
 )
 
 
