@@ -6,30 +6,23 @@ This module is public (docs/extending.md).
 
 import typing
 from collections.abc import AsyncIterable, Collection, Mapping
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
     RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
 )
-from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.client_bodies import Parts, body_of
+from dcounter.client_errors import our_errors, too_late
+from dcounter.client_export import ExportCutShort, Exported
 from dcounter.client_upkeep import Upkeep
 from dcounter.http.answer_bodies import (
     Counted,
@@ -49,7 +42,19 @@ from dcounter.load_body import Encoding, LoadBody
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack, ClusterStatus, Consistency, Order
 
-__all__ = ["Answer", "Client", "Http", "Item", "Refused", "Unexpected", "Unreachable", "count_path", "target"]
+__all__ = [
+    "Answer",
+    "Client",
+    "ExportCutShort",
+    "Exported",
+    "Http",
+    "Item",
+    "Refused",
+    "Unexpected",
+    "Unreachable",
+    "count_path",
+    "target",
+]
 
 _TIMEOUT: Final = 30.0
 """
@@ -71,11 +76,7 @@ _CONNECTIONS: Final = 32
 Idle connections to keep for later requests.
 """
 
-_NOT_SENT: Final = (ConnectError, ConnectTimeout, DNSLookupError)
-_BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed, ConnectionLost)
-"""
-The errors before a byte of a request is written, and those afterwards.
-"""
+_OK: Final = 200
 
 _T = TypeVar("_T")
 
@@ -220,15 +221,39 @@ class Client(Upkeep):
         :param encoding: compress the items.
         :param within: time (s) for the request and its answer.
         """
-        body = LoadBody(items, encoding)
-        headers = {"Content-Type": "application/x-ndjson"}
+        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
+        return await self._load(items, parameters, encoding, within)
+
+    async def restore(
+        self,
+        parts: AsyncIterable[bytes],
+        *,
+        ack: Ack | None = None,
+        encoding: Encoding | None = None,
+        within: float = _LOAD_TIMEOUT,
+    ) -> Loaded:
+        """
+        Store the items of an export; the parameters are those of `load`.
+
+        :param parts: of the whole export, from its first line to its last one.
+        """
+        return await self._load(parts, {"ack": ack}, encoding, within)
+
+    async def _load(
+        self,
+        lines: AsyncIterable[Item | bytes],
+        parameters: Mapping[str, str | None],
+        encoding: Encoding | None,
+        within: float,
+    ) -> Loaded:
+        body = LoadBody(lines, encoding)
+        headers = self._with_token({"Content-Type": "application/x-ndjson"})
         if encoding is not None:
             headers["Content-Encoding"] = encoding
-        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
         url = self._base + target("/items", parameters)
         exchange = Deferred.fromCoroutine(self._exchange("POST", url, headers=headers, data=body))
         try:
-            answer = await exchange.addTimeout(within, self._clock, _too_late)
+            answer = await exchange.addTimeout(within, self._clock, too_late)
         except RequestGenerationFailed:
             if body.failure is None:
                 raise
@@ -349,6 +374,23 @@ class Client(Upkeep):
         parameters |= {"consistency": consistency, "after": after}
         return (await self.ask(method, path, parameters=parameters, json=json)).read(kind)
 
+    async def export(
+        self, *, deleted: bool = False, consistency: Consistency | None = None, after: str | None = None
+    ) -> Exported:
+        """
+        Everything that is stored: iterate over its parts; `close` it if that does not come to its end.
+
+        :param deleted: with the IDs that are deleted.
+        """
+        parameters = {"deleted": "1" if deleted else None, "consistency": consistency, "after": after}
+        url = self._base + target("/export", parameters)
+        opening = Deferred.fromCoroutine(self._open(url))
+        status, parts = await opening.addTimeout(self._timeout, self._clock, too_late)
+        exported = Exported(parts, timeout=self._timeout, clock=self._clock)
+        if status == _OK:
+            return exported
+        raise Answer(status, await exported.whole()).refused()
+
     async def status(self) -> ClusterStatus:
         """
         The state of the nodes.
@@ -397,12 +439,8 @@ class Client(Upkeep):
         """
         if json is not None:
             body = msgspec.json.encode(json)
-        sent = {"Content-Type": "application/json"}
         token = self._operator_token if path.startswith("/cluster/") else None
-        token = token or self._token
-        if token is not None:
-            sent["Authorization"] = f"Bearer {token}"
-        sent |= headers or {}
+        sent = {**self._with_token({"Content-Type": "application/json"}, token), **(headers or {})}
         exchange = Deferred.fromCoroutine(
             self._exchange(
                 method,
@@ -411,21 +449,30 @@ class Client(Upkeep):
                 data=body,
             )
         )
-        return await exchange.addTimeout(within or self._timeout, self._clock, _too_late)
+        return await exchange.addTimeout(within or self._timeout, self._clock, too_late)
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
-        try:
-            # Unbuffered, so that giving up an answer that does not end closes its connection.
-            response = await self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
-            return Answer(response.code, await _body_of(response))
-        except _NOT_SENT as error:
-            raise Unreachable(error, sent=False) from error
-        except ConnectingCancelledError as error:
-            raise CancelledError from error
-        except _BROKEN as error:
-            if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
-                raise CancelledError from error
-            raise Unreachable(error, sent=True) from error
+        with our_errors():
+            response = await self._request(method, url, **how)
+            return Answer(response.code, await body_of(response))
+
+    async def _open(self, url: str) -> tuple[int, Parts]:
+        """
+        The status of an answer, and its body, which is still to be read.
+        """
+        with our_errors():
+            response = await self._request("GET", url, headers=self._with_token({}), data=None)
+            parts = Parts()
+            response.deliverBody(parts)
+            return response.code, parts
+
+    def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+        # Unbuffered, so that giving up an answer that does not end closes its connection.
+        return self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
+
+    def _with_token(self, headers: dict[str, str], token: str | None = None) -> dict[str, str]:
+        token = token or self._token
+        return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
 
 
 def _of_store(
@@ -440,44 +487,3 @@ def _of_store(
         "lastUpdateDt": None if stamp is None else show_stamp(stamp),
         "receipt": "1" if receipt else None,
     }
-
-
-class _Body(Protocol):
-    """
-    Collects a body. To give it up closes its connection, on which the rest would come.
-    """
-
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred(self._give_up)
-        self._parts: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._parts.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.whole.called:
-            return
-        # A body without a length ends with its connection.
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.whole.callback(b"".join(self._parts))
-        else:
-            self.whole.errback(reason)
-
-    def _give_up(self, whole: Deferred[bytes]) -> None:
-        if self.transport is not None:
-            cast(IPushProducer, self.transport).stopProducing()
-
-
-def _body_of(response: IResponse) -> Deferred[bytes]:
-    body = _Body()
-    response.deliverBody(body)
-    return body.whole
-
-
-def _too_late(result: object, seconds: float) -> NoReturn:
-    """
-    Turn the cancellation of a request that takes too long into an error that says whether it was sent.
-    """
-    cause = result.value.__cause__ if isinstance(result, Failure) and result.value else None
-    connecting = isinstance(cause, ConnectingCancelledError)
-    raise Unreachable(TimeoutError(f"no answer within {seconds:g} s"), sent=not connecting)

@@ -87,7 +87,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         The kind of refusal, for programs; `None` if the answer is a success.
         """
-        return None if self.status in _SUCCESSES else self._refused().code
+        return None if self.status in _SUCCESSES else self.refused().code
 
     def ok(self) -> Any:
         """
@@ -104,10 +104,13 @@ class Answer(msgspec.Struct, frozen=True):
         :raises Refused: the answer is not a success.
         """
         if self.status not in _SUCCESSES:
-            raise self._refused()
+            raise self.refused()
         return self._decoded(kind)
 
-    def _refused(self) -> Refused:
+    def refused(self) -> Refused:
+        """
+        The refusal that it is.
+        """
         problem = self._decoded(dict[str, Any])
         if not isinstance(problem.get("code"), str) or not isinstance(problem.get("title"), str):
             raise Unexpected(self.status, self.body)

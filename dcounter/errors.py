@@ -435,6 +435,12 @@ class NotSupportedHere(Refusal):
     title = "Not supported by this store"
 
 
+class AnswerBroken(DcounterError):
+    """
+    An answer that is being sent cannot be completed. Its connection must end, so that the caller notices.
+    """
+
+
 class InvalidCursor(Refusal):
     """
     A cursor was altered, was not issued by this cluster, or belongs to another question.

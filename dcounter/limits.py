@@ -58,6 +58,10 @@ class Limits:
         copy.
     :ivar unfolded_runs: runs of one node that not every member has; above that the node takes no writes.
     :ivar chunk_rows: rows in one chunk of a copy, at most.
+    :ivar export_rows: rows in one piece of an export, at most: a node needs 5 ms for them.
+    :ivar export_pieces: pieces of one export that are asked for, or wait for its caller: enough to keep a
+        node and a coordinator busy at once.
+    :ivar export_s: time for an export, however slowly its caller reads.
     :ivar stream_bytes: bytes of log handed to a follower's connection at a time.
     :ivar stream_pace_s: shortest time between two writes of log to one follower: under load they become fewer
         and larger, at rest nothing is delayed. For this long, only one node may hold a batch.
@@ -100,6 +104,9 @@ class Limits:
     backlog_bytes: int = 64 * MEBIBYTE
     unfolded_runs: int = 64
     chunk_rows: int = 5_000
+    export_rows: int = 4_000
+    export_pieces: int = 3
+    export_s: float = 3_600.0
     stream_bytes: int = 256 * 1024
     stream_pace_s: float = 0.002
     commit_pace_s: float = 0.02

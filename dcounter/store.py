@@ -16,15 +16,23 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from dcounter.answers import Answered, Export, ExportPiece
 from dcounter.erasing import Erased, Erasing
 from dcounter.errors import NotSupportedHere
 from dcounter.words import Ack, Consistency, Order
 
 # What comes from other modules and belongs to this interface.
-__all__ = ["Ack", "Consistency", "Erased", "Order"]
+__all__ = ["Ack", "Answered", "Consistency", "Erased", "Export", "ExportPiece", "Order"]
 
 Capability = Literal[
-    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "erase"
+    "look_up",
+    "count_many",
+    "count_prefix",
+    "list_tenants",
+    "list_items",
+    "statistics",
+    "erase",
+    "export",
 ]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
@@ -113,20 +121,6 @@ class Count(Struct, frozen=True):
     """
 
     counter: int
-    position: str
-    complete: bool = True
-    missing: Sequence[int] = ()
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """
-    What belongs to every answer but a single count, which has the same as a `Count`.
-
-    :ivar position: the token with which later answers do not go back behind this one.
-    :ivar complete: whether it includes every write that was answered before it was asked.
-    :ivar missing: ids of the nodes whose items may be missing from it, if it is not complete.
-    """
-
     position: str
     complete: bool = True
     missing: Sequence[int] = ()
@@ -389,6 +383,23 @@ class Questions(Protocol):
         Tell how much the store holds.
         """
         raise NotSupportedHere("this store has no statistics")
+
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        """
+        Give everything that is stored.
+
+        :param deleted: with the IDs that are deleted.
+        :param prefixes: only items of tenants whose names begin with one of these, and no deleted IDs; none:
+            of all.
+        """
+        raise NotSupportedHere("this store cannot be exported")
 
 
 class Store(Questions, Erasing, Protocol):

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "dcounter"
 # version and nothing else.
 FLOORS = {
     "dcounter": 0,
+    "dcounter.answers": 0,
     "dcounter.errors": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
@@ -37,6 +38,9 @@ FLOORS = {
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
     "dcounter.client_upkeep": 2,
+    "dcounter.client_export": 2,
+    "dcounter.client_errors": 2,
+    "dcounter.client_bodies": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
@@ -47,8 +51,9 @@ ONLY = {
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
     "dcounter.words": set(),
+    "dcounter.answers": {"dcounter.words"},
     "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
-    "dcounter.store": {"dcounter.erasing", "dcounter.errors", "dcounter.words"},
+    "dcounter.store": {"dcounter.answers", "dcounter.erasing", "dcounter.errors", "dcounter.words"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
@@ -112,7 +117,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "erasing", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "erasing", "exports", "inquiries", "removal", "service"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

@@ -44,6 +44,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar page: the answer with the page that describes the API.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
+    :ivar room_for_exports: how many more exports there may be at once.
     """
 
     store: Store
@@ -57,6 +58,9 @@ class Api(Struct, frozen=True, kw_only=True):
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
+    )
+    room_for_exports: DeferredSemaphore = field(
+        default_factory=lambda: DeferredSemaphore(HttpLimits().exports)
     )
 
 

@@ -57,6 +57,11 @@ _NODE: Final = NodeStatus(
     lag=0,
     reported_ms_ago=17,
 )
+_EXPORT: Final = (
+    f'{{"export":1,"position":"{POSITION}","items":1,"deleted":false}}\n'
+    f'{{"ID":1,"tenant":"hello","lastUpdateDt":"{_WHEN}"}}\n'
+    '{"end":true,"rows":1}\n'
+)
 _READY: Final = bodies.Ready(exact=True, missing=(), warnings=())
 
 EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
@@ -114,6 +119,9 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
     ("GET", "/tenants/{tenant}", "application/json"): (
         Example("/tenants/acme%2Fparis", bodies.Counted(2, "acme/paris", POSITION)),
     ),
+    ("DELETE", "/tenants/{tenant}", "application/json"): (
+        Example("/tenants/acme%2Fparis", bodies.Erased("OK", "acme/paris", 2, _WHEN, "node", POSITION)),
+    ),
     ("GET", "/tenants/{tenant}/items", "application/json"): (
         Example(
             "/tenants/acme%2Fparis/items?limit=2",
@@ -125,6 +133,7 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
             "/stats", bodies.Statistics(1_000_000, 5_000, 12, 48_000_000, 470_000_000, 61_000_000, POSITION)
         ),
     ),
+    ("GET", "/export", "application/json"): (Example("/export", _EXPORT),),
     ("GET", "/cluster", "application/json"): (
         Example("/cluster", ClusterStatus(primary=0, nodes=[_NODE], clock_skew_ms=0, cluster="5f2b1c9e")),
     ),

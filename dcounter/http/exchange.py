@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import NotApplied, Outcome, Refusal
+from dcounter.errors import AnswerBroken, NotApplied, Outcome, Refusal
 from dcounter.http.admission import answer as respond
 from dcounter.http.admission import identify, require_allowed, require_permit
 from dcounter.http.bridge import BridgedRequest, Line, pass_on
@@ -312,6 +312,9 @@ class Exchange:
             elif not self._gone:
                 self._write(answer)
                 self._caller.answered()
+        except AnswerBroken as error:
+            _log.warn("the answer to {uri} was broken off: {why}", uri=self.head.target.decode(), why=error)
+            self._caller.transport.abortConnection()
         except Exception:  # noqa: BLE001 - nobody is left to be told
             _log.failure("an answer could not be sent")
             self._caller.transport.abortConnection()

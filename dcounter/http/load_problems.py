@@ -107,3 +107,22 @@ class LoadBroken(_OfLoad, HttpRefusal):
             f" before line {so_far.next_line}"
         )
         self.so_far = so_far
+
+
+class ExportCutShort(_OfLoad, HttpRefusal):
+    """
+    A load is an export of which lines are missing.
+
+    :param fault: what shows it.
+    """
+
+    code = "export_cut_short"
+    status = 422
+    title = "Export cut short"
+
+    def __init__(self, fault: str, so_far: SoFar) -> None:
+        super().__init__(
+            f"the load is not a whole export: {fault}; the {so_far.items_stored} items that came are stored"
+        )
+        self.so_far = so_far
+        self.outcome = "partial" if so_far.items_stored else "not_applied"

@@ -316,6 +316,21 @@ class Overloaded(HttpRefusal):
     retry_after = RETRY_SOON_S
 
 
+class TooManyExports(HttpRefusal):
+    """
+    As many exports as may be are under way.
+    """
+
+    code = "too_many_exports"
+    status = 503
+    title = "Too many exports"
+    retryable = True
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} exports are under way, and that is the limit")
+
+
 class NotReady(HttpRefusal):
     """
     The daemon is not ready for requests.

@@ -33,7 +33,7 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http.answer_bodies import LineError
-from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped, SoFar
+from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped, SoFar
 from dcounter.http.problems import (
     BadParameter,
     BadPath,
@@ -47,6 +47,7 @@ from dcounter.http.problems import (
     NotReady,
     Overloaded,
     RequestTimeout,
+    TooManyExports,
     TooManyRequests,
     Unauthenticated,
     UnknownHost,
@@ -99,6 +100,7 @@ REFUSALS: Final[Sequence[Refusal]] = (
     UnsupportedEncoding("br", ("gzip", "zstd")),
     InvalidItems([ItemError(1, "ID", "must be an integer from -2^63 to 2^63 - 1")]),
     InvalidLine(SoFar(1_200, 1_201, POSITION, 1, [_LINE])),
+    ExportCutShort("its last line is missing", SoFar(1_200, 1_201, POSITION)),
     TooManyRequests("dashboard", wait_s=0.05, headers=()),
     InternalError(),
     NotSupportedHere("no node that could answer this is of release 0.2 or newer"),
@@ -107,6 +109,7 @@ REFUSALS: Final[Sequence[Refusal]] = (
         "node 2 is not connected", deleted=20_000, position=POSITION, stamp=STAMP, outcome="partial"
     ),
     Incomplete("node 2 is not connected", counter_so_far=41, missing=[2], retry_after=1),
+    TooManyExports(4),
     LoadStopped(_NOT_STORED, SoFar(1_200, 1_201, POSITION), "partial"),
     NotReady(exact=False, missing=[2]),
     Overloaded("too many connections are open; the limit is 800"),

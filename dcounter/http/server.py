@@ -63,6 +63,7 @@ def make_api(
         page=page,
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
+        room_for_exports=DeferredSemaphore(limits.exports),
     )
 
 

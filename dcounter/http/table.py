@@ -28,16 +28,17 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, documents, erasing, items, questions
+from dcounter.http.api import cluster, daemon, documents, erasing, exports, items, questions
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import Tenants
-from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
+from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE
 from dcounter.http.problems import (
     ExpandsTooMuch,
     NoIdempotencyKey,
     NotReady,
+    TooManyExports,
     UnknownItem,
 )
 from dcounter.http.route import Parameter, Route
@@ -95,7 +96,7 @@ _LOAD: Final = Route(
     content_type=CONTENT_TYPE.decode(),
     encodings=ENCODINGS,
     streams_body=True,
-    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExportCutShort, ExpandsTooMuch, *_NOT_STORED),
 )
 _CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
@@ -309,6 +310,23 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/export",
+        function=exports.export,
+        summary="Export everything that is stored, as lines that `POST /items` takes.",
+        scope="read",
+        checks_tenants=True,
+        answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
+        answer_type=CONTENT_TYPE.decode(),
+        query=(
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            _CONSISTENCY,
+            _AFTER,
+        ),
+        needs="export",
+        refusals=(*_NO_ANSWER, NotSupportedHere, TooManyExports),
     ),
     Route(
         method="GET",

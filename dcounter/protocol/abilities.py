@@ -36,6 +36,11 @@ LISTS_OWNED = "owned"
 The feature of a node that answers `questions.ListOwned`.
 """
 
+GIVES_EXPORTS = "export"
+"""
+The feature of a node that answers the question `exports.Export`.
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -70,6 +75,7 @@ ABILITIES = Abilities(
         GIVES_RECEIPTS,
         ANSWERS_QUESTIONS,
         LISTS_OWNED,
+        GIVES_EXPORTS,
     ],
 )
 """

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from dcounter.protocol.batch import LONG, Int64, Milliseconds, Natural, RequestId, Tenant
+from dcounter.protocol.exports import Export, Exported
 from dcounter.protocol.position import Position, Stamp
 
 Listed = Annotated[int, Meta(ge=1, le=10_000)]
@@ -195,18 +196,19 @@ class Declined(Struct, frozen=True, tag="declined"):
 
     :ivar why: `late`: the time of the question was over before the answer was complete, or the question was
         withdrawn. `too_large`: the answer would not fit a message. `busy`: the node has too many questions.
-        `failed`: the node made a mistake, and has logged it.
+        `failed`: the node made a mistake, and has logged it. `renumbered`: rows of the ledger have other
+        numbers now.
     """
 
-    why: Literal["late", "too_large", "busy", "failed"]
+    why: Literal["late", "too_large", "busy", "failed", "renumbered"]
 
 
-Question = LookUp | ListTenants | SumPrefix | ListItems | Measure | ListOwned
+Question = LookUp | ListTenants | SumPrefix | ListItems | Measure | ListOwned | Export
 """
 What a coordinator may ask.
 """
 
-Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | OwnedListed | Declined
+Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | OwnedListed | Exported | Declined
 """
 What a node may answer.
 """
@@ -218,6 +220,7 @@ ANSWERS: Mapping[type[Question], type[Answer]] = {
     ListItems: ItemsListed,
     Measure: Measured,
     ListOwned: OwnedListed,
+    Export: Exported,
 }
 """
 The answer to each kind of question; any question can be declined.

@@ -6,11 +6,12 @@ real routes, which check, refuse and answer them as those of a daemon do, and en
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from time import time_ns
 from typing import Any, TypeVar, cast, get_args
 
+import numpy as np
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -23,6 +24,7 @@ from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES, served
+from dcounter.ledger.export_lines import export_lines
 from dcounter.load_body import LoadBody
 from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import CursorSeal
@@ -36,6 +38,8 @@ from dcounter.store import (
     Count,
     Counts,
     Erased,
+    Export,
+    ExportPiece,
     Item,
     ItemPage,
     Items,
@@ -205,6 +209,31 @@ class MemoryStore(Store):
             disk_bytes=0,
             **self._gaps(consistency),
         )
+
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        self._check(after)
+        bound = tuple(prefixes)
+        wanted = [
+            (item, stamp, tenant)
+            for item, (stamp, tenant) in self._winners.items()
+            if (tenant.startswith(bound or "") if tenant else deleted and not bound)
+        ]
+
+        async def pieces() -> AsyncGenerator[ExportPiece, None]:
+            if wanted:
+                ids, stamps, tenants = zip(*wanted, strict=True)
+                lines = export_lines(np.array(ids, np.int64), np.array(stamps, np.int64), tenants)
+                yield ExportPiece(lines, len(wanted))
+
+        items = None if bound else len(wanted)
+        return Export(items=items, pieces=pieces(), **self._gaps(consistency))
 
     def _counts(self, prefix: str) -> Mapping[str, int]:
         return Counter(owner for owner in self.tenants.values() if owner.startswith(prefix))

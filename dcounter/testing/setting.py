@@ -82,7 +82,9 @@ def draw(seed: int, setting: Setting) -> Scene:
     # The order is part of every story.
     random = chance(seed, "begin")
     nodes = random.choice(list(setting.nodes))
-    limits = _limits(random, chance(seed, "load"))
+    limits = replace(
+        _limits(random, chance(seed, "load")), export_rows=chance(seed, "export").choice([1, 3, 20])
+    )
     return Scene(
         nodes=nodes,
         daemon=chance(seed, "daemon").random() < 0.5 if setting.daemon is None else setting.daemon,

@@ -66,6 +66,7 @@ def shown_alike(shown: Json, found: Json) -> bool:
         ["Receipts"],
         ["Retries"],
         ["Loads"],
+        ["Exporting"],
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -24,6 +24,7 @@ from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
+from dcounter.ledger.export_lines import ExportedRows
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
@@ -352,6 +353,22 @@ class LedgerThatForgetsOwners(Ledger):
         return Receipt(alone.changes, told.counts)
 
 
+class LedgerThatHidesWhatMoves(Ledger):
+    """
+    Leaves out of an export what has changed since it began.
+    """
+
+    _began = 0
+
+    def export(self, first: int, last: int, **how: Any) -> ExportedRows:
+        stamps = self._entries.stamps[: self.known]
+        if first == 0:
+            self._began = int(stamps.max(initial=0))
+        if (stamps[first:last] > self._began).any():
+            return ExportedRows(b"", 0, min(last, first + 1))
+        return super().export(first, last, **how)
+
+
 class HastyReceipts(Receipts):
     """
     Calls every receipt complete.
@@ -501,6 +518,13 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "receipts of a node that lacks what was required": Fault(
         Parts(replica=HastyReplica), {"store": 60, "slow": 5, "part": 5, "silence": 5}
+    ),
+    "exports that hide what moves meanwhile": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatHidesWhatMoves))),
+        {"store": 60, "export": 20},
+    ),
+    "exports without the required position": Fault(
+        Parts(replica=HastyReader), {"count": 0, "export": 30, "part": 5, "slow": 8, "silence": 5}
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, copies, messages, questions
+from dcounter.protocol import codec, copies, exports, messages, questions
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -113,6 +113,14 @@ any_question = st.one_of(
     st.builds(questions.ListItems, texts, limits, st.none() | strategies.item_ids),
     st.builds(questions.Measure),
     st.builds(questions.ListOwned, texts, stamps, limits, naturals),
+    st.builds(
+        exports.Export,
+        naturals,
+        st.integers(1, 1_000_000),
+        st.none() | naturals,
+        st.booleans(),
+        st.lists(texts, max_size=2),
+    ),
 )
 
 
@@ -134,7 +142,8 @@ any_answer = st.one_of(
         questions.ItemsListed, st.lists(strategies.item_ids, max_size=3), st.none() | strategies.item_ids
     ),
     st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
-    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed"])),
+    st.builds(exports.Exported, st.binary(max_size=9), *[naturals] * 5),
+    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed", "renumbered"])),
 )
 
 

@@ -187,6 +187,19 @@ def erase(world: World) -> None:
         world.after(random.random() / 10, lambda: world.history.hang_up(answer))
 
 
+def export(world: World) -> None:
+    """
+    A caller exports everything, and reads fast or slowly.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    pause = random.choice([0.0, 0.0, 0.001, 0.03])
+    deleted = random.random() < 0.7
+    answer = world.history.export(coordinator, deleted, pause, random.choice(_HOW), _after(world))
+    if random.random() < 0.1:
+        world.after(random.random() / 10, lambda: world.history.hang_up(answer))
+
+
 def store_growing(world: World, coordinator: Coordinator) -> None:
     """
     Store new items of the tenant whose count never falls.

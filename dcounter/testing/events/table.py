@@ -61,4 +61,5 @@ EVENTS: Mapping[str, Event] = {
     "list_items": Event(callers.list_items, 5),
     "change_secret": Event(secrets.change_secret, 4),
     "erase": Event(callers.erase, 3),
+    "export": Event(callers.export, 4),
 }
