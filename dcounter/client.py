@@ -30,6 +30,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.client_audits import AuditCalls
 from dcounter.http.answer_bodies import (
     Counted,
     CountedMany,
@@ -114,7 +115,7 @@ class Http(typing.Protocol):
         """
 
 
-class Client:
+class Client(AuditCalls):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
@@ -381,6 +382,7 @@ class Client:
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        within: float | None = None,
     ) -> Answer:
         """
         Send any request, and return the daemon's answer, whatever it is.
@@ -390,12 +392,13 @@ class Client:
         :param json: the body, still to be encoded.
         :param body: the encoded body, instead of `json`.
         :param headers: headers that are added to the usual ones, or replace them.
+        :param within: time (s) for the request; the usual time if it is left out.
         :raises Unreachable: there was no answer.
         """
         if json is not None:
             body = msgspec.json.encode(json)
         sent = {"Content-Type": "application/json"}
-        token = self._operator_token if path.startswith("/cluster/") else None
+        token = self._operator_token if path.startswith(("/cluster/", "/audit")) else None
         token = token or self._token
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
@@ -408,7 +411,7 @@ class Client:
                 data=body,
             )
         )
-        return await exchange.addTimeout(self._timeout, self._clock, _too_late)
+        return await exchange.addTimeout(self._timeout if within is None else within, self._clock, _too_late)
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         try:

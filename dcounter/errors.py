@@ -346,6 +346,50 @@ class NodeIsBusy(Refusal):
     title = "Node starting or stopping"
 
 
+class AuditRuns(Refusal):
+    """
+    An audit is under way, and there is one at a time.
+    """
+
+    code = "audit_runs"
+    status = 409
+    title = "Audit under way"
+    outcome = "not_applied"
+
+
+class AuditNotFinished(Refusal):
+    """
+    Something came between, so the nodes could not be compared: nothing is known of differences.
+
+    :param changed: whether a node was made anew before.
+    """
+
+    code = "audit_not_finished"
+    status = 503
+    title = "Audit not finished"
+    retry_after = 5
+
+    def __init__(self, message: str, *, changed: bool = False) -> None:
+        super().__init__(message)
+        self.outcome = "partial" if changed else "not_applied"
+
+
+class NotRepaired(Refusal):
+    """
+    An audit found a difference, but making a node anew is impossible, or would not help.
+
+    :param changed: whether another node was made anew before.
+    """
+
+    code = "not_repaired"
+    status = 409
+    title = "Difference found, but not repaired"
+
+    def __init__(self, message: str, *, changed: bool = False) -> None:
+        super().__init__(message)
+        self.outcome = "partial" if changed else "not_applied"
+
+
 class NodeIsUp(Refusal):
     """
     A connected node cannot be removed.

@@ -57,6 +57,10 @@ class Limits:
     :ivar backlog_bytes: bytes of log kept in memory for followers that lag; a follower further behind gets a
         copy.
     :ivar unfolded_runs: runs of one node that not every member has; above that the node takes no writes.
+    :ivar audit_bytes: bytes of batches that a node remembers for an audit, until the nodes were compared;
+        most of them are in the backlog as well.
+    :ivar audit_wait_s: time an audit waits for a node to reach the position at which nodes are compared.
+    :ivar audit_pause_s: pause of an audit between two slices of a recount, so that it leaves the nodes time.
     :ivar chunk_rows: rows in one chunk of a copy, at most.
     :ivar stream_bytes: bytes of log handed to a follower's connection at a time.
     :ivar stream_pace_s: shortest time between two writes of log to one follower: under load they become fewer
@@ -97,6 +101,9 @@ class Limits:
     connections: int = 1_000
     backlog_bytes: int = 64 * MEBIBYTE
     unfolded_runs: int = 64
+    audit_bytes: int = 64 * MEBIBYTE
+    audit_wait_s: float = 30.0
+    audit_pause_s: float = 0.1
     chunk_rows: int = 5_000
     stream_bytes: int = 256 * 1024
     stream_pace_s: float = 0.002

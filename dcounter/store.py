@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from dcounter.audits import Auditable
 from dcounter.errors import NotSupportedHere
 
 Ack = Literal["node", "primary", "majority", "all"]
@@ -36,7 +37,9 @@ How tenants are listed: in the order of their names as UTF-8 bytes, or those tha
 that own as many, in the order of their names.
 """
 
-Capability = Literal["look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics"]
+Capability = Literal[
+    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "audit"
+]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
 """
@@ -308,7 +311,7 @@ class ClusterStatus:
     warnings: Sequence[str] = ()
 
 
-class Questions(Protocol):
+class Questions(Auditable, Protocol):
     """
     What a store can be asked besides a single count.
 
@@ -460,6 +463,17 @@ class Operator(Protocol):
         :raises UnknownNode: there is no node with this id.
         :raises NodeIsBusy: it is being started or stopped.
         :raises NotSupported: this daemon did not start the nodes.
+        """
+        ...
+
+    async def rebuild(self, node: int) -> None:
+        """
+        Let a node start empty, and be refilled by the others, if they have all that it has.
+
+        :raises UnknownNode: there is no node with this id.
+        :raises NodeIsBusy: it is being started or stopped.
+        :raises NotSupported: this daemon did not start the nodes.
+        :raises NotRepaired: the others do not have all of it, or that cannot be told.
         """
         ...
 

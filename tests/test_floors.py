@@ -18,6 +18,7 @@ PACKAGE = ROOT / "dcounter"
 # version and nothing else.
 FLOORS = {
     "dcounter": 0,
+    "dcounter.audits": 0,
     "dcounter.errors": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
@@ -34,21 +35,24 @@ FLOORS = {
     "dcounter.load_body": 2,
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
+    "dcounter.client_audits": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
 }
 # What a package may use of ours, whatever is below it; it may always use itself.
 ONLY = {
+    "dcounter.audits": {"dcounter.errors"},
     "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": {"dcounter.errors"},
+    "dcounter.store": {"dcounter.audits", "dcounter.errors"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
-    "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
+    "dcounter.engines": {"dcounter.audits", "dcounter.errors", "dcounter.limits", "dcounter.store"},
     "dcounter.http": {
+        "dcounter.audits",
         "dcounter.errors",
         "dcounter.limits",
         "dcounter.outlet",
@@ -72,6 +76,7 @@ NEVER = {
 KNOWS_ENGINES = "dcounter.daemon.wiring"
 # Packages and modules that know nothing of Twisted.
 PURE_ROOMS = {
+    "dcounter.audits",
     "dcounter.errors",
     "dcounter.limits",
     "dcounter.stamps",
@@ -84,6 +89,7 @@ PURE_MODULES = [
     "dcounter.daemon.rebuild",
     "dcounter.daemon.remedies",
     "dcounter.http.answer_bodies",
+    "dcounter.http.audit_bodies",
     "dcounter.http.auth",
     "dcounter.http.bodies",
     "dcounter.http.decoding",
@@ -105,7 +111,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "audited_nodes", "audits", "inquiries", "removal", "service"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

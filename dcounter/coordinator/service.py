@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.asking import Asking, position_lost
+from dcounter.coordinator.audits import Auditing, Audits
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
@@ -58,7 +59,7 @@ from dcounter.store import (
 _log = Logger()
 
 
-class Coordinator(Service, Inquiries):
+class Coordinator(Service, Inquiries, Auditing):
     """
     Stores items on nodes and counts them there.
 
@@ -129,6 +130,7 @@ class Coordinator(Service, Inquiries):
             flush_soon=self._flush_soon,
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
+        self._audits = Audits(self._links, self._view, seal, clock, wall, self._limits, self._time)
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
@@ -150,6 +152,7 @@ class Coordinator(Service, Inquiries):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._audits.stop()
         until = self._time.seconds() + self._limits.drain_s
         while self._busy() and self._time.seconds() < until:
             await deferLater(self._time, self._limits.heartbeat_s / 4)
@@ -279,7 +282,7 @@ class Coordinator(Service, Inquiries):
         """
         What an operator has to look at.
         """
-        return [*self._troubles(), *self._clock_watch.warnings().values()]
+        return [*self._troubles(), *self._clock_watch.warnings().values(), *self._audits.warnings()]
 
     async def remove(self, node: int) -> None:
         await remove(node, self._links, self._view, limits=self._limits, time=self._time)

@@ -31,6 +31,7 @@ from twisted.python.usage import Options as TwistedOptions
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
+from dcounter.daemon.audit_schedule import AuditSchedule
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
 from dcounter.daemon.descriptors import Descriptors
@@ -38,6 +39,7 @@ from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
+from dcounter.daemon.rebuilding import Rebuilding
 from dcounter.daemon.secrets import (
     ClusterSecrets,
     Rotation,
@@ -291,9 +293,10 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     troubles = tuple if supervisor is None else supervisor.troubles
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings()])
     coordinator.setServiceParent(daemon)
+    AuditSchedule(coordinator.audit, options["audit-every"], reactor).setServiceParent(daemon)
     server = http.serve(
         coordinator,
-        Operations(coordinator, supervisor),
+        _operations(wiring, coordinator, supervisor, directory),
         token=token,
         daemon=daemon,
         new=directory.new if directory is not None else options["in-memory"],
@@ -302,6 +305,27 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if options["in-memory"]:
         _log.warn("--in-memory: all items are lost when the daemon stops")
     return daemon
+
+
+def _operations(
+    wiring: Wiring,
+    coordinator: Coordinator,
+    supervisor: InlineSupervisor | ProcessSupervisor | None,
+    directory: DataDirectory | None,
+) -> Operations:
+    if supervisor is None:
+        return Operations(coordinator, None)
+    rebuilding = Rebuilding(
+        supervisor,
+        coordinator,
+        directory,
+        owner=wiring.owner,
+        limits=wiring.limits,
+        wall=time.time_ns,
+        time=wiring.reactor,
+        new_thread=lambda: WriterThread(wiring.reactor, "reads a journal"),
+    )
+    return Operations(coordinator, supervisor, rebuilding)
 
 
 def _operator_token(file: str | None, directory: str | None) -> OperatorToken | None:

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, get_args
 
 from dcounter.errors import (
     AnswerTooLarge,
+    AuditNotFinished,
+    AuditRuns,
     Incomplete,
     InvalidCursor,
     InvalidItems,
@@ -18,6 +20,7 @@ from dcounter.errors import (
     NodeIsBusy,
     NodeIsUp,
     NotApplied,
+    NotRepaired,
     NotReplicated,
     NotSupported,
     NotSupportedHere,
@@ -28,12 +31,13 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, items, questions
+from dcounter.http.api import audit, cluster, daemon, items, questions
+from dcounter.http.audit_bodies import AuditResult, AuditsShown
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
-from dcounter.http.lists import Tenants
+from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE, media_type
 from dcounter.http.problems import (
@@ -380,6 +384,29 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="POST",
+        path="/audit",
+        function=audit.audit,
+        summary="Count everything anew, compare all nodes, and repair a wrong one if that is asked for.",
+        scope="admin",
+        answer=AuditResult,
+        body=AuditWanted,
+        needs="audit",
+        refusals=(
+            *(InvalidItems, TooManyItems, AnswerTooLarge, NotSupportedHere, AuditRuns, AuditNotFinished),
+            *(NotRepaired, NotSupported, UnknownNode, NodeIsBusy),
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/audit",
+        function=audit.show,
+        summary="Show the last audit, and the one that runs.",
+        scope="read",
+        answer=AuditsShown,
+        needs="audit",
     ),
     Route(
         method="GET",

@@ -60,4 +60,5 @@ EVENTS: Mapping[str, Event] = {
     "list_tenants": Event(callers.list_tenants, 5),
     "list_items": Event(callers.list_items, 5),
     "change_secret": Event(secrets.change_secret, 4),
+    "audit": Event(callers.audit, 4),
 }
