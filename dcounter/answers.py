@@ -1,5 +1,5 @@
 """
-What an answer of a `dcounter.store.Store` has, whatever the question; and exports.
+The answers of a `dcounter.store.Store` to questions; and exports.
 
 It is public by way of `dcounter.store`, which exports all of it.
 """
@@ -21,6 +21,93 @@ class Answered(Struct, frozen=True, kw_only=True):
     position: str
     complete: bool = True
     missing: Sequence[int] = ()
+
+
+class Item(Struct, frozen=True):
+    """
+    An item as it is stored.
+
+    :ivar stamp: its `lastUpdateDt` (ns since 1970).
+    """
+
+    id: int
+    tenant: str
+    stamp: int
+
+
+class Looked(Answered, frozen=True, kw_only=True):
+    """
+    Items that were looked up, all at the same moment.
+
+    :ivar items: one for each ID, in the order asked; `None` if no tenant owns it.
+    """
+
+    items: Sequence[Item | None]
+
+
+class Counts(Answered, frozen=True, kw_only=True):
+    """
+    Counts of many tenants, all at the same moment.
+
+    :ivar counters: one for each tenant, in the order asked.
+    """
+
+    counters: Sequence[int]
+
+
+class PrefixCount(Answered, frozen=True, kw_only=True):
+    """
+    What the tenants with a prefix own together.
+
+    :ivar counter: their items.
+    :ivar tenants: how many of them own any.
+    """
+
+    counter: int
+    tenants: int
+
+
+class TenantPage(Answered, frozen=True, kw_only=True):
+    """
+    A page of a list of tenants.
+
+    :ivar tenants: names, and how many items each of them owns.
+    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
+    """
+
+    tenants: Sequence[tuple[str, int]]
+    cursor: str | None
+
+
+class ItemPage(Answered, frozen=True, kw_only=True):
+    """
+    A page of a list of the IDs that a tenant owns, in ascending order.
+
+    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
+    """
+
+    ids: Sequence[int]
+    cursor: str | None
+
+
+class Statistics(Answered, frozen=True, kw_only=True):
+    """
+    How much a store holds. Of our nodes, each holds everything: it is what one of them holds.
+
+    :ivar items: IDs that a tenant owns.
+    :ivar tenants: tenants that own items.
+    :ivar tombstones: IDs that were deleted.
+    :ivar memory_bytes: what they take in memory.
+    :ivar memory_bytes_of_ten: about what ten times as much would take in memory.
+    :ivar disk_bytes: what they take on the disk.
+    """
+
+    items: int
+    tenants: int
+    tombstones: int
+    memory_bytes: int
+    memory_bytes_of_ten: int
+    disk_bytes: int
 
 
 class ExportPiece(Struct, frozen=True):

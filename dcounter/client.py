@@ -20,6 +20,7 @@ from twisted.web.client import (
 )
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.client_audits import AuditCalls
 from dcounter.client_bodies import Parts, body_of
 from dcounter.client_errors import our_errors, too_late
 from dcounter.client_export import ExportCutShort, Exported
@@ -116,7 +117,7 @@ class Http(typing.Protocol):
         """
 
 
-class Client(Upkeep):
+class Client(AuditCalls, Upkeep):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
@@ -439,7 +440,7 @@ class Client(Upkeep):
         """
         if json is not None:
             body = msgspec.json.encode(json)
-        token = self._operator_token if path.startswith("/cluster/") else None
+        token = self._operator_token if path.startswith(("/cluster/", "/audit")) else None
         sent = {**self._with_token({"Content-Type": "application/json"}, token), **(headers or {})}
         exchange = Deferred.fromCoroutine(
             self._exchange(
@@ -449,7 +450,8 @@ class Client(Upkeep):
                 data=body,
             )
         )
-        return await exchange.addTimeout(within or self._timeout, self._clock, too_late)
+        timeout = self._timeout if within is None else within
+        return await exchange.addTimeout(timeout, self._clock, too_late)
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         with our_errors():

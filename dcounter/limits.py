@@ -57,6 +57,10 @@ class Limits:
     :ivar backlog_bytes: bytes of log kept in memory for followers that lag; a follower further behind gets a
         copy.
     :ivar unfolded_runs: runs of one node that not every member has; above that the node takes no writes.
+    :ivar audit_bytes: bytes of batches that a node remembers for an audit, until the nodes were compared;
+        most of them are in the backlog as well.
+    :ivar audit_wait_s: time an audit waits for a node to reach the position at which nodes are compared.
+    :ivar audit_pause_s: pause of an audit between two slices of a recount, so that it leaves the nodes time.
     :ivar chunk_rows: rows in one chunk of a copy, at most.
     :ivar export_rows: rows in one piece of an export, at most: a node needs 5 ms for them.
     :ivar export_pieces: pieces of one export that are asked for, or wait for its caller: enough to keep a
@@ -103,6 +107,9 @@ class Limits:
     connections: int = 1_000
     backlog_bytes: int = 64 * MEBIBYTE
     unfolded_runs: int = 64
+    audit_bytes: int = 64 * MEBIBYTE
+    audit_wait_s: float = 30.0
+    audit_pause_s: float = 0.1
     chunk_rows: int = 5_000
     export_rows: int = 4_000
     export_pieces: int = 3

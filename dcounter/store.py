@@ -16,13 +16,40 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from dcounter.answers import Answered, Export, ExportPiece
+from dcounter.answers import (
+    Answered,
+    Counts,
+    Export,
+    ExportPiece,
+    Item,
+    ItemPage,
+    Looked,
+    PrefixCount,
+    Statistics,
+    TenantPage,
+)
+from dcounter.audits import Auditable
 from dcounter.erasing import Erased, Erasing
 from dcounter.errors import NotSupportedHere
 from dcounter.words import Ack, Consistency, Order
 
 # What comes from other modules and belongs to this interface.
-__all__ = ["Ack", "Answered", "Consistency", "Erased", "Export", "ExportPiece", "Order"]
+__all__ = [
+    "Ack",
+    "Answered",
+    "Consistency",
+    "Counts",
+    "Erased",
+    "Export",
+    "ExportPiece",
+    "Item",
+    "ItemPage",
+    "Looked",
+    "Order",
+    "PrefixCount",
+    "Statistics",
+    "TenantPage",
+]
 
 Capability = Literal[
     "look_up",
@@ -33,6 +60,7 @@ Capability = Literal[
     "statistics",
     "erase",
     "export",
+    "audit",
 ]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
@@ -126,93 +154,6 @@ class Count(Struct, frozen=True):
     missing: Sequence[int] = ()
 
 
-class Item(Struct, frozen=True):
-    """
-    An item as it is stored.
-
-    :ivar stamp: its `lastUpdateDt` (ns since 1970).
-    """
-
-    id: int
-    tenant: str
-    stamp: int
-
-
-class Looked(Answered, frozen=True, kw_only=True):
-    """
-    Items that were looked up, all at the same moment.
-
-    :ivar items: one for each ID, in the order asked; `None` if no tenant owns it.
-    """
-
-    items: Sequence[Item | None]
-
-
-class Counts(Answered, frozen=True, kw_only=True):
-    """
-    Counts of many tenants, all at the same moment.
-
-    :ivar counters: one for each tenant, in the order asked.
-    """
-
-    counters: Sequence[int]
-
-
-class PrefixCount(Answered, frozen=True, kw_only=True):
-    """
-    What the tenants with a prefix own together.
-
-    :ivar counter: their items.
-    :ivar tenants: how many of them own any.
-    """
-
-    counter: int
-    tenants: int
-
-
-class TenantPage(Answered, frozen=True, kw_only=True):
-    """
-    A page of a list of tenants.
-
-    :ivar tenants: names, and how many items each of them owns.
-    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
-    """
-
-    tenants: Sequence[tuple[str, int]]
-    cursor: str | None
-
-
-class ItemPage(Answered, frozen=True, kw_only=True):
-    """
-    A page of a list of the IDs that a tenant owns, in ascending order.
-
-    :ivar cursor: with it the next page is asked for; `None` if this is the last one.
-    """
-
-    ids: Sequence[int]
-    cursor: str | None
-
-
-class Statistics(Answered, frozen=True, kw_only=True):
-    """
-    How much a store holds. Of our nodes, each holds everything: it is what one of them holds.
-
-    :ivar items: IDs that a tenant owns.
-    :ivar tenants: tenants that own items.
-    :ivar tombstones: IDs that were deleted.
-    :ivar memory_bytes: what they take in memory.
-    :ivar memory_bytes_of_ten: about what ten times as much would take in memory.
-    :ivar disk_bytes: what they take on the disk.
-    """
-
-    items: int
-    tenants: int
-    tombstones: int
-    memory_bytes: int
-    memory_bytes_of_ten: int
-    disk_bytes: int
-
-
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """
@@ -297,7 +238,7 @@ class ClusterStatus:
     warnings: Sequence[str] = ()
 
 
-class Questions(Protocol):
+class Questions(Auditable, Protocol):
     """
     What a store can be asked besides a single count.
 
@@ -466,6 +407,17 @@ class Operator(Protocol):
         :raises UnknownNode: there is no node with this id.
         :raises NodeIsBusy: it is being started or stopped.
         :raises NotSupported: this daemon did not start the nodes.
+        """
+        ...
+
+    async def rebuild(self, node: int) -> None:
+        """
+        Let a node start empty, and be refilled by the others, if they have all that it has.
+
+        :raises UnknownNode: there is no node with this id.
+        :raises NodeIsBusy: it is being started or stopped.
+        :raises NotSupported: this daemon did not start the nodes.
+        :raises NotRepaired: the others do not have all of it, or that cannot be told.
         """
         ...
 

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "dcounter"
 FLOORS = {
     "dcounter": 0,
     "dcounter.answers": 0,
+    "dcounter.audits": 0,
     "dcounter.errors": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
@@ -41,24 +42,33 @@ FLOORS = {
     "dcounter.client_export": 2,
     "dcounter.client_errors": 2,
     "dcounter.client_bodies": 2,
+    "dcounter.client_audits": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
 }
 # What a package may use of ours, whatever is below it; it may always use itself.
 ONLY = {
+    "dcounter.audits": {"dcounter.errors"},
     "dcounter.errors": {"dcounter.stamps"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
     "dcounter.words": set(),
     "dcounter.answers": {"dcounter.words"},
     "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
-    "dcounter.store": {"dcounter.answers", "dcounter.erasing", "dcounter.errors", "dcounter.words"},
+    "dcounter.store": {
+        "dcounter.answers",
+        "dcounter.audits",
+        "dcounter.erasing",
+        "dcounter.errors",
+        "dcounter.words",
+    },
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
-    "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
+    "dcounter.engines": {"dcounter.audits", "dcounter.errors", "dcounter.limits", "dcounter.store"},
     "dcounter.http": {
+        "dcounter.audits",
         "dcounter.errors",
         "dcounter.limits",
         "dcounter.outlet",
@@ -82,6 +92,7 @@ NEVER = {
 KNOWS_ENGINES = "dcounter.daemon.wiring"
 # Packages and modules that know nothing of Twisted.
 PURE_ROOMS = {
+    "dcounter.audits",
     "dcounter.errors",
     "dcounter.limits",
     "dcounter.stamps",
@@ -94,6 +105,7 @@ PURE_MODULES = [
     "dcounter.daemon.rebuild",
     "dcounter.daemon.remedies",
     "dcounter.http.answer_bodies",
+    "dcounter.http.audit_bodies",
     "dcounter.http.auth",
     "dcounter.http.bodies",
     "dcounter.http.decoding",
@@ -117,7 +129,10 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "erasing", "exports", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {
+        *("acks", "asking", "audited_nodes", "audits", "erasing", "exports", "inquiries", "removal"),
+        "service",
+    },
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

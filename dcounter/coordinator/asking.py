@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 
 from dcounter.coordinator.reads import Attempt, NodeAnswer, Question, Reads
 from dcounter.coordinator.view import View
-from dcounter.errors import LinkLost, NotSupportedHere, PositionLost
+from dcounter.errors import InvalidPosition, LinkLost, NotSupportedHere, PositionLost
 from dcounter.limits import Limits
 from dcounter.links.link import NodeLink
 from dcounter.protocol.clock import HybridClock
-from dcounter.protocol.position import LostRun, NodeId
+from dcounter.protocol.position import LostRun, NodeId, Position
 from dcounter.protocol.token import TokenSeal
 
 _log = Logger()
@@ -182,7 +182,7 @@ class Asking:
         self.withdraw(question)
         lost = self._reads.lost_of(question, self._time.seconds())
         if lost:
-            question.refuse(position_lost(lost))
+            question.refuse(_position_lost(lost))
             return
         unable = self._unable(question)
         if unable:
@@ -202,8 +202,24 @@ class Asking:
             f"no node could answer exactly within {self._limits.read_wait_s:g} s: {why}", missing
         )
 
+    def read_token(self, token: str | None) -> tuple[Position, int]:
+        """
+        Read a caller's token: its position and its stamp.
+        """
+        if token is None:
+            return Position(), 0
+        try:
+            position, stamp = self._seal.open(token)
+        except ValueError as error:
+            raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
+        now = self._time.seconds()
+        lost = self._view.lost_of(position, now, since=now)
+        if lost:
+            raise _position_lost(lost)
+        return position, stamp
 
-def position_lost(lost: Sequence[LostRun]) -> PositionLost:
+
+def _position_lost(lost: Sequence[LostRun]) -> PositionLost:
     """
     What a caller is told that has seen what is lost now.
     """

@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.acks import Acks
-from dcounter.coordinator.asking import Asking, position_lost
+from dcounter.coordinator.asking import Asking
+from dcounter.coordinator.audits import Auditing, Audits
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
@@ -61,7 +62,7 @@ from dcounter.store import (
 _log = Logger()
 
 
-class Coordinator(Service, Inquiries):
+class Coordinator(Service, Inquiries, Auditing):
     """
     Stores items on nodes and counts them there.
 
@@ -145,6 +146,7 @@ class Coordinator(Service, Inquiries):
             running=lambda: bool(self.running),
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
+        self._audits = Audits(self._links, self._view, seal, clock, wall, self._limits, self._time)
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
@@ -166,6 +168,7 @@ class Coordinator(Service, Inquiries):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._audits.stop()
         until = self._time.seconds() + self._limits.drain_s
         while self._busy() and self._time.seconds() < until:
             await deferLater(self._time, self._limits.heartbeat_s / 4)
@@ -285,7 +288,7 @@ class Coordinator(Service, Inquiries):
         """
         What an operator has to look at.
         """
-        return [*self._troubles(), *self._clock_watch.warnings().values()]
+        return [*self._troubles(), *self._clock_watch.warnings().values(), *self._audits.warnings()]
 
     async def remove(self, node: int) -> None:
         await remove(node, self._links, self._view, limits=self._limits, time=self._time)
@@ -483,17 +486,4 @@ class Coordinator(Service, Inquiries):
         return position
 
     def _read_token(self, token: str | None) -> tuple[Position, int]:
-        """
-        Read a caller's token: its position and its stamp.
-        """
-        if token is None:
-            return Position(), 0
-        try:
-            position, stamp = self._seal.open(token)
-        except ValueError as error:
-            raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
-        now = self._time.seconds()
-        lost = self._view.lost_of(position, now, since=now)
-        if lost:
-            raise position_lost(lost)
-        return position, stamp
+        return self._asking.read_token(token)

@@ -154,7 +154,26 @@ def read_all(
     }
 
 
-def _read(disk: Disk, owner: str, state: _State) -> NodeJournal:
+def read_position(
+    node: int, members: Collection[int], disk: Disk, owner: str, limits: Limits, known: Position
+) -> NodeJournal:
+    """
+    Read what a node that does not run has, but not its items: they need not be right.
+
+    :param disk: the node's, already open.
+    :param known: what other nodes have.
+    """
+    state = _State(node, members, limits)
+    found = _read(disk, owner, state, items=False)
+    return replace(
+        found,
+        position=state.adopt(known),
+        removed=frozenset(state.members.removed),
+        complete=state.complete,
+    )
+
+
+def _read(disk: Disk, owner: str, state: _State, *, items: bool = True) -> NodeJournal:
     """
     Read a journal into the state, and return its condition.
     """
@@ -162,8 +181,8 @@ def _read(disk: Disk, owner: str, state: _State) -> NodeJournal:
     try:
         for entry in recovery.read():
             state.restoring.restore(entry)
-        for entry in recovery.load():
-            # This checks every checksum, and that this version can read every line.
+        # This checks every checksum, and that this version can read every line.
+        for entry in recovery.load() if items else ():
             state.restoring.load(entry)
     except NewerJournal as error:
         return NodeJournal("newer", why=str(error))

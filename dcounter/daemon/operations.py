@@ -1,23 +1,11 @@
 """
-What an operator can do with the nodes: see their status, restart one, remove one.
+What an operator can do with the nodes: see their status, restart one, make one anew, remove one.
 """
 
-from typing import Protocol
-
 from dcounter.coordinator.service import Coordinator
+from dcounter.daemon.rebuilding import Rebuilding, Restarter
 from dcounter.errors import NotSupported
 from dcounter.store import ClusterStatus
-
-
-class Restarter(Protocol):
-    """
-    Runs the nodes, and can restart one.
-    """
-
-    async def restart(self, node: int) -> None:
-        """
-        Stop a node and start it again.
-        """
 
 
 class Operations:
@@ -26,11 +14,18 @@ class Operations:
 
     :param coordinator: knows the status of the nodes, and removes nodes.
     :param restarter: `None` if the nodes run elsewhere.
+    :param rebuilding: `None` if the nodes run elsewhere.
     """
 
-    def __init__(self, coordinator: Coordinator, restarter: Restarter | None) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        restarter: Restarter | None,
+        rebuilding: Rebuilding | None = None,
+    ) -> None:
         self._coordinator = coordinator
         self._restarter = restarter
+        self._rebuilding = rebuilding
 
     def status(self) -> ClusterStatus:
         return self._coordinator.status()
@@ -39,6 +34,14 @@ class Operations:
         if self._restarter is None:
             raise NotSupported("this daemon did not start its nodes: restart them where they run")
         await self._restarter.restart(node)
+
+    async def rebuild(self, node: int) -> None:
+        if self._rebuilding is None:
+            raise NotSupported(
+                f"this daemon did not start its nodes: stop node {node} where it runs, set its directory "
+                "aside (keep it), and start it again"
+            )
+        await self._rebuilding.rebuild(node)
 
     async def remove(self, node: int) -> None:
         await self._coordinator.remove(node)

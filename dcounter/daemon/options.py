@@ -45,14 +45,19 @@ def _at_least(option: str, least: int) -> Any:
     return coerce
 
 
-def _seconds(option: str, least: float, most: float) -> Any:
+def _seconds(option: str, least: float, most: float, *, or_never: bool = False) -> Any:
+    """
+    :param or_never: 0 is allowed as well.
+    """
+
     def coerce(text: str) -> float:
         try:
             number = float(text)
         except ValueError:
             number = -1
-        if not least <= number <= most:
-            raise ValueError(f"--{option} must be {least:g} to {most:g} seconds, not {text!r}")
+        if not (least <= number <= most or (or_never and number == 0)):
+            never = "0 or " if or_never else ""
+            raise ValueError(f"--{option} must be {never}{least:g} to {most:g} seconds, not {text!r}")
         return number
 
     return coerce
@@ -251,6 +256,13 @@ class Options(TwistedOptions):
             None,
             "exact",
             f"What a count may answer by default: {', '.join(get_args(Consistency))}.",
+        ],
+        [
+            "audit-every",
+            None,
+            0.0,
+            "Compare all nodes again and again: the time between two audits, in seconds. 0: only on request.",
+            _seconds("audit-every", 10, 31_536_000, or_never=True),
         ],
         [
             "suspicion",

@@ -5,7 +5,7 @@ Keeps a daemon's own nodes running.
 import contextlib
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -58,6 +58,12 @@ The descriptor on which a child reports the progress of its start.
 """
 
 _LINE_OF_LOG = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}) \[([\w.]*)#(\w+)\] (.*)", re.DOTALL)
+
+
+Between = Callable[[], Awaitable[None]]
+"""
+Something to do while a node does not run.
+"""
 
 
 class Troubles:
@@ -143,10 +149,11 @@ class InlineSupervisor(MultiService):
         self._waiting.clear()
         return super().stopService()  # type: ignore[no-any-return]
 
-    async def restart(self, node: int) -> None:
+    async def restart(self, node: int, between: Between | None = None) -> None:
         """
         Stop a node, once its peers have all it has, and start it again.
 
+        :param between: what to do while it does not run. If that fails, the node is started all the same.
         :raises UnknownNode: it is not one of ours.
         :raises NodeIsBusy: it is being restarted already.
         """
@@ -157,7 +164,7 @@ class InlineSupervisor(MultiService):
         self.troubles.clear(node)
         if node in self._waiting:
             self._waiting.pop(node).cancel()
-        await self._replace(node)
+        await self._replace(node, between)
 
     def _on_progress(self, node: int, progress: Progress) -> None:
         self.troubles.reported(node, progress)
@@ -169,12 +176,16 @@ class InlineSupervisor(MultiService):
         retrying = Deferred.fromCoroutine(self._replace(node))
         retrying.addErrback(lambda why: _log.failure("node {node} was not started again", why, node=node))
 
-    async def _replace(self, node: int) -> None:
+    async def _replace(self, node: int, between: Between | None = None) -> None:
         stopped = self._nodes[node].disownServiceParent()
         if stopped is not None:
             await stopped
-        if self.running:
-            self._add(node)
+        try:
+            if between is not None and self.running:
+                await between()
+        finally:
+            if self.running:
+                self._add(node)
 
 
 class Spawn(Protocol):
@@ -281,6 +292,7 @@ class ProcessSupervisor(Service):
         self._born: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
         self._waiting: dict[int, IDelayedCall] = {}
+        self._kept_down: set[int] = set()
 
     def startService(self) -> None:
         Service.startService(self)
@@ -306,15 +318,16 @@ class ProcessSupervisor(Service):
             with contextlib.suppress(KeyError):
                 child.transport.writeToChild(0, line.encode() + b"\n")
 
-    async def restart(self, node: int) -> None:
+    async def restart(self, node: int, between: Between | None = None) -> None:
         """
         Stop a node, once its peers have all it has, and start it again.
 
+        :param between: what to do while it does not run. If that fails, the node is started all the same.
         :raises UnknownNode: it is not one of ours.
         :raises NodeIsBusy: it is being started already.
         """
         child = self._children.get(_known(node, self._nodes))
-        hopeless = self.troubles.is_lasting(node)
+        hopeless = self.troubles.is_lasting(node) and between is None
         if child is None and not (hopeless and node in self._waiting):
             raise NodeIsBusy(f"node {node} is being started already")
         _log.info("restarting node {node}", node=node)
@@ -326,7 +339,22 @@ class ProcessSupervisor(Service):
         else:
             # It may just have said that it cannot start, and be about to end.
             child.restarted = True
+            await self._stop_for(child, between)
+
+    async def _stop_for(self, child: _Child, between: Between | None) -> None:
+        if between is None:
             await self._stop(child)
+            return
+        node = child.node
+        self._kept_down.add(node)
+        try:
+            await self._stop(child)
+            if self.running:
+                await between()
+        finally:
+            self._kept_down.discard(node)
+            if self.running:
+                self._come_next(node)
 
     def _come_next(self, node: int) -> None:
         self._waiting.pop(node, None)
@@ -365,7 +393,9 @@ class ProcessSupervisor(Service):
         del self._children[child.node]
         if not self.running:
             return
-        if child.cannot_start and not child.restarted:
+        if child.node in self._kept_down:
+            pass
+        elif child.cannot_start and not child.restarted:
             # It has already said why.
             self._waiting[child.node] = self._clock.callLater(_RETRY, self._come_next, child.node)
         else:

@@ -31,6 +31,7 @@ from twisted.python.usage import Options as TwistedOptions
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
+from dcounter.daemon.audit_schedule import AuditSchedule
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
 from dcounter.daemon.descriptors import Descriptors
@@ -38,6 +39,7 @@ from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
+from dcounter.daemon.rebuilding import Rebuilding
 from dcounter.daemon.secrets import (
     ClusterSecrets,
     Rotation,
@@ -237,20 +239,8 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     limits = _coordinator_limits(options)
     own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = _addresses(options["join"] or own, limits)
-    directory = aside = None
-    if options["join"]:
-        identity = identity_of(read_secrets(options["secret-file"]), list(addresses))
-    elif options["in-memory"]:
-        identity = identity_of(ClusterSecrets(None, (secrets.token_hex(32).encode(),)), list(addresses))
-    else:
-        directory = open_data_directory(
-            options["data-dir"],
-            len(addresses),
-            secrets.token_bytes,
-            account=Account.of(twistd),
-        )
-        undo.callback(directory.close)
-        identity = directory.identity
+    identity, directory = _identity(options, list(addresses), undo)
+    aside = None
     if twistd:
         # Before anything is changed, and while the terminal still shows errors.
         check_can_listen(options["http"])
@@ -292,9 +282,10 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     of_peers = list if tls is None else tls.warnings
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers()])
     coordinator.setServiceParent(daemon)
+    AuditSchedule(coordinator.audit, options["audit-every"], reactor).setServiceParent(daemon)
     server = http.serve(
         coordinator,
-        Operations(coordinator, supervisor),
+        _operations(wiring, coordinator, supervisor, directory),
         token=token,
         daemon=daemon,
         new=directory.new if directory is not None else options["in-memory"],
@@ -303,6 +294,47 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if options["in-memory"]:
         _log.warn("--in-memory: all items are lost when the daemon stops")
     return daemon
+
+
+def _operations(
+    wiring: Wiring,
+    coordinator: Coordinator,
+    supervisor: InlineSupervisor | ProcessSupervisor | None,
+    directory: DataDirectory | None,
+) -> Operations:
+    if supervisor is None:
+        return Operations(coordinator, None)
+    rebuilding = Rebuilding(
+        supervisor,
+        coordinator,
+        directory,
+        owner=wiring.owner,
+        limits=wiring.limits,
+        wall=time.time_ns,
+        time=wiring.reactor,
+        new_thread=lambda: WriterThread(wiring.reactor, "reads a journal"),
+    )
+    return Operations(coordinator, supervisor, rebuilding)
+
+
+def _identity(
+    options: Options, nodes: Sequence[int], undo: ExitStack
+) -> tuple[Identity, DataDirectory | None]:
+    """
+    The cluster to which the daemon belongs, and its data directory if it has one.
+    """
+    if options["join"]:
+        return identity_of(read_secrets(options["secret-file"]), nodes), None
+    if options["in-memory"]:
+        return identity_of(ClusterSecrets(None, (secrets.token_hex(32).encode(),)), nodes), None
+    directory = open_data_directory(
+        options["data-dir"],
+        len(nodes),
+        secrets.token_bytes,
+        account=Account.of(twistd_options(options)),
+    )
+    undo.callback(directory.close)
+    return directory.identity, directory
 
 
 def _operator_token(file: str | None, directory: str | None) -> OperatorToken | None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from dcounter.http import answer_bodies as bodies
+from dcounter.http.audit_bodies import AuditResult, AuditsShown
 from dcounter.http.refusal_examples import POSITION, STAMP
 from dcounter.http.route import Route
 from dcounter.stamps import show_stamp
@@ -56,6 +57,18 @@ _NODE: Final = NodeStatus(
     durable={"0": {"1795953600000000000": 1}},
     lag=0,
     reported_ms_ago=17,
+)
+_AUDIT: Final = AuditResult(
+    equal=True,
+    position=POSITION,
+    finished=_WHEN,
+    duration_ms=412,
+    nodes=(0, 1, 2, 3),
+    not_audited=(),
+    items=2,
+    tombstones=0,
+    digest="9f2c41d7a0b35e68",
+    counts=(bodies.CountOf("hello", 1),),
 )
 _EXPORT: Final = (
     f'{{"export":1,"position":"{POSITION}","items":1,"deleted":false}}\n'
@@ -133,6 +146,8 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
             "/stats", bodies.Statistics(1_000_000, 5_000, 12, 48_000_000, 470_000_000, 61_000_000, POSITION)
         ),
     ),
+    ("POST", "/audit", "application/json"): (Example("/audit", _AUDIT, '{"tenants":["hello"]}'),),
+    ("GET", "/audit", "application/json"): (Example("/audit", AuditsShown(last=_AUDIT, age_ms=60_000)),),
     ("GET", "/export", "application/json"): (Example("/export", _EXPORT),),
     ("GET", "/cluster", "application/json"): (
         Example("/cluster", ClusterStatus(primary=0, nodes=[_NODE], clock_skew_ms=0, cluster="5f2b1c9e")),

@@ -23,6 +23,27 @@ class Tenants(msgspec.Struct, forbid_unknown_fields=True):
     tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)]
 
 
+class AuditWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    What to audit.
+
+    :ivar tenants: tenants whose counts are part of the answer.
+    :ivar repair: whether to make a node anew that is found to be wrong.
+    """
+
+    tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)] = []
+    repair: bool = False
+
+
+class _AnyAudit(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    The same before its elements are checked.
+    """
+
+    tenants: list[Any] = []
+    repair: bool = False
+
+
 class _Anything(msgspec.Struct, forbid_unknown_fields=True):
     """
     The same before its elements are checked.
@@ -32,6 +53,7 @@ class _Anything(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _tenants = msgspec.json.Decoder(_Anything)
+_audit = msgspec.json.Decoder(_AnyAudit)
 
 
 def parse_tenants(body: bytes, *, most: int, most_bytes: int) -> Sequence[str]:
@@ -44,12 +66,27 @@ def parse_tenants(body: bytes, *, most: int, most_bytes: int) -> Sequence[str]:
     :raises InvalidItems: one of them is no name of a tenant.
     """
     found = _decode(_tenants, body, 'the body must be {"tenants": [name, ...]}').tenants
+    _check_tenants(found, most, most_bytes)
+    return found
 
+
+def parse_audit(body: bytes, *, most: int, most_bytes: int) -> AuditWanted:
+    """
+    Parse `{"tenants": [name, ...], "repair": true}`; both may be left out.
+
+    The errors are those of `parse_tenants`.
+    """
+    must = 'the body must be {"tenants": [name, ...], "repair": true or false}'
+    found = _decode(_audit, body, must)
+    _check_tenants(found.tenants, most, most_bytes)
+    return AuditWanted(found.tenants, found.repair)
+
+
+def _check_tenants(found: Sequence[Any], most: int, most_bytes: int) -> None:
     def is_name(value: object) -> bool:
         return type(value) is str and 1 <= len(value.encode()) <= most_bytes
 
     _check(found, most, "tenants", "tenant", is_name, f"must be a string of 1 to {most_bytes} bytes of UTF-8")
-    return found
 
 
 def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes, must: str) -> _T:

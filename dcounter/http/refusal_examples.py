@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dcounter.audits import AuditNotFinished, AuditRuns, NotRepaired
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -89,6 +90,8 @@ REFUSALS: Final[Sequence[Refusal]] = (
     UnknownNode("there is no node 9, only nodes [0, 1, 2, 3]"),
     WrongMethod(["GET", "HEAD"]),
     RequestTimeout("no data arrived for 75 seconds"),
+    AuditRuns("an audit is under way, and there is one at a time: see GET /audit"),
+    NotRepaired("node 2 differs, but node 3 is not connected, so it cannot be made anew"),
     NodeIsBusy("node 2 is being started"),
     NodeIsUp("node 3 is up: stop it first, so that nothing only it holds is lost"),
     NotSupported("this daemon has no nodes"),
@@ -108,6 +111,7 @@ REFUSALS: Final[Sequence[Refusal]] = (
     EraseStopped(
         "node 2 is not connected", deleted=20_000, position=POSITION, stamp=STAMP, outcome="partial"
     ),
+    AuditNotFinished("node 2 started again while it was audited"),
     Incomplete("node 2 is not connected", counter_so_far=41, missing=[2], retry_after=1),
     TooManyExports(4),
     LoadStopped(_NOT_STORED, SoFar(1_200, 1_201, POSITION), "partial"),

@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
 
+from dcounter.audits import AuditNotFinished, AuditRuns, NotRepaired
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -28,10 +29,11 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, documents, erasing, exports, items, questions
+from dcounter.http.api import audit, cluster, daemon, documents, erasing, exports, items, questions
+from dcounter.http.audit_bodies import AuditResult, AuditsShown
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.decoding import ENCODINGS
-from dcounter.http.lists import Tenants
+from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE
 from dcounter.http.problems import (
@@ -310,6 +312,29 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="POST",
+        path="/audit",
+        function=audit.audit,
+        summary="Count everything anew, compare all nodes, and repair a wrong one if that is asked for.",
+        scope="admin",
+        answer=AuditResult,
+        body=AuditWanted,
+        needs="audit",
+        refusals=(
+            *(InvalidItems, TooManyItems, AnswerTooLarge, NotSupportedHere, AuditRuns, AuditNotFinished),
+            *(NotRepaired, NotSupported, UnknownNode, NodeIsBusy),
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/audit",
+        function=audit.show,
+        summary="Show the last audit, and the one that runs.",
+        scope="read",
+        answer=AuditsShown,
+        needs="audit",
     ),
     Route(
         method="GET",

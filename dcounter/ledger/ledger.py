@@ -23,6 +23,7 @@ from dcounter.ledger.entries import Entries
 from dcounter.ledger.export_lines import ExportedRows, export_lines, fitting
 from dcounter.ledger.id_table import RowNumbers
 from dcounter.ledger.item_pages import ItemPage, Scan
+from dcounter.ledger.moment import Moment
 from dcounter.ledger.owned_pages import OwnedPage, OwnedScan
 from dcounter.ledger.receipts import Receipt, changes
 from dcounter.ledger.rows import Ids, Owners, Rows, Stamps
@@ -195,11 +196,20 @@ class Ledger:
         self.settle()
         return statistics(self._entries, self._tenants, self._pages.nbytes)
 
-    def audit(self) -> Audit:
+    def audit(self, floor: int = -1) -> Audit:
         """
         A recount beside merging. It costs each merge something until it is closed.
+
+        :param floor: tombstones at or below this stamp are in no digest.
         """
-        return Audit(self._entries, self._tenants, self.settle, self._sizes)
+        return Audit(self._entries, self._tenants, self.settle, self._sizes, floor)
+
+    def moment(self) -> Moment:
+        """
+        Remember what the rows are now, while others are merged. Each merge costs more until it is closed.
+        """
+        self.settle()
+        return Moment(self._entries, self._tenants, self.settle, self._sizes)
 
     def compact(self, stamp: int) -> Steps[int]:
         """

@@ -27,6 +27,13 @@ class Walk:
         """
         return not self._again and self._next == len(self._entries)
 
+    @property
+    def taken(self) -> int:
+        """
+        How many rows were taken and have not changed since.
+        """
+        return self._next - sum(map(len, self._again))
+
     def again(self, rows: RowNumbers) -> RowNumbers:
         """
         Rows are about to change; returns those that were taken, each once. They will be taken again.

@@ -58,6 +58,7 @@ class Answers:
             position=self._position,
             most=limits.slice_bytes,
             at_once=limits.questions,
+            room=limits.audit_bytes,
         )
 
     @property
@@ -107,6 +108,7 @@ class Answers:
         """
         for each in self._waits.take_expired(now):
             self._answer(each.channel, each.question, now, able=self._can_answer(each.question))
+        self.inquiries.audits.tick(now)
 
     def withdraw(self, channel: int, request: int) -> None:
         """

@@ -13,6 +13,8 @@ What holds, after each call:
 - the backlog has no line that is not applied.
 """
 
+from typing import Protocol
+
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
@@ -24,11 +26,28 @@ from dcounter.protocol.messages import Record
 from dcounter.protocol.position import Opening, Position
 
 
+class Watcher(Protocol):
+    """
+    What must know of everything that goes into the ledger.
+    """
+
+    def applied(self, node: int, run: int, number: int, line: bytes) -> None:
+        """
+        A batch was applied.
+        """
+
+    def chunk_merged(self) -> None:
+        """
+        Rows of a copy were merged: batches whose numbers it does not tell.
+        """
+
+
 class Contents:
     """
     What one node has in memory.
 
     :param seed: random bits for the ledger's hash table.
+    :ivar watcher: is told of each batch.
     :ivar applied: what the ledger holds.
     :ivar stamp: the largest stamp that was heard of.
     :ivar journal_bytes: what the journal takes on the disk.
@@ -41,6 +60,7 @@ class Contents:
         self.stamp = 0
         self.journal_bytes = 0
         self.loading = False
+        self.watcher: Watcher | None = None
         self.backlog = backlog
         self.runs = runs
 
@@ -74,17 +94,15 @@ class Contents:
         """
         Merge a batch whose place in its run is accounted for elsewhere.
         """
-        packed = batch.packed()
-        if packed is None:
-            self.ledger.merge(*batch.rows())
-        else:
-            self.merge_rows(packed)
+        merge(self.ledger, batch)
 
     def merge_rows(self, packed: Packed) -> None:
         """
-        Merge packed columns.
+        Merge rows of a copy.
         """
         self.ledger.merge_rows(Rows(*packed))
+        if self.watcher is not None:
+            self.watcher.chunk_merged()
 
     def advance(
         self, node: int, run: int, number: int, stamp: int, opening: Opening | None, line: bytes
@@ -95,6 +113,8 @@ class Contents:
         self.observe(stamp)
         self.applied = self.applied.advance(node, run, number)
         self.backlog.append(node, run, number, line)
+        if self.watcher is not None:
+            self.watcher.applied(node, run, number, line)
         if opening is not None:
             self.runs.learn(node, opening)
 
@@ -113,3 +133,14 @@ class Contents:
         self.runs.note_losses(node, opening, self.applied)
         self.applied = self.applied.fold(node, opening.run)
         self.backlog.fold(node, opening.run)
+
+
+def merge(ledger: Ledger, batch: Batch) -> None:
+    """
+    Merge the items of a batch into a ledger.
+    """
+    packed = batch.packed()
+    if packed is None:
+        ledger.merge(*batch.rows())
+    else:
+        ledger.merge_rows(Rows(*packed))

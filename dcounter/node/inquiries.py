@@ -16,6 +16,7 @@ from typing import Literal, assert_never
 
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.steps import Steps
+from dcounter.node.auditing import Auditing
 from dcounter.node.contents import Contents
 from dcounter.node.effects import Effect, Outbox, StepsLeft
 from dcounter.protocol import exports, questions
@@ -33,6 +34,20 @@ every merge.
 """
 
 
+PlainQuestion = (
+    questions.LookUp
+    | questions.ListTenants
+    | questions.SumPrefix
+    | questions.ListItems
+    | questions.Measure
+    | questions.ListOwned
+    | exports.Export
+)
+"""
+A question that depends on none before.
+"""
+
+
 def is_short(what: questions.Question) -> bool:
     """
     Whether the answer takes so little time that it need not wait for others.
@@ -40,7 +55,7 @@ def is_short(what: questions.Question) -> bool:
     return isinstance(what, questions.LookUp) and len(what.ids) <= _AT_ONCE
 
 
-def steps_to(contents: Contents, what: questions.Question, most: int) -> Steps[questions.Answer]:
+def steps_to(contents: Contents, what: PlainQuestion, most: int) -> Steps[questions.Answer]:
     """
     The steps to the answer of a question. What the node has in memory may change between them.
 
@@ -157,6 +172,8 @@ class Inquiries:
     :param position: gives the position of an answer that is made now.
     :param most: see `steps_to`.
     :param at_once: how many there may be; further ones are declined.
+    :param room: how many bytes an audit may remember.
+    :ivar audits: the audit, if there is one.
     """
 
     def __init__(
@@ -168,6 +185,7 @@ class Inquiries:
         position: Callable[[], Position],
         most: int,
         at_once: int,
+        room: int = 0,
     ) -> None:
         self._out = out
         self._contents = contents
@@ -177,6 +195,7 @@ class Inquiries:
         self._at_once = at_once
         self._failed: set[type[questions.Question]] = set()
         self._waiting: deque[_Inquiry] = deque()
+        self.audits = Auditing(contents, room=room, most=most)
 
     def begin(self, channel: int, ask: questions.Ask, until: float) -> None:
         """
@@ -184,7 +203,11 @@ class Inquiries:
 
         :param until: when (s) it is of no use any more.
         """
-        inquiry = _Inquiry(channel, ask, until, steps_to(self._contents, ask.what, self._most))
+        if isinstance(ask.what, questions.AuditQuestion):
+            steps = self.audits.steps_to(channel, ask.what, ask.required)
+        else:
+            steps = steps_to(self._contents, ask.what, self._most)
+        inquiry = _Inquiry(channel, ask, until, steps)
         if is_short(ask.what):
             self._step(inquiry)
         elif len(self._waiting) >= self._at_once:
@@ -234,6 +257,7 @@ class Inquiries:
             if each.channel == channel:
                 each.steps.close()
         self._waiting = deque(each for each in self._waiting if each.channel != channel)
+        self.audits.disconnected(channel)
 
     def _go_on(self) -> None:
         if self._waiting:

@@ -20,6 +20,7 @@ from dcounter.protocol.exports import Export, Exported
 from dcounter.protocol.position import Position, Stamp
 
 Listed = Annotated[int, Meta(ge=1, le=10_000)]
+Bits = Annotated[int, Meta(ge=0, le=16)]
 
 
 class LookUp(Struct, frozen=True, tag="look_up"):
@@ -190,6 +191,129 @@ class Measured(Struct, frozen=True, tag="measure"):
     disk: Natural
 
 
+class AuditCount(Struct, frozen=True, tag="audit_count", omit_defaults=True):
+    """
+    Asks to recount some rows; repeated until all are counted.
+
+    From then on the node counts those that change. This and the questions below need the feature `audit`.
+
+    :ivar anew: begin an audit, in place of an earlier one of this coordinator.
+    :ivar hold: if all are counted, end the recount, and remember what the rows are at this moment. From then
+        on the node can tell what they are at a later position, although others were applied as well.
+    :ivar floor: tombstones at or below this stamp are not compared: some nodes may have dropped them.
+    """
+
+    anew: bool = False
+    hold: bool = False
+    floor: Stamp | None = None
+
+
+class WrongCount(Struct, frozen=True):
+    """
+    A count that is not what the rows of the same node give.
+
+    :ivar tenant: `None`: the number of deleted IDs.
+    :ivar kept: the count that callers are told.
+    :ivar counted: how many rows there are.
+    """
+
+    tenant: Tenant | None
+    kept: int
+    counted: int
+
+
+class AuditCounted(Struct, frozen=True, tag="audit_count", omit_defaults=True):
+    """
+    How far the recount is.
+
+    :ivar rows: how many there are.
+    :ivar held: whether the rows of this moment are remembered. What follows is of that moment.
+    :ivar wrong: the first counts that are wrong.
+    :ivar all_wrong: how many are.
+    """
+
+    counted: Natural
+    rows: Natural
+    held: bool = False
+    wrong: list[WrongCount] = []
+    all_wrong: Natural = 0
+
+
+class AuditCompare(Struct, frozen=True, tag="audit_compare"):
+    """
+    Asks for digests of the rows at the required position, and at no other. So it is in what follows.
+
+    :ivar bits: IDs are in 2 to the power of this many groups, by a hash of theirs.
+    """
+
+    bits: Bits
+
+
+class AuditCompared(Struct, frozen=True, tag="audit_compare"):
+    """
+    The digests.
+
+    :ivar items: how many IDs a tenant owns.
+    :ivar tombstones: how many IDs are deleted, including those at or below the floor.
+    :ivar sums: the digest of each group, 8 bytes each, little-endian.
+    """
+
+    items: int
+    tombstones: int
+    sums: bytes
+
+
+class AuditRows(Struct, frozen=True, tag="audit_rows"):
+    """
+    Asks for all rows in some of these groups.
+    """
+
+    bits: Bits
+    groups: Annotated[list[Annotated[int, Meta(ge=0, lt=65_536)]], Meta(max_length=1_000)]
+
+
+class AuditRowsFound(Struct, frozen=True, tag="audit_rows"):
+    """
+    The rows, as columns, in ascending order of ID.
+    """
+
+    ids: list[Int64]
+    stamps: list[Stamp]
+    tenants: list[Tenant | None]
+
+
+class AuditTenants(Struct, frozen=True, tag="audit_tenants"):
+    """
+    Asks for the counts of some tenants; `None` stands for deleted IDs.
+    """
+
+    tenants: Annotated[list[Tenant | None], Meta(max_length=10_000)]
+
+
+class AuditTenantsFound(Struct, frozen=True, tag="audit_tenants"):
+    """
+    The counts, in the order of the question.
+
+    :ivar kept: what callers are told.
+    :ivar counted: how many rows there are.
+    """
+
+    kept: list[int]
+    counted: list[int]
+
+
+class AuditEnd(Struct, frozen=True, tag="audit_end"):
+    """
+    Ends the audit.
+    """
+
+
+class AuditEnded(Struct, frozen=True, tag="audit_end"):
+    """
+    It has ended.
+    """
+
+
 class Declined(Struct, frozen=True, tag="declined"):
     """
     There is no answer.
@@ -197,18 +321,40 @@ class Declined(Struct, frozen=True, tag="declined"):
     :ivar why: `late`: the time of the question was over before the answer was complete, or the question was
         withdrawn. `too_large`: the answer would not fit a message. `busy`: the node has too many questions.
         `failed`: the node made a mistake, and has logged it. `renumbered`: rows of the ledger have other
-        numbers now.
+        numbers now. The others are about audits. `taken`: another
+        coordinator has one. `closed`: there is none any more. `disturbed`: the rows at that position cannot
+        be told, because the node took a copy or compacted meanwhile. `too_many_writes`: because there were
+        too many writes.
     """
 
-    why: Literal["late", "too_large", "busy", "failed", "renumbered"]
+    why: Literal[
+        "late", "too_large", "busy", "failed", "renumbered", "taken", "closed", "disturbed", "too_many_writes"
+    ]
 
 
-Question = LookUp | ListTenants | SumPrefix | ListItems | Measure | ListOwned | Export
+AuditQuestion = AuditCount | AuditCompare | AuditRows | AuditTenants | AuditEnd
+"""
+The questions of an audit. They are answered one after the other, and only to the coordinator that began it.
+"""
+
+Question = LookUp | ListTenants | SumPrefix | ListItems | Measure | ListOwned | Export | AuditQuestion
 """
 What a coordinator may ask.
 """
 
-Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | OwnedListed | Exported | Declined
+AuditAnswer = AuditCounted | AuditCompared | AuditRowsFound | AuditTenantsFound | AuditEnded
+
+Answer = (
+    LookedUp
+    | TenantsListed
+    | PrefixSummed
+    | ItemsListed
+    | Measured
+    | OwnedListed
+    | Exported
+    | AuditAnswer
+    | Declined
+)
 """
 What a node may answer.
 """
@@ -221,6 +367,11 @@ ANSWERS: Mapping[type[Question], type[Answer]] = {
     Measure: Measured,
     ListOwned: OwnedListed,
     Export: Exported,
+    AuditCount: AuditCounted,
+    AuditCompare: AuditCompared,
+    AuditRows: AuditRowsFound,
+    AuditTenants: AuditTenantsFound,
+    AuditEnd: AuditEnded,
 }
 """
 The answer to each kind of question; any question can be declined.

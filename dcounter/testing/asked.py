@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from dcounter.audits import Audited, AuditNotFinished, AuditRuns
 from dcounter.coordinator.service import Coordinator
 from dcounter.errors import AnswerBroken, Incomplete, PositionLost
 from dcounter.stamps import parse_stamp
@@ -18,6 +19,11 @@ from dcounter.store import Consistency, Count, Counts, Export, ItemPage, Looked,
 from dcounter.testing.checks import Check
 from dcounter.testing.cluster import Cluster
 from dcounter.testing.requests import Asked, Known, Row, TenantsPage, Write
+
+_LONGEST_AUDIT = 300.0
+"""
+Time (s) after which an audit has ended, however often it began anew.
+"""
 
 GROWING = "growing"
 """
@@ -40,6 +46,7 @@ class Questions(ABC):
     :ivar known: coordinator -> what its exact answers have to include.
     :ivar tokens: positions that were given out, and what an answer after each has to include.
     :ivar exact: exact answers.
+    :ivar audited: audits that were finished.
     :ivar tenant_pages: pages of tenants that others follow.
     """
 
@@ -50,6 +57,7 @@ class Questions(ABC):
         self.known: dict[Coordinator, Known] = {}
         self.tokens: list[tuple[str, Known]] = []
         self.exact = 0
+        self.audited = 0
         self.tenant_pages: list[TenantsPage] = []
 
     @property
@@ -207,6 +215,34 @@ class Questions(ABC):
         if check is not None:
             self._report(check.export(rows, deleted=deleted))
             self.tokens.append((export.position, Known(asked.must.writes)))
+
+    def audit(self, coordinator: Coordinator, tenants: Sequence[str]) -> Deferred[Any]:
+        """
+        Audit the nodes, and count the items of tenants anew.
+        """
+        asked = self._asked(coordinator, "exact", None)
+        answer = Deferred.fromCoroutine(coordinator.audit(tenants))
+        self._start(answer, coordinator, _LONGEST_AUDIT, f"an audit asked for at {self.now:.3f}")
+        answer.addCallbacks(self._audited, self._not_audited, (asked,), {}, (), {})
+        answer.addErrback(self.failed)
+        return answer
+
+    def _audited(self, found: Audited, asked: Asked) -> None:
+        self.audited += 1
+        self.note(f"audited nodes {found.nodes}: {found.differences or dict(found.counts)}")
+        if found.differences is not None:
+            self.problem(f"an audit found a difference: {found.differences}")
+        if found.not_audited:
+            # What only another member has is in no count.
+            return
+        check = self._exact(asked, complete=True, text=f"recounted {found.counts}")
+        if check is not None:
+            for each in found.counts:
+                self._check_count(check, asked, *each)
+
+    def _not_audited(self, why: Failure) -> None:
+        why.trap(AuditNotFinished, AuditRuns, CancelledError)
+        self.note(f"not audited: {why.value!r}")
 
     def _asked(
         self, coordinator: Coordinator, consistency: Consistency, after: tuple[str, Known] | None

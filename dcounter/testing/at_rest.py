@@ -76,3 +76,20 @@ def check_counts(history: History, coordinator: Coordinator) -> None:
         else:
             if count.counter != ledger.count(tenant):
                 history.problem(f"{tenant!r} counts {count.counter} instead of {ledger.count(tenant)}")
+
+
+def check_audit(history: History, coordinator: Coordinator) -> None:
+    """
+    Whether an audit can be finished, and finds what nodes hold at rest.
+    """
+    ledger = next(iter(history.cluster.nodes.values())).replica.ledger
+    try:
+        found = history.cluster.result(coordinator.audit())
+    except Refusal as error:
+        history.problem(f"at rest an audit is refused: {error!r}")
+        return
+    history.audited += 1
+    if found.differences is not None or list(found.nodes) != history.members:
+        history.problem(f"at rest an audit finds {found}")
+    if (found.items, found.items + found.tombstones) != (len(ledger), ledger.known):
+        history.problem(f"at rest an audit counts {found.items} items and {found.tombstones} tombstones")

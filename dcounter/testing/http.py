@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from dcounter.audits import Audited, AuditState, Rebuild
 from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidCursor, InvalidPosition, Refusal, UnknownNode
 from dcounter.http.auth import OperatorToken
@@ -86,6 +87,7 @@ class MemoryStore(Store):
         """
         self._last = 0
         self._cursors = CursorSeal(Secrets(b"memory"), "memory")
+        self._audited: Audited | None = None
 
     @property
     def tenants(self) -> Mapping[int, str]:
@@ -235,6 +237,27 @@ class MemoryStore(Store):
         items = None if bound else len(wanted)
         return Export(items=items, pieces=pieces(), **self._gaps(consistency))
 
+    async def audit(self, tenants: Sequence[str] = (), rebuild: Rebuild | None = None) -> Audited:
+        self._check(None)
+        counts = Counter(self.tenants.values())
+        self._audited = Audited(
+            position=self._position(),
+            nodes=[0],
+            not_audited=[],
+            items=len(self.tenants),
+            tombstones=len(self._winners) - len(self.tenants),
+            digest="0",
+            counts=[(tenant, counts[tenant]) for tenant in dict.fromkeys(tenants)],
+            differences=None,
+            finished=self._now(),
+            duration_s=0.0,
+        )
+        return self._audited
+
+    def audits(self) -> AuditState:
+        age = None if self._audited is None else (self._now() - self._audited.finished) / 10**9
+        return AuditState(None, self._audited, age, None)
+
     def _counts(self, prefix: str) -> Mapping[str, int]:
         return Counter(owner for owner in self.tenants.values() if owner.startswith(prefix))
 
@@ -311,6 +334,7 @@ class MemoryOperator:
     A `dcounter.store.Operator` of nodes that are only a list: none is connected, so that each can be removed.
 
     :ivar restarted: nodes that were restarted, in order.
+    :ivar rebuilt: nodes that were made anew, in order.
     :ivar removed: nodes that were removed, in order.
     :ivar refusal: if there is one, restarts and removals are refused with it.
     """
@@ -318,6 +342,7 @@ class MemoryOperator:
     def __init__(self, nodes: int = 4) -> None:
         self.refusal: Refusal | None = None
         self.restarted: list[int] = []
+        self.rebuilt: list[int] = []
         self.removed: list[int] = []
         self._nodes = list(range(nodes))
 
@@ -343,6 +368,10 @@ class MemoryOperator:
     async def restart(self, node: int) -> None:
         self._check(node)
         self.restarted.append(node)
+
+    async def rebuild(self, node: int) -> None:
+        self._check(node)
+        self.rebuilt.append(node)
 
     async def remove(self, node: int) -> None:
         self._check(node)

@@ -98,7 +98,7 @@ def draw(seed: int, setting: Setting) -> Scene:
 
 
 def _limits(random: Random, loading: Random) -> Limits:
-    limits = Limits(ports=12)
+    limits = Limits(ports=12, audit_wait_s=5.0)
     if random.random() < 0.4:
         limits = replace(limits, backlog_bytes=random.choice([300, 2_000, 10_000]))
     if random.random() < 0.4:

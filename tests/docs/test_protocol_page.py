@@ -33,6 +33,7 @@ VALUES: tuple[type[Any], ...] = (
     Abilities,
     ReceiptWanted,
     ReceiptGiven,
+    questions.WrongCount,
     *sorted(QUESTIONS, key=lambda kind: kind.__name__),
 )
 

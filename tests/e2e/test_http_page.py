@@ -13,7 +13,7 @@ import pytest_twisted
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import Json
+from tests.e2e.harness import Daemon, Json
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
 _SECTION = re.compile(r"^## (?P<title>.+?)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -58,6 +58,18 @@ def shown_alike(shown: Json, found: Json) -> bool:
     return bool(shown == found or (isinstance(shown, str) and _ANY.search(shown)))
 
 
+async def run_shell(command: str, daemon: Daemon, directory: Path) -> bytes:
+    """
+    What a command prints that is run with a shell.
+    """
+    ours = command.replace("127.0.0.1:8085", f"127.0.0.1:{daemon.ports.http}")
+    output: tuple[bytes, bytes, int] = await getProcessOutputAndValue(
+        "/bin/bash", ["-ec", ours], os.environ, str(directory)
+    )
+    assert output[2] == 0, output[1]
+    return output[0]
+
+
 @pytest.mark.parametrize(
     "titles",
     [
@@ -77,11 +89,7 @@ async def test_the_examples_answer_what_the_page_shows(
     found = [each for title in titles for each in examples(title)]
     assert len(found) >= len(titles)
     for command, shown in found:
-        ours = command.replace("127.0.0.1:8085", f"127.0.0.1:{daemon.ports.http}")
-        output, problem, code = await getProcessOutputAndValue(
-            "/bin/bash", ["-ec", ours], os.environ, str(tmp_path)
-        )
-        assert code == 0, problem
+        output = await run_shell(command, daemon, tmp_path)
         *_, answer = re.findall(rb'\{"(?:[^{}]|\{[^{}]*\})*\}', output)
         if shown is not None:
             assert shown_alike(shown, json.loads(answer)), answer

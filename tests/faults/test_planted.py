@@ -29,6 +29,7 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Rows
 from dcounter.node.answers import Answers
+from dcounter.node.auditing import Auditing
 from dcounter.node.backlog import Backlog
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
@@ -226,6 +227,44 @@ class HastyReader(Replica):
             self._out, self.contents, self._durability, self.members, self.catch_up, self._limits
         )
         self.inquiries = self._answers.inquiries
+
+
+class CarelessAuditing(Auditing):
+    """
+    Tells what the rows are now, whatever position it is asked about.
+    """
+
+    def steps_to(self, channel: int, what: Any, position: Position) -> Any:
+        return super().steps_to(channel, what, self._contents.applied)
+
+
+class CarelessAuditor(Replica):
+    """
+    Takes part in audits with whatever rows it has.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.inquiries.audits = CarelessAuditing(self.contents, room=2**20, most=2**20)
+
+
+class UndisturbedAuditing(Auditing):
+    """
+    Goes on although it took rows of a copy in the middle of an audit.
+    """
+
+    def chunk_merged(self) -> None:
+        pass
+
+
+class UndisturbedAuditor(Replica):
+    """
+    Takes part in audits in the middle of a copy.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.inquiries.audits = UndisturbedAuditing(self.contents, room=2**20, most=2**20)
 
 
 class NothingRequired(View):
@@ -480,6 +519,15 @@ FAULTS: Mapping[str, Fault] = {
         Parts(replica=HastyReader), {"count": 0, "erase": 15, "part": 5, "slow": 8, "silence": 5}
     ),
     "a tenant deleted as of now": Fault(Parts(erasing=LateTombstones), {"erase": 10}),
+    "audits that compare other positions": Fault(
+        Parts(replica=CarelessAuditor), {"audit": 30, "slow": 8, "store": 90}
+    ),
+    "audits in the middle of a copy": Fault(
+        Parts(replica=UndisturbedAuditor),
+        {"audit": 60, "slow": 8, "store": 90, "part": 20, "wipe": 0},
+        limits={"backlog_bytes": 300, "chunk_rows": 1, "stream_bytes": 400},
+        events=100,
+    ),
     "required position forgotten at a coordinator's restart": Fault(
         Parts(view=NothingInherited),
         {"kill_coordinator": 10, "slow": 5, "silence": 20, "count": 60},

@@ -113,6 +113,7 @@ class MemoryOperator:
         self.cluster = EMPTY
         self.error: Exception | None = None
         self.restarted: list[int] = []
+        self.rebuilt: list[int] = []
         self.removed: list[int] = []
 
     def status(self) -> ClusterStatus:
@@ -124,6 +125,9 @@ class MemoryOperator:
         if node not in (0, 1):
             raise UnknownNode(f"there is no node {node}")
         self.restarted.append(node)
+
+    async def rebuild(self, node: int) -> None:
+        self.rebuilt.append(node)
 
     async def remove(self, node: int) -> None:
         if node == 0:

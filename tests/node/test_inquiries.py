@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.node.effects import Effect, LogMessage, StepsLeft
-from dcounter.node.inquiries import Inquiries, steps_to
+from dcounter.node.inquiries import Inquiries, PlainQuestion, steps_to
 from dcounter.protocol.messages import Message
 from dcounter.protocol.position import Position
 from dcounter.protocol.questions import (
@@ -234,7 +234,7 @@ def test_an_answer_that_fits_no_line_is_declined(node: Inquiring) -> None:
     assert told.what == LookedUp([2], ["n" * 500])
 
 
-def finished(ledger: Ledger, what: Question, most: int = 10**9, meanwhile: Meanwhile = print) -> Any:
+def finished(ledger: Ledger, what: PlainQuestion, most: int = 10**9, meanwhile: Meanwhile = print) -> Any:
     """
     The answer, when all its steps are taken.
 
@@ -292,7 +292,7 @@ class TestPages:
         ],
     )
     def test_of_tenants(
-        self, ledger: Ledger, what: Question, names: list[str], counts: list[int], more: bool
+        self, ledger: Ledger, what: PlainQuestion, names: list[str], counts: list[int], more: bool
     ) -> None:
         assert finished(ledger, what) == TenantsListed(names, counts, more)
 

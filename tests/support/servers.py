@@ -83,6 +83,9 @@ class Nodes:
     async def restart(self, node: int) -> None:
         self.restarted.append(node)
 
+    async def rebuild(self, node: int) -> None:
+        raise AssertionError(node)
+
     def status(self) -> ClusterStatus:
         return ClusterStatus(primary=None, nodes=[], clock_skew_ms=0)
 

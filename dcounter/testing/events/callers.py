@@ -200,6 +200,16 @@ def export(world: World) -> None:
         world.after(random.random() / 10, lambda: world.history.hang_up(answer))
 
 
+def audit(world: World) -> None:
+    """
+    An operator audits the nodes.
+    """
+    coordinator = world.random.choice(world.history.running())
+    answer = world.history.audit(coordinator, [*TENANTS, GROWING])
+    if world.random.random() < 0.1:
+        world.after(world.random.random() / 10, lambda: world.history.hang_up(answer))
+
+
 def store_growing(world: World, coordinator: Coordinator) -> None:
     """
     Store new items of the tenant whose count never falls.

@@ -62,4 +62,5 @@ EVENTS: Mapping[str, Event] = {
     "change_secret": Event(secrets.change_secret, 4),
     "erase": Event(callers.erase, 3),
     "export": Event(callers.export, 4),
+    "audit": Event(callers.audit, 4),
 }
