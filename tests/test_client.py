@@ -154,8 +154,13 @@ async def test_stores_in_part(client: Client, store: MemoryStore) -> None:
     assert (stored.status, stored.items, stored.invalid) == ("PARTIAL", 2, 1)
     assert stored.errors == [ItemError(2, "tenant", "is missing")]
     assert store.tenants.keys() == {1, 2}
-    with pytest.raises(Refused, match="nothing of the request was stored"):
+    with pytest.raises(Refused, match="nothing of the request was stored") as refused:
         await client.store([{"ID": 5}])
+    assert not refused.value.retryable
+    store.refusal = NotApplied("no room", retry_after=1)
+    with pytest.raises(Refused, match="no room") as refused:
+        await client.store([{"ID": 5, "tenant": "a"}])
+    assert refused.value.retryable
 
 
 @pytest_twisted.ensureDeferred

@@ -15,6 +15,7 @@ ID: Final[dict[str, Any]] = {
 }
 _TENANT: Final = {
     "type": "string",
+    "format": "tenant",
     "minLength": 1,
     "description": "Its name; at most `max_tenant_bytes` bytes of UTF-8.",
 }

@@ -13,6 +13,9 @@ from dcounter.http.items import MAX_ERRORS
 _T = TypeVar("_T")
 
 
+_Name = Annotated[str, msgspec.Meta(min_length=1, extra_json_schema={"format": "tenant"})]
+
+
 class Tenants(msgspec.Struct, forbid_unknown_fields=True):
     """
     A list of tenants.
@@ -20,7 +23,7 @@ class Tenants(msgspec.Struct, forbid_unknown_fields=True):
     :ivar tenants: their names.
     """
 
-    tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)]
+    tenants: Annotated[list[_Name], msgspec.Meta(max_length=1_000)]
 
 
 class AuditWanted(msgspec.Struct, forbid_unknown_fields=True):

@@ -30,6 +30,9 @@ schemathesis.openapi.format(
 # Only a cluster can make its positions.
 schemathesis.openapi.format("position", st.just(os.environ.get("DCOUNTER_POSITION", "")))
 
+# A schema counts characters, and the limit of a name is one of bytes.
+schemathesis.openapi.format("tenant", _NAMES)
+
 # A schema of lines of JSON comes with OpenAPI 3.2.
 schemathesis.openapi.format("ndjson", st.lists(_LINES, max_size=5).map("".join))
 
