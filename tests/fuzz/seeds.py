@@ -2,6 +2,7 @@
 What fuzzing begins with: the examples of the docs, and inputs that found something once.
 """
 
+import base64
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.fuzz.targets import CURSORS, METHODS, TOKENS
 _DOCS = Path(__file__).parents[2] / "docs"
 CORPUS = Path(__file__).parent / "corpus"
 """
-A directory for each target, with what `make fuzz` found worth keeping.
+A file for each target, with inputs that `make fuzz` found worth keeping: one per line, in base64.
 """
 
 _COMMAND = re.compile(r"^    curl .*(?:\n     .*)*", re.MULTILINE)
@@ -120,7 +121,8 @@ def kept(target: str) -> list[bytes]:
     """
     The saved inputs of a target.
     """
-    return [path.read_bytes() for path in sorted((CORPUS / target).glob("*"))]
+    lines = (CORPUS / f"{target}.txt").read_text("ascii").splitlines()
+    return [base64.b64decode(line, validate=True) for line in lines]
 
 
 @cache
