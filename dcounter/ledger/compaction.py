@@ -57,7 +57,7 @@ class Compaction:
         Give the memory of the old columns back.
         """
         old = self._into
-        columns = [*old.table.arrays(), old.stamps, old.owners]
+        columns = old.arrays()
         # Nothing else may refer to a column that changes its size.
         self._into = Entries(old.seed)
         del old
@@ -89,8 +89,8 @@ def compact(
     """
     settle()
     into = Entries(entries.seed)
-    into.table.reserve(len(entries) - int(tenants.counts[TOMBSTONE]))
-    yield from into.table.touch(sizes.freed)
+    into.reserve(len(entries) - int(tenants.counts[TOMBSTONE]))
+    yield from into.touch(sizes.touched)
     settle()
     work = Compaction(entries, into, stamp, sizes)
     entries.watchers.append(work)
