@@ -8,6 +8,7 @@ import numpy as np
 
 from dcounter.ledger.entries import Entries
 from dcounter.ledger.id_table import RowNumbers
+from dcounter.ledger.rows import with_spare
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
 from dcounter.ledger.walk import Walk
@@ -89,7 +90,8 @@ def compact(
     """
     settle()
     into = Entries(entries.seed)
-    into.reserve(len(entries) - int(tenants.counts[TOMBSTONE]))
+    # Spare room is for rows that are added meanwhile.
+    into.reserve(with_spare(len(entries) - int(tenants.counts[TOMBSTONE])))
     yield from into.touch(sizes.touched)
     settle()
     work = Compaction(entries, into, stamp, sizes)
