@@ -5,6 +5,14 @@ The JSON schemas of bodies that msgspec cannot describe from a type.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from dcounter.http.item_fields import LARGEST_ID, SMALLEST_ID
+
+ID: Final[dict[str, Any]] = {
+    "type": "integer",
+    "format": "int64",
+    "minimum": SMALLEST_ID,
+    "maximum": LARGEST_ID,
+}
 _TENANT: Final = {
     "type": "string",
     "minLength": 1,
@@ -13,6 +21,8 @@ _TENANT: Final = {
 _STAMP: Final = {
     "type": ["string", "null"],
     "format": "date-time",
+    "minLength": 20,
+    "maxLength": 35,
     "description": "The item's own stamp, with up to nine fractional digits.",
 }
 
@@ -24,7 +34,7 @@ def _schemas(name: str) -> Iterator[dict[str, Any]]:
     :param name: how they spell `ID`.
     """
     about = "An integer from -2^63 to 2^63 - 1." if name == "ID" else "The same as `ID`."
-    item = {"type": "integer", "format": "int64", "description": about}
+    item = {**ID, "description": about}
     about = "`true`: the ID is deleted, and has no tenant any more."
     not_deleted = {"enum": [False, None], "description": about}
     deleted = {"const": True, "description": about}
@@ -52,7 +62,7 @@ Items to store or to delete: msgspec cannot describe a choice between objects.
 IDS: Final[dict[str, Any]] = {
     "type": "array",
     "description": "A list of IDs.",
-    "items": {"type": "integer", "format": "int64"},
+    "items": ID,
 }
 """
 IDs to delete, or to look up.
@@ -60,6 +70,7 @@ IDs to delete, or to look up.
 
 LINES: Final[dict[str, Any]] = {
     "type": "string",
+    "format": "ndjson",
     "description": "Lines, each with one item as in an array of items. Empty lines are passed over. The body"
     " may have the Content-Encoding gzip or zstd.",
 }

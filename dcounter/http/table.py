@@ -29,7 +29,7 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, documents, erasing, exports, items, questions
-from dcounter.http.bodies import IDS, ITEMS, LINES
+from dcounter.http.bodies import ID, IDS, ITEMS, LINES
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
@@ -44,13 +44,18 @@ from dcounter.http.problems import (
 from dcounter.http.route import Parameter, Route
 from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
 
-_AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
+_AFTER: Final = Parameter(
+    "after",
+    "A position from an earlier answer: this request sees all that it covers.",
+    schema={"type": "string", "format": "position", "minLength": 1},
+)
 
 _ACK: Final = Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack))
 _STAMP: Final = Parameter(
     "lastUpdateDt",
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
+    schema={"type": "string", "format": "date-time", "minLength": 20, "maxLength": 35},
 )
 _STAMP_OF_ERASURE: Final = Parameter(
     "lastUpdateDt",
@@ -59,7 +64,8 @@ _STAMP_OF_ERASURE: Final = Parameter(
 )
 _RECEIPT: Final = Parameter(
     "receipt",
-    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
+    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched. Loads"
+    " do not have it.",
     ("0", "1"),
     default="0",
 )
@@ -90,6 +96,7 @@ _LOAD: Final = Route(
         _ACK,
         _AFTER,
         _STAMP,
+        Parameter("receipt", "Loads have no receipts.", ("0",), default="0"),
         _PARTIAL,
     ),
     body=LINES,
@@ -101,7 +108,7 @@ _LOAD: Final = Route(
 _CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
 )
-_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=IDS["items"])
+_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=ID)
 _TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
 _PREFIX: Final = Parameter(
     "prefix",
@@ -116,7 +123,11 @@ _PAGE: Final = (
         "How many to list, at most. A page may have fewer and not be the last one.",
         schema={"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
     ),
-    Parameter("cursor", "The `cursor` of the page before. The other parameters must be the same."),
+    Parameter(
+        "cursor",
+        "The `cursor` of the page before. The other parameters must be the same.",
+        schema={"type": "string", "format": "cursor", "minLength": 1},
+    ),
 )
 _NO_ANSWER: Final = (InvalidPosition, PositionLost, Incomplete)
 _NO_OTHER_ANSWER: Final = (*_NO_ANSWER, NotSupportedHere, AnswerTooLarge)
