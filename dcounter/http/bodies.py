@@ -18,11 +18,15 @@ _TENANT: Final = {
     "minLength": 1,
     "description": "Its name; at most `max_tenant_bytes` bytes of UTF-8.",
 }
-_STAMP: Final = {
-    "type": ["string", "null"],
+STAMP: Final[dict[str, Any]] = {
+    "type": "string",
     "format": "date-time",
     "minLength": 20,
     "maxLength": 35,
+}
+_STAMP: Final = {
+    **STAMP,
+    "type": ["string", "null"],
     "description": "The item's own stamp, with up to nine fractional digits.",
 }
 

@@ -29,7 +29,7 @@ from dcounter.errors import (
 )
 from dcounter.http import answer_bodies
 from dcounter.http.api import cluster, daemon, documents, erasing, exports, items, questions
-from dcounter.http.bodies import ID, IDS, ITEMS, LINES
+from dcounter.http.bodies import ID, IDS, ITEMS, LINES, STAMP
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
@@ -55,12 +55,13 @@ _STAMP: Final = Parameter(
     "lastUpdateDt",
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
-    schema={"type": "string", "format": "date-time", "minLength": 20, "maxLength": 35},
+    schema=STAMP,
 )
 _STAMP_OF_ERASURE: Final = Parameter(
     "lastUpdateDt",
     "The `lastUpdateDt` of an earlier attempt: what was stored after that stays. If it is left out,"
     " everything that the tenant owns now is deleted.",
+    schema=STAMP,
 )
 _RECEIPT: Final = Parameter(
     "receipt",
@@ -332,7 +333,7 @@ ROUTES: Final = (
         answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
         answer_type=CONTENT_TYPE.decode(),
         query=(
-            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1"), default="0"),
             _CONSISTENCY,
             _AFTER,
         ),
