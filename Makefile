@@ -4,6 +4,7 @@
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
+# make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -13,13 +14,15 @@ ARGS ?=
 BENCH ?=
 SECONDS ?= 60
 TARGETS ?=
+EXAMPLES ?= 200
+SEED ?= $(shell date +%s)
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults test-clients fuzz bench bench-tools lint types constraints dist clean
+.PHONY: run test check test-faults test-clients test-openapi fuzz bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -57,6 +60,10 @@ test-clients: $(VENV)/.test
 		[ "$$(id -u)" = 0 ] || { echo "Install these first:$$missing" >&2; exit 1; }; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing; }
 	@$(BIN)/python -m pytest tests/clients
+
+test-openapi: $(VENV)/.test
+	@DCOUNTER_OPENAPI_EXAMPLES=$(EXAMPLES) DCOUNTER_OPENAPI_SEED=$(SEED) \
+		$(BIN)/python -m pytest -s tests/e2e/test_schemathesis.py
 
 fuzz: $(VENV)/.fuzz-tools
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)

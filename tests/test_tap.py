@@ -237,6 +237,19 @@ class TestAnnouncing:
             f"then: curl {called}/items/hello/count",
         ]
 
+    def test_says_that_a_token_is_needed(self, caplog: pytest.LogCaptureFixture) -> None:
+        for description, address in [
+            ("tcp:80", IPv4Address("TCP", "127.0.0.1", 80)),
+            ("unix:/run/x", UNIXAddress("/run/x")),
+        ]:
+            with caplog.at_level("INFO"):
+                Announced(cast(Any, Listening(address)), description, tokens=True).listen(Factory())
+        shown = '-H "Authorization: Bearer $TOKEN"'
+        assert [record.getMessage() for record in caplog.records if "try" in record.getMessage()] == [
+            f"try: curl {shown} http://127.0.0.1:80/cluster",
+            f"try: curl --unix-socket /run/x {shown} http://localhost/cluster",
+        ]
+
     def test_nothing_is_to_be_tried_that_would_change_what_is_stored(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

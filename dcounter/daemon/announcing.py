@@ -31,6 +31,7 @@ class Announced:
     :param new: whether this start made the cluster.
     :param exposure: may object to the address.
     :param encrypted: whether callers speak TLS, which the description does not say.
+    :param tokens: whether callers must show a token.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Announced:
         new: bool = False,
         exposure: Exposure | None = None,
         encrypted: bool = False,
+        tokens: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._description = description
@@ -49,6 +51,7 @@ class Announced:
         self._new = new
         self._exposure = exposure
         self._encrypted = encrypted
+        self._tokens = tokens
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         return self._endpoint.listen(protocolFactory).addCallbacks(self._say, self._taken)
@@ -77,7 +80,8 @@ class Announced:
         options, url = how
         where = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else url
         _log.info("HTTP listens on {where}", where=where)
-        command = f"curl {options} {url}" if options else f"curl {url}"
+        token = '-H "Authorization: Bearer $TOKEN"' if self._tokens else ""
+        command = " ".join(filter(None, ["curl", options, token, url]))
         if not self._new:
             # The items of the example could overwrite real ones.
             _log.info("try: {command}/cluster", command=command)

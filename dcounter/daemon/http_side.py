@@ -108,6 +108,7 @@ class HttpSide:
             in_background=daemon.in_background,
             new=new,
             exposure=self._exposure,
+            tokens=self._tokens is not None,
         )
         service.setServiceParent(daemon)
         if self._tokens is not None:

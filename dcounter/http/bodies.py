@@ -5,14 +5,28 @@ The JSON schemas of bodies that msgspec cannot describe from a type.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from dcounter.http.item_fields import LARGEST_ID, SMALLEST_ID
+
+ID: Final[dict[str, Any]] = {
+    "type": "integer",
+    "format": "int64",
+    "minimum": SMALLEST_ID,
+    "maximum": LARGEST_ID,
+}
 _TENANT: Final = {
     "type": "string",
     "minLength": 1,
     "description": "Its name; at most `max_tenant_bytes` bytes of UTF-8.",
 }
-_STAMP: Final = {
-    "type": ["string", "null"],
+STAMP: Final[dict[str, Any]] = {
+    "type": "string",
     "format": "date-time",
+    "minLength": 20,
+    "maxLength": 35,
+}
+_STAMP: Final = {
+    **STAMP,
+    "type": ["string", "null"],
     "description": "The item's own stamp, with up to nine fractional digits.",
 }
 
@@ -24,7 +38,7 @@ def _schemas(name: str) -> Iterator[dict[str, Any]]:
     :param name: how they spell `ID`.
     """
     about = "An integer from -2^63 to 2^63 - 1." if name == "ID" else "The same as `ID`."
-    item = {"type": "integer", "format": "int64", "description": about}
+    item = {**ID, "description": about}
     about = "`true`: the ID is deleted, and has no tenant any more."
     not_deleted = {"enum": [False, None], "description": about}
     deleted = {"const": True, "description": about}
@@ -52,7 +66,7 @@ Items to store or to delete: msgspec cannot describe a choice between objects.
 IDS: Final[dict[str, Any]] = {
     "type": "array",
     "description": "A list of IDs.",
-    "items": {"type": "integer", "format": "int64"},
+    "items": ID,
 }
 """
 IDs to delete, or to look up.
@@ -60,6 +74,7 @@ IDs to delete, or to look up.
 
 LINES: Final[dict[str, Any]] = {
     "type": "string",
+    "format": "ndjson",
     "description": "Lines, each with one item as in an array of items. Empty lines are passed over. The body"
     " may have the Content-Encoding gzip or zstd.",
 }

@@ -154,6 +154,7 @@ class Decompressor:
         self._limits = limits
         self._begin = _MEMBERS[encoding]
         self._member: _Member | None = None
+        self._padded = False
         self._taken = 0
         self._made = 0
 
@@ -166,6 +167,10 @@ class Decompressor:
         self._taken += len(data)
         while data:
             if self._member is None:
+                if self._padded:
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        return
                 self._member = self._begin(self._limits)
             member = self._member
             while not member.eof:
@@ -183,6 +188,8 @@ class Decompressor:
                 return
             data = member.unused_data
             self._member = None
+            # Some fill the rest of a block with zeros; what reads gzip accepts them.
+            self._padded = self._encoding == "gzip"
             # Some have 8 bytes and nothing in them: thousands would keep others waiting.
             yield b""
 

@@ -318,7 +318,7 @@ def _words(schema: _Schema, resolved: Any) -> str:
         found = " | ".join(f"<code>{escape(each)}</code>" for each in texts)
     else:
         found = escape(_kind(schema, resolved))
-    if "minimum" in schema and "maximum" in schema:
+    if "maximum" in schema and "format" not in schema:
         found += f" from {schema['minimum']} to {schema['maximum']:,}"
     if "default" in schema:
         found += f", default <code>{escape(str(schema['default']))}</code>"

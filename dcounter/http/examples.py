@@ -178,14 +178,13 @@ def examples_of(route: Route) -> Sequence[Example]:
 
 def values_of(route: Route) -> Mapping[str, str]:
     """
-    The parameters that the examples of a route give; of the same parameter, the first one.
+    The parameters that the first example of a route gives.
     """
-    pattern = re.compile(_OPEN.sub(r"(?P<\1>[^/?]+)", re.escape(route.path)))
-    found: dict[str, str] = {}
-    for each in examples_of(route):
+    for each in examples_of(route)[:1]:
         path, _, query = each.target.partition("?")
-        segments = pattern.fullmatch(path)
+        pattern = _OPEN.sub(r"(?P<\1>[^/?]+)", re.escape(route.path))
+        segments = re.fullmatch(pattern, path)
         assert segments is not None, (route.path, path)
         in_path = {name: unquote(value) for name, value in segments.groupdict().items()}
-        found = {**in_path, **dict(parse_qsl(query)), **found}
-    return found
+        return {**in_path, **dict(parse_qsl(query))}
+    return {}

@@ -12,6 +12,7 @@ from typing import Final, cast, get_args
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.errors import ItemError, NotReplicated, OutcomeUnknown, Refusal
@@ -25,6 +26,8 @@ from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken,
 from dcounter.http.problems import Answer, ok
 from dcounter.http.streams import Body
 from dcounter.store import Ack, Items, Receipt
+
+_log = Logger()
 
 CONTENT_TYPE: Final = b"application/x-ndjson"
 _LONG_ITEMS: Final = 8
@@ -150,6 +153,7 @@ class Load:
         self._refusal: Refusal | None = None
         self._bug: Failure | None = None
         self._body: Body | None = None
+        self._over = False
 
     @property
     def _stopped(self) -> bool:
@@ -162,6 +166,12 @@ class Load:
         :raises Refusal: the load ended before its last line.
         """
         self._body = body
+        try:
+            return await self._run(body, decoder)
+        finally:
+            self._over = True
+
+    async def _run(self, body: Body, decoder: Decoder) -> Answer:
         broken: Refusal | None = None
         invalid = False
         try:
@@ -289,8 +299,11 @@ class Load:
             tally.done(part)
         elif isinstance(result.value, Refusal):
             self._refused(result.value, part)
-        elif not self._stopped:
+        elif self._bug is None and not self._over:
             self._bug = result
+        else:
+            # Nobody is left whose answer would tell of it.
+            _log.failure("a part of a load could not be stored", result)
         self._api.room_for_pieces.release()
         self._room.release()
         if self._stopped and self._body is not None:

@@ -198,11 +198,12 @@ class _Making:
             "tags": [group_of(route)],
             "summary": " ".join(way.summary for way in described),
         }
-        query = {each.name: each for way in described for each in way.query}
+        # What the first way has counts: another may take fewer values of the same parameter.
+        query = {each.name: each for way in reversed(described) for each in reversed(way.query)}
         values = values_of(route)
         found["parameters"] = [
             *self._parameters(route.segments, "path", values),
-            *self._parameters(query.values(), "query", values),
+            *self._parameters(reversed(query.values()), "query", values),
             *({"$ref": f"#/components/parameters/{name}"} for name in REQUEST_HEADERS),
         ]
         if route.body is not None:

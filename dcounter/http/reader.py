@@ -29,6 +29,11 @@ _LOOSE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]")
 The end of a line that is none, among others that are.
 """
 
+_DEFAULT_PORTS: Final = {b"http:": re.compile(rb":(?:80)?\Z"), b"https": re.compile(rb":(?:443)?\Z")}
+"""
+The end of a server's name that says no more than its scheme, by the beginning of a target.
+"""
+
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _CHUNK_LINE: Final = re.compile(
@@ -308,7 +313,10 @@ class RequestReader:
         """
         found, hosts = ORIGIN.match(target), self._fields.headers.get(b"host")
         # A program between us may go by either of the two.
-        if found is not None and hosts is not None and found[1].lower() != hosts[0].lower():
+        if found is None or hosts is None or found[1].lower() == hosts[0].lower():
+            return
+        default = _DEFAULT_PORTS[target[:5].lower()]
+        if default.sub(b"", found[1].lower()) != default.sub(b"", hosts[0].lower()):
             raise self._bad("its target and its Host name two different servers")
 
     def _length(self, *, old: bool) -> int | None:

@@ -6,7 +6,7 @@ requests that no route takes because of their path or method.
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
@@ -70,17 +70,23 @@ class PlainPaths:
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route]]] = {}
+        self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route, Collection[Sequence[bytes]]]]] = {}
+        fixed = methods_by_path(routes)
         for route in routes:
             path = _OPEN_SEGMENT.sub(f"({_SEGMENT})", re.escape(route.path))
             target = re.compile(rf"{_ORIGIN}{path}(?:\?([!\"$-~]*))?".encode())
-            self._targets.setdefault(route.method.encode(), []).append((target, route))
+            # A path of its own is no item whose ID is "lookup".
+            found = [target.fullmatch(each.encode()) for each in fixed] if route.segments else []
+            others = frozenset(each.groups(b"")[:-1] for each in found if each is not None)
+            self._targets.setdefault(route.method.encode(), []).append((target, route, others))
 
     def find(self, method: bytes, target: bytes) -> Found | None:
-        for pattern, route in self._targets.get(method, ()):
+        for pattern, route, others in self._targets.get(method, ()):
             found = pattern.fullmatch(target)
             if found is not None:
                 *segments, query = found.groups(b"")
+                if others and tuple(segments) in others:
+                    continue
                 return Found(route, [segment.decode() for segment in segments], query)
         return None
 
@@ -120,6 +126,7 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
         rule = _OPEN_SEGMENT.sub(r"<\1>", route.path)
         endpoint = f"{route.method} {route.path}"
         app.route(rule, methods=[route.method], endpoint=endpoint)(_by_klein(api, route))
+    _keep_apart(app, routes)
     app.handle_errors(MethodNotAllowed)(_wrong_method)
     app.handle_errors(HTTPException)(_unknown_path)
     app.handle_errors(Exception)(_internal_error)
@@ -159,6 +166,33 @@ async def _write(request: IRequest, stream: AsyncGenerator[bytes, None]) -> None
                 request.write(part)
     finally:
         await stream.aclose()
+
+
+def methods_by_path(routes: Sequence[Route]) -> Mapping[str, Collection[str]]:
+    """
+    The methods of each path that has no variable segment.
+    """
+    found: dict[str, set[str]] = {}
+    for route in routes:
+        if not route.segments:
+            methods = {"GET", "HEAD"} if route.method == "GET" else {route.method}
+            found.setdefault(route.path, set()).update(methods)
+    return found
+
+
+def _keep_apart(app: Klein, routes: Sequence[Route]) -> None:
+    """
+    Refuse all other methods of a path that has no variable segment.
+
+    Klein would take `GET /items/lookup` for the item whose ID is "lookup".
+    """
+    for path, methods in methods_by_path(routes).items():
+
+        def wrong_method(request: IRequest, methods: Collection[str] = methods) -> bytes:
+            return prepare(request, problem(WrongMethod(methods)))
+
+        # Of the rules for a path, the first one that fits is taken, and this one is the last.
+        app.route(path, endpoint=f"other methods of {path}")(wrong_method)
 
 
 def _wrong_method(request: IRequest, failure: Failure) -> bytes:

@@ -31,7 +31,7 @@ from dcounter.errors import (
 from dcounter.http import answer_bodies
 from dcounter.http.api import audit, cluster, daemon, documents, erasing, exports, items, questions
 from dcounter.http.audit_bodies import AuditResult, AuditsShown
-from dcounter.http.bodies import IDS, ITEMS, LINES
+from dcounter.http.bodies import ID, IDS, ITEMS, LINES, STAMP
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
@@ -46,22 +46,29 @@ from dcounter.http.problems import (
 from dcounter.http.route import Parameter, Route
 from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
 
-_AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
+_AFTER: Final = Parameter(
+    "after",
+    "A position from an earlier answer: this request sees all that it covers.",
+    schema={"type": "string", "format": "position", "minLength": 1},
+)
 
 _ACK: Final = Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack))
 _STAMP: Final = Parameter(
     "lastUpdateDt",
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
+    schema=STAMP,
 )
 _STAMP_OF_ERASURE: Final = Parameter(
     "lastUpdateDt",
     "The `lastUpdateDt` of an earlier attempt: what was stored after that stays. If it is left out,"
     " everything that the tenant owns now is deleted.",
+    schema=STAMP,
 )
 _RECEIPT: Final = Parameter(
     "receipt",
-    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
+    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched. Loads"
+    " do not have it.",
     ("0", "1"),
     default="0",
 )
@@ -92,6 +99,7 @@ _LOAD: Final = Route(
         _ACK,
         _AFTER,
         _STAMP,
+        Parameter("receipt", "Loads have no receipts.", ("0",), default="0"),
         _PARTIAL,
     ),
     body=LINES,
@@ -103,7 +111,7 @@ _LOAD: Final = Route(
 _CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
 )
-_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=IDS["items"])
+_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=ID)
 _TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
 _PREFIX: Final = Parameter(
     "prefix",
@@ -118,7 +126,11 @@ _PAGE: Final = (
         "How many to list, at most. A page may have fewer and not be the last one.",
         schema={"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
     ),
-    Parameter("cursor", "The `cursor` of the page before. The other parameters must be the same."),
+    Parameter(
+        "cursor",
+        "The `cursor` of the page before. The other parameters must be the same.",
+        schema={"type": "string", "format": "cursor", "minLength": 1},
+    ),
 )
 _NO_ANSWER: Final = (InvalidPosition, PositionLost, Incomplete)
 _NO_OTHER_ANSWER: Final = (*_NO_ANSWER, NotSupportedHere, AnswerTooLarge)
@@ -346,7 +358,7 @@ ROUTES: Final = (
         answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
         answer_type=CONTENT_TYPE.decode(),
         query=(
-            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1"), default="0"),
             _CONSISTENCY,
             _AFTER,
         ),

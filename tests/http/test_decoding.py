@@ -43,6 +43,32 @@ def test_arrive_in_any_parts(encoding: str, data: st.DataObject) -> None:
     assert decode(encoding, parts) == b"".join(plain)
 
 
+@given(st.data())
+def test_zeros_after_gzip_are_nothing(data: st.DataObject) -> None:
+    # As gzip itself, Python and tar have it.
+    zeros = st.integers(0, 20).map(bytes)
+    whole = b"".join(
+        gzip.compress(data.draw(st.binary(max_size=50))) + data.draw(zeros)
+        for _ in range(data.draw(st.integers(1, 3)))
+    )
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)))))
+    parts = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert decode("gzip", parts) == gzip.decompress(whole)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "whole"),
+    [
+        ("gzip", b"\0" + gzip.compress(b"a")),
+        ("gzip", gzip.compress(b"a") + b"\0\0x"),
+        ("zstd", zstd.compress(b"a") + b"\0"),
+    ],
+)
+def test_other_bytes_around_it_are_refused(encoding: str, whole: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        decode(encoding, [whole])
+
+
 @BOTH
 def test_what_comes_of_one_part_is_cut(encoding: str) -> None:
     plain = bytes(range(256)) * 4_000

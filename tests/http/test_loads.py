@@ -440,6 +440,27 @@ class TestFailures:
         assert reply.json["outcome"] == "unknown"
         assert len(expected_failures(ZeroDivisionError)) == 1
 
+    def test_of_ours_are_logged_if_the_caller_has_gone(self, narrow: Loader, expected_failures: Any) -> None:
+        narrow.store.refusals[1] = ZeroDivisionError()
+        narrow.store.holds = True
+        connection = narrow.connect()
+        narrow.send(connection, head(10_000), lines(range(20)))
+        connection.hang_up()
+        for _ in range(3):
+            narrow.store.release()
+        assert len(expected_failures(ZeroDivisionError)) == 1
+
+    def test_each_of_ours_is_told_or_logged(self, narrow: Loader, expected_failures: Any) -> None:
+        narrow.store.refusals.update({0: ZeroDivisionError(), 1: OverflowError()})
+        narrow.store.holds = True
+        connection = narrow.connect()
+        narrow.send(connection, head(len(lines(range(4)))), lines(range(4)))
+        narrow.store.release()
+        narrow.store.release()
+        [reply] = narrow.send(connection)
+        assert reply.problem == (500, "internal")
+        assert len(expected_failures(ZeroDivisionError, OverflowError)) == 2
+
     def test_lines_that_were_skipped_are_told_too(self, narrow: Loader) -> None:
         narrow.store.refusals[1] = NotApplied("no room", retry_after=1)
         reply = narrow.load(b"x\n" + lines(range(5)), query="?partial=1")

@@ -230,6 +230,23 @@ class TestPrefix:
         assert many.get("/tenants?cursor=").json["code"] == "bad_parameter"
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/items/lookup", "[1.5]"),
+        ("/items/lookup", "[1e999]"),
+        ("/counts", '{"tenants":[""]}'),
+        ("/counts", '{"tenants":[1]}'),
+    ],
+)
+def test_a_question_that_is_refused_would_have_stored_nothing_anyway(
+    many: Caller, path: str, body: str
+) -> None:
+    refused = many.post(path, body)
+    assert (refused.status, refused.json["code"]) == (422, "invalid_item")
+    assert "stored" not in refused.json["detail"]
+
+
 class TestTenants:
     def walk(self, call: Caller, query: str) -> list[tuple[str, int]]:
         """

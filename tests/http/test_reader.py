@@ -166,7 +166,8 @@ REFUSED = {
     "a space in the target": get(line=b"GET /a b HTTP/1.1"),
     # Whom it is for.
     "a target of another server": get(line=b"GET http://b/ HTTP/1.1"),
-    "a target of another port": get(line=b"GET http://a:80/ HTTP/1.1"),
+    "a target of another port": get(line=b"GET http://a:81/ HTTP/1.1"),
+    "a target of the port of another scheme": get(line=b"GET https://a:80/ HTTP/1.1"),
     "a target of another server, encrypted": get(line=b"GET HTTPS://b/ HTTP/1.1"),
     "a target of no server": get(line=b"GET http:/// HTTP/1.1"),
     "a target with a user": get(line=b"GET http://u@a/ HTTP/1.1"),

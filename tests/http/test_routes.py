@@ -239,6 +239,9 @@ class Caller:
         What the document says of a path; of several that fit, the one with the fewest variable segments.
         """
         paths = self.documented["paths"]
+        path = path.removeprefix("http://localhost")
+        if path in paths:
+            return paths[path].get(method.lower())
         fitting = [each for each in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), path)]
         for each in sorted(fitting, key=lambda each: each.count("{")):
             if method.lower() in paths[each]:
@@ -1034,6 +1037,15 @@ class TestPaths:
             ("PROPFIND", "/readyz", "GET, HEAD"),
             ("GET", "/cluster/restart", "POST"),
             ("PUT", "/openapi.json", "GET, HEAD"),
+            ("PUT", "/items/delete", "POST"),
+            ("PUT", "/items/lookup?x=1", "POST"),
+            ("PUT", "/items/1", "DELETE, GET, HEAD"),
+            # These are no items whose IDs are words.
+            ("GET", "/items/lookup", "POST"),
+            ("HEAD", "/items/lookup", "POST"),
+            ("GET", "/items/lookup?x=1", "POST"),
+            ("DELETE", "/items/delete", "POST"),
+            ("GET", "http://localhost/items/delete", "POST"),
         ],
     )
     def test_the_wrong_method(self, call: Caller, method: str, target: str, allow: str) -> None:
@@ -1053,6 +1065,33 @@ class TestPaths:
         assert (head.status, head.text) == (200, b"")
         assert head.headers["content-length"] == str(len(reply.text))
         assert head.headers["content-type"] == reply.headers["content-type"]
+
+
+@pytest.mark.parametrize("lone", [r"\ud800", r"\udfff", r"\ud83dx", r"\ud800\ud800"])
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/items", '[{"ID":1,"tenant":"LONE"}]'),
+        ("/items", '[{"ID":1,"tenant":"a","LONE":1,"Id":2}]'),
+        ("/items", '[{"ID":1,"tenant":"a","lastUpdateDt":"LONE"}]'),
+        ("/items?partial=1", '[{"ID":1,"tenant":"LONE"},{"ID":2,"tenant":"b"}]'),
+        ("/items?partial=1", '[{"ID":1,"Tenant":"LONE"},{"ID":"2","tenant":"b"}]'),
+        ("/items/delete", '["LONE"]'),
+        ("/items/lookup", '["LONE"]'),
+        ("/counts", '{"tenants":["LONE"]}'),
+        ("/cluster/restart", '{"node":"LONE"}'),
+    ],
+)
+def test_half_of_a_pair_of_surrogates_is_refused(call: Caller, target: str, body: str, lone: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN.value.decode()}"}
+    reply = call.post(target, body.replace("LONE", lone), headers)
+    assert 400 <= reply.status < 500
+    assert reply.json["outcome"] == "not_applied"
+
+
+@pytest.mark.parametrize("target", ["/items/%ED%A0%80/count", "/items/a/count?after=%ED%A0%80"])
+def test_a_surrogate_as_bytes_is_refused(call: Caller, target: str) -> None:
+    assert call.get(target).status == 400
 
 
 def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
