@@ -321,7 +321,7 @@ ROUTES: Final = (
         answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
         answer_type=CONTENT_TYPE.decode(),
         query=(
-            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1"), default="0"),
             _CONSISTENCY,
             _AFTER,
         ),
