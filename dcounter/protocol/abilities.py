@@ -31,6 +31,11 @@ The feature of a node that answers the message `ask` with every kind of question
 takes `withdraw`.
 """
 
+WATCHES = "watch"
+"""
+The feature of a node that tells whose counts change (`watching.Watch`).
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -57,7 +62,11 @@ class Abilities(Struct, frozen=True):
         return f"{self.lowest} to {self.highest}" if self.lowest < self.highest else f"{self.lowest}"
 
 
-ABILITIES = Abilities(LOWEST_PROTOCOL, PROTOCOL, [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS, ANSWERS_QUESTIONS])
+ABILITIES = Abilities(
+    LOWEST_PROTOCOL,
+    PROTOCOL,
+    [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS, ANSWERS_QUESTIONS, WATCHES],
+)
 """
 What this version of dcounter speaks.
 """
