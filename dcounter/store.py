@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from dcounter.errors import NotSupportedHere
+from dcounter.events import Watchable
 
 Ack = Literal["node", "primary", "majority", "all"]
 """
@@ -36,7 +37,9 @@ How tenants are listed: in the order of their names as UTF-8 bytes, or those tha
 that own as many, in the order of their names.
 """
 
-Capability = Literal["look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics"]
+Capability = Literal[
+    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "watch"
+]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
 """
@@ -396,7 +399,7 @@ class Questions(Protocol):
         raise NotSupportedHere("this store has no statistics")
 
 
-class Store(Questions, Protocol):
+class Store(Questions, Watchable, Protocol):
     """
     Stores items and counts them.
 

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "dcounter"
 FLOORS = {
     "dcounter": 0,
     "dcounter.errors": 0,
+    "dcounter.events": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
     "dcounter.stamps": 0,
@@ -41,15 +42,17 @@ FLOORS = {
 # What a package may use of ours, whatever is below it; it may always use itself.
 ONLY = {
     "dcounter.errors": {"dcounter.stamps"},
+    "dcounter.events": {"dcounter.errors"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": {"dcounter.errors"},
+    "dcounter.store": {"dcounter.errors", "dcounter.events"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
-    "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
+    "dcounter.engines": {"dcounter.errors", "dcounter.events", "dcounter.limits", "dcounter.store"},
     "dcounter.http": {
         "dcounter.errors",
+        "dcounter.events",
         "dcounter.limits",
         "dcounter.outlet",
         "dcounter.stamps",
@@ -73,6 +76,7 @@ KNOWS_ENGINES = "dcounter.daemon.wiring"
 # Packages and modules that know nothing of Twisted.
 PURE_ROOMS = {
     "dcounter.errors",
+    "dcounter.events",
     "dcounter.limits",
     "dcounter.stamps",
     "dcounter.store",
@@ -105,7 +109,7 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service", "watches"},
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

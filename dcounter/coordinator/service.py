@@ -22,11 +22,13 @@ from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.inquiries import Inquiries
+from dcounter.coordinator.node_status import node_status
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.coordinator.view import View
+from dcounter.coordinator.watches import Watches
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
     InvalidPosition,
@@ -36,6 +38,7 @@ from dcounter.errors import (
     NotReplicated,
     OutcomeUnknown,
 )
+from dcounter.events import Feed, Wanted
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
@@ -50,7 +53,6 @@ from dcounter.store import (
     Consistency,
     Count,
     Items,
-    NodeStatus,
     Readiness,
     Receipt,
 )
@@ -70,6 +72,7 @@ class Coordinator(Service, Inquiries):
     :param view: makes its picture of the nodes.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
+    :param watches: makes what tells watchers of changes.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Coordinator(Service, Inquiries):
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         troubles: Callable[[], Sequence[str]] = tuple,
+        watches: Callable[..., Watches] = Watches,
     ) -> None:
         Inquiries.__init__(self, address_book.limits, seal.cursors)
         self._troubles = troubles
@@ -129,6 +133,15 @@ class Coordinator(Service, Inquiries):
             flush_soon=self._flush_soon,
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
+        self._watches = watches(
+            self._links,
+            self._view,
+            clock=clock,
+            seal=seal,
+            limits=self._limits,
+            time=self._time,
+            session=f"{wall():x}",
+        )
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
@@ -150,6 +163,7 @@ class Coordinator(Service, Inquiries):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        await self._watches.stop()
         until = self._time.seconds() + self._limits.drain_s
         while self._busy() and self._time.seconds() < until:
             await deferLater(self._time, self._limits.heartbeat_s / 4)
@@ -235,6 +249,9 @@ class Coordinator(Service, Inquiries):
             self._asking.expire(question)
         return await answer
 
+    async def watch(self, wanted: Wanted, *, since: str | None = None) -> Feed:
+        return await self._watches.watch(wanted, since=since)
+
     def join(self, first: str, second: str) -> str:
         (position, stamp), (other, later) = self._seal.open(first), self._seal.open(second)
         return self._seal.seal(position.join(other), max(stamp, later))
@@ -243,11 +260,15 @@ class Coordinator(Service, Inquiries):
         return self._clock.latest_allowed()
 
     def status(self) -> ClusterStatus:
+        view = self._view
         # A primary that was shown stays until it is gone.
-        self._view.elect()
-        primary = self._view.primary()
-        everything = self._view.everything()
-        nodes = [self._node_status(node, primary, everything) for node in sorted(self._links)]
+        view.elect()
+        primary, everything = view.primary(), view.everything()
+        now = self._time.seconds()
+        nodes = [
+            node_status(view, node, link.address, primary=primary, everything=everything, now=now)
+            for node, link in sorted(self._links.items())
+        ]
         return ClusterStatus(
             primary=primary,
             nodes=nodes,
@@ -418,6 +439,7 @@ class Coordinator(Service, Inquiries):
         self._dispatch.tick(now)
         self._acks.tick(now)
         self._asking.tick(now)
+        self._watches.tick(now)
 
     def _tell_of_clocks(self) -> None:
         news = self._clock_watch.news()
@@ -466,28 +488,3 @@ class Coordinator(Service, Inquiries):
         if lost:
             raise position_lost(lost)
         return position, stamp
-
-    # Status
-
-    def _node_status(self, node: int, primary: int | None, everything: Position) -> NodeStatus:
-        view = self._view
-        report = view.report(node)
-        age = view.report_age(node, self._time.seconds())
-        return NodeStatus(
-            id=node,
-            address=self._links[node].address,
-            pid=report.pid if report else None,
-            state=view.state(node),
-            role="primary" if node == primary else "backup",
-            run=str(report.run) if report and report.run else None,
-            items=report.items if report else 0,
-            items_taken=report.items_taken if report else 0,
-            applied=view.applied(node).shown(),
-            durable=view.durable(node).shown(),
-            lag=view.lag(node, everything),
-            reported_ms_ago=None if age is None else round(1000 * age),
-            refuses=report.refuses if report else None,
-            loading=report.loading if report else False,
-            in_doubt=report.in_doubt if report else False,
-            secrets_accepted=report.secrets if report else None,
-        )

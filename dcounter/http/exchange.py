@@ -49,6 +49,11 @@ class Caller(Line, Protocol):
         Go on to the next request: the answer is written.
         """
 
+    def lasts(self) -> None:
+        """
+        Expect no other request: the answer goes on for as long as the caller stays.
+        """
+
 
 class Exchange:
     """
@@ -325,6 +330,8 @@ class Exchange:
         if version != b"HTTP/1.1":
             # Only the end of the connection shows where it ends.
             caller.persistent = False
+        if answer.lasting and not self._gone:
+            caller.lasts()
         try:
             if not self._gone:
                 self._write(answer)

@@ -216,7 +216,8 @@ def _operation(route: Route, schema: Any) -> _Schema:
         found["deprecated"] = True
     more = _OF_DEPRECATED if route.successor else {}
     kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
-    found["responses"] = {"200": _success(HTTPStatus.OK, [schema(way.answer) for way in ways], more)}
+    answers = [schema(way.answer) for way in ways]
+    found["responses"] = {"200": _success(HTTPStatus.OK, answers, more, route.answer_type)}
     in_part = [schema(way.answer_in_part) for way in ways if way.answer_in_part is not None]
     if in_part:
         found["responses"]["207"] = _success(HTTPStatus.MULTI_STATUS, in_part, more)
@@ -232,7 +233,12 @@ def _ways(route: Route) -> Sequence[Route]:
     return [route, *route.by_type.values()]
 
 
-def _success(status: HTTPStatus, schemas: Sequence[_Schema], headers: Mapping[str, str]) -> _Schema:
+def _success(
+    status: HTTPStatus,
+    schemas: Sequence[_Schema],
+    headers: Mapping[str, str],
+    content_type: str = "application/json",
+) -> _Schema:
     """
     The response of a request that succeeds.
 
@@ -241,7 +247,7 @@ def _success(status: HTTPStatus, schemas: Sequence[_Schema], headers: Mapping[st
     """
     found: _Schema = {
         "description": status.phrase,
-        "content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
+        "content": {content_type: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
     }
     if headers:
         found["headers"] = _headers(headers)

@@ -14,7 +14,7 @@ from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from dcounter.http.auth import OperatorToken, Tokens
-from dcounter.http.call import Api
+from dcounter.http.call import Api, Watchers
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
 from dcounter.http.limits import HttpLimits
@@ -57,6 +57,7 @@ def make_api(
         document=msgspec.json.encode(document(offered(ROUTES, store.capabilities))),
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
+        watchers=Watchers(limits.max_watchers),
     )
 
 
@@ -114,7 +115,8 @@ class Server(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Connection | None:
         most = self.limits.max_connections + self.limits.reserved_connections
-        if len(self.shared.connections) >= most and not self.shared.make_room(admitted=False):
+        here = len(self.shared.connections) - len(self.shared.watching)
+        if here >= most and not self.shared.make_room(admitted=False):
             return None
         return Connection(self.shared)
 

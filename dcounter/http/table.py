@@ -28,11 +28,12 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, items, questions
+from dcounter.http.api import cluster, daemon, events, items, questions
 from dcounter.http.auth import Scope
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
+from dcounter.http.event_stream import CONTENT_TYPE as CONTENT_TYPE_OF_EVENTS
 from dcounter.http.lists import Tenants
 from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE, media_type
@@ -41,6 +42,7 @@ from dcounter.http.problems import (
     ExpandsTooMuch,
     NoIdempotencyKey,
     NotReady,
+    TooManyWatchers,
     UnknownItem,
 )
 from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
@@ -62,6 +64,7 @@ class Parameter:
     :ivar values: the values that it may have; none: any text that is not empty.
     :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
         to some tenants must name one of those.
+    :ivar repeated: whether it may be given more than once.
     :ivar schema: the JSON schema of its value, if there are no `values`; the function checks it.
     """
 
@@ -69,6 +72,7 @@ class Parameter:
     description: str
     values: Collection[str] = ()
     tenant: bool = False
+    repeated: bool = False
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"}, hash=False)
 
 
@@ -96,10 +100,12 @@ class Route:
     :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
     :ivar reads: whether a request changes nothing although its method is not GET.
     :ivar needs: what the store must be able to do; `None` if every store can.
+    :ivar answer_type: the type of the answer, as its header names it.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have.
     :ivar tenants: the parameters that name tenants.
+    :ivar repeated: the parameters of the query that may be given more than once.
     """
 
     method: str
@@ -120,15 +126,18 @@ class Route:
     streams_body: bool = False
     reads: bool = False
     needs: Capability | None = None
+    answer_type: str = "application/json"
     vital: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str]] = field(init=False)
     tenants: Collection[str] = field(init=False)
+    repeated: Collection[str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", {each.name: each.values for each in self.query})
         named = (each.name for each in (*self.segments, *self.query) if each.tenant)
         object.__setattr__(self, "tenants", tuple(named))
+        object.__setattr__(self, "repeated", tuple(each.name for each in self.query if each.repeated))
         for other in self.by_type.values():
             if (other.method, other.path, other.scope) != (self.method, self.path, self.scope):
                 raise ValueError(f"{self.method} {self.path} must not depend on the type of the body")
@@ -380,6 +389,28 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        function=events.watch,
+        summary="Watch counts change. The answer goes on for as long as the caller stays.",
+        scope="read",
+        checks_tenants=True,
+        answer={"type": "string", "description": "Server-Sent Events."},
+        answer_type=CONTENT_TYPE_OF_EVENTS.decode(),
+        query=(
+            Parameter(
+                "tenant",
+                "Only events of this tenant; may be given again. All if it is left out.",
+                tenant=True,
+                repeated=True,
+                schema={"type": "array", "items": {"type": "string"}},
+            ),
+            _PREFIX,
+        ),
+        needs="watch",
+        refusals=(NotSupportedHere, TooManyWatchers),
     ),
     Route(
         method="GET",

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidCursor, InvalidPosition, Refusal, UnknownNode
+from dcounter.events import CountChanged, Wanted
 from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
@@ -49,6 +50,7 @@ from dcounter.store import (
     Store,
     TenantPage,
 )
+from dcounter.testing.memory_feed import MemoryFeed
 
 _OPERATOR = "operator-of-the-memory"
 _POSITION = "memory-"
@@ -80,6 +82,7 @@ class MemoryStore(Store):
         ID -> its stamp and tenant; an empty one if it is deleted.
         """
         self._last = 0
+        self._feeds: dict[MemoryFeed, None] = {}
         self._cursors = CursorSeal(Secrets(b"memory"), "memory")
 
     @property
@@ -108,10 +111,15 @@ class MemoryStore(Store):
             if told[-1] != "stale":
                 touched.add(before[1])
                 self._winners[item] = offered
+        if not changes and not self._feeds:
+            return Receipt(len(items), ack, self._position())
+        owners = Counter(self.tenants.values())
+        counts = {tenant: owners[tenant] for tenant in sorted(touched - {""})}
+        for feed in list(self._feeds):
+            events = [CountChanged(each, number) for each, number in counts.items() if feed.wants(each)]
+            feed.tell(events, self._position())
         if not changes:
             return Receipt(len(items), ack, self._position())
-        owners = list(self.tenants.values())
-        counts = {tenant: owners.count(tenant) for tenant in sorted(touched - {""})}
         return Receipt(len(items), ack, self._position(), changes=Changes(told, counts))
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
@@ -193,6 +201,12 @@ class MemoryStore(Store):
             disk_bytes=0,
             **self._gaps(consistency),
         )
+
+    async def watch(self, wanted: Wanted, *, since: str | None = None) -> MemoryFeed:
+        self._check(None)
+        feed = MemoryFeed(wanted, self._position(), self._feeds.pop)
+        self._feeds[feed] = None
+        return feed
 
     def _counts(self, prefix: str) -> Mapping[str, int]:
         return Counter(owner for owner in self.tenants.values() if owner.startswith(prefix))
