@@ -5,7 +5,17 @@ All events, and how often each happens.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dcounter.testing.events import callers, copies, disks, members, network, processes, secrets, wall_clocks
+from dcounter.testing.events import (
+    callers,
+    copies,
+    disks,
+    members,
+    network,
+    processes,
+    secrets,
+    wall_clocks,
+    watchers,
+)
 from dcounter.testing.world import World
 
 
@@ -60,4 +70,6 @@ EVENTS: Mapping[str, Event] = {
     "list_tenants": Event(callers.list_tenants, 5),
     "list_items": Event(callers.list_items, 5),
     "change_secret": Event(secrets.change_secret, 4),
+    "watch": Event(watchers.watch, 4),
+    "interrupt": Event(watchers.interrupt, 2),
 }
