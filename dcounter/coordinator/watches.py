@@ -231,6 +231,7 @@ class Watches:
     def _answered(self, changed: Changed, node: NodeId) -> None:
         self._asked = False
         self._clock.observe(changed.stamp)
+        self._view.answered(node, changed.position)
         if not changed.complete:
             self._source, self._unable = None, node
             return

@@ -3,8 +3,8 @@ Answers, and the refusals of HTTP itself. Every refusal becomes `application/pro
 """
 
 import math
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, Self
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,9 +17,7 @@ class Parts(Protocol):
     The body of an answer, made bit by bit, such as an asynchronous generator.
     """
 
-    def __aiter__(self) -> Self: ...
-
-    def __anext__(self) -> Coroutine[Any, Any, bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         """
