@@ -17,10 +17,9 @@ class MemoryFeed:
     :param left: is called when the watcher goes.
     """
 
-    resumed = False
-
     def __init__(self, wanted: Wanted, position: str, left: Callable[["MemoryFeed"], object]) -> None:
         self.position = self.id = position
+        self.resumed = False
         self._wanted = wanted
         self._left = left
         self._events: list[Event] = []

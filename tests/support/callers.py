@@ -65,7 +65,11 @@ def replies(sent: bytes, *, bodies: bool = True) -> Iterator[Reply]:
     while sent:
         head, _, rest = sent.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, value in (each.split(": ") for each in fields)}
+        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in fields)}
+        if "transfer-encoding" in headers and bodies:
+            # It may go on: what came so far, in chunks.
+            yield Reply(int(line.split()[1]), headers, rest)
+            return
         length = int(headers.get("content-length", 0)) if bodies else 0
         yield Reply(int(line.split()[1]), headers, rest[:length])
         sent = rest[length:]
