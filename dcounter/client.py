@@ -5,31 +5,24 @@ This module is public (docs/extending.md).
 """
 
 import typing
-from collections.abc import AsyncIterable, Collection, Mapping
-from typing import Any, Final, NoReturn, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Mapping
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
     RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
 )
-from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
+from dcounter.client_events import Event, watch
+from dcounter.client_exchange import body_of, told_apart, too_late
 from dcounter.http.answer_bodies import (
     Counted,
     CountedMany,
@@ -48,7 +41,18 @@ from dcounter.load_body import Encoding, LoadBody
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack, ClusterStatus, Consistency, Order
 
-__all__ = ["Answer", "Client", "Http", "Item", "Refused", "Unexpected", "Unreachable", "count_path", "target"]
+__all__ = [
+    "Answer",
+    "Client",
+    "Event",
+    "Http",
+    "Item",
+    "Refused",
+    "Unexpected",
+    "Unreachable",
+    "count_path",
+    "target",
+]
 
 _TIMEOUT: Final = 30.0
 """
@@ -68,12 +72,6 @@ Time (s) for a connection.
 _CONNECTIONS: Final = 32
 """
 Idle connections to keep for later requests.
-"""
-
-_NOT_SENT: Final = (ConnectError, ConnectTimeout, DNSLookupError)
-_BROKEN: Final = (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed, ConnectionLost)
-"""
-The errors before a byte of a request is written, and those afterwards.
 """
 
 _T = TypeVar("_T")
@@ -227,7 +225,7 @@ class Client:
         url = self._base + target("/items", parameters)
         exchange = Deferred.fromCoroutine(self._exchange("POST", url, headers=headers, data=body))
         try:
-            answer = await exchange.addTimeout(within, self._clock, _too_late)
+            answer = await exchange.addTimeout(within, self._clock, too_late)
         except RequestGenerationFailed:
             if body.failure is None:
                 raise
@@ -348,6 +346,20 @@ class Client:
         parameters |= {"consistency": consistency, "after": after}
         return (await self.ask(method, path, parameters=parameters, json=json)).read(kind)
 
+    def events(self, *, tenants: Collection[str] = (), prefix: str = "") -> AsyncGenerator[Event, None]:
+        """
+        Watch counts change: iterate for as long as you like. A connection that is lost is made again.
+
+        :param tenants: only events of these; none: of all.
+        :param prefix: only events of tenants whose names begin with this.
+        """
+        query = urlencode(
+            [*(("tenant", each) for each in tenants), *([("prefix", prefix)] if prefix else [])]
+        )
+        url = f"{self._base}/events?{query}"
+        token = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        return watch(lambda headers: self._begin("GET", url, headers={**token, **headers}), self._clock)
+
     async def status(self) -> ClusterStatus:
         """
         The state of the nodes.
@@ -408,21 +420,25 @@ class Client:
                 data=body,
             )
         )
-        return await exchange.addTimeout(self._timeout, self._clock, _too_late)
+        return await exchange.addTimeout(self._timeout, self._clock, too_late)
+
+    async def _begin(self, method: str, url: str, **how: Any) -> IResponse:
+        """
+        Send a request that has an answer without end.
+        """
+        with told_apart():
+            response: IResponse = await self._http.request(
+                method, url, allow_redirects=False, unbuffered=True, **how
+            )
+            if response.code != 200:
+                Answer(response.code, await body_of(response)).ok()
+            return response
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
-        try:
+        with told_apart():
             # Unbuffered, so that giving up an answer that does not end closes its connection.
             response = await self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
-            return Answer(response.code, await _body_of(response))
-        except _NOT_SENT as error:
-            raise Unreachable(error, sent=False) from error
-        except ConnectingCancelledError as error:
-            raise CancelledError from error
-        except _BROKEN as error:
-            if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
-                raise CancelledError from error
-            raise Unreachable(error, sent=True) from error
+            return Answer(response.code, await body_of(response))
 
 
 def _of_store(
@@ -437,44 +453,3 @@ def _of_store(
         "lastUpdateDt": None if stamp is None else show_stamp(stamp),
         "receipt": "1" if receipt else None,
     }
-
-
-class _Body(Protocol):
-    """
-    Collects a body. To give it up closes its connection, on which the rest would come.
-    """
-
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred(self._give_up)
-        self._parts: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._parts.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.whole.called:
-            return
-        # A body without a length ends with its connection.
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.whole.callback(b"".join(self._parts))
-        else:
-            self.whole.errback(reason)
-
-    def _give_up(self, whole: Deferred[bytes]) -> None:
-        if self.transport is not None:
-            cast(IPushProducer, self.transport).stopProducing()
-
-
-def _body_of(response: IResponse) -> Deferred[bytes]:
-    body = _Body()
-    response.deliverBody(body)
-    return body.whole
-
-
-def _too_late(result: object, seconds: float) -> NoReturn:
-    """
-    Turn the cancellation of a request that takes too long into an error that says whether it was sent.
-    """
-    cause = result.value.__cause__ if isinstance(result, Failure) and result.value else None
-    connecting = isinstance(cause, ConnectingCancelledError)
-    raise Unreachable(TimeoutError(f"no answer within {seconds:g} s"), sent=not connecting)

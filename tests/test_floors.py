@@ -35,6 +35,8 @@ FLOORS = {
     "dcounter.load_body": 2,
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
+    "dcounter.client_events": 2,
+    "dcounter.client_exchange": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
