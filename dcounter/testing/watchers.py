@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.errors import Incomplete, NotSupportedHere, PositionLost
+from dcounter.errors import Incomplete, InvalidPosition, NotSupportedHere, PositionLost
 from dcounter.events import CountChanged, Dropped, Event, Feed, Reset, Wanted
 from dcounter.testing.asked import GROWING
 from dcounter.testing.cluster import Cluster
@@ -167,7 +167,8 @@ class Watcher:
         while resets == self._resets and coordinator in self._story.running():
             try:
                 counted = await coordinator.count_many(self._tenants, consistency="exact", after=position)
-            except PositionLost:
+            except (PositionLost, InvalidPosition):
+                # The cluster has lost what it names, or has another secret by now.
                 position = None
             except Incomplete:
                 pass
