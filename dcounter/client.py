@@ -5,7 +5,7 @@ This module is public (docs/extending.md).
 """
 
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Mapping
+from collections.abc import AsyncIterable, Collection, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -18,11 +18,13 @@ from twisted.web.client import (
     HTTPConnectionPool,
     RequestGenerationFailed,
 )
-from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
-from dcounter.client_events import Event, watch
-from dcounter.client_exchange import body_of, told_apart, too_late
+from dcounter.client_bodies import Parts, body_of
+from dcounter.client_errors import our_errors, too_late
+from dcounter.client_events import Event, EventClient
+from dcounter.client_export import ExportCutShort, Exported
+from dcounter.client_upkeep import Upkeep
 from dcounter.http.answer_bodies import (
     Counted,
     CountedMany,
@@ -45,6 +47,8 @@ __all__ = [
     "Answer",
     "Client",
     "Event",
+    "ExportCutShort",
+    "Exported",
     "Http",
     "Item",
     "Refused",
@@ -73,6 +77,8 @@ _CONNECTIONS: Final = 32
 """
 Idle connections to keep for later requests.
 """
+
+_OK: Final = 200
 
 _T = TypeVar("_T")
 
@@ -112,7 +118,7 @@ class Http(typing.Protocol):
         """
 
 
-class Client:
+class Client(Upkeep, EventClient):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 
@@ -217,11 +223,35 @@ class Client:
         :param encoding: compress the items.
         :param within: time (s) for the request and its answer.
         """
-        body = LoadBody(items, encoding)
-        headers = {"Content-Type": "application/x-ndjson"}
+        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
+        return await self._load(items, parameters, encoding, within)
+
+    async def restore(
+        self,
+        parts: AsyncIterable[bytes],
+        *,
+        ack: Ack | None = None,
+        encoding: Encoding | None = None,
+        within: float = _LOAD_TIMEOUT,
+    ) -> Loaded:
+        """
+        Store the items of an export; the parameters are those of `load`.
+
+        :param parts: of the whole export, from its first line to its last one.
+        """
+        return await self._load(parts, {"ack": ack}, encoding, within)
+
+    async def _load(
+        self,
+        lines: AsyncIterable[Item | bytes],
+        parameters: Mapping[str, str | None],
+        encoding: Encoding | None,
+        within: float,
+    ) -> Loaded:
+        body = LoadBody(lines, encoding)
+        headers = self._with_token({"Content-Type": "application/x-ndjson"})
         if encoding is not None:
             headers["Content-Encoding"] = encoding
-        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
         url = self._base + target("/items", parameters)
         exchange = Deferred.fromCoroutine(self._exchange("POST", url, headers=headers, data=body))
         try:
@@ -346,19 +376,22 @@ class Client:
         parameters |= {"consistency": consistency, "after": after}
         return (await self.ask(method, path, parameters=parameters, json=json)).read(kind)
 
-    def events(self, *, tenants: Collection[str] = (), prefix: str = "") -> AsyncGenerator[Event, None]:
+    async def export(
+        self, *, deleted: bool = False, consistency: Consistency | None = None, after: str | None = None
+    ) -> Exported:
         """
-        Watch counts change: iterate for as long as you like. A connection that is lost is made again.
+        Everything that is stored: iterate over its parts; `close` it if that does not come to its end.
 
-        :param tenants: only events of these; none: of all.
-        :param prefix: only events of tenants whose names begin with this.
+        :param deleted: with the IDs that are deleted.
         """
-        query = urlencode(
-            [*(("tenant", each) for each in tenants), *([("prefix", prefix)] if prefix else [])]
-        )
-        url = f"{self._base}/events?{query}"
-        token = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
-        return watch(lambda headers: self._begin("GET", url, headers={**token, **headers}), self._clock)
+        parameters = {"deleted": "1" if deleted else None, "consistency": consistency, "after": after}
+        url = self._base + target("/export", parameters)
+        opening = Deferred.fromCoroutine(self._open(url))
+        status, parts = await opening.addTimeout(self._timeout, self._clock, too_late)
+        exported = Exported(parts, timeout=self._timeout, clock=self._clock)
+        if status == _OK:
+            return exported
+        raise Answer(status, await exported.whole()).refused()
 
     async def status(self) -> ClusterStatus:
         """
@@ -393,6 +426,7 @@ class Client:
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        within: float | None = None,
     ) -> Answer:
         """
         Send any request, and return the daemon's answer, whatever it is.
@@ -402,16 +436,13 @@ class Client:
         :param json: the body, still to be encoded.
         :param body: the encoded body, instead of `json`.
         :param headers: headers that are added to the usual ones, or replace them.
+        :param within: time (s) for the request and its answer; `None`: that of the client.
         :raises Unreachable: there was no answer.
         """
         if json is not None:
             body = msgspec.json.encode(json)
-        sent = {"Content-Type": "application/json"}
         token = self._operator_token if path.startswith("/cluster/") else None
-        token = token or self._token
-        if token is not None:
-            sent["Authorization"] = f"Bearer {token}"
-        sent |= headers or {}
+        sent = {**self._with_token({"Content-Type": "application/json"}, token), **(headers or {})}
         exchange = Deferred.fromCoroutine(
             self._exchange(
                 method,
@@ -420,25 +451,30 @@ class Client:
                 data=body,
             )
         )
-        return await exchange.addTimeout(self._timeout, self._clock, too_late)
-
-    async def _begin(self, method: str, url: str, **how: Any) -> IResponse:
-        """
-        Send a request that has an answer without end.
-        """
-        with told_apart():
-            response: IResponse = await self._http.request(
-                method, url, allow_redirects=False, unbuffered=True, **how
-            )
-            if response.code != 200:
-                Answer(response.code, await body_of(response)).ok()
-            return response
+        return await exchange.addTimeout(within or self._timeout, self._clock, too_late)
 
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
-        with told_apart():
-            # Unbuffered, so that giving up an answer that does not end closes its connection.
-            response = await self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
+        with our_errors():
+            response = await self._request(method, url, **how)
             return Answer(response.code, await body_of(response))
+
+    async def _open(self, url: str) -> tuple[int, Parts]:
+        """
+        The status of an answer, and its body, which is still to be read.
+        """
+        with our_errors():
+            response = await self._request("GET", url, headers=self._with_token({}), data=None)
+            parts = Parts()
+            response.deliverBody(parts)
+            return response.code, parts
+
+    def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+        # Unbuffered, so that giving up an answer that does not end closes its connection.
+        return self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
+
+    def _with_token(self, headers: dict[str, str], token: str | None = None) -> dict[str, str]:
+        token = token or self._token
+        return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
 
 
 def _of_store(

@@ -25,6 +25,8 @@ class Refused(DcounterError):
     :ivar status: the HTTP status.
     :ivar code: the kind of refusal, for programs.
     :ivar outcome: what became of a request that changes something; `None` for other requests.
+    :ivar retryable: whether the same request may succeed if it is sent again later; `False` if the daemon
+        does not tell, as those of release 0.1.0 do not.
     :ivar problem: the whole problem document.
     """
 
@@ -33,6 +35,7 @@ class Refused(DcounterError):
         self.status = status
         self.code = str(problem.get("code"))
         self.outcome = problem.get("outcome")
+        self.retryable = problem.get("retryable") is True
         self.problem = problem
 
 
@@ -84,7 +87,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         The kind of refusal, for programs; `None` if the answer is a success.
         """
-        return None if self.status in _SUCCESSES else self._refused().code
+        return None if self.status in _SUCCESSES else self.refused().code
 
     def ok(self) -> Any:
         """
@@ -101,10 +104,13 @@ class Answer(msgspec.Struct, frozen=True):
         :raises Refused: the answer is not a success.
         """
         if self.status not in _SUCCESSES:
-            raise self._refused()
+            raise self.refused()
         return self._decoded(kind)
 
-    def _refused(self) -> Refused:
+    def refused(self) -> Refused:
+        """
+        The refusal that it is.
+        """
         problem = self._decoded(dict[str, Any])
         if not isinstance(problem.get("code"), str) or not isinstance(problem.get("title"), str):
             raise Unexpected(self.status, self.body)

@@ -2,9 +2,11 @@
 Reads Server-Sent Events (WHATWG HTML, 9.2) from an answer that goes on. `dcounter.client` uses it.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, Final, cast
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from dcounter.client_answers import Refused, Unreachable
+from dcounter.client_answers import Answer, Refused, Unreachable
+from dcounter.client_bodies import body_of
+from dcounter.client_errors import our_errors
 
 _MOST_WAITING: Final = 256 * 1024
 """
@@ -23,6 +27,7 @@ How many bytes of events may wait to be taken; then the connection is not read f
 """
 
 
+_OK: Final = 200
 _BUSY: Final = 503
 
 
@@ -163,3 +168,49 @@ async def watch(
             finally:
                 reader.close()
         await deferLater(clock, _RETRY_S)
+
+
+class EventClient(ABC):
+    """
+    The part of a client that watches.
+    """
+
+    _base: str
+    _clock: IReactorTime
+
+    @abstractmethod
+    def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+        """
+        Send a request.
+        """
+
+    @abstractmethod
+    def _with_token(self, headers: dict[str, str], token: str | None = None) -> dict[str, str]:
+        """
+        Headers with the token that the client shows.
+        """
+
+    def events(self, *, tenants: Collection[str] = (), prefix: str = "") -> AsyncGenerator[Event, None]:
+        """
+        Watch counts change: iterate for as long as you like. A connection that is lost is made again.
+
+        :param tenants: only events of these; none: of all.
+        :param prefix: only events of tenants whose names begin with this.
+        """
+        chosen = [("tenant", each) for each in tenants]
+        if prefix:
+            chosen.append(("prefix", prefix))
+        url = f"{self._base}/events?{urlencode(chosen)}"
+        return watch(lambda headers: self._begin(url, headers), self._clock)
+
+    async def _begin(self, url: str, headers: Mapping[str, str]) -> IResponse:
+        """
+        Ask for events.
+        """
+        with our_errors():
+            response: IResponse = await self._request(
+                "GET", url, headers=self._with_token({**headers}), data=None
+            )
+            if response.code != _OK:
+                Answer(response.code, await body_of(response)).ok()
+            return response

@@ -10,11 +10,17 @@ This module is public (docs/extending.md).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from dcounter.stamps import show_stamp
 
 Outcome = Literal["not_applied", "unknown", "stored", "partial"]
+
+NOTHING_STORED: Final = "; nothing of the request was stored"
+"""
+How the text of a refusal ends if the request was to store something. It is not true of a whole load if it is
+said of a part.
+"""
 
 
 class DcounterError(Exception):
@@ -126,6 +132,8 @@ class Refusal(DcounterError):
     :cvar code: the kind of refusal, a stable word for programs.
     :cvar status: the HTTP status of the answer.
     :cvar title: what happened, in a few words.
+    :cvar retryable: whether the same request may succeed if it is sent again later. Whether to repeat it is
+        harmless is another question: see `outcome`.
     :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`), that
         is not known (`unknown`), the items are `stored`, though not as requested, or a known part of them is
         stored and the rest is not (`partial`). `None` if this kind of refusal does not tell.
@@ -135,6 +143,7 @@ class Refusal(DcounterError):
     code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[str]
+    retryable: ClassVar[bool] = False
     outcome: Outcome | None = None
     retry_after: float | None = None
 
@@ -172,9 +181,10 @@ class MalformedBody(Refusal):
 
 class InvalidItems(Refusal):
     """
-    At least one item of the request is invalid; nothing of the request was stored.
+    At least one item of the request is invalid, and nothing of the request is done.
 
     :param errors: the first mistakes, at most 100.
+    :param reads: whether the request would have changed nothing anyway.
     """
 
     code = "invalid_item"
@@ -182,10 +192,10 @@ class InvalidItems(Refusal):
     title = "Invalid item"
     outcome = "not_applied"
 
-    def __init__(self, errors: Sequence[ItemError]) -> None:
+    def __init__(self, errors: Sequence[ItemError], *, reads: bool = False) -> None:
         first = errors[0]
         where = f"item {first.index}" + (f", {first.field}" if first.field else "")
-        super().__init__(f"{where}: {first.message}; nothing of the request was stored")
+        super().__init__(f"{where}: {first.message}" + ("" if reads else NOTHING_STORED))
         self.errors = tuple(errors)
 
     def details(self) -> Mapping[str, object]:
@@ -213,6 +223,7 @@ class NotApplied(Refusal):
     code = "unavailable"
     status = 503
     title = "Temporarily unavailable"
+    retryable = True
     outcome = "not_applied"
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -243,6 +254,7 @@ class OutcomeUnknown(Refusal):
     code = "deadline"
     status = 504
     title = "Outcome unknown"
+    retryable = True
     outcome = "unknown"
 
     def __init__(self, message: str, *, position: str, items_stored: int, stamp: int | None = None) -> None:
@@ -263,6 +275,7 @@ class NoAnswer(Refusal):
     code = "no_answer"
     status = 504
     title = "No answer from any node"
+    retryable = True
     outcome = "unknown"
 
 
@@ -277,6 +290,7 @@ class NotReplicated(Refusal):
     code = "ack_not_reached"
     status = 504
     title = "Stored, but not on as many nodes as requested"
+    retryable = True
     outcome = "stored"
 
     def __init__(
@@ -297,6 +311,39 @@ class NotReplicated(Refusal):
         }
 
 
+class EraseStopped(Refusal):
+    """
+    The deletion of a tenant stopped before its end.
+
+    :param why: the reason.
+    :param deleted: how many items are deleted for certain.
+    :param position: a token for these; `None` if there are none.
+    :param stamp: the stamp (ns since 1970) to repeat the request with.
+    :param outcome: `partial`; `unknown` if more items may be deleted; `not_applied` if none is.
+    """
+
+    code = "erase_stopped"
+    status = 503
+    title = "Deletion of a tenant stopped"
+    retryable = True
+
+    def __init__(self, why: str, *, deleted: int, position: str | None, stamp: int, outcome: Outcome) -> None:
+        more = ", perhaps more" if outcome == "unknown" else ""
+        super().__init__(
+            f"{why}; {deleted} items of the tenant are deleted so far{more}; repeat the request, with"
+            f" lastUpdateDt={show_stamp(stamp)} in its query if items that were stored since are to stay"
+        )
+        self.deleted = deleted
+        self.position = position
+        self.stamp = stamp
+        self.outcome = outcome
+        self.retry_after = 1
+
+    def details(self) -> Mapping[str, object]:
+        position = {} if self.position is None else {"position": self.position}
+        return {"deleted": self.deleted, **position, **_shown(self.stamp)}
+
+
 class Incomplete(Refusal):
     """
     No reachable node has everything that an exact answer requires.
@@ -308,6 +355,7 @@ class Incomplete(Refusal):
     code = "incomplete"
     status = 503
     title = "Exact count unavailable"
+    retryable = True
 
     def __init__(
         self,
@@ -344,6 +392,7 @@ class NodeIsBusy(Refusal):
     code = "node_is_busy"
     status = 409
     title = "Node starting or stopping"
+    retryable = True
 
 
 class NodeIsUp(Refusal):
@@ -384,6 +433,12 @@ class NotSupportedHere(Refusal):
     code = "not_supported_here"
     status = 501
     title = "Not supported by this store"
+
+
+class AnswerBroken(DcounterError):
+    """
+    An answer that is being sent cannot be completed. Its connection must end, so that the caller notices.
+    """
 
 
 class InvalidCursor(Refusal):

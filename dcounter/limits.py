@@ -58,6 +58,10 @@ class Limits:
         copy.
     :ivar unfolded_runs: runs of one node that not every member has; above that the node takes no writes.
     :ivar chunk_rows: rows in one chunk of a copy, at most.
+    :ivar export_rows: rows in one piece of an export, at most: a node needs 5 ms for them.
+    :ivar export_pieces: pieces of one export that are asked for, or wait for its caller: enough to keep a
+        node and a coordinator busy at once.
+    :ivar export_s: time for an export, however slowly its caller reads.
     :ivar stream_bytes: bytes of log handed to a follower's connection at a time.
     :ivar stream_pace_s: shortest time between two writes of log to one follower: under load they become fewer
         and larger, at rest nothing is delayed. For this long, only one node may hold a batch.
@@ -72,6 +76,8 @@ class Limits:
         snapshot is more.
     :ivar load_s: longest time that a node loads its ledger without letting other work run.
     :ivar load_pause_s: pause after that, in addition to the other work.
+    :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
+        coordinator needs less than 10 ms for them.
     :ivar search_s: time between two searches for a node on all ports of its range.
     :ivar changed_tenants: tenants whose changed counts a node tells in one message: it takes a few
         milliseconds to make, and to read.
@@ -112,6 +118,9 @@ class Limits:
     backlog_bytes: int = 64 * MEBIBYTE
     unfolded_runs: int = 64
     chunk_rows: int = 5_000
+    export_rows: int = 4_000
+    export_pieces: int = 3
+    export_s: float = 3_600.0
     stream_bytes: int = 256 * 1024
     stream_pace_s: float = 0.002
     commit_pace_s: float = 0.02
@@ -122,6 +131,7 @@ class Limits:
     snapshot_bytes: int = 16 * MEBIBYTE
     load_s: float = 0.01
     load_pause_s: float = 0.0
+    erase_items: int = 5_000
     search_s: float = 1.0
     changed_tenants: int = 5_000
     watch_pace_s: float = 0.1

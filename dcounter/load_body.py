@@ -56,12 +56,13 @@ class LoadBody:
     """
     A body of lines, one per item. Items are taken no faster than they are sent.
 
+    :param items: items; or bytes, which are sent as they are.
     :ivar failure: why there were no more items, if that was an error.
     """
 
     length = UNKNOWN_LENGTH
 
-    def __init__(self, items: AsyncIterable[Mapping[str, Any]], encoding: Encoding | None) -> None:
+    def __init__(self, items: AsyncIterable[Mapping[str, Any] | bytes], encoding: Encoding | None) -> None:
         self._items = items
         self._compressor = _compressor(encoding)
         self._running: Deferred[None] | None = None
@@ -100,14 +101,14 @@ class LoadBody:
         lines: list[bytes] = []
         size = 0
         async for item in self._items:
-            line = msgspec.json.encode(item)
+            line = item if isinstance(item, bytes) else msgspec.json.encode(item) + b"\n"
             lines.append(line)
-            size += len(line) + 1
+            size += len(line)
             if size >= _PART_BYTES:
-                await self._write(consumer, self._compressor.compress(b"\n".join([*lines, b""])))
+                await self._write(consumer, self._compressor.compress(b"".join(lines)))
                 lines.clear()
                 size = 0
-        last = self._compressor.compress(b"\n".join([*lines, b""])) if lines else b""
+        last = self._compressor.compress(b"".join(lines)) if lines else b""
         await self._write(consumer, last + self._compressor.flush())
 
     async def _write(self, consumer: IConsumer, data: bytes) -> None:

@@ -16,29 +16,25 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from dcounter.answers import Answered, Export, ExportPiece
+from dcounter.erasing import Erased, Erasing
 from dcounter.errors import NotSupportedHere
 from dcounter.events import Watchable
+from dcounter.words import Ack, Consistency, Order
 
-Ack = Literal["node", "primary", "majority", "all"]
-"""
-Which nodes must have written the items before the answer, from the weakest to the strongest promise.
-"""
-
-Consistency = Literal["exact", "available", "eventual"]
-"""
-What a count may answer: only the exact number; the best number available, and whether it is complete; or what
-the primary has at once.
-"""
-
-
-Order = Literal["name", "-count"]
-"""
-How tenants are listed: in the order of their names as UTF-8 bytes, or those that own most first and, of those
-that own as many, in the order of their names.
-"""
+# What comes from other modules and belongs to this interface.
+__all__ = ["Ack", "Answered", "Consistency", "Erased", "Export", "ExportPiece", "Order"]
 
 Capability = Literal[
-    "look_up", "count_many", "count_prefix", "list_tenants", "list_items", "statistics", "watch"
+    "look_up",
+    "count_many",
+    "count_prefix",
+    "list_tenants",
+    "list_items",
+    "statistics",
+    "erase",
+    "export",
+    "watch",
 ]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
@@ -127,20 +123,6 @@ class Count(Struct, frozen=True):
     """
 
     counter: int
-    position: str
-    complete: bool = True
-    missing: Sequence[int] = ()
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """
-    What belongs to every answer but a single count, which has the same as a `Count`.
-
-    :ivar position: the token with which later answers do not go back behind this one.
-    :ivar complete: whether it includes every write that was answered before it was asked.
-    :ivar missing: ids of the nodes whose items may be missing from it, if it is not complete.
-    """
-
     position: str
     complete: bool = True
     missing: Sequence[int] = ()
@@ -256,7 +238,11 @@ class NodeStatus:
     """
     One node as the coordinator sees it.
 
+    :ivar id: its number in the cluster.
+    :ivar address: where it listens.
+    :ivar pid: of its process; `None` if that is not known.
     :ivar state: `up`, `down` (no connection, or silent for too long) or `new` (never seen).
+    :ivar role: `primary` or `backup`.
     :ivar run: the node's open run as text (it does not fit a JavaScript number); `None` if it has none.
     :ivar items: IDs that have a tenant in this node's ledger.
     :ivar items_taken: items this node stored straight from a coordinator since it started.
@@ -297,7 +283,9 @@ class ClusterStatus:
 
     :ivar primary: the node asked for counts first; `None` if no node is up.
     :ivar secrets_accepted: how many secrets the coordinator accepts: 2 while the secret is being changed.
+    :ivar nodes: its members.
     :ivar clock_skew_ms: how far the largest stamp seen is ahead of this machine's wall clock; 0 if it is not.
+    :ivar cluster: the id of the cluster.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
     :ivar warnings: what an operator should look at, one sentence each.
     """
@@ -398,8 +386,25 @@ class Questions(Protocol):
         """
         raise NotSupportedHere("this store has no statistics")
 
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        """
+        Give everything that is stored.
 
-class Store(Questions, Watchable, Protocol):
+        :param deleted: with the IDs that are deleted.
+        :param prefixes: only items of tenants whose names begin with one of these, and no deleted IDs; none:
+            of all.
+        """
+        raise NotSupportedHere("this store cannot be exported")
+
+
+class Store(Questions, Erasing, Watchable, Protocol):
     """
     Stores items and counts them.
 

@@ -140,6 +140,15 @@ async def test_deletes(client: Client, store: MemoryStore) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_deletes_a_tenant(client: Client, store: MemoryStore) -> None:
+    await client.store([{"ID": 1, "tenant": "a/b"}, {"ID": 2, "tenant": "b"}])
+    erased = await client.erase("a/b", ack="all")
+    assert (erased.deleted, erased.tenant, erased.ack) == (1, "a/b", "all")
+    assert store.tenants == {2: "b"}
+    assert (await client.erase("b", stamp=1, after=erased.position)).deleted == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_stores_in_part(client: Client, store: MemoryStore) -> None:
     stored = await client.store([*ITEMS, {"ID": 5}], partial=True)
     assert (stored.status, stored.items, stored.invalid) == ("PARTIAL", 2, 1)

@@ -18,11 +18,14 @@ PACKAGE = ROOT / "dcounter"
 # version and nothing else.
 FLOORS = {
     "dcounter": 0,
+    "dcounter.answers": 0,
     "dcounter.errors": 0,
     "dcounter.events": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
     "dcounter.stamps": 0,
+    "dcounter.words": 0,
+    "dcounter.erasing": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -36,7 +39,10 @@ FLOORS = {
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
     "dcounter.client_events": 2,
-    "dcounter.client_exchange": 2,
+    "dcounter.client_upkeep": 2,
+    "dcounter.client_export": 2,
+    "dcounter.client_errors": 2,
+    "dcounter.client_bodies": 2,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
@@ -47,7 +53,16 @@ ONLY = {
     "dcounter.events": {"dcounter.errors"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
-    "dcounter.store": {"dcounter.errors", "dcounter.events"},
+    "dcounter.words": set(),
+    "dcounter.answers": {"dcounter.words"},
+    "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
+    "dcounter.store": {
+        "dcounter.answers",
+        "dcounter.erasing",
+        "dcounter.errors",
+        "dcounter.events",
+        "dcounter.words",
+    },
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
@@ -93,6 +108,8 @@ PURE_MODULES = [
     "dcounter.http.auth",
     "dcounter.http.bodies",
     "dcounter.http.decoding",
+    "dcounter.http.descriptions",
+    "dcounter.http.docs_style",
     "dcounter.http.item_fields",
     "dcounter.http.items",
     "dcounter.http.limits",
@@ -111,7 +128,16 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "inquiries", "removal", "service", "watches"},
+    "dcounter.coordinator": {
+        "acks",
+        "asking",
+        "erasing",
+        "exports",
+        "inquiries",
+        "removal",
+        "service",
+        "watches",
+    },
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

@@ -138,6 +138,12 @@ class Dispatch:
         """
         return bool(self._requests)
 
+    def requests(self) -> list[Request]:
+        """
+        Those that have not ended.
+        """
+        return list(self._requests)
+
     def stored(
         self, flight: Flight, position: Position, refused: Mapping[int, str], *, maybe_stored: bool = False
     ) -> None:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from dcounter.coordinator.asking import Asking
+from dcounter.coordinator.exports import RestOfExport
 from dcounter.coordinator.reads import Question
 from dcounter.errors import AnswerTooLarge, InvalidCursor
 from dcounter.limits import Limits
-from dcounter.protocol import messages, questions
-from dcounter.protocol.abilities import ANSWERS_QUESTIONS
+from dcounter.links.link import NodeLink
+from dcounter.protocol import exports, messages, questions
+from dcounter.protocol.abilities import ANSWERS_QUESTIONS, GIVES_EXPORTS, LISTS_OWNED
 from dcounter.protocol.batch import Milliseconds, RequestId
 from dcounter.protocol.position import NodeId, Position
 from dcounter.protocol.token import CursorSeal
@@ -23,6 +26,7 @@ from dcounter.store import (
     Capability,
     Consistency,
     Counts,
+    Export,
     Item,
     ItemPage,
     Looked,
@@ -42,12 +46,14 @@ class Reply:
 
     :ivar what: what a node said.
     :ivar position: what it includes, as a token.
+    :ivar node: the node that said it.
     """
 
     what: Any
     position: str
     complete: bool
     missing: Sequence[NodeId]
+    node: NodeId | None = None
 
     @property
     def gaps(self) -> dict[str, Any]:
@@ -106,7 +112,24 @@ class Inquiry(Question[questions.Told]):
             self.refuse_incomplete("the node could not compute the answer in time", missing)
         else:
             for caller in self.callers:
-                caller.callback(Reply(answer.what, token, complete, missing))
+                caller.callback(Reply(answer.what, token, complete, missing, self.told_by))
+
+
+@dataclass(slots=True, eq=False)
+class ExportInquiry(Inquiry):
+    """
+    The question for the first piece of an export.
+    """
+
+    feature: ClassVar[str] = GIVES_EXPORTS
+
+
+class OwnedInquiry(Inquiry):
+    """
+    A question for entries that name a tenant, which only later releases can answer.
+    """
+
+    feature: ClassVar[str] = LISTS_OWNED
 
 
 class Inquiries(ABC):
@@ -118,9 +141,12 @@ class Inquiries(ABC):
 
     running: int
     _asking: Asking
+    _links: dict[NodeId, NodeLink]
+    _time: IReactorTime
 
     def __init__(self, limits: Limits, cursors: CursorSeal) -> None:
         self._most_bytes = limits.slice_bytes
+        self._export_limits = limits
         self._cursors = cursors
 
     @property
@@ -238,6 +264,24 @@ class Inquiries(ABC):
             disk_bytes=found.disk,
             **reply.gaps,
         )
+
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        limits = self._export_limits
+        until = self._time.seconds() + limits.export_s
+        what = exports.Export(0, limits.export_rows, deleted=deleted and not prefixes, prefixes=[*prefixes])
+        reply = await self._put(ExportInquiry, consistency, after, what=what)
+        assert isinstance(reply.what, exports.Exported)
+        assert reply.node is not None
+        rest = RestOfExport(what, reply.what, self._links[reply.node], limits, until, self._time)
+        items = None if prefixes else reply.what.items
+        return Export(items=items, pieces=rest.pieces(), **reply.gaps)
 
     def _open(self, words: Sequence[str], cursor: str, kind: type[_A]) -> _A:
         """

@@ -103,6 +103,7 @@ class Question(ABC, Generic[A]):
     :ivar under_way: the answers that nodes have yet to give.
     :ivar declined: why a node gave no answer; empty if none did so.
     :ivar best: the best answer that was not good enough.
+    :ivar told_by: the node that gave the answer which the callers are told, or the best one.
     :ivar callers: those that wait for the answer.
     """
 
@@ -116,6 +117,7 @@ class Question(ABC, Generic[A]):
     under_way: list[UnderWay] = field(default_factory=list)
     declined: str = ""
     best: A | None = None
+    told_by: NodeId | None = None
     callers: list[Caller] = field(default_factory=list)
 
     @property
@@ -297,11 +299,14 @@ class Reads:
             return "ask" if question.outstanding == 0 else "wait"
         enough = answer.complete and (question.consistency == "eventual" or not attempt.unaccounted)
         if not question.requires_more or enough:
+            question.told_by = attempt.node
             return "complete"
         best = question.best
         if question.is_answer(answer) and (best is None or answer.position.covers(best.position)):
             question.best = answer
+            question.told_by = attempt.node
         if question.consistency == "available" and attempt.unaccounted:
+            question.told_by = attempt.node
             return "incomplete"
         return "ask" if question.outstanding == 0 else "wait"
 

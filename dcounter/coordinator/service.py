@@ -7,6 +7,7 @@ Here are the links, the timers and the callers' Deferreds.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec import Raw
 from twisted.application.service import Service
@@ -21,12 +22,14 @@ from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
-from dcounter.coordinator.inquiries import Inquiries
-from dcounter.coordinator.node_status import node_status
+from dcounter.coordinator.erasing import Erasing
+from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems, stamped
+from dcounter.coordinator.status import cluster_status
+from dcounter.coordinator.unplaced import why_unplaced
 from dcounter.coordinator.view import View
 from dcounter.coordinator.watches import Watches
 from dcounter.coordinator.windows import Flight
@@ -52,6 +55,7 @@ from dcounter.store import (
     ClusterStatus,
     Consistency,
     Count,
+    Erased,
     Items,
     Readiness,
     Receipt,
@@ -70,6 +74,7 @@ class Coordinator(Service, Inquiries):
     :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
+    :param erasing: makes what deletes tenants.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     :param watches: makes what tells watchers of changes.
@@ -86,6 +91,7 @@ class Coordinator(Service, Inquiries):
         jitter: Callable[[], float],
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
+        erasing: Callable[..., Erasing] = Erasing,
         troubles: Callable[[], Sequence[str]] = tuple,
         watches: Callable[..., Watches] = Watches,
     ) -> None:
@@ -131,6 +137,17 @@ class Coordinator(Service, Inquiries):
             limits=self._limits,
             time=self._time,
             flush_soon=self._flush_soon,
+        )
+        self._erasing = erasing(
+            self._dispatch,
+            self._acks,
+            ask=partial(self._put, OwnedInquiry, "exact"),
+            stamped=stamp,
+            clock=clock,
+            seal=seal,
+            limits=self._limits,
+            time=self._time,
+            running=lambda: bool(self.running),
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
         self._watches = watches(
@@ -182,21 +199,14 @@ class Coordinator(Service, Inquiries):
         """
         Whether a caller waits for an answer.
         """
-        return bool(self._dispatch.busy or self._asking.busy or self._acks.busy)
+        return bool(self._dispatch.busy or self._asking.busy or self._acks.busy or self._erasing.busy)
 
     # Store
 
     async def store(
         self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
     ) -> Receipt:
-        before, stamp = self._read_token(after)
-        # What this clock is past already cannot move it.
-        if stamp > self._clock.last:
-            if stamp > self._clock.latest_allowed():
-                raise InvalidPosition(
-                    "the position is from a clock that is ahead of this one by more than 10 s"
-                )
-            self._clock.observe(stamp)
+        before = self._move_past(after)
         if not len(items):
             token = self._seal.seal(before, self._clock.last)
             return Receipt(0, ack, token, changes=Changes([], {}) if changes else None)
@@ -204,10 +214,7 @@ class Coordinator(Service, Inquiries):
         stored: Deferred[None] = Deferred()
         if not self._view.takes_writes():
             await self._until_writes_begin(deadline)
-        if not self.running:
-            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
-        if self._view.refusals():
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+        self._require_writers()
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         told = wanted = None
         if changes:
@@ -237,6 +244,14 @@ class Coordinator(Service, Inquiries):
         warning = None if items.stamps is None else self._clock_watch.warning_for_own_stamps()
         return Receipt(len(items), reached, token, warning, told)
 
+    async def erase(
+        self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
+    ) -> Erased:
+        self._move_past(after)
+        await self._until_writes_begin(self._time.seconds() + self._limits.request_s)
+        self._require_writers()
+        return await self._erasing.erase(tenant, ack, after, stamp)
+
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
         extra, _ = self._read_token(after)
         answer: Deferred[Count] = Deferred()
@@ -260,25 +275,13 @@ class Coordinator(Service, Inquiries):
         return self._clock.latest_allowed()
 
     def status(self) -> ClusterStatus:
-        view = self._view
-        # A primary that was shown stays until it is gone.
-        view.elect()
-        primary, everything = view.primary(), view.everything()
-        now = self._time.seconds()
-        nodes = [
-            node_status(view, node, link.address, primary=primary, everything=everything, now=now)
-            for node, link in sorted(self._links.items())
-        ]
-        return ClusterStatus(
-            primary=primary,
-            nodes=nodes,
-            clock_skew_ms=self._view.clock_skew_ms(self._wall()),
+        return cluster_status(
+            self._view,
+            self._links,
             cluster=self._cluster,
             secrets_accepted=self._seal.accepted_secrets,
-            lost=[
-                {"node": lost.node, "run": str(lost.run), "last": lost.last}
-                for lost in sorted(self._view.lost)
-            ],
+            now=self._time.seconds(),
+            wall=self._wall(),
             warnings=self._warnings(),
         )
 
@@ -307,12 +310,23 @@ class Coordinator(Service, Inquiries):
 
     # Storing
 
+    def _require_writers(self) -> None:
+        """
+        Refuse what changes something while no node would take it.
+
+        :raises NotApplied: so it is.
+        """
+        if not self.running:
+            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
+        if self._view.refusals():
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
+
     def _refuse(self, request: Request, token: str) -> None:
         """
         Say that a request has ended before all of it was stored.
         """
         if not request.maybe_stored:
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
         raise OutcomeUnknown(
             f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
             "of the others nothing is known",
@@ -320,22 +334,6 @@ class Coordinator(Service, Inquiries):
             items_stored=request.items_stored,
             stamp=request.items.stamp_to_repeat(),
         )
-
-    def _why_unplaced(self) -> str:
-        """
-        Why no node takes what it is given.
-        """
-        refusals = self._view.refusals()
-        if refusals:
-            why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
-            why = f"no node takes writes: {why}"
-        elif not self._view.up():
-            why = "no node is connected"
-        elif not self._writers():
-            why = "no node takes writes yet"
-        else:
-            why = "no node had room in time"
-        return f"{why}; nothing of the request was stored"
 
     def _writers(self) -> Sequence[int]:
         return [node for node in self._view.writers() if self._links[node].up]
@@ -472,6 +470,20 @@ class Coordinator(Service, Inquiries):
         await deferLater(self._time, self._limits.heartbeat_s / 4)
 
     # Positions
+
+    def _move_past(self, token: str | None) -> Position:
+        """
+        Read a caller's token, and move the clock past it.
+        """
+        position, stamp = self._read_token(token)
+        # What this clock is past already cannot move it.
+        if stamp > self._clock.last:
+            if stamp > self._clock.latest_allowed():
+                raise InvalidPosition(
+                    "the position is from a clock that is ahead of this one by more than 10 s"
+                )
+            self._clock.observe(stamp)
+        return position
 
     def _read_token(self, token: str | None) -> tuple[Position, int]:
         """

@@ -5,6 +5,7 @@ Importing this module installs a reactor, because it imports Klein: the reactor 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,6 @@ class HttpSide:
     What the options say of HTTP. The files that they name are read before anything is changed.
 
     :ivar limits: all bounds.
-    :ivar warnings: gives what an operator should know of it, one sentence each.
     :raises ConfigurationError: a file cannot be used.
     """
 
@@ -49,11 +49,17 @@ class HttpSide:
             insecure=options["insecure"],
         )
         exposure.check()
-        self.warnings = exposure.warnings
         self._tokens: TokensFile | None = None
         if options["tokens-file"] is not None:
             self._tokens = TokensFile(options["tokens-file"], now=time.time_ns, seconds=reactor.seconds)
         self._certificates = tls_of_http(options)
+
+    def warnings(self) -> Sequence[str]:
+        """
+        What an operator should know, one sentence each.
+        """
+        of_certificates = [] if self._certificates is None else self._certificates.warnings()
+        return [*self._exposure.warnings(), *of_certificates]
 
     @property
     def connections(self) -> int:

@@ -3,6 +3,8 @@ The certificates that the options name. OpenSSL, which few processes need, is lo
 """
 
 import os
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from twisted.python.usage import Options
@@ -21,7 +23,9 @@ def tls_of_http(options: Options) -> "Certificates | None":
         return None
     from dcounter.daemon.certificates import OF_HTTP, Certificates
 
-    return Certificates(*_paths(options, OF_HTTP), named=OF_HTTP, protocols=[b"http/1.1"])
+    return Certificates(
+        *_paths(options, OF_HTTP), named=OF_HTTP, protocols=[b"http/1.1"], now=_now, seconds=time.monotonic
+    )
 
 
 def tls_of_peers(options: Options) -> "Certificates | None":
@@ -34,7 +38,11 @@ def tls_of_peers(options: Options) -> "Certificates | None":
         return None
     from dcounter.daemon.certificates import OF_PEERS, Certificates
 
-    return Certificates(*_paths(options, OF_PEERS), named=OF_PEERS)
+    return Certificates(*_paths(options, OF_PEERS), named=OF_PEERS, now=_now, seconds=time.monotonic)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _paths(options: Options, named: tuple[str, str, str]) -> tuple[str, str, str | None]:

@@ -289,7 +289,8 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     elif directory is not None:
         daemon.on_hangup(Rotation(identity, directory.read_secrets, _teller(identity, supervisor)).reload)
     troubles = tuple if supervisor is None else supervisor.troubles
-    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings()])
+    of_peers = list if tls is None else tls.warnings
+    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers()])
     coordinator.setServiceParent(daemon)
     server = http.serve(
         coordinator,

@@ -9,7 +9,7 @@ from dcounter.http.auth import OPERATOR, Principal, Tokens
 from dcounter.http.call import Api, Call, require_scope
 from dcounter.http.paths import decode_segment, parse_query
 from dcounter.http.problems import Answer, Forbidden, TooManyRequests, Unauthenticated, problem
-from dcounter.http.table import Route
+from dcounter.http.route import Route
 
 _DEPRECATED_SINCE: Final = 1_795_910_400
 """

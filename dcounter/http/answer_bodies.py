@@ -102,6 +102,25 @@ class Loaded(Struct, frozen=True):
     errors: Sequence[LineError] | UnsetType = UNSET
 
 
+class Erased(Struct, frozen=True):
+    """
+    The answer to the deletion of a tenant.
+
+    :ivar deleted: how many items it owned.
+    :ivar lastUpdateDt: the stamp of the request, RFC 3339 with nine fractional digits: what the tenant owned
+        then is deleted.
+    :ivar ack: which nodes have written that.
+    :ivar position: the token with which a later read or write sees it.
+    """
+
+    status: Literal["OK"]
+    tenant: str
+    deleted: int
+    lastUpdateDt: str
+    ack: Ack
+    position: str
+
+
 class Counted(Struct, frozen=True):
     """
     The answer to a count.
@@ -133,6 +152,7 @@ class FoundItem(Struct, frozen=True):
     """
     The answer to a question for one item.
 
+    :ivar lastUpdateDt: its stamp, RFC 3339 with nine fractional digits.
     :ivar complete: `False` if the answer is not exact; left out if it is. So it is in the answers below.
     :ivar missing: ids of the nodes whose items may be missing; left out if the answer is exact.
     """
@@ -186,6 +206,8 @@ class CountedPrefix(Struct, frozen=True):
     """
     The answer to a question for the items of all tenants with a prefix.
 
+    :ivar prefix: what was asked for.
+    :ivar counter: how many items they own together.
     :ivar tenants: how many of them own items.
     """
 
@@ -201,6 +223,7 @@ class ListedTenants(Struct, frozen=True):
     """
     A page of tenants.
 
+    :ivar tenants: names and counts, in the order asked for.
     :ivar cursor: for the next page; left out on the last one.
     """
 
@@ -215,6 +238,7 @@ class ListedItems(Struct, frozen=True):
     """
     A page of the IDs that a tenant owns, in ascending order.
 
+    :ivar IDs: those of this page.
     :ivar cursor: for the next page; left out on the last one.
     """
 
@@ -230,6 +254,8 @@ class Statistics(Struct, frozen=True):
     """
     How much the store holds.
 
+    :ivar items: IDs that a tenant owns.
+    :ivar tenants: tenants that own items.
     :ivar tombstones: IDs that were deleted.
     :ivar memory_bytes: what the items take in the memory of a node.
     :ivar memory_bytes_of_ten: about what ten times as many of everything would take there.

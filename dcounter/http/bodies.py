@@ -8,7 +8,7 @@ from typing import Any, Final
 _TENANT: Final = {
     "type": "string",
     "minLength": 1,
-    "description": "At most `max_tenant_bytes` bytes of UTF-8.",
+    "description": "Its name; at most `max_tenant_bytes` bytes of UTF-8.",
 }
 _STAMP: Final = {
     "type": ["string", "null"],
@@ -23,9 +23,11 @@ def _schemas(name: str) -> Iterator[dict[str, Any]]:
 
     :param name: how they spell `ID`.
     """
-    item = {"type": "integer", "format": "int64"}
-    not_deleted = {"enum": [False, None]}
-    deleted = {"const": True, "description": "The ID is deleted: it has no tenant any more."}
+    about = "An integer from -2^63 to 2^63 - 1." if name == "ID" else "The same as `ID`."
+    item = {"type": "integer", "format": "int64", "description": about}
+    about = "`true`: the ID is deleted, and has no tenant any more."
+    not_deleted = {"enum": [False, None], "description": about}
+    deleted = {"const": True, "description": about}
     yield {
         "type": "object",
         "required": [name, "tenant"],
@@ -40,15 +42,20 @@ def _schemas(name: str) -> Iterator[dict[str, Any]]:
 
 ITEMS: Final[dict[str, Any]] = {
     "type": "array",
+    "description": "A list of items to store or to delete.",
     "items": {"oneOf": [schema for name in ("ID", "id") for schema in _schemas(name)]},
 }
 """
 Items to store or to delete: msgspec cannot describe a choice between objects.
 """
 
-IDS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "integer", "format": "int64"}}
+IDS: Final[dict[str, Any]] = {
+    "type": "array",
+    "description": "A list of IDs.",
+    "items": {"type": "integer", "format": "int64"},
+}
 """
-IDs to delete.
+IDs to delete, or to look up.
 """
 
 LINES: Final[dict[str, Any]] = {

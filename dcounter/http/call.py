@@ -11,7 +11,7 @@ from twisted.internet.defer import DeferredSemaphore
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.limits import HttpLimits
-from dcounter.http.problems import Forbidden
+from dcounter.http.problems import Answer, Forbidden
 from dcounter.http.streams import Body
 from dcounter.store import Ack, Consistency, Operator, Store
 
@@ -72,9 +72,11 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar ack: the default of the parameter `ack`.
     :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
+    :ivar page: the answer with the page that describes the API.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     :ivar watchers: how many watchers there are.
+    :ivar room_for_exports: how many more exports there may be at once.
     """
 
     store: Store
@@ -84,11 +86,15 @@ class Api(Struct, frozen=True, kw_only=True):
     ack: Ack
     consistency: Consistency
     document: bytes
+    page: Answer
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
     )
     watchers: Watchers = field(default_factory=lambda: Watchers(HttpLimits().max_watchers))
+    room_for_exports: DeferredSemaphore = field(
+        default_factory=lambda: DeferredSemaphore(HttpLimits().exports)
+    )
 
 
 class Call(Struct):

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dcounter.errors import NotApplied, Outcome, Refusal
+from dcounter.errors import AnswerBroken, NotApplied, Outcome, Refusal
 from dcounter.http.admission import answer as respond
 from dcounter.http.admission import identify, require_allowed, require_permit
 from dcounter.http.bridge import BridgedRequest, Line, pass_on
@@ -254,12 +254,14 @@ class Exchange:
         """
         Count memory that reading the body takes.
 
+        A load may keep it for long, so half of what bodies may take is left for others.
+
         :raises Overloaded: there is not enough.
         """
         shared = self._shared
-        most = shared.limits.max_bodies_bytes
+        most = shared.limits.max_bodies_bytes // 2
         if shared.body_bytes + size > most:
-            raise Overloaded(f"request bodies in memory would exceed {most} bytes")
+            raise Overloaded(f"request bodies in memory would exceed {most} bytes, the most for loads")
         self._held += size
         shared.body_bytes += size
 
@@ -321,6 +323,9 @@ class Exchange:
             elif not self._gone:
                 self._write(answer)
                 self._caller.answered()
+        except AnswerBroken as error:
+            _log.warn("the answer to {uri} was broken off: {why}", uri=self.head.target.decode(), why=error)
+            self._caller.transport.abortConnection()
         except Exception:  # noqa: BLE001 - nobody is left to be told
             _log.failure("an answer could not be sent")
             self._caller.transport.abortConnection()

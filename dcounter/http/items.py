@@ -264,10 +264,11 @@ class LineReader:
         return self._parsed.items()
 
 
-def parse_ids(body: bytes, *, max_items: int) -> list[int]:
+def parse_ids(body: bytes, *, max_items: int, reads: bool = False) -> list[int]:
     """
     Parse a body that is an array of IDs.
 
+    :param reads: whether the request changes nothing.
     :raises MalformedBody: the body is not JSON, or not an array.
     :raises TooManyItems: the array is longer than `max_items`.
     :raises InvalidItems: at least one of its elements is not an ID.
@@ -278,9 +279,9 @@ def parse_ids(body: bytes, *, max_items: int) -> list[int]:
         try:
             ids = _ids.decode(body)
         except msgspec.ValidationError:
-            elements = _elements(body, "IDs")
+            elements = _elements(body, "IDs", reads=reads)
             _check_number(len(elements), max_items)
-            raise InvalidItems([*islice(_not_ids(elements), MAX_ERRORS)]) from None
+            raise InvalidItems([*islice(_not_ids(elements), MAX_ERRORS)], reads=reads) from None
     except _UNREADABLE as error:
         raise _malformed(body, error) from error
     _check_number(len(ids), max_items)
@@ -409,12 +410,12 @@ def _explain(body: bytes, rules: Rules) -> Items:
     return parsed.items()
 
 
-def _elements(body: bytes, what: str) -> list[Any]:
+def _elements(body: bytes, what: str, *, reads: bool = False) -> list[Any]:
     """
     The elements of an array, whatever they are.
 
     :param what: what they should be.
-
+    :param reads: whether the request changes nothing.
     :raises MalformedBody: the body is not an array.
     :raises InvalidItems: an element has a number that is too large for any type.
     """
@@ -425,9 +426,8 @@ def _elements(body: bytes, what: str) -> list[Any]:
         where = _ELEMENT.search(str(error))
         if where is None:
             raise
-        raise InvalidItems(
-            [ItemError(int(where[1]), "", "contains a number that is out of range")]
-        ) from error
+        mistake = ItemError(int(where[1]), "", "contains a number that is out of range")
+        raise InvalidItems([mistake], reads=reads) from error
     if not isinstance(elements, list):
         raise MalformedBody(f"the body is not an array of {what}")
     return elements

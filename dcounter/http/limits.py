@@ -53,6 +53,7 @@ class HttpLimits:
     :ivar load_pieces: pieces of one load that are being stored; the next one waits. With more of them, counts
         wait longer, and the load is no faster.
     :ivar loads_pieces: pieces of all loads that are being stored.
+    :ivar exports: exports at once. Each keeps a node and this process busy as long as its caller reads.
     :ivar load_s: time from the head of a load to the end of its body.
     :ivar max_decoded_bytes: what may come of a compressed body.
     :ivar max_expansion: how many times as large as a compressed body that may be, from 1 MiB.
@@ -85,6 +86,7 @@ class HttpLimits:
     load_piece_lines: int = 1_000
     load_pieces: int = 4
     loads_pieces: int = 64
+    exports: int = 4
     load_s: float = 3_600.0
     max_decoded_bytes: int = 64 * GIBIBYTE
     max_expansion: int = 500

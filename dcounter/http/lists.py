@@ -1,5 +1,5 @@
 """
-Parses bodies that list tenants.
+Parses bodies of questions that list tenants.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,8 @@ _T = TypeVar("_T")
 class Tenants(msgspec.Struct, forbid_unknown_fields=True):
     """
     A list of tenants.
+
+    :ivar tenants: their names.
     """
 
     tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)]
@@ -64,4 +66,4 @@ def _check(
         raise TooManyItems(f"the request names {len(found)} {what}; the limit is {most}")
     errors = [ItemError(i, field, must) for i, value in enumerate(found) if not good(value)]
     if errors:
-        raise InvalidItems(errors[:MAX_ERRORS])
+        raise InvalidItems(errors[:MAX_ERRORS], reads=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from dcounter.errors import Outcome, Refusal
+from dcounter.errors import NOTHING_STORED, Outcome, Refusal
 from dcounter.http.answer_bodies import LineError
-from dcounter.http.problems import NOTHING_STORED, RETRY_SOON_S, HttpRefusal
+from dcounter.http.problems import RETRY_SOON_S, HttpRefusal
 
 
 class SoFar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,6 +76,7 @@ class LoadStopped(_OfLoad, HttpRefusal):
     code = "load_stopped"
     status = 503
     title = "Load stopped"
+    retryable = True
 
     def __init__(self, cause: Refusal, so_far: SoFar, outcome: Outcome) -> None:
         super().__init__(
@@ -106,3 +107,22 @@ class LoadBroken(_OfLoad, HttpRefusal):
             f" before line {so_far.next_line}"
         )
         self.so_far = so_far
+
+
+class ExportCutShort(_OfLoad, HttpRefusal):
+    """
+    A load is an export of which lines are missing.
+
+    :param fault: what shows it.
+    """
+
+    code = "export_cut_short"
+    status = 422
+    title = "Export cut short"
+
+    def __init__(self, fault: str, so_far: SoFar) -> None:
+        super().__init__(
+            f"the load is not a whole export: {fault}; the {so_far.items_stored} items that came are stored"
+        )
+        self.so_far = so_far
+        self.outcome = "partial" if so_far.items_stored else "not_applied"

@@ -18,9 +18,10 @@ from dcounter.errors import ItemError, NotReplicated, OutcomeUnknown, Refusal
 from dcounter.http.answer_bodies import LineError, Loaded
 from dcounter.http.call import Api
 from dcounter.http.decoding import Decoder
+from dcounter.http.dumps import Dump
 from dcounter.http.items import MAX_ERRORS, LineReader, parse_lines
 from dcounter.http.lines import LineCutter, Piece
-from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped, SoFar
+from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped, SoFar
 from dcounter.http.problems import Answer, ok
 from dcounter.http.streams import Body
 from dcounter.store import Ack, Items, Receipt
@@ -143,6 +144,8 @@ class Load:
         self._longest_line = max(limits.load_piece_bytes, _LONG_ITEMS * limits.max_tenant_bytes)
         self._cutter = LineCutter(self._longest_line, limits.load_piece_lines)
         self._tally = _Tally()
+        self._dump = Dump()
+        self._items_read = 0
         # Why the load stops: the first part that the store refused, or a bug.
         self._refusal: Refusal | None = None
         self._bug: Failure | None = None
@@ -178,14 +181,21 @@ class Load:
             raise self._break_off(broken)
         if invalid:
             raise InvalidLine(self._tally.so_far())
+        fault = self._dump.fault(self._items_read + self._tally.invalid)
+        if fault:
+            raise ExportCutShort(fault, self._tally.so_far())
         return await self._answer()
 
     async def _read(self, body: Body, decoder: Decoder) -> None:
         """
         Read the body to its end, or until there is a reason to stop.
         """
+        held = 0
         async for arrived in body:
             for plain in decoder.feed(arrived):
+                if decoder.memory > held:
+                    body.hold(decoder.memory - held)
+                    held = decoder.memory
                 for piece in self._cutter.feed(plain):
                     await self._take(piece)
                     if self._stopped:
@@ -211,6 +221,7 @@ class Load:
             try:
                 if not self._stopped:
                     items, end, invalid = await self._parse(piece)
+                    self._items_read += len(items)
                     part = self._tally.begin(end, len(items))
                     if len(items):
                         began = True
@@ -240,6 +251,9 @@ class Load:
             mistake = ItemError(piece.first, "", f"is longer than {self._longest_line} bytes")
             self._tally.add_errors(piece.first, [mistake])
             return Items([], []), end if self._partial else piece.first, not self._partial
+        piece = self._dump.items_of(piece)
+        if not piece.lines:
+            return Items([], []), end, False
         items = parse_lines(piece.data, piece.lines, latest=latest, max_tenant_bytes=most)
         if items is not None:
             return items, end, False

@@ -5,12 +5,24 @@ Makes the OpenAPI 3.1 document of the API from the table of routes.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
-from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
 from dcounter.errors import MalformedBody, Outcome, Refusal
+from dcounter.http.descriptions import described
+from dcounter.http.examples import examples_of, values_of
+from dcounter.http.openapi_components import (
+    DESCRIPTION,
+    HEADERS,
+    OF_ANY,
+    OF_DEPRECATED,
+    OF_LIMITED,
+    OF_STATUS,
+    PROBLEM,
+    REQUEST_HEADERS,
+    SECURITY,
+)
 from dcounter.http.problems import (
     BadParameter,
     BadPath,
@@ -24,12 +36,13 @@ from dcounter.http.problems import (
     TooManyRequests,
     Unauthenticated,
     UnknownHost,
+    UnknownMethod,
     UnknownPath,
     UnsupportedEncoding,
     WrongMethod,
 )
-from dcounter.http.table import Parameter, Route
-from dcounter.store import Ack
+from dcounter.http.refusal_examples import example_of
+from dcounter.http.route import Parameter, Route
 
 _Schema = dict[str, Any]
 
@@ -50,124 +63,74 @@ _ANY_ROUTE: Final = (
 Refusals that a route's function does not raise, and that any route may answer with.
 """
 
-_NO_ROUTE: Final = (UnknownPath, WrongMethod)
+_NO_ROUTE: Final = (UnknownPath, WrongMethod, UnknownMethod)
 """
 Refusals of requests for which there is no operation.
 """
 
 _NAMES: Final = "#/components/schemas/{name}"
+_JSON: Final = "application/json"
+_PROBLEM_TYPE: Final = "application/problem+json"
 
 
-def _object(required: str, **properties: _Schema) -> _Schema:
-    """
-    The schema of an object.
-
-    :param required: names of properties, separated by spaces.
-    """
-    return {"type": "object", "required": required.split(), "properties": properties}
-
-
-_INTEGER: Final = {"type": "integer"}
-_TEXT: Final = {"type": "string"}
-_NODES: Final = {"type": "array", "items": _INTEGER}
-
-_PROBLEM: Final = _object(
-    "type title status detail code message",
-    type=_TEXT,
-    title=_TEXT,
-    status=_INTEGER,
-    detail=_TEXT,
-    code=_TEXT,
-    message=_TEXT,
-    outcome={"enum": get_args(Outcome)},
-    errors={
-        "type": "array",
-        "items": _object("field message", index=_INTEGER, line=_INTEGER, field=_TEXT, message=_TEXT),
-    },
-    position=_TEXT,
-    lastUpdateDt={"type": "string", "format": "date-time"},
-    items=_INTEGER,
-    items_stored=_INTEGER,
-    next_line=_INTEGER,
-    invalid=_INTEGER,
-    reached={"enum": get_args(Ack)},
-    complete={"type": "boolean"},
-    counter_so_far={"type": ["integer", "null"]},
-    exact={"type": "boolean"},
-    missing=_NODES,
-    warnings={"type": "array", "items": _TEXT},
-)
-
-_OF_STATUS: Final[dict[int, dict[str, str]]] = {
-    401: {"WWW-Authenticate": "`Bearer`; with `error` if a token was shown (RFC 6750)."},
-    405: {"Allow": "The methods that this path has."},
-    415: {"Accept-Encoding": "The encodings in which bodies are accepted; `identity`: without any."},
-    429: {
-        "Retry-After": "Seconds after which to send the request again.",
-        "RateLimit": "What is left: `r` requests, and all of them again after `t` seconds. Also on other"
-        " answers to a token that may not ask as often as it likes.",
-        "RateLimit-Policy": "What the token permits: `q` requests at once, and as many in each `w` seconds.",
-    },
-    503: {"Retry-After": "Seconds after which to send the request again."},
+_GROUPS: Final[Mapping[str, str]] = {
+    "items": "Items",
+    "export": "Items",
+    "counts": "Counts",
+    "tenants": "Tenants",
+    "stats": "Counts",
+    "events": "Changes",
+    "audit": "Proof",
+    "cluster": "Cluster",
 }
-_OF_DEPRECATED: Final = {
-    "Deprecation": "Since when this path is deprecated (RFC 9745): `@` and seconds since 1970. Not on answers"
-    " that come before the path is known.",
-    "Link": 'The path to use instead, with `rel="successor-version"`; where `Deprecation` is.',
-}
+_OTHERS: Final = "Daemon"
 """
-Headers of answers and their descriptions: those of a status, and those of deprecated paths.
+What routes are about, by the first segment of their paths.
 """
 
 
-def document(routes: Sequence[Route]) -> _Schema:
+def document(routes: Sequence[Route], defaults: Mapping[str, str] | None = None) -> _Schema:
     """
     The OpenAPI document for these routes.
+
+    :param defaults: parameter -> the value that counts if it is left out, where the daemon's options set it.
     """
-    described = [
+    types = [
         each
         for route in routes
-        for one in _ways(route)
+        for one in ways(route)
         for each in (one.answer, one.answer_in_part, one.body)
         if _is_type(each)
     ]
-    schemas, components = msgspec.json.schema_components(described, ref_template=_NAMES)
-    found = {id(each): schema for each, schema in zip(described, schemas, strict=True)}
+    schemas, components = msgspec.json.schema_components(types, ref_template=_NAMES)
+    found = {id(each): schema for each, schema in zip(types, schemas, strict=True)}
 
-    def schema(described: Any) -> _Schema:
-        return found[id(described)] if _is_type(described) else described
+    def schema(what: Any) -> _Schema:
+        return found[id(what)] if _is_type(what) else what
 
+    making = _Making(schema, defaults or {})
     paths: dict[str, _Schema] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema)
+        paths.setdefault(route.path, {})[route.method.lower()] = making.operation(route)
+    alone = {kind.__name__: making.problem([kind]) for kind in _NO_ROUTE}
+    groups = dict.fromkeys(map(group_of, routes))
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "dcounter",
-            "version": "1",
-            "description": (
-                "Counts items per tenant, exactly. A request for which there is no operation here is answered"
-                " with the response UnknownPath or WrongMethod of the components."
-            ),
-        },
+        "info": {"title": "dcounter", "version": "1", "description": DESCRIPTION},
+        "tags": [{"name": each} for each in groups],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "operator": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "The token in the file `operator-token` of the data directory, from the"
-                    " daemon's machine.",
-                },
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token of the file that the daemon was started with, if it was: then"
-                    " requests without one are refused.",
-                },
+            "securitySchemes": SECURITY,
+            "responses": {**alone, **making.responses},
+            "parameters": {
+                name: {"name": name, "in": "header", "schema": {"type": "string"}, "description": text}
+                for name, text in REQUEST_HEADERS.items()
             },
-            "responses": {kind.__name__: _problem([kind]) for kind in _NO_ROUTE},
-            "schemas": {**{name: _brief(each) for name, each in components.items()}, "Problem": _PROBLEM},
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
+            },
+            "examples": making.examples,
+            "schemas": {**{name: described(each) for name, each in components.items()}, "Problem": PROBLEM},
         },
     }
 
@@ -186,100 +149,187 @@ def refusals(route: Route) -> set[type[Refusal]]:
     return found
 
 
-def _brief(schema: _Schema) -> _Schema:
+def group_of(route: Route) -> str:
     """
-    A schema with the first paragraph of its description, which is a docstring: the rest is for our readers.
+    What a route is about, in a word.
     """
-    text = schema.get("description", "").partition("\n\n")[0]
-    return {**schema, "description": " ".join(text.split())}
+    return _GROUPS.get(route.path.split("/")[1], _OTHERS)
 
 
-def _is_type(described: Any) -> bool:
-    return described is not None and not isinstance(described, dict)
+def name_of(route: Route) -> str:
+    """
+    The name of a route in programs that are made from the document.
+    """
+    words = route.path.replace("/", "_").replace("-", "_")
+    return route.method.lower() + words.replace("{", "").replace("}", "").replace(".", "_")
 
 
-def _operation(route: Route, schema: Any) -> _Schema:
-    ways = _ways(route)
-    found: _Schema = {"summary": " ".join(way.summary for way in ways)}
-    query = {each.name: each for way in ways for each in way.query}
-    parameters = [*_parameters(route.segments, "path"), *_parameters(query.values(), "query")]
-    if parameters:
-        found["parameters"] = parameters
-    if route.body is not None:
-        content = {way.content_type: {"schema": schema(way.body)} for way in ways}
-        found["requestBody"] = {"required": True, "content": content}
-    if route.scope != "anyone":
-        # An empty object stands for a request without a token.
-        without: _Schema = {"operator": []} if route.scope == "admin" else {}
-        found["security"] = [without, {"token": [route.scope]}]
-    if route.successor:
-        found["deprecated"] = True
-    more = _OF_DEPRECATED if route.successor else {}
-    kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
-    answers = [schema(way.answer) for way in ways]
-    found["responses"] = {"200": _success(HTTPStatus.OK, answers, more, route.answer_type)}
-    in_part = [schema(way.answer_in_part) for way in ways if way.answer_in_part is not None]
-    if in_part:
-        found["responses"]["207"] = _success(HTTPStatus.MULTI_STATUS, in_part, more)
-    for status, group in groupby(kinds, key=lambda kind: kind.status):
-        found["responses"][str(status)] = _problem([*group], more)
-    return found
-
-
-def _ways(route: Route) -> Sequence[Route]:
+def ways(route: Route) -> Sequence[Route]:
     """
     A route and those that take other types of bodies.
     """
     return [route, *route.by_type.values()]
 
 
-def _success(
-    status: HTTPStatus,
-    schemas: Sequence[_Schema],
-    headers: Mapping[str, str],
-    content_type: str = "application/json",
-) -> _Schema:
+def _is_type(what: Any) -> bool:
+    return what is not None and not isinstance(what, dict)
+
+
+class _Making:
     """
-    The response of a request that succeeds.
+    A document that is being made.
 
-    :param schemas: those that its body may have.
-    :param headers: headers that it may have, and their descriptions.
+    :param schema: the schema of a type.
+    :ivar examples: of refusals, to which responses refer.
+    :ivar responses: of refusals, to which operations refer.
     """
-    found: _Schema = {
-        "description": status.phrase,
-        "content": {content_type: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
-    }
-    if headers:
-        found["headers"] = _headers(headers)
-    return found
 
+    def __init__(self, schema: Any, defaults: Mapping[str, str]) -> None:
+        self._schema = schema
+        self._defaults = defaults
+        self.examples: dict[str, _Schema] = {}
+        self.responses: dict[str, _Schema] = {}
+        self._names: dict[bytes, str] = {}
 
-def _parameters(parameters: Iterable[Parameter], where: str) -> Iterator[_Schema]:
-    for each in parameters:
-        yield {
-            "name": each.name,
-            "in": where,
-            "required": where == "path",
-            "schema": {"enum": list(each.values)} if each.values else each.schema,
-            "description": each.description,
+    def operation(self, route: Route) -> _Schema:
+        described = ways(route)
+        found: _Schema = {
+            "operationId": name_of(route),
+            "tags": [group_of(route)],
+            "summary": " ".join(way.summary for way in described),
+        }
+        query = {each.name: each for way in described for each in way.query}
+        values = values_of(route)
+        found["parameters"] = [
+            *self._parameters(route.segments, "path", values),
+            *self._parameters(query.values(), "query", values),
+            *({"$ref": f"#/components/parameters/{name}"} for name in REQUEST_HEADERS),
+        ]
+        if route.body is not None:
+            content = {way.content_type: self._body(way) for way in described}
+            found["requestBody"] = {"required": True, "content": content}
+        if route.scope != "anyone":
+            # An empty object stands for a request without a token.
+            without: _Schema = {"operator": []} if route.scope == "admin" else {}
+            found["security"] = [without, {"token": [route.scope]}]
+        if route.successor:
+            found["deprecated"] = True
+        found["responses"] = self._responses(route)
+        return found
+
+    def _body(self, way: Route) -> _Schema:
+        found: _Schema = {"schema": self._schema(way.body)}
+        # JSON as such, lines as one text.
+        bodies = {
+            f"example{number}": {
+                "value": msgspec.json.decode(each.body) if way.content_type == _JSON else each.body
+            }
+            for number, each in enumerate(examples_of(way), 1)
+        }
+        if bodies:
+            found["examples"] = bodies
+        return found
+
+    def _parameters(
+        self, parameters: Iterable[Parameter], where: str, values: Mapping[str, str]
+    ) -> Iterator[_Schema]:
+        for each in parameters:
+            schema = {"type": "string", "enum": list(each.values)} if each.values else dict(each.schema)
+            default = self._defaults.get(each.name, each.default)
+            if default is not None:
+                schema["default"] = default
+            found = {
+                "name": each.name,
+                "in": where,
+                "required": where == "path",
+                "schema": schema,
+                "description": each.description,
+            }
+            if each.name in values:
+                value = values[each.name]
+                found["example"] = int(value) if schema.get("type") == "integer" else value
+            yield found
+
+    def _responses(self, route: Route) -> _Schema:
+        described = ways(route)
+        headers = [*OF_ANY]
+        if route.scope != "anyone":
+            headers += OF_LIMITED
+        if route.successor:
+            headers += OF_DEPRECATED
+        found = {"200": self._success(HTTPStatus.OK, [(way, way.answer) for way in described], headers)}
+        in_part = [(way, way.answer_in_part) for way in described if way.answer_in_part is not None]
+        if in_part:
+            found["207"] = self._success(HTTPStatus.MULTI_STATUS, in_part, headers)
+        outcome: Outcome | None = "not_applied" if route.changes else None
+        kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
+        for status, group in groupby(kinds, key=lambda kind: kind.status):
+            found[str(status)] = self._shared(status, self.problem([*group], headers, outcome))
+        return found
+
+    def _shared(self, status: int, response: _Schema) -> _Schema:
+        """
+        A reference to a response, which many routes have in common.
+        """
+        key = msgspec.json.encode(response)
+        if key not in self._names:
+            same = sum(name.startswith(f"{status}.") for name in self.responses)
+            self._names[key] = f"{status}.{same + 1}"
+            self.responses[self._names[key]] = response
+        return {"$ref": f"#/components/responses/{self._names[key]}"}
+
+    def _success(
+        self, status: HTTPStatus, answers: Sequence[tuple[Route, Any]], headers: Sequence[str]
+    ) -> _Schema:
+        """
+        The response of a request that succeeds.
+
+        :param answers: what its body may be, and by which way.
+        """
+        content: dict[str, _Schema] = {}
+        for way, answer in answers:
+            one = content.setdefault(way.answer_type, {"schema": {"anyOf": []}})
+            one["schema"]["anyOf"].append(self._schema(answer))
+            if status == HTTPStatus.OK:
+                shown = one.setdefault("examples", {})
+                for each in examples_of(way):
+                    shown[f"example{len(shown) + 1}"] = {"value": msgspec.to_builtins(each.answer)}
+        for one in content.values():
+            if len(one["schema"]["anyOf"]) == 1:
+                [one["schema"]] = one["schema"]["anyOf"]
+            if not one.get("examples"):
+                one.pop("examples", None)
+        return {"description": status.phrase, "headers": _headers(headers), "content": content}
+
+    def problem(
+        self,
+        kinds: Sequence[type[Refusal]],
+        headers: Sequence[str] = OF_ANY,
+        outcome: Outcome | None = None,
+    ) -> _Schema:
+        """
+        The response for refusals of one status: the codes that it may have.
+
+        :param headers: headers that the answer may have whatever its status.
+        :param outcome: what became of the request, where the refusal does not tell.
+        """
+        examples = {}
+        for kind in kinds:
+            name = kind.code if kind.outcome or not outcome else f"{kind.code}.{outcome}"
+            self.examples[name] = {
+                "summary": kind.title,
+                "description": described({"description": kind.__doc__ or ""})["description"],
+                "value": example_of(kind, outcome),
+            }
+            examples[kind.code] = {"$ref": f"#/components/examples/{name}"}
+        code = {"enum": [kind.code for kind in kinds]}
+        schema = {"$ref": _NAMES.format(name="Problem"), "properties": {"code": code}}
+        return {
+            "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
+            "headers": _headers([*OF_STATUS.get(kinds[0].status, ()), *headers]),
+            "content": {_PROBLEM_TYPE: {"schema": schema, "examples": examples}},
         }
 
 
-def _problem(kinds: Sequence[type[Refusal]], headers: Mapping[str, str] = MappingProxyType({})) -> _Schema:
-    """
-    The response for refusals of one status: the codes that it may have.
-
-    :param headers: headers that the answer may have because of its path, and their descriptions.
-    """
-    found: _Schema = {
-        "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
-        "content": {"application/problem+json": {"schema": {"$ref": _NAMES.format(name="Problem")}}},
-    }
-    headers = {**_OF_STATUS.get(kinds[0].status, {}), **headers}
-    if headers:
-        found["headers"] = _headers(headers)
-    return found
-
-
-def _headers(described: Mapping[str, str]) -> _Schema:
-    return {name: {"description": text, "schema": _TEXT} for name, text in described.items()}
+def _headers(names: Iterable[str]) -> _Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -64,14 +64,17 @@ def decode_segment(raw: str) -> str:
 
 
 def parse_query(
-    raw: bytes, allowed: Mapping[str, Collection[str]], many: Mapping[str, list[str]] = MappingProxyType({})
+    raw: bytes,
+    allowed: Mapping[str, Collection[str] | None],
+    many: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> dict[str, str]:
     """
     Parse the parameters of a query, each given at most once.
 
     An unknown name is refused: a mistyped `akc=all` must not silently weaken durability.
 
-    :param allowed: parameter -> the values that it may have; no values: any text that is not empty.
+    :param allowed: parameter -> the values that it may have; no values: any text that is not empty; `None`:
+        any text.
     :param many: parameters that may be given more than once; their values are added to these lists.
     :raises BadParameter: a parameter is unknown or repeated, or has another value.
     """
@@ -90,7 +93,7 @@ def parse_query(
         if name in found and name not in many:
             raise BadParameter(f"{name} is given more than once")
         values = allowed[name]
-        if value not in values if values else not value:
+        if values is not None and (value not in values if values else not value):
             known = f"one of {', '.join(values)}" if values else "any text that is not empty"
             raise BadParameter(f"{name} must be {known}; it is {value!r}")
         if name in many:

@@ -54,12 +54,6 @@ Seconds after which to retry, where no better value is known.
 """
 
 
-NOTHING_STORED: Final = "; nothing of the request was stored"
-"""
-What is not true of a load if it is said of a part.
-"""
-
-
 class HttpRefusal(Refusal):
     """
     A refusal that concerns HTTP itself.
@@ -194,6 +188,7 @@ class TooManyRequests(HttpRefusal):
     code = "too_many_requests"
     status = 429
     title = "Too many requests"
+    retryable = True
     outcome = "not_applied"
 
     def __init__(self, name: str, *, wait_s: float, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -297,6 +292,7 @@ class RequestTimeout(HttpRefusal):
     code = "request_timeout"
     status = 408
     title = "Request timeout"
+    retryable = True
     outcome = "not_applied"
 
 
@@ -333,6 +329,7 @@ class Overloaded(HttpRefusal):
     code = "overloaded"
     status = 503
     title = "Overloaded"
+    retryable = True
     outcome = "not_applied"
     retry_after = RETRY_SOON_S
 
@@ -345,10 +342,26 @@ class TooManyWatchers(HttpRefusal):
     code = "too_many_watchers"
     status = 503
     title = "Too many watchers"
+    retryable = True
     retry_after = RETRY_SOON_S
 
     def __init__(self, most: int) -> None:
         super().__init__(f"too many watchers are connected; the limit is {most}")
+
+
+class TooManyExports(HttpRefusal):
+    """
+    As many exports as may be are under way.
+    """
+
+    code = "too_many_exports"
+    status = 503
+    title = "Too many exports"
+    retryable = True
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} exports are under way, and that is the limit")
 
 
 class NotReady(HttpRefusal):
@@ -359,6 +372,7 @@ class NotReady(HttpRefusal):
     code = "not_ready"
     status = 503
     title = "Not ready"
+    retryable = True
     retry_after = RETRY_SOON_S
 
     def __init__(self, *, exact: bool, missing: Sequence[int], warnings: Sequence[str] = ()) -> None:
@@ -406,6 +420,7 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
         "detail": str(refusal),
         "code": refusal.code,
         "message": str(refusal),
+        "retryable": refusal.retryable,
     }
     outcome = refusal.outcome or outcome
     if outcome is not None:

@@ -26,8 +26,8 @@ from dcounter.http.admission import answer
 from dcounter.http.call import Api, Call
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, Parts, UnknownPath, WrongMethod, problem
+from dcounter.http.route import Route
 from dcounter.http.streams import WholeBody
-from dcounter.http.table import Route
 from dcounter.http.tracing import in_words, names
 
 _log = Logger()

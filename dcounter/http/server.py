@@ -3,6 +3,7 @@ The daemon's HTTP server: HTTP/1 within bounds, which answers even the worst req
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -17,12 +18,15 @@ from dcounter.http.auth import OperatorToken, Tokens
 from dcounter.http.call import Api, Watchers
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
+from dcounter.http.docs_page import docs_page
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document
+from dcounter.http.problems import Answer
+from dcounter.http.route import Route
 from dcounter.http.routes import PlainPaths, ShortWay, make_resource
 from dcounter.http.shared import Shared
-from dcounter.http.table import ROUTES, Route, offered, served
-from dcounter.store import Ack, Consistency, Operator, Store
+from dcounter.http.table import ROUTES, offered, served
+from dcounter.store import Ack, Capability, Consistency, Operator, Store
 
 _SECOND: Final = 1_000_000_000
 
@@ -47,6 +51,7 @@ def make_api(
     :param tokens: what callers must show; `None` if anyone may store and count.
     """
     limits = limits or HttpLimits()
+    described, page = _documents(frozenset(store.capabilities), ack, consistency)
     return Api(
         store=store,
         operator=operator,
@@ -54,11 +59,25 @@ def make_api(
         token=token,
         ack=ack,
         consistency=consistency,
-        document=msgspec.json.encode(document(offered(ROUTES, store.capabilities))),
+        document=described,
+        page=page,
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
         watchers=Watchers(limits.max_watchers),
+        room_for_exports=DeferredSemaphore(limits.exports),
     )
+
+
+@lru_cache(maxsize=4)
+def _documents(
+    capabilities: frozenset[Capability], ack: Ack, consistency: Consistency
+) -> tuple[bytes, Answer]:
+    """
+    The OpenAPI document of a daemon, and the page that is made from it. To make them takes 0.1 s.
+    """
+    routes = offered(ROUTES, capabilities)
+    described = document(routes, {"ack": ack, "consistency": consistency})
+    return msgspec.json.encode(described), docs_page(described, routes)
 
 
 @implementer(IProtocolNegotiationFactory)

@@ -4,12 +4,13 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, get_args
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from typing import Any, Final, get_args
 
 from dcounter.errors import (
     AnswerTooLarge,
+    EraseStopped,
     Incomplete,
     InvalidCursor,
     InvalidItems,
@@ -23,141 +24,27 @@ from dcounter.errors import (
     NotSupportedHere,
     OutcomeUnknown,
     PositionLost,
-    Refusal,
     TooManyItems,
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import cluster, daemon, events, items, questions
-from dcounter.http.auth import Scope
+from dcounter.http.api import cluster, daemon, documents, erasing, events, exports, items, questions
 from dcounter.http.bodies import IDS, ITEMS, LINES
-from dcounter.http.call import Api, Call
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.event_stream import CONTENT_TYPE as CONTENT_TYPE_OF_EVENTS
 from dcounter.http.lists import Tenants
-from dcounter.http.load_problems import InvalidLine, LoadBroken, LoadStopped
-from dcounter.http.loads import CONTENT_TYPE, media_type
+from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
+from dcounter.http.loads import CONTENT_TYPE
 from dcounter.http.problems import (
-    Answer,
     ExpandsTooMuch,
     NoIdempotencyKey,
     NotReady,
+    TooManyExports,
     TooManyWatchers,
     UnknownItem,
 )
+from dcounter.http.route import Parameter, Route
 from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
-
-Function = Callable[[Api, Call], Awaitable[Answer]]
-
-Access = Literal["anyone"] | Scope
-"""
-The right that a request needs. `anyone` and, at a daemon without a file of tokens, `read` and `write`: none.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """
-    A parameter of a route, in its path or its query.
-
-    :ivar description: for the OpenAPI document.
-    :ivar values: the values that it may have; none: any text that is not empty.
-    :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
-        to some tenants must name one of those.
-    :ivar repeated: whether it may be given more than once.
-    :ivar schema: the JSON schema of its value, if there are no `values`; the function checks it.
-    """
-
-    name: str
-    description: str
-    values: Collection[str] = ()
-    tenant: bool = False
-    repeated: bool = False
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"}, hash=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """
-    One method of one path.
-
-    :ivar path: `{name}` matches one segment of percent-encoded UTF-8.
-    :ivar function: answers a request, once it is permitted and its parameters are checked.
-    :ivar summary: one sentence, for the OpenAPI document.
-    :ivar answer: the type of the answer with status 200.
-    :ivar answer_in_part: the type of the answer with status 207, if there is one.
-    :ivar segments: the variable segments of the path.
-    :ivar query: the parameters of the query; others are refused.
-    :ivar body: the type of the body, or its JSON schema; `None` if the route takes no body.
-    :ivar content_type: the type of the body, as its header names it.
-    :ivar by_type: content type -> the route that takes bodies of that type, with the same method and path.
-    :ivar encodings: the encodings in which `function` takes the body, besides none.
-    :ivar scope: the right that a request needs.
-    :ivar checks_tenants: whether `function` keeps a token that is bound to some tenants from learning of
-        others, by `Call.require_tenant` or `Principal.may_read`. Where neither it nor a parameter does so,
-        such tokens are refused.
-    :ivar refusals: what `function` may raise, besides the refusals of every route (`dcounter.http.openapi`).
-    :ivar streams_body: whether `function` reads the body while it arrives, however large it is.
-    :ivar reads: whether a request changes nothing although its method is not GET.
-    :ivar needs: what the store must be able to do; `None` if every store can.
-    :ivar answer_type: the type of the answer, as its header names it.
-    :ivar vital: whether a request is answered although there are too many connections.
-    :ivar successor: the path to use instead, if this one is deprecated.
-    :ivar values: parameter of the query -> the values that it may have.
-    :ivar tenants: the parameters that name tenants.
-    :ivar repeated: the parameters of the query that may be given more than once.
-    """
-
-    method: str
-    path: str
-    function: Function
-    summary: str
-    answer: Any
-    answer_in_part: Any = None
-    segments: tuple[Parameter, ...] = ()
-    query: tuple[Parameter, ...] = ()
-    body: Any = None
-    content_type: str = "application/json"
-    by_type: Mapping[bytes, "Route"] = field(default_factory=dict)
-    encodings: Sequence[str] = ()
-    scope: Access
-    checks_tenants: bool = False
-    refusals: tuple[type[Refusal], ...] = ()
-    streams_body: bool = False
-    reads: bool = False
-    needs: Capability | None = None
-    answer_type: str = "application/json"
-    vital: bool = False
-    successor: str = ""
-    values: Mapping[str, Collection[str]] = field(init=False)
-    tenants: Collection[str] = field(init=False)
-    repeated: Collection[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", {each.name: each.values for each in self.query})
-        named = (each.name for each in (*self.segments, *self.query) if each.tenant)
-        object.__setattr__(self, "tenants", tuple(named))
-        object.__setattr__(self, "repeated", tuple(each.name for each in self.query if each.repeated))
-        for other in self.by_type.values():
-            if (other.method, other.path, other.scope) != (self.method, self.path, self.scope):
-                raise ValueError(f"{self.method} {self.path} must not depend on the type of the body")
-
-    @property
-    def changes(self) -> bool:
-        """
-        Whether a request may change something. A refusal then has to say whether it did.
-        """
-        return self.method != "GET" and not self.reads
-
-    def of_type(self, headers: Mapping[bytes, Sequence[bytes]]) -> "Route":
-        """
-        The route for a request with these headers: this one, unless another takes that type of body.
-        """
-        if b"content-type" not in headers or headers[b"content-type"][0] == b"application/json":
-            # Most requests: they need not pay for the others.
-            return self
-        return self.by_type.get(media_type(headers), self)
-
 
 _AFTER: Final = Parameter("after", "A position from an earlier answer: this request sees all that it covers.")
 
@@ -167,13 +54,19 @@ _STAMP: Final = Parameter(
     "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
     " it, the request can be repeated without harm.",
 )
+_STAMP_OF_ERASURE: Final = Parameter(
+    "lastUpdateDt",
+    "The `lastUpdateDt` of an earlier attempt: what was stored after that stays. If it is left out,"
+    " everything that the tenant owns now is deleted.",
+)
 _RECEIPT: Final = Parameter(
     "receipt",
     "`1`: the answer says what became of each item, and the new counts of the tenants that are touched.",
     ("0", "1"),
+    default="0",
 )
 _PARTIAL: Final = Parameter(
-    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1")
+    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1"), default="0"
 )
 _STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
@@ -205,7 +98,7 @@ _LOAD: Final = Route(
     content_type=CONTENT_TYPE.decode(),
     encodings=ENCODINGS,
     streams_body=True,
-    refusals=(InvalidLine, LoadStopped, LoadBroken, ExpandsTooMuch, *_NOT_STORED),
+    refusals=(InvalidLine, LoadStopped, LoadBroken, ExportCutShort, ExpandsTooMuch, *_NOT_STORED),
 )
 _CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
@@ -213,7 +106,11 @@ _CONSISTENCY: Final = Parameter(
 _ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=IDS["items"])
 _TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
 _PREFIX: Final = Parameter(
-    "prefix", "Only tenants whose names begin with this; all if it is left out.", tenant=True
+    "prefix",
+    "Only tenants whose names begin with this; all if it is empty or left out.",
+    tenant=True,
+    schema={"type": "string"},
+    empty=True,
 )
 _PAGE: Final = (
     Parameter(
@@ -347,7 +244,12 @@ ROUTES: Final = (
         scope="read",
         answer=answer_bodies.ListedTenants,
         query=(
-            Parameter("sort", "By name as UTF-8, or those that own most first.", get_args(Order)),
+            Parameter(
+                "sort",
+                "By name as UTF-8, or those that own most first.",
+                get_args(Order),
+                default=get_args(Order)[0],
+            ),
             _PREFIX,
             *_PAGE,
             _CONSISTENCY,
@@ -366,6 +268,27 @@ ROUTES: Final = (
         segments=(_TENANT,),
         query=(_CONSISTENCY, _AFTER),
         refusals=_NO_ANSWER,
+    ),
+    Route(
+        method="DELETE",
+        path="/tenants/{tenant}",
+        function=erasing.erase_tenant,
+        summary="Delete a tenant with everything that it owns.",
+        scope="write",
+        answer=answer_bodies.Erased,
+        segments=(replace(_TENANT, tenant=False),),
+        query=(_ACK, _AFTER, _STAMP_OF_ERASURE),
+        needs="erase",
+        refusals=(
+            NoIdempotencyKey,
+            InvalidPosition,
+            PositionLost,
+            NotApplied,
+            Incomplete,
+            EraseStopped,
+            NotReplicated,
+            NotSupportedHere,
+        ),
     ),
     Route(
         method="GET",
@@ -389,6 +312,23 @@ ROUTES: Final = (
         query=(_CONSISTENCY, _AFTER),
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
+    ),
+    Route(
+        method="GET",
+        path="/export",
+        function=exports.export,
+        summary="Export everything that is stored, as lines that `POST /items` takes.",
+        scope="read",
+        checks_tenants=True,
+        answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
+        answer_type=CONTENT_TYPE.decode(),
+        query=(
+            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1")),
+            _CONSISTENCY,
+            _AFTER,
+        ),
+        needs="export",
+        refusals=(*_NO_ANSWER, NotSupportedHere, TooManyExports),
     ),
     Route(
         method="GET",
@@ -460,10 +400,19 @@ ROUTES: Final = (
     Route(
         method="GET",
         path="/openapi.json",
-        function=daemon.openapi,
-        summary="This document.",
+        function=documents.openapi,
+        summary="Describe this API for programs: the OpenAPI document.",
         scope="anyone",
         answer=dict[str, Any],
+    ),
+    Route(
+        method="GET",
+        path="/docs",
+        function=documents.docs,
+        summary="Describe this API for people: a page for browsers.",
+        scope="anyone",
+        answer={"type": "string", "description": "A page in HTML, without scripts."},
+        answer_type="text/html; charset=utf-8",
     ),
 )
 

@@ -47,6 +47,7 @@ class Entries:
         keep no view of them.
     :ivar owners: the number of each row's tenant.
     :ivar watchers: are told which rows are about to change.
+    :ivar numbering: how often rows got other numbers.
     :ivar walkers: how many walks are under way that rows must keep their numbers for.
     """
 
@@ -56,6 +57,7 @@ class Entries:
         self.stamps: Stamps = np.empty(0, np.int64)
         self.owners: Owners = np.empty(0, np.int32)
         self.watchers: list[RowWatcher] = []
+        self.numbering = 0
         self.walkers = 0
 
     def __len__(self) -> int:
@@ -88,5 +90,6 @@ class Entries:
         self.table, other.table = other.table, self.table
         self.stamps, other.stamps = other.stamps, self.stamps
         self.owners, other.owners = other.owners, self.owners
+        self.numbering += 1
         for watcher in self.watchers:
             watcher.rows_renumbered()

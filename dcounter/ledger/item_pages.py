@@ -32,6 +32,41 @@ class ItemPage:
     after: int | None
 
 
+class ChangedRows:
+    """
+    Rows that changed after a scan looked at them; it takes bounded room however often they do.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[RowNumbers] = []
+        self._room = _NOTED
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def note(self, rows: RowNumbers) -> None:
+        """
+        These have changed.
+        """
+        if len(rows):
+            self._parts.append(rows)
+            self._room -= len(rows)
+            if self._room < 0:
+                self._parts = [self._all()]
+                self._room = max(_NOTED, len(self._parts[0]))
+
+    def take(self) -> RowNumbers:
+        """
+        All of them, each once; they are forgotten here.
+        """
+        rows = self._all()
+        self._parts, self._room = [], _NOTED
+        return rows
+
+    def _all(self) -> RowNumbers:
+        return np.unique(np.concatenate(self._parts))
+
+
 class Scan:
     """
     Looks for the smallest IDs of a tenant, while entries are merged.
@@ -55,17 +90,10 @@ class Scan:
         # Larger IDs were left out.
         self._largest: int | None = None
         self._next = 0
-        self._noted: list[RowNumbers] = []
-        self._room = _NOTED
+        self._changed = ChangedRows()
 
     def rows_change(self, rows: RowNumbers) -> None:
-        noted = rows[rows < self._next]
-        if len(noted):
-            self._noted.append(noted)
-            self._room -= len(noted)
-            if self._room < 0:
-                self._noted = [self._changed()]
-                self._room = max(_NOTED, len(self._noted[0]))
+        self._changed.note(rows[rows < self._next])
 
     @property
     def complete(self) -> bool:
@@ -104,17 +132,13 @@ class Scan:
         """
         Look at rows again that have changed since.
         """
-        if not self._noted:
+        if not self._changed:
             return
-        changed = self._changed()
-        self._noted, self._room = [], _NOTED
+        changed = self._changed.take()
         ids = self._entries.table.ids[changed]
         self._found = self._found[np.isin(self._found, ids, invert=True)]
         if number is not None:
             self._take(ids[self._entries.owners[changed] == number])
-
-    def _changed(self) -> RowNumbers:
-        return np.unique(np.concatenate(self._noted))
 
     def _take(self, ids: Ids) -> None:
         if self._after is not None:

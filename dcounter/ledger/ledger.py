@@ -10,7 +10,7 @@ small merges wait for one another until a query needs them.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from math import inf
@@ -20,8 +20,10 @@ import numpy as np
 from dcounter.ledger.audit import Audit
 from dcounter.ledger.compaction import compact
 from dcounter.ledger.entries import Entries
+from dcounter.ledger.export_lines import ExportedRows, export_lines, fitting
 from dcounter.ledger.id_table import RowNumbers
 from dcounter.ledger.item_pages import ItemPage, Scan
+from dcounter.ledger.owned_pages import OwnedPage, OwnedScan
 from dcounter.ledger.receipts import Receipt, changes
 from dcounter.ledger.rows import Ids, Owners, Rows, Stamps
 from dcounter.ledger.statistics import Statistics, statistics
@@ -169,6 +171,24 @@ class Ledger:
         finally:
             self._entries.watchers.remove(scan)
 
+    def owned_by(self, tenant: str, until: int, begin: int = 0, limit: int = 1000) -> Steps[OwnedPage]:
+        """
+        Entries that name a tenant, with this stamp or an older one.
+
+        :param begin: the row with which to begin; a page says where the next one does.
+        """
+        self.settle()
+        scan = OwnedScan(self._entries, until, begin, limit, self._sizes.compared)
+        self._entries.watchers.append(scan)
+        try:
+            while not scan.complete:
+                scan.step(self._tenants.numbers.get(tenant))
+                yield
+                self.settle()
+            return scan.page(self._tenants.numbers.get(tenant))
+        finally:
+            self._entries.watchers.remove(scan)
+
     def statistics(self) -> Statistics:
         """
         How much the ledger holds, and how much memory that takes.
@@ -267,15 +287,66 @@ class Ledger:
         try:
             self.settle()
             while first < len(self._entries):
-                chunk = self._rows(slice(first, min(first + size, len(self._entries))))
-                fitting = chunk.fitting(limit)
-                if fitting < len(chunk.ids):
-                    chunk = self._rows(slice(first, first + fitting))
+                chunk = self._fitting(first, first + size, limit)
                 yield chunk
                 first += len(chunk.ids)
                 self.settle()
         finally:
             self._entries.walkers -= 1
+
+    @property
+    def numbering(self) -> int:
+        """
+        Which numbers rows have: changes when a compaction gives them others.
+        """
+        return self._entries.numbering
+
+    def export(
+        self,
+        first: int,
+        last: int,
+        *,
+        deleted: bool = False,
+        may_read: Callable[[str], bool] | None = None,
+        limit: float = inf,
+    ) -> ExportedRows:
+        """
+        Rows as lines of JSON, as they are now.
+
+        An ID keeps its row as long as `numbering` is the same. So whoever takes all rows that there are at
+        one moment, at whatever moments after it, gets each ID that was known then, with that entry or a newer
+        one.
+
+        :param first: the number of the first row.
+        :param last: the number of the row behind the last one.
+        :param deleted: whether deleted IDs have lines, too.
+        :param may_read: whether the items of a tenant have lines; deleted IDs then have none. `None`: those
+            of all tenants have.
+        :param limit: how many bytes of lines, at most, unless one line alone is larger.
+        """
+        self.settle()
+        last = min(last, first + self._sizes.exported, len(self._entries))
+        owners = self._entries.owners[first:last]
+        kept = np.flatnonzero(owners >= (TOMBSTONE if deleted else TOMBSTONE + 1))
+        names = [name or "" for name in map(self._tenants.names.__getitem__, owners[kept].tolist())]
+        if may_read is not None:
+            wanted = [i for i, name in enumerate(names) if name and may_read(name)]
+            kept, names = kept[wanted], [names[i] for i in wanted]
+        some = fitting(names, limit)
+        if some < len(names):
+            last = first + int(kept[some])
+            kept, names = kept[:some], names[:some]
+        ids = self._entries.table.ids[first:][kept]
+        lines = export_lines(ids, self._entries.stamps[first:][kept], names)
+        return ExportedRows(lines, len(names), last)
+
+    def _fitting(self, first: int, last: int, limit: float) -> Rows:
+        """
+        Rows, as many as fit; at least one, if there is one.
+        """
+        chunk = self._rows(slice(first, min(last, len(self._entries))))
+        fitting = chunk.fitting(limit)
+        return chunk if fitting >= len(chunk.ids) else self._rows(slice(first, first + fitting))
 
     def _rows(self, rows: slice) -> Rows:
         numbers, owners = np.unique(self._entries.owners[rows], return_inverse=True)

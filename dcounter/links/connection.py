@@ -47,6 +47,23 @@ How many refused connections a process logs in how much time (s); of further one
 NO_ANSWER = "no answer to the handshake in time"
 
 
+_TLS_ERROR = "OpenSSL.SSL.Error"
+"""
+The name of its class, since few processes need OpenSSL.
+"""
+
+
+def _side_and_reason(reason: Failure) -> str:
+    """
+    Which end refused a connection over TLS, and why.
+    """
+    arguments = getattr(reason.value, "args", ())
+    why = "; ".join(str(error[-1]) for error in (arguments and arguments[0]) or ()) or "without a reason"
+    # An alert is what the other end sends.
+    side = "the other end refused TLS with this one" if "alert" in why else "refused TLS with the other end"
+    return f"{side}: {why}"
+
+
 class Complaints:
     """
     Logs refused connections, but only so many: strangers must not fill the log.
@@ -191,6 +208,8 @@ class Conversation(TwistedProtocol, ABC):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._outlet.close()
+        if not self.ended and reason.check(_TLS_ERROR):
+            self._complaints.refused(self.tcp.getPeer(), HandshakeRefused(_side_and_reason(reason)))
         self._end(reason.getErrorMessage())
         self._stop_timeout()
 

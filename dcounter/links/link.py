@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
-from dcounter.errors import LinkLost, MalformedMessage
+from dcounter.errors import LinkLost, MalformedMessage, PeerError
 from dcounter.links.address_book import AddressBook
 from dcounter.links.call import Call, SearchLog
 from dcounter.protocol import messages, questions, watching
@@ -34,6 +34,17 @@ _FIRST_PAUSE = 0.05
 _LAST_PAUSE = 0.2
 """
 Times (s) between two attempts to reach a node at one port: the first, and the longest.
+"""
+
+_LONGEST_PAUSE = 5.0
+"""
+Longest pause (s) after connections that this end closed because of what the node said; they double. The node
+will probably say the same again, until one of the two is upgraded.
+"""
+
+_LONG_LIFE = 10.0
+"""
+A connection that lived for longer than this (s) says nothing about the next one.
 """
 
 _TOLD_SEARCH = 3
@@ -81,6 +92,7 @@ class _LinkCall(Call):
     def __init__(self, address_book: "AddressBook", caller: Caller, link: "Link[Any]") -> None:
         super().__init__(caller, address_book.limits, address_book.clock, address_book.complaints)
         self._link = link
+        self.refused = False
 
     def welcomed(self) -> None:
         super().welcomed()
@@ -91,6 +103,10 @@ class _LinkCall(Call):
 
     def connection_ended(self, reason: str) -> None:
         self._link.call_ended(self, reason, welcome=self._state == "welcome")
+
+    def refuse(self, error: PeerError) -> None:
+        self.refused = True
+        super().refuse(error)
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
@@ -244,11 +260,16 @@ class Link(ClientService, Generic[_M]):
         self._call: _LinkCall | None = None
         self._answers: dict[int, tuple[type[messages.Reply], Deferred[Any]]] = {}
         self._last_request = 0
+        self._welcomed = 0.0
+        self._refusals = 0
+        self._pause = backoffPolicy(
+            _FIRST_PAUSE, _LONGEST_PAUSE, factor=2.0, jitter=lambda: _FIRST_PAUSE * jitter()
+        )
         super().__init__(
             self._endpoint,
             _LinkFactory(self),
             # For a lost connection; between its attempts to make a new one, the endpoint has its own pauses.
-            retryPolicy=lambda _: _FIRST_PAUSE * (1 + jitter()),
+            retryPolicy=lambda _: self._pause(self._refusals),
             clock=address_book.clock,
         )
 
@@ -369,6 +390,7 @@ class Link(ClientService, Generic[_M]):
         self._endpoint.reached()
         self._call = call
         self.up = True
+        self._welcomed = self._address_book.clock.seconds()
         assert call.peer is not None
         self.peer = call.peer
         self._user.link_up(self)
@@ -399,6 +421,8 @@ class Link(ClientService, Generic[_M]):
         # When the whole cluster stops, every node would log it about every other one.
         level = LogLevel.debug if reason in _IN_ORDER else LogLevel.info
         _log.emit(level, "the connection to node {node} ended: {reason}", node=self.node, reason=reason)
+        lived = self._address_book.clock.seconds() - self._welcomed
+        self._refusals = (self._refusals if lived <= _LONG_LIFE else 0) + 1 if call.refused else 0
         self._call = None
         self.up = False
         lost, self._answers = self._answers, {}

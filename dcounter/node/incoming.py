@@ -5,6 +5,8 @@ Connections that other processes make to a node: the callee's side of the handsh
 from typing import Literal, Protocol, assert_never
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from dcounter.errors import Outcast, PeerError, SecondHolder, WrongNode
 from dcounter.limits import Limits
@@ -132,8 +134,8 @@ class Incoming(Conversation):
         super().connectionMade()
         self._node.conversations.add(self)
 
-    def connectionLost(self, reason: object = None) -> None:
-        super().connectionLost()
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
         self._node.conversations.discard(self)
 
     def connection_ended(self, reason: str) -> None:

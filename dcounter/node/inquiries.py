@@ -18,7 +18,7 @@ from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.steps import Steps
 from dcounter.node.contents import Contents
 from dcounter.node.effects import Effect, Outbox, StepsLeft
-from dcounter.protocol import questions
+from dcounter.protocol import exports, questions
 from dcounter.protocol.position import Position
 
 _AT_ONCE = 16
@@ -56,8 +56,12 @@ def steps_to(contents: Contents, what: questions.Question, most: int) -> Steps[q
             return _sum_prefix(ledger, what)
         case questions.ListItems():
             return _list_items(ledger, what)
+        case questions.ListOwned():
+            return _list_owned(ledger, what)
         case questions.Measure():
             return _measure(contents)
+        case exports.Export():
+            return _export(ledger, what, most)
         case _:
             assert_never(what)
 
@@ -95,6 +99,11 @@ def _list_items(ledger: Ledger, what: questions.ListItems) -> Steps[questions.An
     return questions.ItemsListed(page.ids, page.after)
 
 
+def _list_owned(ledger: Ledger, what: questions.ListOwned) -> Steps[questions.Answer]:
+    page = yield from ledger.owned_by(what.tenant, what.until, what.begin, what.limit)
+    return questions.OwnedListed.of(page.ids, page.stamps, page.next)
+
+
 def _measure(contents: Contents) -> Steps[questions.Answer]:
     yield from ()
     found = contents.ledger.statistics()
@@ -107,6 +116,22 @@ def _measure(contents: Contents) -> Steps[questions.Answer]:
         max(found.bytes, found.bytes_for(10)),
         contents.journal_bytes,
     )
+
+
+def _export(ledger: Ledger, what: exports.Export, most: int) -> Steps[questions.Answer]:
+    yield from ()
+    if what.numbering not in {None, ledger.numbering}:
+        return questions.Declined("renumbered")
+    prefixes = tuple(what.prefixes)
+    found = ledger.export(
+        what.first,
+        what.first + what.rows,
+        deleted=what.deleted,
+        may_read=(lambda tenant: tenant.startswith(prefixes)) if prefixes else None,
+        limit=most,
+    )
+    items = ledger.known if what.deleted else len(ledger)
+    return exports.Exported(*found, ledger.known, items, ledger.numbering)
 
 
 @dataclass(slots=True, eq=False)

@@ -27,8 +27,18 @@ The feature of a node that tells what a batch changed, if `Store` asks for it.
 
 ANSWERS_QUESTIONS = "ask"
 """
-The feature of a node that answers the message `ask` with every kind of question of `questions.Question`, and
-takes `withdraw`.
+The feature of a node that answers the message `ask` with every kind of question of `questions.Question`, but
+for those that have features of their own, and takes `withdraw`.
+"""
+
+LISTS_OWNED = "owned"
+"""
+The feature of a node that answers `questions.ListOwned`.
+"""
+
+GIVES_EXPORTS = "export"
+"""
+The feature of a node that answers the question `exports.Export`.
 """
 
 WATCHES = "watch"
@@ -65,7 +75,14 @@ class Abilities(Struct, frozen=True):
 ABILITIES = Abilities(
     LOWEST_PROTOCOL,
     PROTOCOL,
-    [REFUSES_UNKNOWN_NEEDS, GIVES_RECEIPTS, ANSWERS_QUESTIONS, WATCHES],
+    [
+        REFUSES_UNKNOWN_NEEDS,
+        GIVES_RECEIPTS,
+        ANSWERS_QUESTIONS,
+        LISTS_OWNED,
+        GIVES_EXPORTS,
+        WATCHES,
+    ],
 )
 """
 What this version of dcounter speaks.

@@ -11,9 +11,12 @@ it gets what it does not know.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
-from dcounter.protocol.batch import Int64, Milliseconds, Natural, RequestId, Tenant
+from dcounter.protocol.batch import LONG, Int64, Milliseconds, Natural, RequestId, Tenant
+from dcounter.protocol.exports import Export, Exported
 from dcounter.protocol.position import Position, Stamp
 
 Listed = Annotated[int, Meta(ge=1, le=10_000)]
@@ -112,6 +115,55 @@ class ItemsListed(Struct, frozen=True, tag="items"):
     after: Int64 | None
 
 
+class ListOwned(Struct, frozen=True, tag="owned", omit_defaults=True):
+    """
+    Asks for some of the entries that name a tenant, in an order of the node's own.
+
+    Only to a node with the feature `owned`.
+
+    :ivar until: only entries with this stamp or an older one.
+    :ivar limit: how many, at most.
+    :ivar begin: where in its order the node begins, as the answer before said. It is a hint: the order of
+        another node, or after a compaction, is another one.
+    """
+
+    tenant: str
+    until: Stamp
+    limit: Listed
+    begin: Natural = 0
+
+
+class OwnedListed(Struct, frozen=True, tag="owned"):
+    """
+    The entries, as columns of little-endian numbers, in base64 in JSON. There may be fewer than the limit.
+
+    :ivar ids: 8 bytes per entry.
+    :ivar stamps: 8 bytes per entry.
+    :ivar next: where the next answer begins; `None` if the node has come to the end of its order.
+    """
+
+    ids: bytes
+    stamps: bytes
+    next: Natural | None
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.stamps) or len(self.ids) % 8:
+            raise ValueError("columns of entries differ in length")
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int64], stamps: NDArray[np.int64], following: int | None) -> "OwnedListed":
+        """
+        Make an answer.
+        """
+        return cls(ids.astype(LONG).tobytes(), stamps.astype(LONG).tobytes(), following)
+
+    def columns(self) -> tuple[list[int], list[int]]:
+        """
+        IDs and stamps.
+        """
+        return np.frombuffer(self.ids, LONG).tolist(), np.frombuffer(self.stamps, LONG).tolist()
+
+
 class Measure(Struct, frozen=True, tag="measure"):
     """
     Asks how much the node holds.
@@ -144,18 +196,19 @@ class Declined(Struct, frozen=True, tag="declined"):
 
     :ivar why: `late`: the time of the question was over before the answer was complete, or the question was
         withdrawn. `too_large`: the answer would not fit a message. `busy`: the node has too many questions.
-        `failed`: the node made a mistake, and has logged it.
+        `failed`: the node made a mistake, and has logged it. `renumbered`: rows of the ledger have other
+        numbers now.
     """
 
-    why: Literal["late", "too_large", "busy", "failed"]
+    why: Literal["late", "too_large", "busy", "failed", "renumbered"]
 
 
-Question = LookUp | ListTenants | SumPrefix | ListItems | Measure
+Question = LookUp | ListTenants | SumPrefix | ListItems | Measure | ListOwned | Export
 """
 What a coordinator may ask.
 """
 
-Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | Declined
+Answer = LookedUp | TenantsListed | PrefixSummed | ItemsListed | Measured | OwnedListed | Exported | Declined
 """
 What a node may answer.
 """
@@ -166,6 +219,8 @@ ANSWERS: Mapping[type[Question], type[Answer]] = {
     SumPrefix: PrefixSummed,
     ListItems: ItemsListed,
     Measure: Measured,
+    ListOwned: OwnedListed,
+    Export: Exported,
 }
 """
 The answer to each kind of question; any question can be declined.

@@ -6,19 +6,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from dcounter.coordinator.service import Coordinator
-from dcounter.errors import Incomplete, PositionLost
-from dcounter.store import Consistency, Count, Counts, ItemPage, Looked, Order, TenantPage
+from dcounter.errors import AnswerBroken, Incomplete, PositionLost
+from dcounter.stamps import parse_stamp
+from dcounter.store import Consistency, Count, Counts, Export, ItemPage, Looked, Order, TenantPage
 from dcounter.testing.checks import Check
 from dcounter.testing.cluster import Cluster
-from dcounter.testing.requests import Asked, Known, TenantsPage, Write
+from dcounter.testing.requests import Asked, Known, Row, TenantsPage, Write
 
 GROWING = "growing"
 """
 A tenant whose items are never moved: its exact counts never go back.
+"""
+
+
+_EXPORT_S = 60.0
+"""
+Time (s) in which an export ends: callers pause, and nodes freeze, but not for as long as that.
 """
 
 
@@ -152,6 +161,53 @@ class Questions(ABC):
         asked = self._asked(coordinator, consistency, after)
         return self._ask("list of items", what, asked, self._listed_items, tenant)
 
+    def export(
+        self,
+        coordinator: Coordinator,
+        deleted: bool,
+        pause: float,
+        consistency: Consistency,
+        after: tuple[str, Known] | None,
+    ) -> Deferred[Any]:
+        """
+        Export everything.
+
+        :param pause: time (s) that the caller takes for each piece.
+        """
+        what = self._read_export(coordinator, deleted, pause, consistency, after and after[0])
+        asked = self._asked(coordinator, consistency, after)
+        return self._ask("export", what, asked, self._exported, deleted, limit=_EXPORT_S)
+
+    async def _read_export(
+        self,
+        coordinator: Coordinator,
+        deleted: bool,
+        pause: float,
+        consistency: Consistency,
+        after: str | None,
+    ) -> tuple[Export, dict[int, Row]]:
+        export = await coordinator.export(deleted=deleted, consistency=consistency, after=after)
+        rows: dict[int, Row] = {}
+        async for piece in export.pieces:
+            for line in piece.lines.splitlines():
+                item = msgspec.json.decode(line)
+                if item["ID"] in rows:
+                    self.problem(f"ID {item['ID']} is exported twice")
+                rows[item["ID"]] = parse_stamp(item["lastUpdateDt"]), item.get("tenant", "")
+            try:
+                await deferLater(self.cluster.clock, pause)
+            except CancelledError:
+                await export.pieces.aclose()
+                raise
+        return export, rows
+
+    def _exported(self, found: tuple[Export, dict[int, Row]], asked: Asked, deleted: bool) -> None:
+        export, rows = found
+        check = self._exact(asked, complete=export.complete, text=f"exported {len(rows)} rows")
+        if check is not None:
+            self._report(check.export(rows, deleted=deleted))
+            self.tokens.append((export.position, Known(asked.must.writes)))
+
     def _asked(
         self, coordinator: Coordinator, consistency: Consistency, after: tuple[str, Known] | None
     ) -> Asked:
@@ -165,16 +221,19 @@ class Questions(ABC):
         asked: Asked,
         answered: Callable[[Any, Asked, Any], None],
         words: object,
+        *,
+        limit: float | None = None,
     ) -> Deferred[Any]:
         """
         Ask a question.
 
         :param answered: checks the answer.
         :param words: what was asked for.
+        :param limit: time (s) in which it must be answered, if it is not that of a count.
         """
         told = f"{asked.consistency} {word} asked at {self.now:.3f}"
         answer = Deferred.fromCoroutine(what)
-        self._start(answer, asked.coordinator, self.cluster.limits.read_wait_s, told)
+        self._start(answer, asked.coordinator, limit or self.cluster.limits.read_wait_s, told)
         answer.addCallbacks(answered, self._not_counted, (asked, words), {}, (), {})
         answer.addErrback(self.failed)
         return answer
@@ -267,7 +326,7 @@ class Questions(ABC):
             self.problem(problem)
 
     def _not_counted(self, why: Failure) -> None:
-        why.trap(Incomplete, PositionLost, CancelledError)
+        why.trap(Incomplete, PositionLost, AnswerBroken, CancelledError)
         self.note(f"not counted: {why.value!r}")
         self._lost_position(why)
 

@@ -4,7 +4,7 @@ What is wrong with an exact answer, if anything is.
 An answer may show any state that the requests to store allow, given those that it has to include.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -108,6 +108,24 @@ class Check:
                     yield f"ID {item} is listed for {tenant!r}; it may be owned by {sorted(owners)}"
             elif owners == {tenant} and (not more or (found and item < found[-1])):
                 yield f"ID {item} is not listed for {tenant!r}"
+
+    def export(self, found: Mapping[int, Row], *, deleted: bool) -> Iterator[str]:
+        """
+        Check an export.
+
+        :param found: the row of each ID; of those that are deleted, with an empty tenant.
+        :param deleted: whether deleted IDs have to be there.
+        """
+        rows = self.all_rows()
+        for item in sorted(rows.keys() | found.keys()):
+            possible = rows.get(item, {NO_ROW})
+            if not self.told_lost:
+                possible = {row for row in possible if row >= self.must.seen.get(item, NO_ROW)}
+            if item in found:
+                if found[item] not in possible:
+                    yield f"ID {item} is exported as {found[item]}, none of {sorted(possible)}"
+            elif NO_ROW not in possible and (deleted or all(tenant for _, tenant in possible)):
+                yield f"ID {item} is not exported; it may be any of {sorted(possible)}"
 
 
 def _disordered(found: Iterable[tuple[int, str]] | Iterable[int]) -> bool:

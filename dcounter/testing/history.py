@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 from dcounter.coordinator.service import Coordinator
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.errors import (
+    EraseStopped,
+    Incomplete,
     InvalidPosition,
     NotApplied,
     NotReplicated,
@@ -20,9 +22,10 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.ledger.ledger import Ledger
-from dcounter.store import Ack, Changes, Items, Receipt
+from dcounter.store import Ack, Changes, Erased, Items, Receipt
 from dcounter.testing.asked import Questions
 from dcounter.testing.cluster import Cluster
+from dcounter.testing.erased import Erasure, Erasures
 from dcounter.testing.requests import NO_ROW, Known, Row, Write, bounds, impossible, possible
 from dcounter.testing.watchers import Watcher
 
@@ -34,6 +37,12 @@ Nanoseconds by which no clock is off for longer than a moment.
 _SLACK = 1.0
 """
 Time (s) beyond its deadline within which a request is answered all the same.
+"""
+
+
+_LONG = 60.0
+"""
+Time (s) within which a tenant is deleted; each page of it may have to wait for a node.
 """
 
 
@@ -62,6 +71,7 @@ class History(Questions):
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
+        self.erasures = Erasures(self.writes)
         cluster.processes.on_stamped = self.stamped
 
     @property
@@ -103,7 +113,8 @@ class History(Questions):
         """
         write = self._unstamped.pop(id(items), None)
         if write is None:
-            # They are no items of these callers: a copy of the data directory is in use.
+            # Otherwise they are no items of these callers: a copy of the data directory is in use.
+            self.erasures.stamped(columns)
             return
         rows: dict[int, Row] = {}
         for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
@@ -128,6 +139,7 @@ class History(Questions):
         """
         del self.known[coordinator]
         self.watchers = [each for each in self.watchers if each.coordinator is not coordinator]
+        self.erasures.gone(coordinator)
         self.under_way = {
             answer: (asked, until)
             for answer, (asked, until) in self.under_way.items()
@@ -222,6 +234,18 @@ class History(Questions):
         self._acknowledged(write)
         if receipt.items != len(write.items) or receipt.ack != write.ack:
             self.problem(f"asked {write.ack} for {len(write.items)} items and got {receipt}")
+        self._check_holders(write)
+        must = Known([write])
+        if write.must is not None:
+            self._check_changes(receipt.changes, write, write.must)
+            if receipt.changes is not None and receipt.changes.complete:
+                must = must.join(Known(write.must.writes))
+        self.tokens.append((receipt.position, must))
+
+    def _check_holders(self, write: Write) -> None:
+        """
+        Whether as many nodes have a write as its caller asked for.
+        """
         holders = len(self.holders(write))
         nodes = len(self.members)
         if holders < {"node": 0, "primary": 0, "majority": nodes // 2 + 1, "all": nodes}[write.ack]:
@@ -229,12 +253,6 @@ class History(Questions):
             (self.note if self.last_stop >= write.asked else self.problem)(
                 f"ack={write.ack}, but {holders} nodes have it"
             )
-        must = Known([write])
-        if write.must is not None:
-            self._check_changes(receipt.changes, write, write.must)
-            if receipt.changes is not None and receipt.changes.complete:
-                must = must.join(Known(write.must.writes))
-        self.tokens.append((receipt.position, must))
 
     def _check_changes(self, changes: Changes | None, write: Write, must: Known) -> None:
         """
@@ -281,6 +299,53 @@ class History(Questions):
             elif write.items.stamps is None and stamp != write.latest():
                 self.problem(f"write {write.place} is to be repeated with {stamp}, not {write.latest()}")
             write.repeat(stamp)
+
+    def erase(
+        self, coordinator: Coordinator, tenant: str, ack: Ack, after: tuple[str, Known] | None
+    ) -> Deferred[Any]:
+        """
+        Ask to delete a tenant.
+        """
+        write = Write(len(self.writes) + 1, coordinator, Items([], []), ack, self.now)
+        known = self.known[coordinator]
+        erasure = self.erasures.begin(tenant, write, known if after is None else known.join(after[1]))
+        self.writes.append(write)
+        self.note(f"erase {tenant!r}, {write.place}, ack={ack}")
+        answer = Deferred.fromCoroutine(coordinator.erase(tenant, ack=ack, after=after and after[0]))
+        self._start(answer, coordinator, _LONG, f"erase {write.place}")
+
+        def ended(result: object) -> object:
+            if erasure in self.erasures.under_way:
+                self.erasures.end(erasure)
+            return result
+
+        answer.addBoth(ended)
+        answer.addCallbacks(self._erased, self._not_erased, (erasure,), {}, (erasure,), {})
+        answer.addErrback(self.failed)
+        return answer
+
+    def _erased(self, told: Erased, erasure: Erasure) -> None:
+        write = erasure.write
+        self.note(f"erased {write.place}: {told.deleted} items at {told.stamp}")
+        self.answers["erased"] += 1
+        told_lost = bool(write.coordinator.status().lost)
+        self._report(self.erasures.check(erasure, told, told_lost=told_lost))
+        self._acknowledged(write)
+        self._check_holders(write)
+        self.tokens.append((told.position, Known([write])))
+
+    def _not_erased(self, why: Failure, erasure: Erasure) -> None:
+        self.note(f"not erased {erasure.write.place}: {why.value!r}")
+        why.trap(Refusal, CancelledError)
+        self.answers[type(why.value).__name__] += 1
+        if isinstance(why.value, NotReplicated):
+            self._acknowledged(erasure.write)
+        elif isinstance(why.value, PositionLost):
+            self._lost_position(why)
+        elif not isinstance(
+            why.value, CancelledError | EraseStopped | Incomplete | InvalidPosition | NotApplied
+        ):
+            self.problem(f"a deletion was refused with {why.value!r}")
 
     def failed(self, why: Failure) -> None:
         """

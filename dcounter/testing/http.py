@@ -6,11 +6,12 @@ real routes, which check, refuse and answer them as those of a daemon do, and en
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from time import time_ns
 from typing import Any, TypeVar, cast, get_args
 
+import numpy as np
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -24,6 +25,7 @@ from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES, served
+from dcounter.ledger.export_lines import export_lines
 from dcounter.load_body import LoadBody
 from dcounter.protocol.secrets import Secrets
 from dcounter.protocol.token import CursorSeal
@@ -36,6 +38,9 @@ from dcounter.store import (
     Consistency,
     Count,
     Counts,
+    Erased,
+    Export,
+    ExportPiece,
     Item,
     ItemPage,
     Items,
@@ -189,6 +194,17 @@ class MemoryStore(Store):
         following = self._cursors.seal(words, ids[limit - 1]) if len(ids) > limit else None
         return ItemPage(ids=ids[:limit], cursor=following, **self._gaps(consistency))
 
+    async def erase(
+        self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
+    ) -> Erased:
+        self._check(after)
+        stamp = self._take() if stamp is None else stamp
+        owned = [item for item, (when, owner) in self._winners.items() if owner == tenant and when <= stamp]
+        for item in owned:
+            self._winners[item] = (self._winners[item][0] + 1, "")
+        self._last = max(self._last, stamp + 1)
+        return Erased(len(owned), stamp, ack, self._position())
+
     async def statistics(self, *, consistency: Consistency, after: str | None = None) -> Statistics:
         self._check(after)
         items = len(self.tenants)
@@ -207,6 +223,31 @@ class MemoryStore(Store):
         feed = MemoryFeed(wanted, self._position(), self._feeds.pop)
         self._feeds[feed] = None
         return feed
+
+    async def export(
+        self,
+        *,
+        deleted: bool,
+        prefixes: Sequence[str] = (),
+        consistency: Consistency,
+        after: str | None = None,
+    ) -> Export:
+        self._check(after)
+        bound = tuple(prefixes)
+        wanted = [
+            (item, stamp, tenant)
+            for item, (stamp, tenant) in self._winners.items()
+            if (tenant.startswith(bound or "") if tenant else deleted and not bound)
+        ]
+
+        async def pieces() -> AsyncGenerator[ExportPiece, None]:
+            if wanted:
+                ids, stamps, tenants = zip(*wanted, strict=True)
+                lines = export_lines(np.array(ids, np.int64), np.array(stamps, np.int64), tenants)
+                yield ExportPiece(lines, len(wanted))
+
+        items = None if bound else len(wanted)
+        return Export(items=items, pieces=pieces(), **self._gaps(consistency))
 
     def _counts(self, prefix: str) -> Mapping[str, int]:
         return Counter(owner for owner in self.tenants.values() if owner.startswith(prefix))

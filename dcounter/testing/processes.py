@@ -122,6 +122,7 @@ class Processes:
             view=self.parts.view,
             stamp=self._stamp,
             watches=self.parts.watches,
+            erasing=self.parts.erasing,
         )
 
     def _stamp(self, items: Items, clock: HybridClock) -> StampedItems:

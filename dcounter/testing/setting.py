@@ -82,11 +82,20 @@ def draw(seed: int, setting: Setting) -> Scene:
     # The order is part of every story.
     random = chance(seed, "begin")
     nodes = random.choice(list(setting.nodes))
-    limits = _limits(random, chance(seed, "load"))
+    limits = replace(
+        _limits(random, chance(seed, "load")), export_rows=chance(seed, "export").choice([1, 3, 20])
+    )
     return Scene(
         nodes=nodes,
         daemon=chance(seed, "daemon").random() < 0.5 if setting.daemon is None else setting.daemon,
-        limits=replace(limits, **{**_watch_limits(chance(seed, "watch")), **setting.limits}),
+        limits=replace(
+            limits,
+            **{
+                "erase_items": chance(seed, "erase").choice([1, 2, 5, limits.erase_items]),
+                **_watch_limits(chance(seed, "watch")),
+                **setting.limits,
+            },
+        ),
         clock_patience=chance(seed, "clocks").choice([SECOND // 2, CLOCK_PATIENCE]),
         shred=0.3 if random.random() < 0.5 else 0.0,
         slowest=0.05 if random.random() < 0.3 else Network.slowest,

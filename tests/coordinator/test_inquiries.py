@@ -120,7 +120,11 @@ def statistics(by: Coordinator, how: Consistency, after: str | None) -> Any:
     return by.statistics(consistency=how, after=after)
 
 
-QUESTIONS = [look_up, count_many, count_prefix, list_tenants, list_items, statistics]
+def export(by: Coordinator, how: Consistency, after: str | None) -> Any:
+    return by.export(deleted=True, consistency=how, after=after)
+
+
+QUESTIONS = [look_up, count_many, count_prefix, list_tenants, list_items, statistics, export]
 
 
 def test_all_questions_are_tested() -> None:

@@ -2,9 +2,13 @@
 TLS for HTTP: files that cannot be used, and files that are read again.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from dcounter.daemon.certificates import Certificates
 from dcounter.errors import ConfigurationError
@@ -16,8 +20,14 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "authority")
 
 
-def made(certificate: Path, key: Path, client_ca: Path | None = None) -> Certificates:
-    return Certificates(str(certificate), str(key), None if client_ca is None else str(client_ca))
+def made(
+    certificate: Path,
+    key: Path,
+    client_ca: Path | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Certificates:
+    authority = None if client_ca is None else str(client_ca)
+    return Certificates(str(certificate), str(key), authority, now=now, seconds=lambda: 0.0)
 
 
 class TestFiles:
@@ -39,7 +49,7 @@ class TestFiles:
             ((certificate, key, tmp_path), "--tls-client-ca"),
         ]:
             with pytest.raises(ConfigurationError) as caught:
-                made(*files)
+                made(files[0], files[1], files[2] if len(files) > 2 else None)
             why = "Is a directory" if tmp_path in files else "No such file or directory"
             assert (
                 str(caught.value)
@@ -67,6 +77,108 @@ class TestFiles:
     def test_a_key_with_a_passphrase_is_not_asked_for(self, authority: Authority) -> None:
         with pytest.raises(ConfigurationError, match=r"--tls-key: .*server\.key cannot be used: .*encrypted"):
             made(*authority.issue("server", passphrase=b"secret"))
+
+
+class TestWarnings:
+    """
+    What an operator should know of files that can be used.
+    """
+
+    def test_there_are_none_of_files_that_are_right(
+        self, authority: Authority, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert made(*authority.issue("server")).warnings() == []
+        assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+    @pytest.mark.parametrize(("later", "told"), [(20, "expires"), (31, "has expired")])
+    def test_a_certificate_that_ends(
+        self, authority: Authority, caplog: pytest.LogCaptureFixture, later: int, told: str
+    ) -> None:
+        now = datetime.now(UTC)
+        certificate, key = authority.issue("server")
+        certificates = made(certificate, key, now=lambda: now)
+        assert certificates.warnings() == []
+        now += timedelta(days=later)
+        [warning] = certificates.warnings()
+        assert warning.startswith(
+            f"--tls-cert: the certificate in {certificate} {told}: it is valid until 20"
+        )
+        # So does the log at the next start, or when the files are read again.
+        caplog.clear()
+        certificates.reload()
+        assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [warning]
+        authority.issue("server", days=90)
+        certificates.reload()
+        assert certificates.warnings() == []
+
+    def test_a_key_that_others_can_read(self, authority: Authority) -> None:
+        certificate, key = authority.issue("server")
+        for mode, warned in [(0o640, False), (0o644, True), (0o604, True), (0o600, False)]:
+            key.chmod(mode)
+            warnings = made(certificate, key).warnings()
+            assert len(warnings) == warned
+            assert all(f"can read the private key in {key}" in each for each in warnings)
+
+
+class Handshake:
+    """
+    A handshake in memory, of two ends with certificates.
+    """
+
+    def __init__(self, server: Certificates, client: Certificates) -> None:
+        self.server, self.client = (
+            SSL.Connection(each._options.getContext(), None)  # noqa: SLF001
+            for each in (server, client)
+        )
+        self.server.set_accept_state()
+        self.client.set_connect_state()
+
+    def run(self) -> None:
+        for _ in range(6):
+            for end, other in ((self.client, self.server), (self.server, self.client)):
+                with suppress(SSL.WantReadError):
+                    end.do_handshake()
+                with suppress(SSL.WantReadError):
+                    other.bio_write(end.bio_read(65_536))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("days", "foreign", "why"),
+        [
+            (30, True, "its authority is not in the file of the authority"),
+            (-1, False, "it has expired"),
+        ],
+    )
+    def test_are_logged(
+        self,
+        authority: Authority,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        days: int,
+        foreign: bool,
+        why: str,
+    ) -> None:
+        issuer = Authority(tmp_path, "foreign") if foreign else authority
+        ours = made(*authority.issue("server"), authority.file)
+        theirs = made(*issuer.issue("client\n", days=days), authority.file)
+        caplog.clear()
+        for _ in range(20):
+            with pytest.raises(SSL.Error):
+                Handshake(ours, theirs).run()
+        lines = {each.getMessage() for each in caplog.records}
+        issued_by = "foreign" if foreign else "authority"
+        assert lines == {f"refused the certificate of 'client\\n' (authority '{issued_by}'): {why}"}
+        assert len(caplog.records) == 10
+
+    def test_of_right_ones_there_are_none(
+        self, authority: Authority, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ours = made(*authority.issue("server"), authority.file)
+        theirs = made(*authority.issue("client"), authority.file)
+        caplog.clear()
+        Handshake(ours, theirs).run()
+        assert not caplog.records
 
 
 def test_a_mistake_changes_nothing(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:

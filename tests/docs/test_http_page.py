@@ -5,7 +5,6 @@ docs/http.md has every route and every refusal of the code, and no other.
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,23 @@ import pytest
 from dcounter.errors import Refusal
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import refusals
-from dcounter.http.problems import HttpRefusal, UnknownMethod, UnknownPath, WrongMethod
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.problems import UnknownMethod, UnknownPath, WrongMethod
+from dcounter.http.route import Route
+from dcounter.http.table import ROUTES
+from tests.support.kinds import kinds
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
 _ROUTE = re.compile(r"^\| `(?P<route>[A-Z]+ /[^`]*)` \| .+ \|$", re.MULTILINE)
 _ERROR = re.compile(
-    r"^\| (?P<status>[45]\d\d) \| `(?P<code>\w+)` \| (?:`(?P<outcome>\w+)`)? ?\| .+ \|$", re.MULTILINE
+    r"^\| (?P<status>[45]\d\d) \| `(?P<code>\w+)` \| (?:`(?P<outcome>\w+)`)? ?\| (?P<retryable>yes)? ?"
+    r"\| .+ \|$",
+    re.MULTILINE,
 )
 _LIMIT = re.compile(
     r"^\| `(?P<name>\w+)` \| (?P<number>[0-9,.]+)(?P<unit>[ \w]*) \| (?:.* )?\| .+ \|$", re.MULTILINE
 )
 
 ERRORS = {row["code"]: row for row in _ERROR.finditer(_PAGE)}
-
-
-def _kinds(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
-    for each in kind.__subclasses__():
-        if each is not HttpRefusal:
-            yield each
-        yield from _kinds(each)
 
 
 def test_the_table_of_routes_is_that_of_the_code() -> None:
@@ -51,11 +47,12 @@ def test_each_parameter_of_a_query_is_described(route: Route) -> None:
         assert all(f"`{value}`" in _PAGE for value in parameter.values)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.code) for kind in _kinds()])
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.code) for kind in kinds()])
 def test_each_refusal_is_in_the_table_of_errors(kind: type[Refusal]) -> None:
     row = ERRORS[kind.code]
     assert int(row["status"]) == kind.status
     assert kind.outcome in {None, row["outcome"]}
+    assert kind.retryable is bool(row["retryable"])
 
 
 def test_the_table_of_errors_has_nothing_else() -> None:

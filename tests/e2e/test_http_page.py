@@ -60,7 +60,14 @@ def shown_alike(shown: Json, found: Json) -> bool:
 
 @pytest.mark.parametrize(
     "titles",
-    [["Storing", "Counting", "Looking up", "Listing"], ["Deleting"], ["Receipts"], ["Retries"], ["Loads"]],
+    [
+        ["Storing", "Counting", "Looking up", "Listing"],
+        ["Deleting", "Deleting a tenant"],
+        ["Receipts"],
+        ["Retries"],
+        ["Loads"],
+        ["Exporting"],
+    ],
 )
 @pytest_twisted.ensureDeferred
 async def test_the_examples_answer_what_the_page_shows(

@@ -135,6 +135,19 @@ async def test_a_cluster_over_tls(tmp_path: Path, ports: Ports) -> None:
         context.load_cert_chain(*machines.authority.issue("friend"))
         assert b"not a hello" in await in_thread(partial(speak, port, hello, context))
 
+        async def told() -> bool:
+            said = machines.processes["0"].output
+            return all(
+                each in said
+                for each in (
+                    "refused the certificate of 'stranger' (authority 'foreign'): its authority is not in",
+                    "refused TLS with the other end: certificate verify failed",
+                    "refused TLS with the other end: peer did not return a certificate",
+                )
+            )
+
+        await eventually(told, what="the reasons in the log")
+
         # New certificates are read while it works.
         machines.tls("n0")
         machines.processes["0"].send_signal(signal.SIGHUP)

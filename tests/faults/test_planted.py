@@ -16,6 +16,8 @@ import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dcounter.coordinator.erasing import Erasing
+from dcounter.coordinator.requests import Request
 from dcounter.coordinator.view import View
 from dcounter.coordinator.watches import Watches
 from dcounter.daemon.rebuild import NodeJournal, Objections
@@ -24,6 +26,7 @@ from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import Recovery
 from dcounter.journal.segments import Finished, Segments
+from dcounter.ledger.export_lines import ExportedRows
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
 from dcounter.ledger.rows import Owners, Rows
@@ -206,6 +209,15 @@ class HastyAnswers(Answers):
         return isinstance(question, questions.Ask) or super()._can_answer(question)
 
 
+class LateTombstones(Erasing):
+    """
+    Gives tombstones the stamp of now.
+    """
+
+    def store(self, ids: list[int], stamps: list[int], ended: Callable[[Request], None]) -> None:
+        super().store(ids, [self._clock.last] * len(ids), ended)
+
+
 class HastyReader(Replica):
     """
     Answers look-ups without waiting for what they require.
@@ -342,6 +354,22 @@ class LedgerThatForgetsOwners(Ledger):
         told = super().merge_with_receipt(ids, stamps, tenants)
         alone = Ledger().merge_with_receipt(ids, stamps, tenants)
         return Receipt(alone.changes, told.counts)
+
+
+class LedgerThatHidesWhatMoves(Ledger):
+    """
+    Leaves out of an export what has changed since it began.
+    """
+
+    _began = 0
+
+    def export(self, first: int, last: int, **how: Any) -> ExportedRows:
+        stamps = self._entries.stamps[: self.known]
+        if first == 0:
+            self._began = int(stamps.max(initial=0))
+        if (stamps[first:last] > self._began).any():
+            return ExportedRows(b"", 0, min(last, first + 1))
+        return super().export(first, last, **how)
 
 
 class HastyReceipts(Receipts):
@@ -482,6 +510,10 @@ FAULTS: Mapping[str, Fault] = {
     "look up without the required position": Fault(
         Parts(replica=HastyReader), {"count": 0, "look_up": 30, "part": 5, "slow": 8, "silence": 5}
     ),
+    "a tenant deleted without the required position": Fault(
+        Parts(replica=HastyReader), {"count": 0, "erase": 15, "part": 5, "slow": 8, "silence": 5}
+    ),
+    "a tenant deleted as of now": Fault(Parts(erasing=LateTombstones), {"erase": 10}),
     "required position forgotten at a coordinator's restart": Fault(
         Parts(view=NothingInherited),
         {"kill_coordinator": 10, "slow": 5, "silence": 20, "count": 60},
@@ -526,6 +558,13 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "events that do not tell of losses": Fault(
         Parts(replica=partial(Replica, contents=with_ledger(LedgerThatTellsOnlyOfGains))), {"watch": 10}
+    ),
+    "exports that hide what moves meanwhile": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatHidesWhatMoves))),
+        {"store": 60, "export": 20},
+    ),
+    "exports without the required position": Fault(
+        Parts(replica=HastyReader), {"count": 0, "export": 30, "part": 5, "slow": 8, "silence": 5}
     ),
     "a wall clock's jump believed at once": Fault(Parts(wall=CredulousWall), {"jump_briefly": 10}),
     "any node may be rebuilt": Fault(Parts(objections=no_objections), {"rebuild": 5, "part": 5}),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from dcounter.erasing import Erasing
 from dcounter.errors import NotSupportedHere
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import make_api
@@ -51,9 +52,10 @@ A request of every kind.
 
 
 def test_all_kinds_of_questions_are_tested() -> None:
-    asked = {(method, path.partition("?")[0]) for method, path, _ in READS}
-    patterns = {(route.method, route.path) for route in ROUTES if route.needs is not None}
-    assert len(asked) == len(READS) == len(patterns)
+    # An export is no JSON: it has tests of its own.
+    asked = {(method, path.partition("?")[0]) for method, path, _ in [*READS, ("GET", "/export", "")]}
+    patterns = {(route.method, route.path) for route in ROUTES if route.needs and not route.changes}
+    assert len(asked) == len(READS) + 1 == len(patterns)
 
 
 class TestEvery:
@@ -96,7 +98,7 @@ class TestEvery:
 
 
 def test_what_a_store_does_not_define_it_cannot_do() -> None:
-    class Nothing(Questions):
+    class Nothing(Questions, Erasing):
         pass
 
     assert not Nothing().capabilities
@@ -108,6 +110,8 @@ def test_what_a_store_does_not_define_it_cannot_do() -> None:
         Nothing().list_tenants(order="name", limit=1, consistency="exact"),
         Nothing().list_items("a", limit=1, consistency="exact"),
         Nothing().statistics(consistency="exact"),
+        Nothing().erase("a", ack="node"),
+        Nothing().export(deleted=False, consistency="exact"),
     ]
     for each in calls:
         with pytest.raises(NotSupportedHere):
@@ -216,7 +220,13 @@ class TestPrefix:
         assert reply.json == {"prefix": "a/", "counter": 5, "tenants": 2, "position": reply.json["position"]}
         assert [many.get("/counts").json[each] for each in ("prefix", "counter", "tenants")] == ["", 18, 6]
         assert many.get("/counts?prefix=nobody").json["counter"] == 0
-        assert many.get("/counts?prefix=").json["code"] == "bad_parameter"
+
+    def test_an_empty_one_is_that_of_all(self, many: Caller) -> None:
+        for path in ("/counts", "/tenants"):
+            assert many.get(f"{path}?prefix=").json == many.get(path).json
+            assert many.get(f"{path}?prefix=&prefix=").json["code"] == "bad_parameter"
+        # What else may not be empty stays so.
+        assert many.get("/tenants?cursor=").json["code"] == "bad_parameter"
 
 
 class TestTenants:

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.http.call import Api, Call
 from dcounter.http.problems import Answer, ok
-from dcounter.http.table import Route
+from dcounter.http.route import Route
 from tests.support.servers import CalledServer, Connection, NoWay, turn
 
 

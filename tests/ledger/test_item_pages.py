@@ -95,6 +95,6 @@ def test_a_row_that_goes_and_comes_back_all_the_time_takes_bounded_room() -> Non
     for stamp in range(1, 20):
         ledger.merge(items, [stamp] * len(items), ["ba"[stamp % 2]] * len(items))
     scan: Any = ledger._entries.watchers[0]  # noqa: SLF001 - it shows nowhere else
-    assert sum(len(rows) for rows in scan._noted) <= 3 * 2**16  # noqa: SLF001
+    assert sum(len(rows) for rows in scan._changed._parts) <= 3 * 2**16  # noqa: SLF001
     assert finish(steps) == ItemPage(list(range(10)), 9)
     assert ledger._entries.watchers == []  # noqa: SLF001

@@ -185,6 +185,37 @@ class TestLink:
 
 
 class TestReconnecting:
+    def test_ever_later_if_the_node_says_what_is_refused(self) -> None:
+        site = Site()
+        node = site.start()
+        began = site.clock.seconds()
+        waited = []
+        for _ in range(10):
+            node.say(messages.Gap(0))
+            site.run()
+            assert not site.up()
+            before = site.clock.seconds()
+            while not site.up():
+                site.run(0.01)
+            waited.append(round(site.clock.seconds() - before, 1))
+            node = site.nodes[-1]
+        assert waited[:5] == [0.1, 0.2, 0.4, 0.8, 1.6]
+        assert waited[-3:] == [5.0] * 3
+        assert site.clock.seconds() - began < 40
+        # Another reason for the end has nothing to do with that, and neither has a refusal much later.
+        node.hang_up()
+        site.run(0.1)
+        assert site.up()
+        site.nodes[-1].say(messages.Gap(0))
+        site.run(0.2)
+        assert site.up()
+        for _ in range(3):
+            site.run(11)
+            site.nodes[-1].say(messages.Gap(0))
+            site.run(0.2)
+            assert site.up()
+        site.stop()
+
     def test_with_growing_pauses(self) -> None:
         site = Site()
         site.link.startService()

@@ -4,11 +4,12 @@ Messages and batches, drawn at random: one strategy per class.
 
 from typing import Any, get_args
 
+import numpy as np
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, copies, messages, questions, watching
+from dcounter.protocol import codec, copies, exports, messages, questions, watching
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -111,10 +112,29 @@ any_question = st.one_of(
     st.builds(questions.SumPrefix, texts),
     st.builds(questions.ListItems, texts, limits, st.none() | strategies.item_ids),
     st.builds(questions.Measure),
+    st.builds(questions.ListOwned, texts, stamps, limits, naturals),
+    st.builds(
+        exports.Export,
+        naturals,
+        st.integers(1, 1_000_000),
+        st.none() | naturals,
+        st.booleans(),
+        st.lists(texts, max_size=2),
+    ),
+)
+
+
+columns = st.lists(st.tuples(strategies.item_ids, stamps), max_size=3).map(
+    lambda rows: np.array(rows, np.int64).reshape(-1, 2)
 )
 
 
 any_answer = st.one_of(
+    st.builds(
+        lambda rows, following: questions.OwnedListed.of(rows[:, 0], rows[:, 1], following),
+        columns,
+        st.none() | naturals,
+    ),
     st.builds(questions.LookedUp, st.lists(stamps, max_size=3), st.lists(strategies.owners, max_size=3)),
     st.builds(questions.TenantsListed, names, st.lists(naturals, max_size=3), st.booleans()),
     st.builds(questions.PrefixSummed, naturals, naturals),
@@ -122,7 +142,8 @@ any_answer = st.one_of(
         questions.ItemsListed, st.lists(strategies.item_ids, max_size=3), st.none() | strategies.item_ids
     ),
     st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
-    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed"])),
+    st.builds(exports.Exported, st.binary(max_size=9), *[naturals] * 5),
+    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed", "renumbered"])),
 )
 
 

@@ -66,10 +66,23 @@ def replies(sent: bytes, *, bodies: bool = True) -> Iterator[Reply]:
         head, _, rest = sent.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in fields)}
-        if "transfer-encoding" in headers and bodies:
-            # It may go on: what came so far, in chunks.
-            yield Reply(int(line.split()[1]), headers, rest)
-            return
-        length = int(headers.get("content-length", 0)) if bodies else 0
-        yield Reply(int(line.split()[1]), headers, rest[:length])
-        sent = rest[length:]
+        if bodies and headers.get("transfer-encoding") == "chunked":
+            text, sent = _joined(rest)
+        else:
+            length = int(headers.get("content-length", 0)) if bodies else 0
+            text, sent = rest[:length], rest[length:]
+        yield Reply(int(line.split()[1]), headers, text)
+
+
+def _joined(sent: bytes) -> tuple[bytes, bytes]:
+    """
+    The chunks of one answer, which must be whole, and what comes after it.
+    """
+    text = b""
+    while True:
+        size, _, sent = sent.partition(b"\r\n")
+        length = int(size, 16)
+        text += sent[:length]
+        sent = sent[length:].removeprefix(b"\r\n")
+        if not length:
+            return text, sent

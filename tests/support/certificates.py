@@ -30,7 +30,7 @@ class Authority:
         certificate = self._sign(self._name, self._key, ca=True)
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, days: int = 1, passphrase: bytes | None = None) -> tuple[Path, Path]:
+    def issue(self, name: str, *, days: int = 30, passphrase: bytes | None = None) -> tuple[Path, Path]:
         """
         The files of a certificate for this machine, or for a caller, and of its key.
         """
@@ -44,10 +44,11 @@ class Authority:
         key_file.write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
+        key_file.chmod(0o600)
         return cert_file, key_file
 
     def _sign(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False, days: int = 1
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False, days: int = 30
     ) -> x509.Certificate:
         self._count += 1
         local = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

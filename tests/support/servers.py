@@ -18,8 +18,9 @@ from zope.interface import directlyProvides
 from dcounter.errors import NotApplied
 from dcounter.http.auth import OperatorToken, Token, Tokens
 from dcounter.http.limits import HttpLimits
+from dcounter.http.route import Route
 from dcounter.http.server import Server, make_api
-from dcounter.http.table import ROUTES, Route
+from dcounter.http.table import ROUTES
 from dcounter.store import (
     Ack,
     ClusterStatus,

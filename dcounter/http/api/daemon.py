@@ -25,13 +25,6 @@ async def readyz(api: Api, call: Call) -> Answer:
     return ok(Ready(found.exact, found.missing, found.warnings))
 
 
-async def openapi(api: Api, call: Call) -> Answer:
-    """
-    `GET /openapi.json`
-    """
-    return Answer(200, api.document)
-
-
 async def not_supported(api: Api, call: Call) -> Answer:
     """
     What the store of this daemon cannot do.

@@ -99,7 +99,7 @@ async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = 
 def _store_as_told(api: Api, call: Call, items: Items) -> Awaitable[Receipt]:
     parameters = call.parameters
     if "lastUpdateDt" in parameters:
-        items = items.stamped(_stamp(api, parameters["lastUpdateDt"]))
+        items = items.stamped(read_stamp(api, parameters["lastUpdateDt"]))
     changes = parameters.get("receipt") == "1"
     if changes and api.tokens is not None:
         # Receipts tell what was there, and the counts of tenants.
@@ -117,7 +117,7 @@ def _with_changes(stored: Stored, changes: Changes) -> Stored:
     return told if changes.complete else replace(told, complete=False, missing=changes.missing)
 
 
-def _stamp(api: Api, text: str) -> int | None:
+def read_stamp(api: Api, text: str) -> int | None:
     """
     The stamp in a query; `None` if it counts as absent.
 
@@ -141,13 +141,10 @@ async def load_items(api: Api, call: Call) -> Answer:
         api,
         ack=cast("Ack", call.parameters.get("ack", api.ack)),
         after=call.parameters.get("after"),
-        stamp=None if stamp is None else _stamp(api, stamp),
+        stamp=None if stamp is None else read_stamp(api, stamp),
         partial=call.parameters.get("partial") == "1",
     )
-    decoder = decoder_for(call.headers, api.limits)
-    if decoder.memory:
-        call.stream.hold(decoder.memory)
-    return await load.run(call.stream, decoder)
+    return await load.run(call.stream, decoder_for(call.headers, api.limits))
 
 
 async def count_items(api: Api, call: Call) -> Answer:

@@ -50,7 +50,7 @@ async def look_up_items(api: Api, call: Call) -> Answer:
     """
     `POST /items/lookup`
     """
-    ids = parse_ids(call.body, max_items=api.limits.max_listed)
+    ids = parse_ids(call.body, max_items=api.limits.max_listed, reads=True)
     looked = await api.store.look_up(ids, **_asked(api, call))
     mine = [
         None if each is None or not call.principal.may_read(each.tenant) else each for each in looked.items

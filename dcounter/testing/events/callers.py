@@ -20,6 +20,11 @@ Tenants between which items move.
 """
 
 
+ACKS: Sequence[Ack] = ("node", "node", "node", "primary", "majority", "all")
+"""
+How callers want what they change to be written, and how often.
+"""
+
 _HOW: Sequence[Consistency] = ("exact", "exact", "exact", "exact", "available", "eventual")
 """
 How callers ask, and how often.
@@ -49,8 +54,7 @@ def store(world: World) -> None:
         same = [stamp for stamp in world.fixed_stamps[-3:] if stamp <= latest]
         choices = [None, latest, latest - 10 * SECOND, latest - random.randrange(3600 * SECOND), *same]
         stamps = [random.choice(choices) for _ in range(size)]
-    acks: list[Ack] = ["node", "node", "node", "primary", "majority", "all"]
-    ack = random.choice(acks)
+    ack = random.choice(ACKS)
     after = _token(world) if random.random() < 0.2 else None
     items = Items(ids, tenants, stamps)
     retries = Retries(world, items, ack)
@@ -166,6 +170,34 @@ def list_items(world: World) -> None:
     coordinator = random.choice(world.history.running())
     tenant, limit = random.choice([*TENANTS, GROWING]), random.choice([1, 3, 100])
     world.history.list_items(coordinator, tenant, limit, random.choice(_HOW), _after(world))
+
+
+def erase(world: World) -> None:
+    """
+    A caller deletes a tenant.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    tenant, ack = random.choice(TENANTS), random.choice(ACKS)
+    after = _after(world)
+    if world.history.erasures.is_under_way(tenant):
+        return
+    answer = world.history.erase(coordinator, tenant, ack, after)
+    if random.random() < 0.1:
+        world.after(random.random() / 10, lambda: world.history.hang_up(answer))
+
+
+def export(world: World) -> None:
+    """
+    A caller exports everything, and reads fast or slowly.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    pause = random.choice([0.0, 0.0, 0.001, 0.03])
+    deleted = random.random() < 0.7
+    answer = world.history.export(coordinator, deleted, pause, random.choice(_HOW), _after(world))
+    if random.random() < 0.1:
+        world.after(random.random() / 10, lambda: world.history.hang_up(answer))
 
 
 def store_growing(world: World, coordinator: Coordinator) -> None:

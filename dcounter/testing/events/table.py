@@ -70,6 +70,8 @@ EVENTS: Mapping[str, Event] = {
     "list_tenants": Event(callers.list_tenants, 5),
     "list_items": Event(callers.list_items, 5),
     "change_secret": Event(secrets.change_secret, 4),
+    "erase": Event(callers.erase, 3),
+    "export": Event(callers.export, 4),
     "watch": Event(watchers.watch, 4),
     "interrupt": Event(watchers.interrupt, 2),
 }

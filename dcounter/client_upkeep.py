@@ -1,0 +1,65 @@
+"""
+The methods of the HTTP client whose requests take as long as they take. `dcounter.client` has all of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from dcounter.client_answers import Answer
+from dcounter.http.answer_bodies import Erased
+from dcounter.stamps import show_stamp
+from dcounter.store import Ack
+
+_PATIENCE: Final = 3_700.0
+"""
+Time (s) for such a request and its answer.
+"""
+
+
+class Upkeep(ABC):
+    """
+    Long requests to one daemon.
+    """
+
+    @abstractmethod
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str | None] | None = None,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        within: float | None = None,
+    ) -> Answer:
+        """
+        Send any request, see `dcounter.client.Client`.
+        """
+
+    async def erase(
+        self,
+        tenant: str,
+        *,
+        ack: Ack | None = None,
+        after: str | None = None,
+        stamp: int | None = None,
+        within: float = _PATIENCE,
+    ) -> Erased:
+        """
+        Delete a tenant with everything that it owns.
+
+        :param ack: which nodes must have written that before the answer.
+        :param after: a position: what it covers is deleted, too.
+        :param stamp: the stamp (ns since 1970) of an earlier attempt: what was stored after it stays.
+        :param within: time (s) for the request and its answer.
+        """
+        parameters = {
+            "ack": ack,
+            "after": after,
+            "lastUpdateDt": None if stamp is None else show_stamp(stamp),
+        }
+        path = f"/tenants/{quote(tenant, safe='')}"
+        return (await self.ask("DELETE", path, parameters=parameters, within=within)).read(Erased)
