@@ -65,7 +65,7 @@ def replies(sent: bytes, *, bodies: bool = True) -> Iterator[Reply]:
     while sent:
         head, _, rest = sent.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, value in (each.split(": ") for each in fields)}
+        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in fields)}
         if bodies and headers.get("transfer-encoding") == "chunked":
             text, sent = _joined(rest)
         else:
