@@ -44,7 +44,7 @@ class StepSizes:
     gathered: int = 2**16
     put_in: int = 512
     compared: int = 2**18
-    counted: int = 2**16
+    counted: int = 2**15
     copied: int = 2**14
     exported: int = 4000
     touched: int = 2**17
