@@ -150,15 +150,8 @@ class Coordinator(Service, Inquiries):
             running=lambda: bool(self.running),
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
-        self._watches = watches(
-            self._links,
-            self._view,
-            clock=clock,
-            seal=seal,
-            limits=self._limits,
-            time=self._time,
-            session=f"{wall():x}",
-        )
+        parts = {"clock": clock, "seal": seal, "limits": self._limits, "time": self._time}
+        self._watches = watches(self._links, self._view, **parts, session=f"{wall():x}")
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
