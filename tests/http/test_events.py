@@ -120,7 +120,7 @@ def test_a_watcher_is_greeted_and_then_told(world: CalledServer, store: Told) ->
         "prefixes": None,
         "nodes": True,
     }
-    text = text_of(reply.text)
+    text = reply.text.decode()
     assert text.startswith("retry: 2000\nevent: hello\n")
     assert events(text) == [("hello", hello)]
     store.put(1, 2)
@@ -152,7 +152,7 @@ def test_without_news_a_comment_comes() -> None:
 )
 def test_a_watcher_chooses(world: CalledServer, store: Told, target: str, wanted: Wanted) -> None:
     _, reply = begin(world, ask(target))
-    [(_, hello)] = events(text_of(reply.text))
+    [(_, hello)] = events(reply.text.decode())
     assert store.wanted == [(wanted, None)]
     assert (hello["tenants"] or [], hello["prefixes"] or []) == (
         list(wanted.tenants or ()),
@@ -172,7 +172,7 @@ def test_one_that_comes_back_goes_on_or_is_told_to_ask_anew(
 ) -> None:
     store.resumes = resumes
     _, reply = begin(world, ask("/events", "Last-Event-ID: s-7"))
-    (_, hello), *rest = events(text_of(reply.text))
+    (_, hello), *rest = events(reply.text.decode())
     assert store.wanted == [(Wanted(), "s-7")]
     assert (hello["resumed"], rest) == (resumes, [] if resumes else [("reset", {"position": "memory-0"})])
 
@@ -180,7 +180,7 @@ def test_one_that_comes_back_goes_on_or_is_told_to_ask_anew(
 def test_an_empty_id_is_none(world: CalledServer, store: Told) -> None:
     _, reply = begin(world, ask("/events", "Last-Event-ID: "))
     assert store.wanted == [(Wanted(), None)]
-    assert len(events(text_of(reply.text))) == 1
+    assert len(events(reply.text.decode())) == 1
 
 
 def test_there_are_so_many_watchers_and_no_more(world: CalledServer, store: Told) -> None:
@@ -280,7 +280,7 @@ class TestTokens:
 
     def test_a_bound_one_gets_its_tenants_and_no_nodes(self, world: CalledServer, store: Told) -> None:
         caller, reply = begin(world, ask("/events", "Authorization: Bearer dct_bound"))
-        [(_, hello)] = events(text_of(reply.text))
+        [(_, hello)] = events(reply.text.decode())
         assert (hello["prefixes"], hello["nodes"]) == (["acme/", "tie-"], False)
         store.put(1, tenant="other")
         store.put(2, tenant="acme/1")
