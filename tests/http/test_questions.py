@@ -53,7 +53,7 @@ A request of every kind.
 
 
 def test_all_kinds_of_questions_are_tested() -> None:
-    # These have tests of their own: an export is no JSON, and audits and events have no position to be asked at.
+    # These have tests of their own: an export is no JSON; audits and events are asked at no position.
     others = {("GET", "/export"), ("GET", "/audit"), ("GET", "/events")}
     asked = {(method, path.partition("?")[0]) for method, path, _ in READS}
     patterns = {(route.method, route.path) for route in ROUTES if route.needs and not route.changes} - others
