@@ -13,10 +13,57 @@ from msgspec import Struct
 from dcounter.errors import NotSupportedHere, Refusal
 
 
+class AuditRuns(Refusal):
+    """
+    An audit is under way, and there is one at a time.
+    """
+
+    code = "audit_runs"
+    status = 409
+    title = "Audit under way"
+    retryable = True
+    outcome = "not_applied"
+
+
+class AuditNotFinished(Refusal):
+    """
+    Something came between, so the nodes could not be compared: nothing is known of differences.
+
+    :param changed: whether a node was made anew before.
+    """
+
+    code = "audit_not_finished"
+    status = 503
+    title = "Audit not finished"
+    retryable = True
+    retry_after = 5
+
+    def __init__(self, message: str, *, changed: bool = False) -> None:
+        super().__init__(message)
+        self.outcome = "partial" if changed else "not_applied"
+
+
+class NotRepaired(Refusal):
+    """
+    An audit found a difference, but making a node anew is impossible, or would not help.
+
+    :param changed: whether another node was made anew before.
+    """
+
+    code = "not_repaired"
+    status = 409
+    title = "Difference found, but not repaired"
+
+    def __init__(self, message: str, *, changed: bool = False) -> None:
+        super().__init__(message)
+        self.outcome = "partial" if changed else "not_applied"
+
+
 class NodeCount(Struct, frozen=True):
     """
     The count of a tenant at one node.
 
+    :ivar node: the node's id.
     :ivar kept: what the node answers when it is asked for the count.
     :ivar counted: how many rows it has.
     """
@@ -84,7 +131,8 @@ class NotAudited(Struct, frozen=True):
     """
     A member that did not take part in an audit.
 
-    :ivar why: why not, in words.
+    :ivar node: its id.
+    :ivar why: why it did not, in a few words.
     """
 
     node: int
@@ -209,49 +257,3 @@ class Auditable(Protocol):
         The audit that runs, and the last one.
         """
         raise NotSupportedHere("this store cannot be audited")
-
-
-class AuditRuns(Refusal):
-    """
-    An audit is under way, and there is one at a time.
-    """
-
-    code = "audit_runs"
-    status = 409
-    title = "Audit under way"
-    retryable = True
-    outcome = "not_applied"
-
-
-class AuditNotFinished(Refusal):
-    """
-    Something came between, so the nodes could not be compared: nothing is known of differences.
-
-    :param changed: whether a node was made anew before.
-    """
-
-    code = "audit_not_finished"
-    status = 503
-    title = "Audit not finished"
-    retryable = True
-    retry_after = 5
-
-    def __init__(self, message: str, *, changed: bool = False) -> None:
-        super().__init__(message)
-        self.outcome = "partial" if changed else "not_applied"
-
-
-class NotRepaired(Refusal):
-    """
-    An audit found a difference, but making a node anew is impossible, or would not help.
-
-    :param changed: whether another node was made anew before.
-    """
-
-    code = "not_repaired"
-    status = 409
-    title = "Difference found, but not repaired"
-
-    def __init__(self, message: str, *, changed: bool = False) -> None:
-        super().__init__(message)
-        self.outcome = "partial" if changed else "not_applied"

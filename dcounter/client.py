@@ -23,6 +23,7 @@ from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
 from dcounter.client_audits import AuditCalls
 from dcounter.client_bodies import Parts, body_of
 from dcounter.client_errors import our_errors, too_late
+from dcounter.client_events import Event, EventClient
 from dcounter.client_export import ExportCutShort, Exported
 from dcounter.client_upkeep import Upkeep
 from dcounter.http.answer_bodies import (
@@ -46,6 +47,7 @@ from dcounter.store import Ack, ClusterStatus, Consistency, Order
 __all__ = [
     "Answer",
     "Client",
+    "Event",
     "ExportCutShort",
     "Exported",
     "Http",
@@ -117,7 +119,7 @@ class Http(typing.Protocol):
         """
 
 
-class Client(AuditCalls, Upkeep):
+class Client(AuditCalls, Upkeep, EventClient):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
 

@@ -83,6 +83,20 @@ class Limits:
     :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
         coordinator needs less than 10 ms for them.
     :ivar search_s: time between two searches for a node on all ports of its range.
+    :ivar changed_tenants: tenants whose changed counts a node tells in one message: it takes a few
+        milliseconds to make, and to read.
+    :ivar watch_pace_s: shortest time between two rounds of events: no tenant has more than one in each.
+    :ivar watch_wait_s: time that a node may wait for a change before it answers that there is none.
+    :ivar watch_rest: how many times as long as a round of events took is between it and the next, at least:
+        events take 3 % of a coordinator's time, and if there are many watchers, the rounds become rarer.
+    :ivar watch_turn_s: time after which a coordinator that hands out events lets other work run.
+    :ivar watch_kept: tenants of which the last change is kept, for watchers that read slowly or come back.
+    :ivar watch_part_bytes: about how many bytes of events are handed to a watcher at once.
+    :ivar watch_behind_s: time after which a watcher that has not read all events so far is dropped.
+    :ivar watch_quiet_s: time without an event after which a watcher is told that there is none: proxies close
+        connections that are silent for longer, usually for 60 s.
+    :ivar watch_linger_s: time for which a coordinator still keeps events when the last watcher has gone: it
+        may come back for what it missed.
     """
 
     heartbeat_s: float = 0.2
@@ -126,3 +140,13 @@ class Limits:
     load_pause_s: float = 0.0
     erase_items: int = 5_000
     search_s: float = 1.0
+    changed_tenants: int = 5_000
+    watch_pace_s: float = 0.1
+    watch_wait_s: float = 1.0
+    watch_rest: int = 32
+    watch_turn_s: float = 0.002
+    watch_kept: int = 20_000
+    watch_part_bytes: int = 64 * 1024
+    watch_behind_s: float = 10.0
+    watch_quiet_s: float = 15.0
+    watch_linger_s: float = 30.0

@@ -31,6 +31,7 @@ from dcounter.answers import (
 from dcounter.audits import Auditable
 from dcounter.erasing import Erased, Erasing
 from dcounter.errors import NotSupportedHere
+from dcounter.events import Watchable
 from dcounter.words import Ack, Consistency, Order
 
 # What comes from other modules and belongs to this interface.
@@ -61,6 +62,7 @@ Capability = Literal[
     "erase",
     "export",
     "audit",
+    "watch",
 ]
 """
 What a store may be unable to do. Each is the name of a method of `Store`.
@@ -343,7 +345,7 @@ class Questions(Auditable, Protocol):
         raise NotSupportedHere("this store cannot be exported")
 
 
-class Store(Questions, Erasing, Protocol):
+class Store(Questions, Erasing, Watchable, Protocol):
     """
     Stores items and counts them.
 

@@ -21,6 +21,7 @@ FLOORS = {
     "dcounter.answers": 0,
     "dcounter.audits": 0,
     "dcounter.errors": 0,
+    "dcounter.events": 0,
     "dcounter.limits": 0,
     "dcounter.outlet": 0,
     "dcounter.stamps": 0,
@@ -38,6 +39,7 @@ FLOORS = {
     "dcounter.load_body": 2,
     "dcounter.client": 2,
     "dcounter.client_answers": 2,
+    "dcounter.client_events": 2,
     "dcounter.client_upkeep": 2,
     "dcounter.client_export": 2,
     "dcounter.client_errors": 2,
@@ -51,6 +53,7 @@ FLOORS = {
 ONLY = {
     "dcounter.audits": {"dcounter.errors"},
     "dcounter.errors": {"dcounter.stamps"},
+    "dcounter.events": {"dcounter.errors"},
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
     "dcounter.words": set(),
@@ -61,15 +64,19 @@ ONLY = {
         "dcounter.audits",
         "dcounter.erasing",
         "dcounter.errors",
+        "dcounter.events",
         "dcounter.words",
     },
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
-    "dcounter.engines": {"dcounter.audits", "dcounter.errors", "dcounter.limits", "dcounter.store"},
+    "dcounter.engines": {
+        *("dcounter.audits", "dcounter.errors", "dcounter.events", "dcounter.limits", "dcounter.store"),
+    },
     "dcounter.http": {
         "dcounter.audits",
         "dcounter.errors",
+        "dcounter.events",
         "dcounter.limits",
         "dcounter.outlet",
         "dcounter.stamps",
@@ -94,6 +101,7 @@ KNOWS_ENGINES = "dcounter.daemon.wiring"
 PURE_ROOMS = {
     "dcounter.audits",
     "dcounter.errors",
+    "dcounter.events",
     "dcounter.limits",
     "dcounter.stamps",
     "dcounter.store",
@@ -132,6 +140,7 @@ SHELLS = {
     "dcounter.coordinator": {
         *("acks", "asking", "audited_nodes", "audits", "erasing", "exports", "inquiries", "removal"),
         "service",
+        "watches",
     },
 }
 # What comes from outside is passed in: these alone may take it from where it is.

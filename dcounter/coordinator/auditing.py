@@ -25,8 +25,9 @@ The most tenants and IDs that an answer names.
 """
 
 MOST_GROUPS = 64
+AT_ONCE = 16
 """
-The most groups whose rows are compared one by one.
+The most groups whose rows are compared one by one, and how many of them at once, in some milliseconds.
 """
 
 _IN_GROUP = 128
@@ -86,11 +87,14 @@ def differing(bits: int, compared: Mapping[NodeId, AuditCompared]) -> Groups:
     found = Groups(bits)
     nodes = list(compared)
     sums = np.array([np.frombuffer(compared[node].sums, "<u8") for node in nodes])
-    found.differing = np.flatnonzero((sums != sums[0]).any(axis=0)).tolist()
-    for group in found.differing:
-        value, wrong = most_frequent(dict(zip(nodes, sums[:, group].tolist(), strict=True)))
-        found.wrong.update(wrong)
-        found.undecided |= value is None
+    differing = np.flatnonzero((sums != sums[0]).any(axis=0))
+    found.differing = differing.tolist()
+    sums = sums[:, differing]
+    # As `most_frequent`, for all groups at once: whether more than half of the nodes have the same.
+    right = np.array([2 * (sums == one).sum(axis=0) > len(nodes) for one in sums])
+    decided = right.any(axis=0)
+    found.undecided = not decided.all()
+    found.wrong = {node for node, each in zip(nodes, right, strict=True) if (decided & ~each).any()}
     return found
 
 

@@ -27,6 +27,7 @@ from dcounter.audits import (
 )
 from dcounter.coordinator.audited_nodes import AuditedNodes, Disturbed, TooLarge
 from dcounter.coordinator.auditing import (
+    AT_ONCE,
     LISTED,
     MOST_GROUPS,
     Findings,
@@ -284,16 +285,21 @@ class Audits:
         """
         Compare the rows of some groups that differ.
         """
-        for most in (MOST_GROUPS, 1):
-            groups.compared = groups.differing[:most]
-            what = questions.AuditRows(groups.bits, groups.compared)
+        items: list[WrongItem] = []
+        size = AT_ONCE
+        while len(groups.compared) < min(MOST_GROUPS, len(groups.differing)):
+            some = groups.differing[len(groups.compared) :][:size]
+            what = questions.AuditRows(groups.bits, some)
             try:
                 found = await self._nodes.each(nodes, what, questions.AuditRowsFound, position)
             except TooLarge:
-                continue
-            return wrong_items(found)
-        groups.compared = []
-        return []
+                if size == 1:
+                    break
+                size = 1
+            else:
+                groups.compared += some
+                items += wrong_items(found)
+        return items
 
     def _named(self, tenants: Sequence[str], others: Sequence[str | None]) -> list[str | None]:
         """

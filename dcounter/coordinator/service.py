@@ -30,7 +30,9 @@ from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.coordinator.status import cluster_status
+from dcounter.coordinator.unplaced import why_unplaced
 from dcounter.coordinator.view import View
+from dcounter.coordinator.watches import Watches
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
     InvalidPosition,
@@ -40,6 +42,7 @@ from dcounter.errors import (
     NotReplicated,
     OutcomeUnknown,
 )
+from dcounter.events import Feed, Wanted
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
 from dcounter.protocol import codec, messages
@@ -75,6 +78,7 @@ class Coordinator(Service, Inquiries, Auditing):
     :param erasing: makes what deletes tenants.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
+    :param watches: makes what tells watchers of changes.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Coordinator(Service, Inquiries, Auditing):
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         erasing: Callable[..., Erasing] = Erasing,
         troubles: Callable[[], Sequence[str]] = tuple,
+        watches: Callable[..., Watches] = Watches,
     ) -> None:
         Inquiries.__init__(self, address_book.limits, seal.cursors)
         self._troubles = troubles
@@ -147,6 +152,15 @@ class Coordinator(Service, Inquiries, Auditing):
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
         self._audits = Audits(self._links, self._view, seal, clock, wall, self._limits, self._time)
+        self._watches = watches(
+            self._links,
+            self._view,
+            clock=clock,
+            seal=seal,
+            limits=self._limits,
+            time=self._time,
+            session=f"{wall():x}",
+        )
         self._last_beat = 0.0
         self._announced = False
         self._clock_watch = ClockWatch(clock, wall)
@@ -169,6 +183,7 @@ class Coordinator(Service, Inquiries, Auditing):
 
     async def _stop(self) -> None:
         self._audits.stop()
+        await self._watches.stop()
         until = self._time.seconds() + self._limits.drain_s
         while self._busy() and self._time.seconds() < until:
             await deferLater(self._time, self._limits.heartbeat_s / 4)
@@ -252,6 +267,9 @@ class Coordinator(Service, Inquiries, Auditing):
             self._asking.expire(question)
         return await answer
 
+    async def watch(self, wanted: Wanted, *, since: str | None = None) -> Feed:
+        return await self._watches.watch(wanted, since=since)
+
     def join(self, first: str, second: str) -> str:
         (position, stamp), (other, later) = self._seal.open(first), self._seal.open(second)
         return self._seal.seal(position.join(other), max(stamp, later))
@@ -304,14 +322,14 @@ class Coordinator(Service, Inquiries, Auditing):
         if not self.running:
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
         if self._view.refusals():
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
 
     def _refuse(self, request: Request, token: str) -> None:
         """
         Say that a request has ended before all of it was stored.
         """
         if not request.maybe_stored:
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
         raise OutcomeUnknown(
             f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
             "of the others nothing is known",
@@ -319,22 +337,6 @@ class Coordinator(Service, Inquiries, Auditing):
             items_stored=request.items_stored,
             stamp=request.items.stamp_to_repeat(),
         )
-
-    def _why_unplaced(self) -> str:
-        """
-        Why no node takes what it is given.
-        """
-        refusals = self._view.refusals()
-        if refusals:
-            why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
-            why = f"no node takes writes: {why}"
-        elif not self._view.up():
-            why = "no node is connected"
-        elif not self._writers():
-            why = "no node takes writes yet"
-        else:
-            why = "no node had room in time"
-        return f"{why}; nothing of the request was stored"
 
     def _writers(self) -> Sequence[int]:
         return [node for node in self._view.writers() if self._links[node].up]
@@ -438,6 +440,7 @@ class Coordinator(Service, Inquiries, Auditing):
         self._dispatch.tick(now)
         self._acks.tick(now)
         self._asking.tick(now)
+        self._watches.tick(now)
 
     def _tell_of_clocks(self) -> None:
         news = self._clock_watch.news()

@@ -160,6 +160,12 @@ class View:
         if self._settled:
             self._primary = self.primary()
 
+    def members(self) -> list[int]:
+        """
+        All nodes that were not removed.
+        """
+        return list(self._members)
+
     # Starting
 
     def takes_writes(self) -> bool:

@@ -66,7 +66,8 @@ class HttpSide:
         """
         How many connections there may be.
         """
-        return self.limits.max_connections + self.limits.reserved_connections
+        limits = self.limits
+        return limits.max_connections + limits.reserved_connections + limits.max_watchers
 
     def serve(
         self,

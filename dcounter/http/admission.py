@@ -28,7 +28,9 @@ async def answer(api: Api, route: Route, call: Call) -> Answer:
             if call.principal.rate is not None:
                 require_permit(api, call.principal, take=True)
         if call.query:
-            call.parameters = parse_query(call.query, route.values)
+            if route.repeated:
+                call.many = {name: [] for name in route.repeated}
+            call.parameters = parse_query(call.query, route.values, call.many)
         for parameter, segment in zip(route.segments, call.segments, strict=True):
             call.parameters[parameter.name] = decode_segment(segment)
         if tokens is not None and call.principal.prefixes:
@@ -126,6 +128,7 @@ def _require_bounds(route: Route, call: Call) -> None:
     :raises Forbidden: it names other tenants, or none, or its answer would tell of all.
     """
     named = [call.parameters[name] for name in route.tenants if name in call.parameters]
+    named += [each for name in route.tenants for each in call.many.get(name, ())]
     for tenant in named:
         call.require_tenant(tenant)
     if named or route.checks_tenants:

@@ -13,6 +13,27 @@ from dcounter.errors import ItemError
 from dcounter.store import Ack, Change
 
 
+class Hello(Struct, frozen=True):
+    """
+    The first event for a watcher.
+
+    :ivar position: the events tell of all changes after it.
+    :ivar version: of the events.
+    :ivar resumed: whether no event is missing since the one that the watcher named in `Last-Event-ID`.
+    :ivar tenants: the events are only of these tenants; `None`: they are not chosen by name.
+    :ivar prefixes: the events are only of tenants whose names begin with one of these; `None`: they are not
+        chosen by prefix.
+    :ivar nodes: whether there are events of nodes.
+    """
+
+    position: str
+    version: int
+    resumed: bool
+    tenants: Sequence[str] | None
+    prefixes: Sequence[str] | None
+    nodes: bool
+
+
 class Stored(Struct, frozen=True):
     """
     The answer to a request to store or to delete.

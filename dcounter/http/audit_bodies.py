@@ -33,7 +33,8 @@ class RowAt(Struct, frozen=True):
     """
     What a node has for an ID.
 
-    :ivar row: what that is.
+    :ivar node: the node's id.
+    :ivar row: what it has.
     """
 
     node: int
@@ -44,9 +45,10 @@ class ItemDifference(Struct, frozen=True):
     """
     An ID for which nodes have different rows.
 
+    :ivar ID: the ID.
     :ivar right: what more than half of the nodes have; if no row is that frequent, the newest.
     :ivar decided: whether more than half of the nodes have it.
-    :ivar nodes: what each node has.
+    :ivar nodes: what each node has that was audited.
     :ivar wrong: ids of the nodes that have something else; none if it is not decided.
     """
 

@@ -32,6 +32,37 @@ def require_scope(scope: Scope, principal: Principal, what: str) -> None:
         raise Forbidden(f"{what} needs the scope {scope!r}, which the token {principal.name!r} does not have")
 
 
+class Watchers:
+    """
+    How many watchers read events.
+
+    :ivar most: how many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._here = 0
+
+    @property
+    def full(self) -> bool:
+        """
+        Whether no other may come.
+        """
+        return self._here >= self.most
+
+    def come(self) -> None:
+        """
+        One comes.
+        """
+        self._here += 1
+
+    def go(self) -> None:
+        """
+        One goes.
+        """
+        self._here -= 1
+
+
 class Api(Struct, frozen=True, kw_only=True):
     """
     What the functions of all routes share.
@@ -44,6 +75,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar page: the answer with the page that describes the API.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
+    :ivar watchers: how many watchers there are.
     :ivar room_for_exports: how many more exports there may be at once.
     """
 
@@ -59,6 +91,7 @@ class Api(Struct, frozen=True, kw_only=True):
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
     )
+    watchers: Watchers = field(default_factory=lambda: Watchers(HttpLimits().max_watchers))
     room_for_exports: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().exports)
     )
@@ -75,6 +108,8 @@ class Call(Struct):
     :ivar headers: the values of each header; names are in lower case.
     :ivar segments: the variable segments of the path, percent-encoded.
     :ivar parameters: the variable segments and the parameters of the query by name, decoded and checked.
+    :ivar many: the values of each parameter of the query that may be given more than once; `parameters` has
+        the first of them.
     :ivar principal: the identity that the request has proved, and its rights.
     :ivar stream: the body, if the route reads it while it arrives; `body` is then empty.
     """
@@ -85,6 +120,7 @@ class Call(Struct):
     headers: Mapping[bytes, Sequence[bytes]]
     segments: Sequence[str] = ()
     parameters: dict[str, str] = {}
+    many: dict[str, list[str]] = {}
     principal: Principal = ANYONE
     stream: Body | None = None
 

@@ -326,6 +326,10 @@ class Connection(Protocol):
         # One answer, and the place is free again.
         self.persistent = False
 
+    def lasts(self) -> None:
+        self.persistent = False
+        self._shared.lasts(self)
+
     def answered(self) -> None:
         exchange, self._exchange = self._exchange, None
         assert exchange is not None

@@ -75,6 +75,11 @@ _EXPORT: Final = (
     f'{{"ID":1,"tenant":"hello","lastUpdateDt":"{_WHEN}"}}\n'
     '{"end":true,"rows":1}\n'
 )
+_EVENTS: Final = (
+    f'retry: 2000\nevent: hello\ndata: {{"position":"{POSITION}","version":1,"resumed":false,'
+    '"tenants":["hello"],"prefixes":null,"nodes":true}\nid: 18ec9049969d45b9-1\n\n'
+    'event: count\ndata: {"tenant":"hello","counter":2}\nid: 18ec9049969d45b9-2\n\n'
+)
 _READY: Final = bodies.Ready(exact=True, missing=(), warnings=())
 
 EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
@@ -149,6 +154,7 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
     ("POST", "/audit", "application/json"): (Example("/audit", _AUDIT, '{"tenants":["hello"]}'),),
     ("GET", "/audit", "application/json"): (Example("/audit", AuditsShown(last=_AUDIT, age_ms=60_000)),),
     ("GET", "/export", "application/json"): (Example("/export", _EXPORT),),
+    ("GET", "/events", "application/json"): (Example("/events?tenant=hello", _EVENTS),),
     ("GET", "/cluster", "application/json"): (
         Example("/cluster", ClusterStatus(primary=0, nodes=[_NODE], clock_skew_ms=0, cluster="5f2b1c9e")),
     ),

@@ -28,6 +28,12 @@ _log = Logger()
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+_RESTED_S: Final = 0.05
+"""
+Time (s) after which a stream that lasts has certainly waited, and others had their turns.
+"""
+
+
 class Caller(Line, Protocol):
     """
     The connection that an exchange takes place on.
@@ -47,6 +53,11 @@ class Caller(Line, Protocol):
     def answered(self) -> None:
         """
         Go on to the next request: the answer is written.
+        """
+
+    def lasts(self) -> None:
+        """
+        Expect no other request: the answer goes on for as long as the caller stays.
         """
 
 
@@ -330,11 +341,15 @@ class Exchange:
         if version != b"HTTP/1.1":
             # Only the end of the connection shows where it ends.
             caller.persistent = False
+        if answer.lasting and not self._gone:
+            caller.lasts()
         try:
             if not self._gone:
                 self._write(answer)
             until = shared.seconds() + shared.limits.turn_s
             async for part in answer.stream:
+                if answer.lasting and shared.seconds() >= until + _RESTED_S:
+                    until = shared.seconds() + shared.limits.turn_s
                 if shared.seconds() >= until and not self._gone:
                     await self._next_turn()
                     until = shared.seconds() + shared.limits.turn_s

@@ -28,6 +28,7 @@ class HttpLimits:
         room, or it gets an error. Further connections are closed without an answer.
     :ivar yield_after_s: time for which a connection has waited for a request, or for the rest of its head,
         when it has to make room.
+    :ivar max_watchers: connections that read events, besides `max_connections`.
     :ivar max_bodies_bytes: all bodies in memory together.
     :ivar small_body_bytes: a body up to this size is accepted even then, so that slow uploads of large bodies
         cannot block small requests.
@@ -68,6 +69,7 @@ class HttpLimits:
     max_connections: int = 800
     reserved_connections: int = 64
     yield_after_s: float = 1.0
+    max_watchers: int = 1_000
     max_bodies_bytes: int = 512 * MEBIBYTE
     small_body_bytes: int = 64 * 1024
     idle_s: float = 75.0

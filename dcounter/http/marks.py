@@ -17,7 +17,7 @@ from dcounter.http.tracing import names
 Fields = Sequence[tuple[bytes, bytes]]
 
 _EXPOSED: Final = b"RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
-_ALLOWED_HEADERS: Final = b"Authorization, Content-Type, X-Request-ID, traceparent"
+_ALLOWED_HEADERS: Final = b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, traceparent"
 _MAX_AGE_S: Final = 600
 """
 How long a browser remembers what a page may do. Long enough to save a request before each request.

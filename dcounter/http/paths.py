@@ -7,6 +7,7 @@ a name.
 
 import re
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -62,7 +63,11 @@ def decode_segment(raw: str) -> str:
         raise BadPath(f"the path cannot be decoded: {error}") from error
 
 
-def parse_query(raw: bytes, allowed: Mapping[str, Collection[str] | None]) -> dict[str, str]:
+def parse_query(
+    raw: bytes,
+    allowed: Mapping[str, Collection[str] | None],
+    many: Mapping[str, list[str]] = MappingProxyType({}),
+) -> dict[str, str]:
     """
     Parse the parameters of a query, each given at most once.
 
@@ -70,6 +75,7 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str] | None]) -> di
 
     :param allowed: parameter -> the values that it may have; no values: any text that is not empty; `None`:
         any text.
+    :param many: parameters that may be given more than once; their values are added to these lists.
     :raises BadParameter: a parameter is unknown or repeated, or has another value.
     """
     found: dict[str, str] = {}
@@ -84,13 +90,15 @@ def parse_query(raw: bytes, allowed: Mapping[str, Collection[str] | None]) -> di
         if name not in allowed:
             known = f"this path has {', '.join(allowed)}" if allowed else "this path has none"
             raise BadParameter(f"unknown parameter {name!r}; {known}")
-        if name in found:
+        if name in found and name not in many:
             raise BadParameter(f"{name} is given more than once")
         values = allowed[name]
         if values is not None and (value not in values if values else not value):
             known = f"one of {', '.join(values)}" if values else "any text that is not empty"
             raise BadParameter(f"{name} must be {known}; it is {value!r}")
-        found[name] = value
+        if name in many:
+            many[name].append(value)
+        found.setdefault(name, value)
     return found
 
 

@@ -3,8 +3,8 @@ Answers, and the refusals of HTTP itself. Every refusal becomes `application/pro
 """
 
 import math
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,16 +12,34 @@ from dcounter.errors import Outcome, Refusal
 from dcounter.store import Answered
 
 
+class Parts(Protocol):
+    """
+    The body of an answer, made bit by bit, such as an asynchronous generator.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """
+        End it: no more is wanted.
+        """
+        ...
+
+
 class Answer(msgspec.Struct, frozen=True):
     """
     The answer to a request, whichever way it is sent.
+
+    :ivar lasting: whether `stream` goes on for as long as the caller stays. Its connection is then used for
+        nothing else, and does not count as one that is served.
     """
 
     status: int
     body: bytes
     content_type: bytes = b"application/json"
     headers: Sequence[tuple[bytes, bytes]] = ()
-    stream: AsyncGenerator[bytes, None] | None = None
+    stream: Parts | None = None
+    lasting: bool = False
 
     def with_headers(self, added: Iterable[tuple[bytes, bytes]]) -> "Answer":
         """
@@ -314,6 +332,21 @@ class Overloaded(HttpRefusal):
     retryable = True
     outcome = "not_applied"
     retry_after = RETRY_SOON_S
+
+
+class TooManyWatchers(HttpRefusal):
+    """
+    As many watchers as may be are reading events.
+    """
+
+    code = "too_many_watchers"
+    status = 503
+    title = "Too many watchers"
+    retryable = True
+    retry_after = RETRY_SOON_S
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"too many watchers are connected; the limit is {most}")
 
 
 class TooManyExports(HttpRefusal):

@@ -30,6 +30,7 @@ class Parameter:
     :ivar values: the values that it may have; none: any text that is not empty.
     :ivar tenant: whether it is the name of a tenant, or how the names of tenants begin. A token that is bound
         to some tenants must name one of those.
+    :ivar repeated: whether it may be given more than once.
     :ivar schema: the JSON schema of its value, if there are no `values`; the function checks it.
     :ivar default: the value that counts if it is left out; `None` if there is none, or the daemon's options
         set it.
@@ -40,6 +41,7 @@ class Parameter:
     description: str
     values: Collection[str] = ()
     tenant: bool = False
+    repeated: bool = False
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string", "minLength": 1}, hash=False)
     default: str | None = None
     empty: bool = False
@@ -74,6 +76,7 @@ class Route:
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have, as `parse_query` takes them.
     :ivar tenants: the parameters that name tenants.
+    :ivar repeated: the parameters of the query that may be given more than once.
     """
 
     method: str
@@ -99,12 +102,14 @@ class Route:
     successor: str = ""
     values: Mapping[str, Collection[str] | None] = field(init=False)
     tenants: Collection[str] = field(init=False)
+    repeated: Collection[str] = field(init=False)
 
     def __post_init__(self) -> None:
         values = {each.name: None if each.empty else each.values for each in self.query}
         object.__setattr__(self, "values", values)
         named = (each.name for each in (*self.segments, *self.query) if each.tenant)
         object.__setattr__(self, "tenants", tuple(named))
+        object.__setattr__(self, "repeated", tuple(each.name for each in self.query if each.repeated))
         for other in self.by_type.values():
             if (other.method, other.path, other.scope) != (self.method, self.path, self.scope):
                 raise ValueError(f"{self.method} {self.path} must not depend on the type of the body")

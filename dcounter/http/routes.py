@@ -6,13 +6,14 @@ requests that no route takes because of their path or method.
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
 
 from klein import Klein
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -24,7 +25,7 @@ from dcounter.errors import Outcome, Refusal
 from dcounter.http.admission import answer
 from dcounter.http.call import Api, Call
 from dcounter.http.paths import raw_query, raw_segments
-from dcounter.http.problems import Answer, InternalError, UnknownPath, WrongMethod, problem
+from dcounter.http.problems import Answer, InternalError, Parts, UnknownPath, WrongMethod, problem
 from dcounter.http.route import Route
 from dcounter.http.streams import WholeBody
 from dcounter.http.tracing import in_words, names
@@ -146,7 +147,7 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         found = await answer(api, asked, call)
         whole = prepare(request, found)
         if found.stream is not None:
-            await _write(request, found.stream)
+            await _write(request, found.stream, lasting=found.lasting)
         return whole
 
     return by_klein
@@ -156,10 +157,14 @@ def _headers(request: IRequest) -> dict[bytes, Sequence[bytes]]:
     return {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
 
 
-async def _write(request: IRequest, stream: AsyncGenerator[bytes, None]) -> None:
+async def _write(request: IRequest, stream: Parts, *, lasting: bool) -> None:
     """
     Write an answer as it is made. What comes this way is HEAD, or calls in memory: it waits for no reader.
     """
+    if lasting:
+        # It has no end of its own.
+        gone: Deferred[None] = cast("Any", request).notifyFinish()
+        gone.addBoth(lambda _: Deferred.fromCoroutine(stream.aclose()))
     try:
         if request.method != b"HEAD":
             async for part in stream:

@@ -15,7 +15,7 @@ from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from dcounter.http.auth import OperatorToken, Tokens
-from dcounter.http.call import Api
+from dcounter.http.call import Api, Watchers
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
 from dcounter.http.docs_page import docs_page
@@ -63,6 +63,7 @@ def make_api(
         page=page,
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
+        watchers=Watchers(limits.max_watchers),
         room_for_exports=DeferredSemaphore(limits.exports),
     )
 
@@ -133,7 +134,8 @@ class Server(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Connection | None:
         most = self.limits.max_connections + self.limits.reserved_connections
-        if len(self.shared.connections) >= most and not self.shared.make_room(admitted=False):
+        here = len(self.shared.connections) - len(self.shared.watching)
+        if here >= most and not self.shared.make_room(admitted=False):
             return None
         return Connection(self.shared)
 

@@ -51,6 +51,8 @@ class Shared:
     :ivar call_later: the timers of the reactor.
     :ivar connections: those that are open.
     :ivar admitted: how many of them are served; the others have not sent a request yet.
+    :ivar watching: those that are used for an answer that lasts. They count neither as open nor as served:
+        there is a bound of their own.
     :ivar body_bytes: bytes of bodies that are held in memory.
     """
 
@@ -76,6 +78,7 @@ class Shared:
         self.call_later: Callable[..., IDelayedCall] = reactor.callLater
         self.connections: set[Guest] = set()
         self.admitted = 0
+        self.watching: set[Guest] = set()
         self.body_bytes = 0
         self._full_until = 0.0
 
@@ -111,10 +114,19 @@ class Shared:
         oldest.end()
         return True
 
+    def lasts(self, guest: Guest) -> None:
+        """
+        Count a connection as one with an answer that lasts.
+        """
+        self.admitted -= guest.admitted
+        guest.admitted = False
+        self.watching.add(guest)
+
     def leave(self, guest: Guest) -> None:
         """
         Count a connection no longer.
         """
+        self.watching.discard(guest)
         self.connections.discard(guest)
         self.admitted -= guest.admitted
         guest.admitted = False

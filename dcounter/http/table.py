@@ -29,10 +29,11 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import audit, cluster, daemon, documents, erasing, exports, items, questions
+from dcounter.http.api import audit, cluster, daemon, documents, erasing, events, exports, items, questions
 from dcounter.http.audit_bodies import AuditResult, AuditsShown
 from dcounter.http.bodies import ID, IDS, ITEMS, LINES, STAMP
 from dcounter.http.decoding import ENCODINGS
+from dcounter.http.event_stream import CONTENT_TYPE as CONTENT_TYPE_OF_EVENTS
 from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE
@@ -41,6 +42,7 @@ from dcounter.http.problems import (
     NoIdempotencyKey,
     NotReady,
     TooManyExports,
+    TooManyWatchers,
     UnknownItem,
 )
 from dcounter.http.route import Parameter, Route
@@ -364,6 +366,28 @@ ROUTES: Final = (
         ),
         needs="export",
         refusals=(*_NO_ANSWER, NotSupportedHere, TooManyExports),
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        function=events.watch,
+        summary="Watch counts change. The answer goes on for as long as the caller stays.",
+        scope="read",
+        checks_tenants=True,
+        answer={"type": "string", "description": "Server-Sent Events."},
+        answer_type=CONTENT_TYPE_OF_EVENTS.decode(),
+        query=(
+            Parameter(
+                "tenant",
+                "Only events of this tenant; may be given again. All if it is left out.",
+                tenant=True,
+                repeated=True,
+                schema={"type": "array", "items": {"type": "string"}},
+            ),
+            _PREFIX,
+        ),
+        needs="watch",
+        refusals=(NotSupportedHere, TooManyWatchers),
     ),
     Route(
         method="GET",

@@ -8,6 +8,7 @@ import numpy as np
 
 from dcounter.ledger.entries import Entries
 from dcounter.ledger.id_table import RowNumbers
+from dcounter.ledger.rows import with_spare
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
 from dcounter.ledger.walk import Walk
@@ -57,7 +58,7 @@ class Compaction:
         Give the memory of the old columns back.
         """
         old = self._into
-        columns = [*old.table.arrays(), old.stamps, old.owners]
+        columns = old.arrays()
         # Nothing else may refer to a column that changes its size.
         self._into = Entries(old.seed)
         del old
@@ -89,8 +90,9 @@ def compact(
     """
     settle()
     into = Entries(entries.seed)
-    into.table.reserve(len(entries) - int(tenants.counts[TOMBSTONE]))
-    yield from into.table.touch(sizes.freed)
+    # Spare room is for rows that are added meanwhile.
+    into.reserve(with_spare(len(entries) - int(tenants.counts[TOMBSTONE])))
+    yield from into.touch(sizes.touched)
     settle()
     work = Compaction(entries, into, stamp, sizes)
     entries.watchers.append(work)

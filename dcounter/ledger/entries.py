@@ -2,12 +2,14 @@
 The entries of a ledger, row by row, and what must know when rows change while it walks over them.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcounter.ledger.id_table import IdTable, RowNumbers
 from dcounter.ledger.rows import Ids, Owners, Stamps, with_spare
+from dcounter.ledger.steps import Steps
 from dcounter.ledger.tenants import TOMBSTONE
 
 _NEVER = -1
@@ -62,6 +64,30 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def reserve(self, rows: int) -> None:
+        """
+        Make room for this many rows while there are none. Then no column has to grow later.
+        """
+        self.table.reserve(rows)
+        self.stamps, self.owners = np.empty(rows, np.int64), np.empty(rows, np.int32)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """
+        All that they consist of.
+        """
+        return [*self.table.arrays(), self.stamps, self.owners]
+
+    def touch(self, places: int) -> Steps[None]:
+        """
+        Use the memory that was reserved for the first time, this many places of a column in each step.
+
+        Otherwise the first rows would do that, and wait until the operating system has cleared it.
+        """
+        for column in self.arrays():
+            for first in range(0, len(column), places):
+                column[first : first + places] = 0
+                yield
 
     def insert(self, ids: Ids) -> RowNumbers:
         """

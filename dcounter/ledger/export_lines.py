@@ -12,7 +12,7 @@ import numpy as np
 from dcounter.ledger.rows import Ids, Stamps
 
 _LINE: Final = b'{"ID":%d,"tenant":%b,"lastUpdateDt":"%b.%09dZ"}\n'
-_DELETED: Final = b'{"ID":%d,"deleted":true,"lastUpdateDt":"%b.%09dZ"}\n'
+_DELETED: Final = b'{"ID":%d,"deleted":true%.0b,"lastUpdateDt":"%b.%09dZ"}\n'
 _LINE_BYTES: Final = 80
 """
 The most bytes of a line, without the name of its tenant.
@@ -56,13 +56,13 @@ def export_lines(ids: Ids, stamps: Stamps, names: Sequence[str]) -> bytes:
     seconds, nanoseconds = np.divmod(stamps, _SECOND)
     known, places = np.unique(seconds, return_inverse=True)
     shown: list[bytes] = np.datetime_as_string(known.view("M8[s]")).astype(bytes).tolist()
-    times = (map(shown.__getitem__, places.tolist()), nanoseconds.tolist())
+    number = len(names)
+    values: list[int | bytes] = [0] * (4 * number)
+    values[0::4] = ids.tolist()
     # One call for all names is three times as fast as one for each. No name has a line break in JSON.
-    quoted = _lines_of(names).split(b"\n")[: len(names)]
-    rows = list(zip(ids.tolist(), quoted, *times, strict=True))
-    lines = [_LINE % row for row in rows]
-    if b'""' in quoted:
-        for i, (item, name, *time) in enumerate(rows):
-            if name == b'""':
-                lines[i] = _DELETED % (item, *time)
-    return b"".join(lines)
+    values[1::4] = _lines_of(names).split(b"\n")[:number]
+    values[2::4] = map(shown.__getitem__, places.tolist())
+    values[3::4] = nanoseconds.tolist()
+    # And one format for all lines is as fast again.
+    form = b"".join([_LINE if name else _DELETED for name in names]) if "" in names else _LINE * number
+    return form % tuple(values)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcounter.ledger.rows import Ids, with_spare
-from dcounter.ledger.steps import Steps
 
 RowNumbers = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -83,9 +82,11 @@ class IdTable:
 
     def reserve(self, rows: int) -> None:
         """
-        Make room for this many rows at once, if there are few yet. Then nothing has to be moved later.
+        Make room for this many rows at once, if there are few yet.
+
+        Then nothing has to be moved later, and no larger table is prepared.
         """
-        bits = (2 * rows).bit_length()
+        bits = (8 * rows // 3).bit_length()
         if self._length > _MOVED or bits <= self._bits:
             return
         known, self._ids = self.ids, np.empty(rows, np.int64)
@@ -94,16 +95,6 @@ class IdTable:
         self._spare, self._cleared = _NOTHING, 0
         self._moved, self._to_move = 0, self._length
         self._move(self._length)
-
-    def touch(self, slots: int) -> Steps[None]:
-        """
-        Use the memory of an empty table for the first time, this many slots in each step.
-
-        Otherwise the first IDs would do that, and wait until the operating system has cleared most of it.
-        """
-        for first in range(0, len(self._table), slots):
-            self._table[first : first + slots] = 0
-            yield
 
     def find(self, ids: Ids) -> RowNumbers:
         """

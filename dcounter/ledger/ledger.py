@@ -31,6 +31,7 @@ from dcounter.ledger.statistics import Statistics, statistics
 from dcounter.ledger.steps import Steps, StepSizes
 from dcounter.ledger.tenant_pages import PrefixSum, TenantPage, TenantPages
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
+from dcounter.ledger.touched import Touched
 
 _WAITING = 4096
 """
@@ -210,6 +211,12 @@ class Ledger:
         """
         self.settle()
         return Moment(self._entries, self._tenants, self.settle, self._sizes)
+
+    def touched(self) -> Touched:
+        """
+        The tenants whose counts change from now on. It costs each merge something until it is closed.
+        """
+        return Touched(self._tenants, self.settle)
 
     def compact(self, stamp: int) -> Steps[int]:
         """
@@ -456,7 +463,10 @@ class Ledger:
         Give rows other owners; each row occurs only once.
         """
         counts, owners = self._tenants.counts, self._entries.owners
-        np.subtract.at(counts, owners[rows], 1)
+        before = owners[rows]
+        for watcher in self._tenants.count_watchers:
+            watcher.counts_change(before, numbers)
+        np.subtract.at(counts, before, 1)
         owners[rows] = numbers
         np.add.at(counts, numbers, 1)
 

@@ -29,6 +29,17 @@ class NameWatcher(Protocol):
         """
 
 
+class CountWatcher(Protocol):
+    """
+    What must know whose counts change.
+    """
+
+    def counts_change(self, before: Owners, after: Owners) -> None:
+        """
+        Rows are about to go from these owners to those.
+        """
+
+
 class Tenants:
     """
     Numbers of tenants, which rows refer to. The number of a tenant that owns nothing any more is used again.
@@ -38,6 +49,7 @@ class Tenants:
     :ivar counts: how many rows each number owns. It has spare room at its end, and grows in place: keep no
         view of it.
     :ivar watchers: are told of each name that comes or goes.
+    :ivar count_watchers: are told whose counts change.
     """
 
     def __init__(self) -> None:
@@ -45,6 +57,7 @@ class Tenants:
         self.names: list[str | None] = [None]
         self.counts: NDArray[np.int64] = np.zeros(1, np.int64)
         self.watchers: list[NameWatcher] = []
+        self.count_watchers: list[CountWatcher] = []
         self._free: list[int] = []
         self._new: list[int] = []
 

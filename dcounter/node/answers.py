@@ -16,11 +16,13 @@ from dcounter.node.effects import FlushJournal, Outbox
 from dcounter.node.inquiries import Inquiries
 from dcounter.node.members import Members
 from dcounter.node.waits import Question, Waits
+from dcounter.node.watching import Watching
 from dcounter.protocol import messages, questions
 from dcounter.protocol.position import Position
+from dcounter.protocol.watching import Watch
 
 
-def wanted(question: Question) -> Position:
+def wanted(question: Question | Watch) -> Position:
     """
     The position that a question requires.
     """
@@ -33,6 +35,7 @@ class Answers:
 
     :param limits: bound how many questions may wait, and for how long.
     :ivar inquiries: the questions whose answers are being computed.
+    :ivar watching: tells whose counts change.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Answers:
             at_once=limits.questions,
             room=limits.audit_bytes,
         )
+        self.watching = Watching(out, contents, includes=self.include, position=self._position, limits=limits)
 
     @property
     def exact(self) -> bool:
@@ -83,10 +87,13 @@ class Answers:
         """
         return self._waits.for_durability
 
-    def take(self, channel: int, question: Question, now: float) -> None:
+    def take(self, channel: int, question: Question | Watch, now: float) -> None:
         """
         Answer a question, now or when it can be.
         """
+        if isinstance(question, Watch):
+            self.watching.take(channel, question, now)
+            return
         able = self._can_answer(question)
         if question.wait == 0 or self._waits.full or able:
             self._answer(channel, question, now, able=able)
@@ -106,6 +113,7 @@ class Answers:
         """
         Time has passed: some wait no longer.
         """
+        self.watching.tick(now)
         for each in self._waits.take_expired(now):
             self._answer(each.channel, each.question, now, able=self._can_answer(each.question))
         self.inquiries.audits.tick(now)
@@ -125,6 +133,7 @@ class Answers:
         """
         self._waits.drop(channel)
         self.inquiries.disconnected(channel)
+        self.watching.disconnected(channel)
 
     def awaited(self, channel: int, request: int, *, reached: bool) -> None:
         """

@@ -49,7 +49,7 @@ _WRONG = 100
 The most wrong counts that are named.
 """
 
-_CHUNK = 2048
+_CHUNK = 256
 """
 How many rows are looked at in one step.
 """

@@ -35,7 +35,7 @@ from dcounter.node.receipts import Receipts
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.protocol import codec, copies, messages, questions
+from dcounter.protocol import codec, copies, messages, questions, watching
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report
@@ -202,7 +202,7 @@ class Replica:
                     self._folding.adopt(message.receipt.required)
                 if not self._receipts.hold_back(channel, message, now):
                     self._store([(channel, message)])
-            case messages.Count() | questions.Ask() | messages.Await():
+            case messages.Count() | questions.Ask() | messages.Await() | watching.Watch():
                 self._folding.adopt(wanted(message))
                 self._answers.take(channel, message, now)
             case questions.Withdraw():

@@ -46,6 +46,11 @@ AUDITS = "audit"
 The feature of a node that takes part in audits.
 """
 
+WATCHES = "watch"
+"""
+The feature of a node that tells whose counts change (`watching.Watch`).
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -82,6 +87,7 @@ ABILITIES = Abilities(
         LISTS_OWNED,
         GIVES_EXPORTS,
         AUDITS,
+        WATCHES,
     ],
 )
 """

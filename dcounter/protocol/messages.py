@@ -20,6 +20,7 @@ from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Milliseconds, Natural, RequestId
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Opening, Position, Stamp
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
+from dcounter.protocol.watching import Changed, Watch
 
 Nonce = Annotated[str, Meta(min_length=32, max_length=128)]
 Mark = Annotated[str, Meta(max_length=128)]
@@ -340,12 +341,12 @@ WelcomeLast = Welcome | Farewell
 The four steps of a handshake, in order; either end may leave at each.
 """
 
-Request = Store | Count | questions.Ask | Await | Remove
+Request = Store | Count | questions.Ask | Await | Remove | Watch
 """
 What a coordinator asks a node.
 """
 
-Reply = Stored | Counted | questions.Told | Awaited
+Reply = Stored | Counted | questions.Told | Awaited | Changed
 """
 What a node answers.
 """
@@ -356,6 +357,7 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
     questions.Ask: questions.Told,
     Await: Awaited,
     Remove: Awaited,
+    Watch: Changed,
 }
 """
 The reply to each kind of request.

@@ -58,6 +58,21 @@ def check_ledger(history: History) -> None:
         history.problem(f"a recount gives {owned}")
 
 
+def check_watchers(history: History) -> None:
+    """
+    Whether callers that watch know by now what nodes hold at rest.
+    """
+    ledger = next(iter(history.cluster.nodes.values())).replica.ledger
+    for watcher in history.watchers:
+        if not watcher.sure:
+            history.problem(f"at rest a {watcher} does not know all counts")
+        for tenant, counter in sorted(watcher.believed.items()):
+            if counter != ledger.count(tenant):
+                history.problem(
+                    f"at rest a {watcher} believes that {tenant!r} owns {counter}, not {ledger.count(tenant)}"
+                )
+
+
 def check_counts(history: History, coordinator: Coordinator) -> None:
     """
     Whether a coordinator counts what nodes hold at rest, and knows which members were removed.

@@ -27,6 +27,7 @@ from dcounter.testing.asked import Questions
 from dcounter.testing.cluster import Cluster
 from dcounter.testing.erased import Erasure, Erasures
 from dcounter.testing.requests import NO_ROW, Known, Row, Write, bounds, impossible, possible
+from dcounter.testing.watchers import Watcher
 
 YEAR = 365 * 86_400 * 1_000_000_000
 """
@@ -55,6 +56,7 @@ class History(Questions):
     :ivar log: the story.
     :ivar last_stop: when (s) a node last stopped or died.
     :ivar removed: members that were removed.
+    :ivar watchers: callers that watch, or will again.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
@@ -65,6 +67,7 @@ class History(Questions):
         self.answers: Counter[str] = Counter()
         self.last_stop = -1.0
         self.removed: set[int] = set()
+        self.watchers: list[Watcher] = []
         self._inherited: dict[Coordinator, Known] = {}
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
@@ -135,6 +138,7 @@ class History(Questions):
         Note that a coordinator was killed: the requests that it had are never answered.
         """
         del self.known[coordinator]
+        self.watchers = [each for each in self.watchers if each.coordinator is not coordinator]
         self.erasures.gone(coordinator)
         self.under_way = {
             answer: (asked, until)

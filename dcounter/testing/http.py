@@ -21,6 +21,7 @@ from zope.interface import implementer
 from dcounter.audits import Audited, AuditState, Rebuild
 from dcounter.client import Client, Http
 from dcounter.errors import Incomplete, InvalidCursor, InvalidPosition, Refusal, UnknownNode
+from dcounter.events import CountChanged, Wanted
 from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
@@ -55,6 +56,7 @@ from dcounter.store import (
     Store,
     TenantPage,
 )
+from dcounter.testing.memory_feed import MemoryFeed
 
 _OPERATOR = "operator-of-the-memory"
 _POSITION = "memory-"
@@ -86,6 +88,7 @@ class MemoryStore(Store):
         ID -> its stamp and tenant; an empty one if it is deleted.
         """
         self._last = 0
+        self._feeds: dict[MemoryFeed, None] = {}
         self._cursors = CursorSeal(Secrets(b"memory"), "memory")
         self._audited: Audited | None = None
 
@@ -115,10 +118,15 @@ class MemoryStore(Store):
             if told[-1] != "stale":
                 touched.add(before[1])
                 self._winners[item] = offered
+        if not changes and not self._feeds:
+            return Receipt(len(items), ack, self._position())
+        owners = Counter(self.tenants.values())
+        counts = {tenant: owners[tenant] for tenant in sorted(touched - {""})}
+        for feed in list(self._feeds):
+            events = [CountChanged(each, number) for each, number in counts.items() if feed.wants(each)]
+            feed.tell(events, self._position())
         if not changes:
             return Receipt(len(items), ack, self._position())
-        owners = list(self.tenants.values())
-        counts = {tenant: owners.count(tenant) for tenant in sorted(touched - {""})}
         return Receipt(len(items), ack, self._position(), changes=Changes(told, counts))
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
@@ -211,6 +219,12 @@ class MemoryStore(Store):
             disk_bytes=0,
             **self._gaps(consistency),
         )
+
+    async def watch(self, wanted: Wanted, *, since: str | None = None) -> MemoryFeed:
+        self._check(None)
+        feed = MemoryFeed(wanted, self._position(), self._feeds.pop)
+        self._feeds[feed] = None
+        return feed
 
     async def export(
         self,

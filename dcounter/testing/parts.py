@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dcounter.coordinator.erasing import Erasing
 from dcounter.coordinator.view import View
+from dcounter.coordinator.watches import Watches
 from dcounter.daemon.rebuild import NodeJournal, Objections, objections
 from dcounter.journal.file import FileJournal
 from dcounter.node.holders import Holders
@@ -38,6 +39,7 @@ class Parts:
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock
     wall: Callable[..., SteadyWall] = SteadyWall
     holders: Callable[..., Holders] = Holders
+    watches: Callable[..., Watches] = Watches
     abilities: Callable[[str], Abilities] = _abilities_now
     secrets: Callable[..., Secrets] = Secrets
     copies_boot: bool = True

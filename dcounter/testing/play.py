@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.testing.at_rest import check_audit, check_counts, check_ledger, equal
+from dcounter.testing.at_rest import check_audit, check_counts, check_ledger, check_watchers, equal
 from dcounter.testing.disk import PowerLoss
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.history import History
@@ -148,6 +148,9 @@ def _settle(world: World) -> bool:
     for coordinator in history.running():
         check_counts(history, coordinator)
         check_audit(history, coordinator)
+    # Those that hung up come back within that time.
+    cluster.run(40)
+    check_watchers(history)
     return True
 
 

@@ -121,6 +121,7 @@ class Processes:
             jitter=lambda: self.random.uniform(-1, 1),
             view=self.parts.view,
             stamp=self._stamp,
+            watches=self.parts.watches,
             erasing=self.parts.erasing,
         )
 

@@ -89,12 +89,22 @@ def draw(seed: int, setting: Setting) -> Scene:
         nodes=nodes,
         daemon=chance(seed, "daemon").random() < 0.5 if setting.daemon is None else setting.daemon,
         limits=replace(
-            limits, erase_items=chance(seed, "erase").choice([1, 2, 5, limits.erase_items]), **setting.limits
+            limits,
+            **{
+                "erase_items": chance(seed, "erase").choice([1, 2, 5, limits.erase_items]),
+                **_watch_limits(chance(seed, "watch")),
+                **setting.limits,
+            },
         ),
         clock_patience=chance(seed, "clocks").choice([SECOND // 2, CLOCK_PATIENCE]),
         shred=0.3 if random.random() < 0.5 else 0.0,
         slowest=0.05 if random.random() < 0.3 else Network.slowest,
     )
+
+
+def _watch_limits(random: Random) -> Mapping[str, int]:
+    # So small that watchers who read slowly lose their places, and changes come a few at a time.
+    return {"watch_kept": random.choice([2, 20_000]), "changed_tenants": random.choice([1, 2, 5_000])}
 
 
 def _limits(random: Random, loading: Random) -> Limits:

@@ -128,7 +128,9 @@ QUESTIONS = [look_up, count_many, count_prefix, list_tenants, list_items, statis
 
 
 def test_all_questions_are_tested() -> None:
-    assert {each.__name__ for each in QUESTIONS} == set(get_args(Capability))
+    # These are no questions at a position, and have tests of their own.
+    others = {"erase", "audit", "watch"}
+    assert {each.__name__ for each in QUESTIONS} == set(get_args(Capability)) - others
 
 
 @pytest.mark.parametrize("ask", QUESTIONS)

@@ -169,3 +169,30 @@ def test_a_daemon_none_of_whose_nodes_can_start_is_hopeless() -> None:
     ]
     cluster.result(supervisor.stopService())
     cluster.stop()
+
+
+def test_something_is_done_while_a_restarted_node_does_not_run() -> None:
+    supervised = Supervised()
+    running: list[bool] = []
+
+    async def between() -> None:
+        running.append(bool(supervised.made[1].running))
+        assert len(supervised.made) == 3
+
+    supervised.cluster.result(supervised.supervisor.restart(1, between))
+    assert running == [False]
+    assert len(supervised.made) == 4
+    assert supervised.nodes() == [0, 1, 2]
+    supervised.stop()
+
+
+def test_a_node_starts_again_although_that_fails() -> None:
+    supervised = Supervised()
+
+    async def between() -> None:
+        raise ValueError("it fails")
+
+    with pytest.raises(ValueError, match="it fails"):
+        supervised.cluster.result(supervised.supervisor.restart(1, between))
+    assert supervised.nodes() == [0, 1, 2]
+    supervised.stop()

@@ -327,3 +327,36 @@ class TestTroubles:
         nursery.processes[0].tell("something else")
         assert nursery.supervisor.troubles() == []
         nursery.stop()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_something_is_done_while_a_restarted_node_does_not_run(fails: bool) -> None:
+    nursery = Nursery()
+    nursery.supervisor.startService()
+    nursery.clock.advance(60)
+    done: Deferred[None] = Deferred()
+
+    async def between() -> None:
+        assert nursery.alive == [0]
+        await done
+
+    ended: list[object] = []
+    restarting = Deferred.fromCoroutine(nursery.supervisor.restart(1, between))
+    restarting.addBoth(ended.append)
+    nursery.clock.advance(60)
+    # However long it takes.
+    assert nursery.alive == [0]
+    with pytest.raises(NodeIsBusy):
+        nursery.supervisor.restart(1).send(None)
+    assert ended == []
+    if fails:
+        done.errback(ValueError("it fails"))
+        [failure] = ended
+        assert isinstance(failure, Failure)
+        assert failure.check(ValueError)
+    else:
+        done.callback(None)
+        assert ended == [None]
+    nursery.clock.advance(0)
+    assert nursery.alive == [0, 1]
+    nursery.stop()

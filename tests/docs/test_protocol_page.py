@@ -92,6 +92,9 @@ class TestPage:
         text = PAGE.read_text("utf-8")
         assert f"{len(secret)} bytes `{secret.decode()}`" in text
 
+        # Of some version: a new feature changes no example.
+        assert hello.abilities is not None
+        assert challenge.abilities is not None
         identity = Identity(hello.cluster, Secrets(secret), hello.members, hello.boot)
         caller = Caller(
             identity,
@@ -100,6 +103,7 @@ class TestPage:
             to=hello.to,
             port=hello.port,
             nonce=hello.nonce.removeprefix(NEGOTIATES),
+            abilities=hello.abilities,
         )
         callee = Callee(
             identity,
@@ -107,6 +111,7 @@ class TestPage:
             run=challenge.run,
             nonce=challenge.nonce.removeprefix(NEGOTIATES),
             instance=challenge.instance,
+            abilities=challenge.abilities,
         )
         assert caller.hello == hello
         assert callee.greet(hello, hello.port) == challenge

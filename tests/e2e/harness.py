@@ -160,6 +160,7 @@ class Client:
         self._client = dcounter.client.Client(f"http://127.0.0.1:{port}", _reactor(), timeout=DEADLINE)
         self.close = self._client.close
         self.ask = self._client.ask
+        self.events = self._client.events
 
     async def post(self, items: Json, **parameters: str) -> Answer:
         """

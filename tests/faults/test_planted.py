@@ -11,6 +11,7 @@ from math import inf
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from dcounter.coordinator.erasing import Erasing
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.view import View
+from dcounter.coordinator.watches import Watches
 from dcounter.daemon.rebuild import NodeJournal, Objections
 from dcounter.journal.file import FileJournal
 from dcounter.journal.framing import JournalEntry
@@ -27,7 +29,8 @@ from dcounter.journal.segments import Finished, Segments
 from dcounter.ledger.export_lines import ExportedRows
 from dcounter.ledger.ledger import Ledger
 from dcounter.ledger.receipts import Receipt
-from dcounter.ledger.rows import Rows
+from dcounter.ledger.rows import Owners, Rows
+from dcounter.ledger.touched import Touched
 from dcounter.node.answers import Answers
 from dcounter.node.auditing import Auditing
 from dcounter.node.backlog import Backlog
@@ -438,6 +441,37 @@ def with_ledger(make: Callable[[int], Ledger]) -> Callable[[Backlog, Runs, int],
     return contents
 
 
+class WatchesWithoutReset(Watches):
+    """
+    Does not tell watchers to ask anew when another node is watched.
+    """
+
+    def _begin_at(self, node: int) -> None:
+        if self._board.last == 0:
+            super()._begin_at(node)
+        else:
+            self._source = node
+
+
+class TouchedByGains(Touched):
+    """
+    Does not notice tenants that lose items.
+    """
+
+    def counts_change(self, before: Owners, after: Owners) -> None:
+        moved = before != after
+        super().counts_change(np.zeros(moved.sum(), np.int32), after[moved])
+
+
+class LedgerThatTellsOnlyOfGains(Ledger):
+    """
+    Tells only of counts that grow.
+    """
+
+    def touched(self) -> Touched:
+        return TouchedByGains(self._tenants, self.settle)
+
+
 def no_objections(kept: Mapping[int, NodeJournal], chosen: Collection[int]) -> Objections:
     """
     Lets any nodes be rebuilt.
@@ -566,6 +600,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "receipts of a node that lacks what was required": Fault(
         Parts(replica=HastyReplica), {"store": 60, "slow": 5, "part": 5, "silence": 5}
+    ),
+    "another node watched without a reset": Fault(
+        Parts(watches=WatchesWithoutReset), {"watch": 10, "kill": 8, "cut": 8}
+    ),
+    "events that do not tell of losses": Fault(
+        Parts(replica=partial(Replica, contents=with_ledger(LedgerThatTellsOnlyOfGains))), {"watch": 10}
     ),
     "exports that hide what moves meanwhile": Fault(
         Parts(replica=partial(Replica, contents=with_ledger(LedgerThatHidesWhatMoves))),

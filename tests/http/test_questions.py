@@ -10,6 +10,7 @@ import pytest
 
 from dcounter.erasing import Erasing
 from dcounter.errors import NotSupportedHere
+from dcounter.events import Wanted, Watchable
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES
@@ -52,8 +53,8 @@ A request of every kind.
 
 
 def test_all_kinds_of_questions_are_tested() -> None:
-    # These have tests of their own: an export is no JSON, and an audit has no position to be asked at.
-    others = {("GET", "/export"), ("GET", "/audit")}
+    # These have tests of their own: an export is no JSON; audits and events are asked at no position.
+    others = {("GET", "/export"), ("GET", "/audit"), ("GET", "/events")}
     asked = {(method, path.partition("?")[0]) for method, path, _ in READS}
     patterns = {(route.method, route.path) for route in ROUTES if route.needs and not route.changes} - others
     assert len(asked) == len(READS) == len(patterns)
@@ -99,7 +100,7 @@ class TestEvery:
 
 
 def test_what_a_store_does_not_define_it_cannot_do() -> None:
-    class Nothing(Questions, Erasing):
+    class Nothing(Questions, Erasing, Watchable):
         pass
 
     assert not Nothing().capabilities
@@ -113,6 +114,8 @@ def test_what_a_store_does_not_define_it_cannot_do() -> None:
         Nothing().statistics(consistency="exact"),
         Nothing().erase("a", ack="node"),
         Nothing().export(deleted=False, consistency="exact"),
+        Nothing().audit(),
+        Nothing().watch(Wanted()),
     ]
     for each in calls:
         with pytest.raises(NotSupportedHere):

@@ -1,8 +1,10 @@
 from collections.abc import Sequence
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcounter.ledger.entries import Entries
 from dcounter.ledger.ledger import Ledger, Winner
 from dcounter.ledger.steps import finish
 from tests.support.entries import Row, Writer, batches, merge, model, recount
@@ -137,3 +139,20 @@ def test_memory_is_given_back() -> None:
     assert (after.items, after.tombstones) == (10_000, 0)
     assert after.row_bytes < before.row_bytes / 4
     assert ledger.count("a") == 10_000
+
+
+def test_nothing_grows_while_rows_are_copied() -> None:
+    """
+    Growing columns would clear much memory in one step.
+    """
+    entries = Entries()
+    # So many that a table of the next smaller size would be nearly full.
+    rows = 28_000
+    entries.reserve(rows)
+    sizes = [len(each) for each in entries.arrays()]
+    steps = sum(1 for _ in entries.touch(1_000))
+    assert steps == sum(-(-size // 1_000) for size in sizes)
+    for first in range(0, rows, 1_000):
+        entries.insert(np.arange(first, first + 1_000))
+    assert [len(each) for each in entries.arrays()] == sizes
+    assert sizes[-2:] == [rows, rows]

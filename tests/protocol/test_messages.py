@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
-from dcounter.protocol import codec, copies, messages, questions
+from dcounter.protocol import codec, copies, messages, questions, watching
 from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import Message
@@ -39,6 +39,7 @@ COORDINATORS: set[type[Any]] = {
     questions.Ask,
     questions.Withdraw,
     messages.Await,
+    watching.Watch,
     messages.Remove,
     messages.Beat,
 }
@@ -47,6 +48,7 @@ ANSWERS: set[type[Any]] = {
     messages.Counted,
     questions.Told,
     messages.Awaited,
+    watching.Changed,
     messages.Report,
 }
 NODES: set[type[Any]] = {

@@ -65,7 +65,7 @@ def replies(sent: bytes, *, bodies: bool = True) -> Iterator[Reply]:
     while sent:
         head, _, rest = sent.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, value in (each.split(": ") for each in fields)}
+        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in fields)}
         if bodies and headers.get("transfer-encoding") == "chunked":
             text, sent = _joined(rest)
         else:
@@ -76,10 +76,13 @@ def replies(sent: bytes, *, bodies: bool = True) -> Iterator[Reply]:
 
 def _joined(sent: bytes) -> tuple[bytes, bytes]:
     """
-    The chunks of one answer, which must be whole, and what comes after it.
+    The chunks of one answer, whole or so far, and what comes after it.
     """
     text = b""
     while True:
+        if not sent:
+            # An answer that lasts: what came so far.
+            return text, sent
         size, _, sent = sent.partition(b"\r\n")
         length = int(size, 16)
         text += sent[:length]

@@ -40,7 +40,9 @@ crowded = st.lists(
     max_size=12,
 )
 
-SMALL = StepSizes(names=2, aside=1, tied=1, gathered=2, put_in=1, compared=3, counted=2, copied=2, freed=50)
+SMALL = StepSizes(
+    names=2, aside=1, tied=1, gathered=2, put_in=1, compared=3, counted=2, copied=2, touched=50, freed=50
+)
 """
 Sizes with which little work takes several steps.
 """

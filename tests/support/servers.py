@@ -193,7 +193,7 @@ class CalledServer:
             each.hang_up()
         self.server.doStop()
         assert self.clock.getDelayedCalls() == []
-        assert self.server.shared.connections == set()
+        assert self.server.shared.connections == self.server.shared.watching == set()
         assert self.server.shared.body_bytes == 0
 
 

@@ -5,7 +5,17 @@ All events, and how often each happens.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dcounter.testing.events import callers, copies, disks, members, network, processes, secrets, wall_clocks
+from dcounter.testing.events import (
+    callers,
+    copies,
+    disks,
+    members,
+    network,
+    processes,
+    secrets,
+    wall_clocks,
+    watchers,
+)
 from dcounter.testing.world import World
 
 
@@ -63,4 +73,6 @@ EVENTS: Mapping[str, Event] = {
     "erase": Event(callers.erase, 3),
     "export": Event(callers.export, 4),
     "audit": Event(callers.audit, 4),
+    "watch": Event(watchers.watch, 4),
+    "interrupt": Event(watchers.interrupt, 2),
 }
