@@ -25,6 +25,7 @@ FLOORS = {
     "dcounter.stamps": 0,
     "dcounter.words": 0,
     "dcounter.erasing": 0,
+    "dcounter.compaction_errors": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -53,12 +54,14 @@ ONLY = {
     "dcounter.words": set(),
     "dcounter.answers": {"dcounter.words"},
     "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
+    "dcounter.compaction_errors": {"dcounter.errors", "dcounter.stamps"},
     "dcounter.store": {"dcounter.answers", "dcounter.erasing", "dcounter.errors", "dcounter.words"},
     "dcounter.protocol": {"dcounter.errors"},
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.limits"},
     "dcounter.engines": {"dcounter.errors", "dcounter.limits", "dcounter.store"},
     "dcounter.http": {
+        "dcounter.compaction_errors",
         "dcounter.errors",
         "dcounter.limits",
         "dcounter.outlet",
@@ -68,6 +71,7 @@ ONLY = {
 }
 NEVER = {
     "dcounter.http": {
+        "dcounter.compaction_errors",
         "dcounter.coordinator",
         "dcounter.links",
         "dcounter.node",
@@ -117,7 +121,16 @@ PURE_MODULES = [
 # In these rooms all modules are pure but those that carry out what the pure ones decide.
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
-    "dcounter.coordinator": {"acks", "asking", "erasing", "exports", "inquiries", "removal", "service"},
+    "dcounter.coordinator": {
+        "acks",
+        "asking",
+        "compacting",
+        "erasing",
+        "exports",
+        "inquiries",
+        "removal",
+        "service",
+    },
 }
 # What comes from outside is passed in: these alone may take it from where it is.
 OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}

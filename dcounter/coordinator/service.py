@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.asking import Asking, position_lost
 from dcounter.coordinator.clock_watch import ClockWatch
+from dcounter.coordinator.compacting import Compacting
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.erasing import Erasing
@@ -27,8 +28,8 @@ from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.stamping import StampedItems, stamped
-from dcounter.coordinator.status import cluster_status
+from dcounter.coordinator.stamping import StampedItems, require_late, stamped
+from dcounter.coordinator.status import cluster_status, why_unplaced
 from dcounter.coordinator.view import View
 from dcounter.coordinator.windows import Flight
 from dcounter.errors import (
@@ -71,9 +72,10 @@ class Coordinator(Service, Inquiries):
     :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
-    :param erasing: makes what deletes tenants.
+    :param erasing: makes what deletes tenants; `compacting`, what has old deletions forgotten.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
+    :ivar compacting: has old deletions forgotten.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Coordinator(Service, Inquiries):
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         erasing: Callable[..., Erasing] = Erasing,
+        compacting: Callable[..., Compacting] = Compacting,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         Inquiries.__init__(self, address_book.limits, seal.cursors)
@@ -143,6 +146,10 @@ class Coordinator(Service, Inquiries):
             limits=self._limits,
             time=self._time,
             running=lambda: bool(self.running),
+            floor=lambda: self._view.floor,
+        )
+        self.compacting = compacting(
+            self._links, self._view, clock=clock, wall=wall, limits=self._limits, time=self._time
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
         self._last_beat = 0.0
@@ -200,6 +207,8 @@ class Coordinator(Service, Inquiries):
         if not self._view.takes_writes():
             await self._until_writes_begin(deadline)
         self._require_writers()
+        if items.stamps is not None:
+            require_late(items.stamps, self._view.floor)
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         told = wanted = None
         if changes:
@@ -301,14 +310,14 @@ class Coordinator(Service, Inquiries):
         if not self.running:
             raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
         if self._view.refusals():
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
 
     def _refuse(self, request: Request, token: str) -> None:
         """
         Say that a request has ended before all of it was stored.
         """
         if not request.maybe_stored:
-            raise NotApplied(self._why_unplaced(), retry_after=1)
+            raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
         raise OutcomeUnknown(
             f"{request.items_stored} of {len(request.items.ids)} items are known to be stored, "
             "of the others nothing is known",
@@ -316,22 +325,6 @@ class Coordinator(Service, Inquiries):
             items_stored=request.items_stored,
             stamp=request.items.stamp_to_repeat(),
         )
-
-    def _why_unplaced(self) -> str:
-        """
-        Why no node takes what it is given.
-        """
-        refusals = self._view.refusals()
-        if refusals:
-            why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
-            why = f"no node takes writes: {why}"
-        elif not self._view.up():
-            why = "no node is connected"
-        elif not self._writers():
-            why = "no node takes writes yet"
-        else:
-            why = "no node had room in time"
-        return f"{why}; nothing of the request was stored"
 
     def _writers(self) -> Sequence[int]:
         return [node for node in self._view.writers() if self._links[node].up]

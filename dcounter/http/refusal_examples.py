@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -108,6 +109,8 @@ REFUSALS: Final[Sequence[Refusal]] = (
     EraseStopped(
         "node 2 is not connected", deleted=20_000, position=POSITION, stamp=STAMP, outcome="partial"
     ),
+    CompactionStopped("node 2 did not answer", stamp=STAMP),
+    StampTooOld(STAMP),
     Incomplete("node 2 is not connected", counter_so_far=41, missing=[2], retry_after=1),
     TooManyExports(4),
     LoadStopped(_NOT_STORED, SoFar(1_200, 1_201, POSITION), "partial"),

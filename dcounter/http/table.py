@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
 
+from dcounter.compaction_errors import CompactionStopped
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -346,6 +347,16 @@ ROUTES: Final = (
         body=cluster.OneNode,
         scope="admin",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
+    ),
+    Route(
+        method="POST",
+        path="/compact",
+        function=cluster.compact,
+        summary="Forget old deletions. Only the operator may do this, on the daemon's machine.",
+        answer=answer_bodies.Compacted,
+        body=cluster.Before,
+        scope="admin",
+        refusals=(NotSupported, NotApplied, CompactionStopped, NotSupportedHere),
     ),
     _REMOVE,
     replace(

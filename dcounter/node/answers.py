@@ -66,7 +66,7 @@ class Answers:
         Whether the ledger holds exactly what `applied` covers.
         """
         mine = self._contents
-        unfinished = mine.loading or self._durability.in_doubt
+        unfinished = mine.loading or self._durability.in_doubt or mine.behind
         return not unfinished and mine.applied.covers(self._catch_up.must_reach)
 
     def include(self, required: Position) -> bool:

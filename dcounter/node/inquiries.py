@@ -193,6 +193,14 @@ class Inquiries:
             self._waiting.append(inquiry)
             self._go_on()
 
+    def begin_again(self) -> None:
+        """
+        There is another ledger: what was computed so far is worth nothing.
+        """
+        for each in self._waiting:
+            each.steps.close()
+            each.steps = steps_to(self._contents, each.ask.what, self._most)
+
     def step(self, now: float) -> list[Effect]:
         """
         Take the next step to one answer.

@@ -41,6 +41,11 @@ GIVES_EXPORTS = "export"
 The feature of a node that answers the question `exports.Export`.
 """
 
+COMPACTS = "compact"
+"""
+The feature of a node that understands `compaction.SetFloor` and `compaction.Compact`.
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -76,6 +81,7 @@ ABILITIES = Abilities(
         ANSWERS_QUESTIONS,
         LISTS_OWNED,
         GIVES_EXPORTS,
+        COMPACTS,
     ],
 )
 """

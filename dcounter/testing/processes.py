@@ -122,6 +122,7 @@ class Processes:
             view=self.parts.view,
             stamp=self._stamp,
             erasing=self.parts.erasing,
+            compacting=self.parts.compacting,
         )
 
     def _stamp(self, items: Items, clock: HybridClock) -> StampedItems:

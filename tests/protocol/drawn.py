@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, copies, exports, messages, questions
+from dcounter.protocol import codec, compaction, copies, exports, messages, questions
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -191,6 +191,9 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     messages.Await: st.builds(messages.Await, requests, positions, milliseconds),
     messages.Awaited: st.builds(messages.Awaited, requests, st.booleans(), positions, stamps),
     messages.Remove: st.builds(messages.Remove, requests, node_ids),
+    compaction.SetFloor: st.builds(compaction.SetFloor, requests, stamps),
+    compaction.Compact: st.builds(compaction.Compact, requests, stamps, positions),
+    compaction.Agreed: st.builds(compaction.Agreed, requests, positions, stamps, texts),
     messages.JournalState: st.builds(messages.JournalState, st.booleans(), st.booleans()),
     messages.Beat: st.builds(messages.Beat, stamps),
     messages.Report: st.builds(

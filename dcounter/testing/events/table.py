@@ -62,4 +62,7 @@ EVENTS: Mapping[str, Event] = {
     "change_secret": Event(secrets.change_secret, 4),
     "erase": Event(callers.erase, 3),
     "export": Event(callers.export, 4),
+    "compact": Event(callers.compact, 3),
+    "keep_directory": Event(disks.keep_directory, 2, needs_disks=True),
+    "put_back": Event(disks.put_back, 2, needs_disks=True),
 }
