@@ -19,6 +19,7 @@ class CompactionStopped(Refusal):
     status = 503
     title = "Compaction stopped"
     outcome = "unknown"
+    retryable = True
 
     def __init__(self, why: str, *, stamp: int) -> None:
         super().__init__(

@@ -71,7 +71,6 @@ ONLY = {
 }
 NEVER = {
     "dcounter.http": {
-        "dcounter.compaction_errors",
         "dcounter.coordinator",
         "dcounter.links",
         "dcounter.node",

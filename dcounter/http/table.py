@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from dcounter.compaction_errors import CompactionStopped
+from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -76,6 +76,7 @@ _NOT_STORED: Final = (
     OutcomeUnknown,
     NotReplicated,
     NotSupportedHere,
+    StampTooOld,
     TooManyItems,
 )
 
