@@ -70,15 +70,7 @@ class History(Questions):
         self._sleeps: dict[Coordinator, float] = {}
         self._unstamped: dict[int, Write] = {}
         self.erasures = Erasures(self.writes)
-        self.floors: list[int] = []
         cluster.processes.on_stamped = self.stamped
-
-    @property
-    def forgotten(self) -> int:
-        """
-        The largest stamp at or below which deletions may be forgotten.
-        """
-        return max(self.floors, default=0)
 
     @property
     def members(self) -> list[int]:
