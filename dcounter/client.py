@@ -129,7 +129,7 @@ class Client(AuditCalls, Upkeep, EventClient):
     :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
     :param http: sends the requests, instead of the client's own connections.
     :param token: the token that every request shows.
-    :param operator_token: the operator's token, which only `restart` and `remove` show.
+    :param operator_token: the operator's token, which only `restart`, `remove` and `compact` show.
     :param timeout: time (s) for a request and its answer.
     """
 
@@ -442,7 +442,7 @@ class Client(AuditCalls, Upkeep, EventClient):
         """
         if json is not None:
             body = msgspec.json.encode(json)
-        token = self._operator_token if path.startswith(("/cluster/", "/audit")) else None
+        token = self._operator_token if path.startswith(("/cluster/", "/audit", "/compact")) else None
         sent = {**self._with_token({"Content-Type": "application/json"}, token), **(headers or {})}
         exchange = Deferred.fromCoroutine(
             self._exchange(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from dcounter.client_answers import Answer
-from dcounter.http.answer_bodies import Erased
+from dcounter.http.answer_bodies import Compacted, Erased
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack
 
@@ -63,3 +63,13 @@ class Upkeep(ABC):
         }
         path = f"/tenants/{quote(tenant, safe='')}"
         return (await self.ask("DELETE", path, parameters=parameters, within=within)).read(Erased)
+
+    async def compact(self, *, before: int | None = None, within: float = _PATIENCE) -> Compacted:
+        """
+        Have the nodes forget old deletions.
+
+        :param before: those up to this stamp (ns since 1970); `None`: up to one hour ago.
+        :param within: time (s) for the request and its answer.
+        """
+        body = {} if before is None else {"before": show_stamp(before)}
+        return (await self.ask("POST", "/compact", json=body, within=within)).read(Compacted)

@@ -194,6 +194,9 @@ class NodeStatus:
         A node reports at every heartbeat, and at once when something else than its items changes.
     :ivar refuses: why the node takes no writes at present; `None` if it takes them.
     :ivar loading: the node has started, and answers no exact count until it has loaded its ledger.
+    :ivar tombstones: IDs that are deleted and still remembered in this node's ledger.
+    :ivar compacted: deletions up to this stamp (RFC 3339) are forgotten here, or about to be; `None` if none
+        are.
     :ivar in_doubt: the node has started on a failing disk, and answers no count until it is certain that the
         disk keeps the batches that only this node has.
     :ivar secrets_accepted: how many secrets of the cluster the node accepts; `None` if it has not reported.
@@ -215,6 +218,8 @@ class NodeStatus:
     loading: bool = False
     in_doubt: bool = False
     secrets_accepted: int | None = None
+    tombstones: int = 0
+    compacted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,5 +436,17 @@ class Operator(Protocol):
         :raises NodeIsUp: it is connected.
         :raises NotApplied: no other node is connected that could be told.
         :raises NoAnswer: no other node confirmed it in time.
+        """
+        ...
+
+    async def compact(self, before: int | None) -> int:
+        """
+        Have the nodes forget deletions up to a stamp; they take no items with such stamps any more.
+
+        :param before: the stamp (ns since 1970); `None`: one hour ago.
+        :returns: the stamp.
+        :raises NotApplied: not all nodes are up and sound.
+        :raises CompactionStopped: it began, and a node was lost.
+        :raises NotSupportedHere: a node is of an older release.
         """
         ...

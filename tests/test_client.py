@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from dcounter.client import Answer, Client, Item, Refused, Unexpected, Unreachable
+from dcounter.compaction_errors import CompactionStopped
 from dcounter.errors import ItemError, NodeIsUp, NotApplied, OutcomeUnknown, Refusal
 from dcounter.http.answer_bodies import Counted, LineError, Loaded, Stored
 from dcounter.load_body import Encoding
@@ -317,6 +318,21 @@ async def test_only_operations_show_the_operators_token(
         with pytest.raises(Unreachable):
             await call()
     assert shown == [("http://h:1/items/a/count", count), ("http://h:1/cluster/restart", restart)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_compacts(client: Client, operator: MemoryOperator) -> None:
+    assert (await client.compact(before=5)).before == "1970-01-01T00:00:00.000000005Z"
+    await client.compact()
+    assert operator.compacted == [5, None]
+    operator.refusal = CompactionStopped("node 2 did not answer", stamp=5)
+    with pytest.raises(Refused) as caught:
+        await client.compact(before=5)
+    assert (caught.value.code, caught.value.outcome) == ("compaction_stopped", "unknown")
+    assert caught.value.problem["before"] == "1970-01-01T00:00:00.000000005Z"
+    bodies: list[Any] = [{"before": "soon"}, {"before": 5}, {"after": "1970-01-01T00:00:00Z"}, []]
+    for body in bodies:
+        assert (await client.ask("POST", "/compact", json=body)).code == "malformed"
 
 
 @pytest_twisted.ensureDeferred

@@ -27,6 +27,7 @@ FLOORS = {
     "dcounter.stamps": 0,
     "dcounter.words": 0,
     "dcounter.erasing": 0,
+    "dcounter.compaction_errors": 0,
     "dcounter.store": 0,
     "dcounter.protocol": 0,
     "dcounter.ledger": 0,
@@ -59,6 +60,7 @@ ONLY = {
     "dcounter.words": set(),
     "dcounter.answers": {"dcounter.words"},
     "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
+    "dcounter.compaction_errors": {"dcounter.errors", "dcounter.stamps"},
     "dcounter.store": {
         "dcounter.answers",
         "dcounter.audits",
@@ -75,6 +77,7 @@ ONLY = {
     },
     "dcounter.http": {
         "dcounter.audits",
+        "dcounter.compaction_errors",
         "dcounter.errors",
         "dcounter.events",
         "dcounter.limits",
@@ -138,7 +141,17 @@ PURE_MODULES = [
 SHELLS = {
     "dcounter.node": {"incoming", "listener", "service", "streams"},
     "dcounter.coordinator": {
-        *("acks", "asking", "audited_nodes", "audits", "erasing", "exports", "inquiries", "removal"),
+        *(
+            "acks",
+            "asking",
+            "audited_nodes",
+            "audits",
+            "compacting",
+            "erasing",
+            "exports",
+            "inquiries",
+            "removal",
+        ),
         "service",
         "watches",
     },

@@ -202,6 +202,20 @@ class Asking:
             f"no node could answer exactly within {self._limits.read_wait_s:g} s: {why}", missing
         )
 
+    def move_past(self, token: str | None) -> Position:
+        """
+        Read a caller's token, and move the clock past it.
+        """
+        position, stamp = self.read_token(token)
+        # What this clock is past already cannot move it.
+        if stamp > self._clock.last:
+            if stamp > self._clock.latest_allowed():
+                raise InvalidPosition(
+                    "the position is from a clock that is ahead of this one by more than 10 s"
+                )
+            self._clock.observe(stamp)
+        return position
+
     def read_token(self, token: str | None) -> tuple[Position, int]:
         """
         Read a caller's token: its position and its stamp.

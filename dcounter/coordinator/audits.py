@@ -75,7 +75,6 @@ class Audits:
     :param seal: makes the token of a position.
     :param wall: the wall clock (ns since 1970).
     :ivar view: the same.
-    :ivar floor: gives the stamp at or below which nodes may have dropped tombstones; `None` if none has.
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class Audits:
         self._wall = wall
         self._limits = limits
         self._time = time
-        self.floor: Callable[[], int | None] = lambda: None
         self._phase: Phase | None = None
         self._began = 0.0
         self._last: Audited | None = None
@@ -239,7 +237,8 @@ class Audits:
         if not nodes:
             raise Disturbed("no node is up and has loaded its ledger")
         self._phase = "counting"
-        await self._nodes.count(nodes, self.floor())
+        # Some may have dropped tombstones up to there, and others not yet.
+        await self._nodes.count(nodes, self.view.floor or None)
         self._phase = "comparing"
         held = await self._nodes.hold(nodes)
         findings = Findings(

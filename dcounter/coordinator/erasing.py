@@ -68,6 +68,7 @@ class Erasing:
     :param ask: asks a node that has all that is required, and what a position token covers.
     :param stamped: gives items their stamps.
     :param running: whether the coordinator takes requests.
+    :param floor: gives the stamp up to which nodes take no new items.
     :ivar page_items: entries that are asked for, and deleted, at once.
     """
 
@@ -83,6 +84,7 @@ class Erasing:
         limits: Limits,
         time: IReactorTime,
         running: Callable[[], bool],
+        floor: Callable[[], int],
     ) -> None:
         self._dispatch = dispatch
         self._acks = acks
@@ -94,6 +96,7 @@ class Erasing:
         self._limits = limits
         self._time = time
         self.running = running
+        self._floor = floor
         self._under_way = 0
 
     @property
@@ -133,7 +136,9 @@ class Erasing:
 
         :raises NotApplied: too many requests are waiting.
         """
-        items = Items(ids, [None] * len(ids), [each + 1 for each in stamps])
+        floor = self._floor()
+        # Up to the floor nothing comes any more that could win.
+        items = Items(ids, [None] * len(ids), [max(each, floor) + 1 for each in stamps])
         columns = self._stamped(items, self._clock)
         self._dispatch.admit(Request(columns, self._time.seconds() + self._limits.request_s, ended))
 

@@ -21,6 +21,7 @@ from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.asking import Asking
 from dcounter.coordinator.audits import Auditing, Audits
 from dcounter.coordinator.clock_watch import ClockWatch
+from dcounter.coordinator.compacting import Compacting
 from dcounter.coordinator.counts import CountQuestion, Counts
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.erasing import Erasing
@@ -28,20 +29,13 @@ from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.stamping import StampedItems, stamped
+from dcounter.coordinator.stamping import StampedItems, require_late, stamped
 from dcounter.coordinator.status import cluster_status
 from dcounter.coordinator.unplaced import why_unplaced
 from dcounter.coordinator.view import View
 from dcounter.coordinator.watches import Watches
 from dcounter.coordinator.windows import Flight
-from dcounter.errors import (
-    InvalidPosition,
-    LinkLost,
-    MalformedMessage,
-    NotApplied,
-    NotReplicated,
-    OutcomeUnknown,
-)
+from dcounter.errors import LinkLost, MalformedMessage, NotApplied, NotReplicated, OutcomeUnknown
 from dcounter.events import Feed, Wanted
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
@@ -75,10 +69,11 @@ class Coordinator(Service, Inquiries, Auditing):
     :param seal: makes and reads position tokens, and cursors.
     :param jitter: gives a random number around 0, for the pauses between attempts to connect.
     :param view: makes its picture of the nodes.
-    :param erasing: makes what deletes tenants.
+    :param erasing: makes what deletes tenants; `compacting`, what has old deletions forgotten.
     :param stamp: gives the items of a request their stamps.
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     :param watches: makes what tells watchers of changes.
+    :ivar compacting: has old deletions forgotten.
     """
 
     def __init__(
@@ -93,6 +88,7 @@ class Coordinator(Service, Inquiries, Auditing):
         view: Callable[..., View] = View,
         stamp: Callable[[Items, HybridClock], StampedItems] = stamped,
         erasing: Callable[..., Erasing] = Erasing,
+        compacting: Callable[..., Compacting] = Compacting,
         troubles: Callable[[], Sequence[str]] = tuple,
         watches: Callable[..., Watches] = Watches,
     ) -> None:
@@ -149,6 +145,10 @@ class Coordinator(Service, Inquiries, Auditing):
             limits=self._limits,
             time=self._time,
             running=lambda: bool(self.running),
+            floor=lambda: self._view.floor,
+        )
+        self.compacting = compacting(
+            self._links, self._view, clock=clock, wall=wall, limits=self._limits, time=self._time
         )
         self._counts = Counts(self._limits, begin=self._asking.begin)
         self._audits = Audits(self._links, self._view, seal, clock, wall, self._limits, self._time)
@@ -209,7 +209,7 @@ class Coordinator(Service, Inquiries, Auditing):
     async def store(
         self, items: Items, *, ack: Ack, after: str | None = None, changes: bool = False
     ) -> Receipt:
-        before = self._move_past(after)
+        before = self._asking.move_past(after)
         if not len(items):
             token = self._seal.seal(before, self._clock.last)
             return Receipt(0, ack, token, changes=Changes([], {}) if changes else None)
@@ -218,6 +218,8 @@ class Coordinator(Service, Inquiries, Auditing):
         if not self._view.takes_writes():
             await self._until_writes_begin(deadline)
         self._require_writers()
+        if items.stamps is not None:
+            require_late(items.stamps, self._view.floor)
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         told = wanted = None
         if changes:
@@ -250,7 +252,7 @@ class Coordinator(Service, Inquiries, Auditing):
     async def erase(
         self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
     ) -> Erased:
-        self._move_past(after)
+        self._asking.move_past(after)
         await self._until_writes_begin(self._time.seconds() + self._limits.request_s)
         self._require_writers()
         return await self._erasing.erase(tenant, ack, after, stamp)
@@ -473,20 +475,6 @@ class Coordinator(Service, Inquiries, Auditing):
         await deferLater(self._time, self._limits.heartbeat_s / 4)
 
     # Positions
-
-    def _move_past(self, token: str | None) -> Position:
-        """
-        Read a caller's token, and move the clock past it.
-        """
-        position, stamp = self._read_token(token)
-        # What this clock is past already cannot move it.
-        if stamp > self._clock.last:
-            if stamp > self._clock.latest_allowed():
-                raise InvalidPosition(
-                    "the position is from a clock that is ahead of this one by more than 10 s"
-                )
-            self._clock.observe(stamp)
-        return position
 
     def _read_token(self, token: str | None) -> tuple[Position, int]:
         return self._asking.read_token(token)

@@ -7,6 +7,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from dcounter.compaction_errors import StampTooOld
 from dcounter.limits import ITEM_BYTES
 from dcounter.protocol.clock import HybridClock
 from dcounter.store import Items
@@ -101,3 +102,14 @@ def stamped(items: Items, clock: HybridClock) -> StampedItems:
         kept if len(kept) < len(items) else None,
         len(items),
     )
+
+
+def require_late(stamps: Sequence[int | None], floor: int) -> None:
+    """
+    Refuse stamps that nodes do not take any more.
+
+    :param floor: they take only later ones.
+    :raises StampTooOld: one of them is not.
+    """
+    if floor and min((own for own in stamps if own is not None), default=floor + 1) <= floor:
+        raise StampTooOld(floor)

@@ -1,5 +1,5 @@
 """
-What a coordinator shows of the nodes.
+What a coordinator shows of the nodes, and says of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from dcounter.coordinator.view import View
 from dcounter.protocol.position import NodeId, Position
+from dcounter.stamps import show_stamp
 from dcounter.store import ClusterStatus, NodeStatus
 
 
@@ -56,6 +57,25 @@ def cluster_status(
     )
 
 
+def why_unplaced(view: View, writers: Sequence[NodeId]) -> str:
+    """
+    Why no node takes what it is given.
+
+    :param writers: those that would.
+    """
+    refusals = view.refusals()
+    if refusals:
+        why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
+        why = f"no node takes writes: {why}"
+    elif not view.up():
+        why = "no node is connected"
+    elif not writers:
+        why = "no node takes writes yet"
+    else:
+        why = "no node had room in time"
+    return f"{why}; nothing of the request was stored"
+
+
 def _node_status(
     view: View, node: NodeId, address: str, now: float, *, primary: NodeId | None, everything: Position
 ) -> NodeStatus:
@@ -78,4 +98,6 @@ def _node_status(
         loading=report.loading if report else False,
         in_doubt=report.in_doubt if report else False,
         secrets_accepted=report.secrets if report else None,
+        tombstones=report.tombstones if report else 0,
+        compacted=show_stamp(report.compacted.stamp) if report and report.compacted else None,
     )

@@ -284,6 +284,13 @@ class View:
             return "new"
         return "up" if member.up else "down"
 
+    @property
+    def floor(self) -> int:
+        """
+        The largest stamp at or below which some node takes no new items.
+        """
+        return max((report.floor for report in self._reports().values()), default=0)
+
     def applied(self, node: int) -> Position:
         """
         What a node's answers include, as far as is known.

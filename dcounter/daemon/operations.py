@@ -45,3 +45,6 @@ class Operations:
 
     async def remove(self, node: int) -> None:
         await self._coordinator.remove(node)
+
+    async def compact(self, before: int | None) -> int:
+        return await self._coordinator.compacting.compact(before)

@@ -282,6 +282,17 @@ class Operated(Struct, frozen=True):
     node: int
 
 
+class Compacted(Struct, frozen=True):
+    """
+    The answer to a request to compact.
+
+    :ivar before: deletions up to this time are being forgotten, RFC 3339; items with such stamps are refused.
+    """
+
+    status: Literal["OK"]
+    before: str
+
+
 class Alive(Struct, frozen=True):
     """
     The answer of a running process.

@@ -161,6 +161,9 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
     ("POST", "/cluster/restart", "application/json"): (
         Example("/cluster/restart", bodies.Operated("OK", 2), '{"node":2}'),
     ),
+    ("POST", "/compact", "application/json"): (
+        Example("/compact", bodies.Compacted("OK", _WHEN), f'{{"before":"{_WHEN}"}}'),
+    ),
     ("POST", "/cluster/remove", "application/json"): (
         Example("/cluster/remove", bodies.Operated("OK", 3), '{"node":3}'),
     ),

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from dcounter.audits import AuditNotFinished, AuditRuns, NotRepaired
+from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -113,6 +114,8 @@ REFUSALS: Final[Sequence[Refusal]] = (
         "node 2 is not connected", deleted=20_000, position=POSITION, stamp=STAMP, outcome="partial"
     ),
     AuditNotFinished("node 2 started again while it was audited"),
+    CompactionStopped("node 2 did not answer", stamp=STAMP),
+    StampTooOld(STAMP),
     Incomplete("node 2 is not connected", counter_so_far=41, missing=[2], retry_after=1),
     TooManyExports(4),
     TooManyWatchers(1_000),

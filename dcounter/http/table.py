@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, get_args
 
 from dcounter.audits import AuditNotFinished, AuditRuns, NotRepaired
+from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.errors import (
     AnswerTooLarge,
     EraseStopped,
@@ -86,6 +87,7 @@ _NOT_STORED: Final = (
     OutcomeUnknown,
     NotReplicated,
     NotSupportedHere,
+    StampTooOld,
     TooManyItems,
 )
 
@@ -407,6 +409,16 @@ ROUTES: Final = (
         body=cluster.OneNode,
         scope="admin",
         refusals=(NotSupported, UnknownNode, NodeIsBusy),
+    ),
+    Route(
+        method="POST",
+        path="/compact",
+        function=cluster.compact,
+        summary="Forget old deletions. Only the operator may do this, on the daemon's machine.",
+        answer=answer_bodies.Compacted,
+        body=cluster.Before,
+        scope="admin",
+        refusals=(NotSupported, NotApplied, CompactionStopped, NotSupportedHere),
     ),
     _REMOVE,
     replace(

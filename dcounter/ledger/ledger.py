@@ -311,6 +311,12 @@ class Ledger:
         """
         return self._entries.numbering
 
+    def succeed(self, other: "Ledger") -> None:
+        """
+        Take the place of another one, whose rows have other numbers.
+        """
+        self._entries.numbering = other.numbering + 1
+
     def export(
         self,
         first: int,

@@ -71,7 +71,7 @@ class Answers:
         Whether the ledger holds exactly what `applied` covers.
         """
         mine = self._contents
-        unfinished = mine.loading or self._durability.in_doubt
+        unfinished = mine.loading or self._durability.in_doubt or mine.behind
         return not unfinished and mine.applied.covers(self._catch_up.must_reach)
 
     def include(self, required: Position) -> bool:
@@ -101,6 +101,13 @@ class Answers:
             self._waits.add(channel, question, now + question.wait / 1000)
             if isinstance(question, messages.Await):
                 self._out.add(FlushJournal())
+
+    def begin_again(self) -> None:
+        """
+        There is another ledger.
+        """
+        self.inquiries.begin_again()
+        self.watching.begin_again()
 
     def answer_ready(self) -> None:
         """

@@ -133,14 +133,25 @@ class Auditing:
         # The first tick after a question takes down when that was: questions know no time.
         self._asked_at = self._asked_at or now
         if now - self._asked_at >= _IDLE_S:
-            self._close()
+            self.close()
 
     def disconnected(self, channel: int) -> None:
         """
         A connection is gone, and its audit with it.
         """
         if channel == self._channel:
-            self._close()
+            self.close()
+
+    def close(self) -> None:
+        """
+        End the audit, if there is one.
+        """
+        if self._held is not None:
+            self._held.moment.close()
+        elif self._audit is not None:
+            self._audit.close()
+        self._channel = self._audit = self._held = self._contents.watcher = None
+        self._asked_at = 0.0
 
     # What is put into the ledger
 
@@ -174,7 +185,7 @@ class Auditing:
             case questions.AuditCount():
                 return (yield from self._count(channel, what))
             case questions.AuditEnd():
-                self._close()
+                self.close()
                 return questions.AuditEnded()
             case _:
                 pass
@@ -208,17 +219,9 @@ class Auditing:
             case _:
                 assert_never(what)
 
-    def _close(self) -> None:
-        if self._held is not None:
-            self._held.moment.close()
-        elif self._audit is not None:
-            self._audit.close()
-        self._channel = self._audit = self._held = self._contents.watcher = None
-        self._asked_at = 0.0
-
     def _count(self, channel: int, what: questions.AuditCount) -> Steps[questions.Answer]:
         if what.anew:
-            self._close()
+            self.close()
             self._channel = channel
             self._floor = -1 if what.floor is None else what.floor
             self._audit = self._contents.ledger.audit(self._floor)

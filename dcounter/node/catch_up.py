@@ -179,18 +179,27 @@ class CatchUp:
         A part of a copy came: it goes into what this node has.
 
         :param line: the same as it came.
-        :returns: the line for the journal; `None` at the end of a copy that only a snapshot can make durable,
-            since lines of it were dropped.
+        :returns: the line for the journal; `None` if the journal is not to have it. At the end of a copy,
+            only a snapshot can make the copy durable then.
         :raises MalformedMessage: it was not asked for, or does not belong there.
         """
         match message:
             case copies.CopyBegin():
+                mine = contents.compacted
+                if mine is not None and not message.position.covers(mine.position):
+                    raise MalformedMessage("a copy that lacks what was there when this node compacted")
                 self.begins(channel, message)
-                contents.ledger.reserve(message.entries)
+                contents.begin_copy(message)
+                if contents.fresh is not None:
+                    # It takes the place of what the journal has: only a snapshot can say so.
+                    self.lines_dropped()
+                    return None
                 return PlainLine(line)
             case copies.CopyChunk():
                 self.brings(channel, message.position)
-                contents.merge_rows(message.packed())
+                contents.merge_chunk(message.packed())
+                if contents.fresh is not None:
+                    return None
                 # A journal knows chunks by how their lines begin.
                 return PlainLine(line if codec.is_chunk(line) else codec.encode(message))
             case copies.CopyEnd():

@@ -22,8 +22,19 @@ from dcounter.node.backlog import Backlog
 from dcounter.node.runs import Runs
 from dcounter.protocol import copies
 from dcounter.protocol.batch import Batch, Packed
+from dcounter.protocol.compaction import Compact, Compacted, SetFloor
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import Opening, Position
+
+_CHUNK_ROWS = 5_000
+
+
+def _above(rows: Rows, stamp: int) -> Rows:
+    """
+    The entries with later stamps.
+    """
+    kept = rows.stamps > stamp
+    return Rows(rows.ids[kept], rows.stamps[kept], rows.owners[kept], rows.tenants)
 
 
 class Watcher(Protocol):
@@ -51,18 +62,111 @@ class Contents:
     :ivar applied: what the ledger holds.
     :ivar stamp: the largest stamp that was heard of.
     :ivar journal_bytes: what the journal takes on the disk.
+    :ivar floor: new items with this stamp or an older one are refused.
+    :ivar compacted: the last compaction here; of tombstones with its stamp or an older one, none or some are
+        in the ledger, and no entries that they would win over.
+    :ivar heard_compaction: the last one that any node is known to have made.
+    :ivar fresh: a copy that comes in to take the place of the ledger; `None` if none does.
+    :ivar was_behind: whether `behind` held when it was looked at last.
     :ivar loading: whether the ledger lacks some of what is applied, until all of the journal is loaded.
     """
 
     def __init__(self, backlog: Backlog, runs: Runs, seed: int) -> None:
+        self._seed = seed
         self.ledger = Ledger(seed)
         self.applied = Position()
         self.stamp = 0
         self.journal_bytes = 0
         self.loading = False
         self.watcher: Watcher | None = None
+        self.floor = 0
+        self.compacted: Compacted | None = None
+        self.heard_compaction: Compacted | None = None
+        self.fresh: Ledger | None = None
+        self.was_behind = False
         self.backlog = backlog
         self.runs = runs
+
+    # Compactions, see `dcounter.node.compaction`
+
+    @property
+    def compacted_stamp(self) -> int:
+        """
+        Of the last compaction here; 0 if there was none.
+        """
+        return 0 if self.compacted is None else self.compacted.stamp
+
+    @property
+    def behind(self) -> bool:
+        """
+        Whether others have dropped tombstones that this node would need to be right.
+        """
+        due = self.heard_compaction
+        return due is not None and due.stamp > self.compacted_stamp and not self.applied.covers(due.position)
+
+    def raise_floor(self, stamp: int) -> None:
+        """
+        Refuse new items with this stamp or an older one from now on.
+        """
+        self.floor = max(self.floor, stamp)
+        self.observe(stamp)
+
+    def hear(self, compacted: Compacted) -> None:
+        """
+        A node has compacted.
+        """
+        known = self.heard_compaction
+        if known is None or compacted.stamp > known.stamp:
+            self.heard_compaction = compacted
+            self.was_behind = self.was_behind or self.behind
+
+    def restored_compaction(self, message: SetFloor | Compact) -> None:
+        """
+        The journal has one of them.
+        """
+        self.raise_floor(message.stamp)
+        if isinstance(message, Compact):
+            self.hear(Compacted(message.stamp, message.position))
+            self.adopt_compaction()
+
+    def adopt_compaction(self) -> None:
+        """
+        This node compacts, too.
+        """
+        self.compacted = self.heard_compaction
+
+    def begin_copy(self, begin: copies.CopyBegin) -> None:
+        """
+        Chunks of a copy come next. If this node is behind, they take the place of the ledger's old entries.
+        """
+        self.fresh = None
+        if begin.compacted is not None:
+            self.hear(begin.compacted)
+        if self.behind and begin.compacted is not None:
+            self.fresh = Ledger(self._seed)
+            self.fresh.reserve(begin.entries)
+        else:
+            self.ledger.reserve(begin.entries)
+
+    def merge_chunk(self, packed: Packed) -> None:
+        """
+        Merge a chunk of the copy that comes in.
+        """
+        if self.fresh is None:
+            self.merge_rows(packed)
+        else:
+            self.fresh.merge_rows(Rows(*packed))
+
+    def _replace(self, fresh: Ledger, compacted: Compacted) -> None:
+        """
+        Let the copy, and what is newer than its compaction here, take the place of the ledger.
+        """
+        for chunk in self.ledger.chunks(_CHUNK_ROWS):
+            fresh.merge_rows(_above(chunk, compacted.stamp))
+        fresh.succeed(self.ledger)
+        self.ledger, self.fresh = fresh, None
+        self.compacted = compacted
+        self.raise_floor(compacted.stamp)
 
     def observe(self, stamp: int) -> None:
         """
@@ -77,7 +181,7 @@ class Contents:
         :param batch: what the record holds.
         :param line: the record as it is journalled and handed on.
         """
-        self.merge(batch)
+        self.merge(self.without_compacted(record, batch))
         stamp = max(record.stamp, batch.largest_stamp())
         self.advance(record.node, record.run, record.number, stamp, record.opening, line)
 
@@ -89,6 +193,17 @@ class Contents:
         stamp = max(record.stamp, batch.largest_stamp())
         self.advance(record.node, record.run, record.number, stamp, record.opening, line)
         return receipt
+
+    def without_compacted(self, record: Record, batch: Batch) -> Batch:
+        """
+        A batch without items that cannot be: accepted after all nodes had the floor, and not above it.
+
+        Only a node that lost what it had written can accept such items. All others must treat them alike.
+        """
+        mine = self.compacted
+        if mine is None or record.number <= mine.position.number(record.node, record.run):
+            return batch
+        return batch if batch.smallest_stamp() > mine.stamp else batch.items_above(mine.stamp)
 
     def merge(self, batch: Batch) -> None:
         """
@@ -123,6 +238,8 @@ class Contents:
         The ledger has all chunks of a copy.
         """
         self.observe(end.stamp)
+        if self.fresh is not None and begin.compacted is not None:
+            self._replace(self.fresh, begin.compacted)
         self.applied = self.applied.join(begin.position)
         self.runs.learn_all(begin.openings.items(), begin.lost)
 

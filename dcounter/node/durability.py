@@ -16,9 +16,10 @@ What holds, after each call:
   copy were.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import assert_never
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, assert_never
 
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.effects import Append, Outbox, Snapshot
@@ -35,6 +36,8 @@ Time (s) between two requests for a snapshot that the node cannot do without.
 
 _NOWHERE = Position()
 
+NOTHING_REFUSED: Final[Mapping[int, str]] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own(JournalEntry):
@@ -45,6 +48,7 @@ class Own(JournalEntry):
     :ivar batch: the batch in it.
     :ivar channel: where it came from.
     :ivar request: the request to be answered.
+    :ivar refused: slices that are not in it: their numbers in what the coordinator sent, and why.
     :ivar receipt: the receipt that the answer is to have.
     """
 
@@ -53,9 +57,17 @@ class Own(JournalEntry):
     channel: int
     request: int
     receipt: ReceiptWanted | None = None
+    refused: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, record: Record, batch: Batch, channel: int, message: messages.Store) -> "Own":
+    def of(
+        cls,
+        record: Record,
+        batch: Batch,
+        channel: int,
+        message: messages.Store,
+        refused: Mapping[int, str] = NOTHING_REFUSED,
+    ) -> "Own":
         """
         The line of a record.
         """
@@ -68,6 +80,7 @@ class Own(JournalEntry):
             channel=channel,
             request=message.request,
             receipt=message.receipt,
+            refused=refused,
         )
 
 
@@ -82,6 +95,18 @@ class Followed(JournalEntry):
 class Removal(JournalEntry):
     """
     A member was removed from the cluster.
+
+    :ivar request: the request to answer, on `channel`, when it is durable; 0 if none waits for that.
+    """
+
+    channel: int = 0
+    request: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement(JournalEntry):
+    """
+    A floor, or a compaction, that a coordinator asked for.
 
     :ivar request: the request to answer, on `channel`, when it is durable; 0 if none waits for that.
     """
@@ -108,7 +133,7 @@ class EndOfCopy(JournalEntry):
     covers: Position
 
 
-Pending = Own | Followed | Removal | PlainLine | EndOfCopy
+Pending = Own | Followed | Removal | Agreement | PlainLine | EndOfCopy
 
 
 class Durability:
@@ -189,7 +214,7 @@ class Durability:
                 self._journalled(line.node, line.run, line.number)
             case EndOfCopy():
                 self.durable = self.durable.join(line.covers)
-            case Removal() | PlainLine():
+            case Removal() | Agreement() | PlainLine():
                 pass
             case _:
                 assert_never(line)
@@ -216,7 +241,7 @@ class Durability:
             match line:
                 case Own():
                     pass
-                case Removal():
+                case Removal() | Agreement():
                     # The request is answered now.
                     dropped |= self._hold_back(replace(line, request=0), applied)
                 case Followed() | PlainLine() | EndOfCopy():

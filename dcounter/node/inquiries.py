@@ -203,11 +203,7 @@ class Inquiries:
 
         :param until: when (s) it is of no use any more.
         """
-        if isinstance(ask.what, questions.AuditQuestion):
-            steps = self.audits.steps_to(channel, ask.what, ask.required)
-        else:
-            steps = steps_to(self._contents, ask.what, self._most)
-        inquiry = _Inquiry(channel, ask, until, steps)
+        inquiry = _Inquiry(channel, ask, until, self._steps_to(channel, ask))
         if is_short(ask.what):
             self._step(inquiry)
         elif len(self._waiting) >= self._at_once:
@@ -215,6 +211,20 @@ class Inquiries:
         else:
             self._waiting.append(inquiry)
             self._go_on()
+
+    def begin_again(self) -> None:
+        """
+        There is another ledger: what was computed so far is worth nothing.
+        """
+        self.audits.close()
+        for each in self._waiting:
+            each.steps.close()
+            each.steps = self._steps_to(each.channel, each.ask)
+
+    def _steps_to(self, channel: int, ask: questions.Ask) -> Steps[questions.Answer]:
+        if isinstance(ask.what, questions.AuditQuestion):
+            return self.audits.steps_to(channel, ask.what, ask.required)
+        return steps_to(self._contents, ask.what, self._most)
 
     def step(self, now: float) -> list[Effect]:
         """

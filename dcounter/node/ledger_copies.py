@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from dcounter.limits import Limits
 from dcounter.node.catch_up import CatchUp
+from dcounter.node.compaction import kept_lines
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.effects import Outbox, StreamReady
@@ -55,7 +56,7 @@ class LedgerCopies:
         """
         A follower wants a copy.
         """
-        if self._contents.loading or self._durability.in_doubt:
+        if self._contents.loading or self._durability.in_doubt or self._contents.behind:
             self._waiting.add(channel)
             return
         self._waiting.discard(channel)
@@ -98,6 +99,7 @@ class LedgerCopies:
         self._durability.snapshot_begins()
         unfinished = self._catch_up.unfinished
         removed = sorted(self._members.removed)
+        kept = kept_lines(self._contents)
         state = self._empty_journal.journal_state()
         if state is not None:
             yield codec.encode(state)
@@ -107,6 +109,8 @@ class LedgerCopies:
             elif isinstance(message, copies.CopyEnd):
                 self._durability.snapshot_ends(message.position)
             yield codec.encode(message)
+        for line in kept:
+            yield codec.encode(line)
         for node in removed:
             yield codec.encode(messages.Remove(0, node))
         if unfinished is not None:
@@ -126,9 +130,19 @@ class LedgerCopies:
 
     def _copy(self) -> Iterator[copies.CopyBegin | copies.CopyChunk | copies.CopyEnd]:
         mine = self._contents
-        yield copies.CopyBegin(mine.applied, mine.runs.live(mine.applied), mine.runs.lost, mine.ledger.known)
-        for chunk in mine.ledger.chunks(self._limits.chunk_rows, self._limits.slice_bytes):
-            yield copies.CopyChunk.of(chunk.packed(), self._upper_bound())
+        chunks = mine.ledger.chunks(self._limits.chunk_rows, self._limits.slice_bytes)
+        # From its first chunk on no tombstone is dropped: the beginning says which ones were.
+        first = next(chunks, None)
+        yield copies.CopyBegin(
+            mine.applied,
+            mine.runs.live(mine.applied),
+            mine.runs.lost,
+            mine.ledger.known,
+            compacted=mine.compacted,
+        )
+        while first is not None:
+            yield copies.CopyChunk.of(first.packed(), self._upper_bound())
+            first = next(chunks, None)
         yield copies.CopyEnd(self._upper_bound(), mine.stamp)
 
     def _upper_bound(self) -> Position:

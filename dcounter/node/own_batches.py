@@ -7,8 +7,11 @@ What holds, after each call:
 - nothing of a refused batch is in the ledger.
 """
 
+from msgspec import Raw
+
 from dcounter.errors import UnknownNeeds
 from dcounter.node.channels import Channels
+from dcounter.node.compaction import accept
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Own
 from dcounter.node.effects import Outbox
@@ -18,7 +21,7 @@ from dcounter.node.own_run import OwnRun
 from dcounter.node.receipts import Receipts
 from dcounter.node.status import Status
 from dcounter.protocol import messages
-from dcounter.protocol.batch import decode_batch
+from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodeId
 
@@ -67,14 +70,20 @@ class OwnBatches:
         if reason is not None:
             self._refuse(channel, message.request, len(batch.slices), reason, maybe_stored=False)
             return None
+        accepted = accept(batch, self._contents.floor)
+        if accepted.batch is None:
+            stamp = self._contents.stamp
+            self._out.send(channel, messages.Stored(message.request, 0, 0, stamp, dict(accepted.refused)))
+            return None
+        raw = message.batch if accepted.whole else Raw(encode_batch(accepted.batch))
         opening = None
         if self._own.run == 0:
             known = self._members.known(self._contents.applied).of(self._node)
             latest = self._contents.runs.latest(self._node)
             opening = self._own.open(known, latest, wiped=self._empty_journal.wiped)
         run, number = self._own.run, self._own.next_number()
-        record = Record(self._node, run, number, batch.largest_stamp(), message.batch, opening)
-        return Own.of(record, batch, channel, message)
+        record = Record(self._node, run, number, accepted.batch.largest_stamp(), raw, opening)
+        return Own.of(record, accepted.batch, channel, message, accepted.refused)
 
     def stored(self, own: Own) -> None:
         """
@@ -88,8 +97,10 @@ class OwnBatches:
         self._status.items_taken += own.batch.items
         if own.channel in self._channels:
             stamp = self._contents.stamp
+            refused = dict(own.refused)
             self._out.send(
-                own.channel, messages.Stored(own.request, own.run, own.number, stamp, receipt=receipt)
+                own.channel,
+                messages.Stored(own.request, own.run, own.number, stamp, refused, receipt=receipt),
             )
 
     def failed(self, own: Own, reason: str) -> None:
@@ -97,7 +108,8 @@ class OwnBatches:
         A batch is not durable, and perhaps on the disk all the same.
         """
         if own.channel in self._channels:
-            self._refuse(own.channel, own.request, len(own.batch.slices), reason, maybe_stored=True)
+            slices = len(own.batch.slices) + len(own.refused)
+            self._refuse(own.channel, own.request, slices, reason, maybe_stored=True)
 
     def _refuse(self, channel: int, request: int, slices: int, reason: str, *, maybe_stored: bool) -> None:
         refused = dict.fromkeys(range(slices), reason)

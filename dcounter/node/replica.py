@@ -21,9 +21,10 @@ from dcounter.node.answers import Answers, wanted
 from dcounter.node.backlog import Backlog
 from dcounter.node.catch_up import CatchUp, CopyMessage
 from dcounter.node.channels import Channels, ToNode
+from dcounter.node.compaction import Compaction
 from dcounter.node.contents import Contents
-from dcounter.node.durability import Durability, Followed, Own, Pending, PlainLine, Removal
-from dcounter.node.effects import Effect, Outbox, StopFollowing
+from dcounter.node.durability import Agreement, Durability, Followed, Own, Pending, PlainLine, Removal
+from dcounter.node.effects import Effect, Outbox
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.folding import Folding
 from dcounter.node.following import Following, RelayFacts
@@ -32,10 +33,11 @@ from dcounter.node.members import Members
 from dcounter.node.own_batches import OwnBatches
 from dcounter.node.own_run import OwnRun
 from dcounter.node.receipts import Receipts
+from dcounter.node.removing import Removing
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.protocol import codec, copies, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, messages, questions, watching
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report
@@ -87,6 +89,7 @@ class Replica:
         self._channels = Channels(out, limits)
         self._following = Following(node, out, backlog, limits.stream_bytes)
         state = (self.contents, self._durability, self.members)
+        self.compaction = Compaction(out, *state, self.catch_up, self._append)
         self.restoring = Restoring(node, *state, self.empty_journal, self.catch_up)
         self.copies = LedgerCopies(out, *state, self.empty_journal, self.catch_up, limits)
         self._answers = Answers(out, *state, self.catch_up, limits)
@@ -98,6 +101,9 @@ class Replica:
         self._own_batches = OwnBatches(
             node, out, self.contents, *membership, self._own, self.status, self._channels, self._receipts
         )
+        links = (self._following, self._channels, self._answers)
+        calls = (self._append, self._broadcast, self._decide_empty_journal)
+        self._removing = Removing(node, out, self._durability, self.members, *links, *calls)
         self._last_beat = float("-inf")
 
     @property
@@ -212,7 +218,9 @@ class Replica:
             case Report():
                 self._on_report(channel, message)
             case messages.Remove():
-                self._remove({message.node}, channel, message.request)
+                self._removing.remove({message.node}, channel, message.request)
+            case compaction.SetFloor() | compaction.Compact():
+                self.compaction.asked(channel, message)
             case messages.Beat():
                 self.contents.observe(message.stamp)
             case messages.Follow():
@@ -270,6 +278,8 @@ class Replica:
                     self._keep_journal_state()
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=True)
+            elif isinstance(line, Agreement):
+                self.compaction.kept(line, durable=True)
             self._durability.synced(line)
         self._answer_and_offer()
         return self._out.take()
@@ -286,6 +296,8 @@ class Replica:
                 self._own_batches.failed(line, f"the disk failed: {reason}")
             elif isinstance(line, Removal) and line.request:
                 self._answers.awaited(line.channel, line.request, reached=False)
+            elif isinstance(line, Agreement):
+                self.compaction.kept(line, durable=False)
         if self._durability.failed(lines, reason, self.applied):
             self.catch_up.lines_dropped()
         self._own.close()
@@ -333,6 +345,8 @@ class Replica:
         self._choose_relays()
         if not self.contents.loading:
             self._durability.ask_for_snapshot(now)
+        if self.compaction.tick():
+            self._ledger_completed()
         self._drop_lost(now)
         self._answers.answer_expired(now)
         self._store(self._receipts.take_expired(now))
@@ -369,7 +383,7 @@ class Replica:
                 self._append(own)
 
     def _append(self, line: Pending) -> None:
-        answered = isinstance(line, Own) or (isinstance(line, Removal) and line.request != 0)
+        answered = isinstance(line, Own) or (isinstance(line, Removal | Agreement) and line.request != 0)
         if self._durability.append(line, self.applied, waits=answered or self._answers.for_durability):
             self.catch_up.lines_dropped()
 
@@ -413,8 +427,9 @@ class Replica:
         self._channels.reported(channel, report)
         self.members.on_report(report)
         self.contents.observe(report.stamp)
+        self.compaction.heard(report.floor, report.compacted)
         self.contents.runs.learn_all(report.openings.items(), report.lost)
-        self._remove(set(report.removed))
+        self._removing.remove(set(report.removed))
         self._folding.adopt(report.applied)
         self._decide_empty_journal()
         if self._durability.settle_doubt(self.members.known, self.applied):
@@ -446,39 +461,19 @@ class Replica:
         if not self.catch_up.wanted:
             self._following.choose(self._relay_facts())
 
-    def _remove(self, nodes: Collection[int], channel: int = 0, request: int = 0) -> None:
-        """
-        Members were removed from the cluster: the list of those only grows, and all nodes tell each other.
-        """
-        works = self._durability.failure is None
-        new = self.members.not_removed(nodes)
-        for node in new:
-            self._out.say("warn", f"node {node} was removed from the cluster")
-            self.members.remove(node)
-            self._following.without(node)
-            self._out.add(StopFollowing(node))
-            self._channels.close_to(node, "this node was removed from the cluster")
-            line = codec.encode(messages.Remove(request, node))
-            self._append(Removal(line, channel=channel, request=request if works else 0))
-        if new:
-            self._broadcast()
-            self._decide_empty_journal()
-        if request and not (new and works):
-            # Nothing waits for a disk that fails: it is known here, told to all, and written down later.
-            self._answers.awaited(channel, request, reached=works)
-        text = "this node was removed from the cluster: stop it for good"
-        if self.node in nodes and self.members.remove_self(text):
-            self._broadcast()
-
     # Copies of a ledger
 
     def _take_copy(self, channel: int, message: CopyMessage, line: bytes) -> None:
+        before = self.contents.ledger
         taken = self.catch_up.take(channel, message, line, self.contents)
+        if self.contents.ledger is not before:
+            self._answers.begin_again()
         if taken is not None:
             self._append(taken)
-        else:
-            self._durability.need_snapshot(self.applied)
         if isinstance(message, copies.CopyEnd):
+            if taken is None:
+                self._durability.need_snapshot(self.applied)
+            self.compaction.again()
             self._out.say("info", f"took a copy of the ledger: {len(self.ledger)} items")
             self._following.anew(self._relay_facts())
             self._answer_and_offer()

@@ -21,7 +21,7 @@ from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability
 from dcounter.node.empty_journal import EmptyJournal
 from dcounter.node.members import Members
-from dcounter.protocol import codec, copies, messages
+from dcounter.protocol import codec, compaction, copies, messages
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.messages import Record
 from dcounter.protocol.position import NodeId
@@ -107,6 +107,8 @@ class Restoring:
             case copies.CopyEnd():
                 self._catch_up.reach(message.position)
                 self._contents.copied(self._catch_up.restored_end(), message)
+            case compaction.SetFloor() | compaction.Compact():
+                self._contents.restored_compaction(message)
             case Record() | copies.CopyChunk():
                 # Records come with their numbers, and chunks when the ledger is loaded.
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
@@ -124,11 +126,19 @@ class Restoring:
             case Record():
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self._contents.applied.number(message.node, message.run):
-                    self._contents.merge(_understand(decode_batch, message.batch))
+                    batch = _understand(decode_batch, message.batch)
+                    self._contents.merge(self._contents.without_compacted(message, batch))
             case copies.CopyChunk():
                 self._contents.merge_rows(message.packed())
                 self._catch_up.reach(message.position)
-            case messages.Remove() | copies.CopyBegin() | copies.CopyEnd() | messages.JournalState():
+            case (
+                messages.Remove()
+                | copies.CopyBegin()
+                | copies.CopyEnd()
+                | messages.JournalState()
+                | compaction.SetFloor()
+                | compaction.Compact()
+            ):
                 raise NewerJournal(f"this version expects no {type(message).__name__} there")
             case _:
                 assert_never(message)

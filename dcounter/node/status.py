@@ -73,6 +73,7 @@ class Status:
         How the node is, for all others.
         """
         mine = self._contents
+        items = len(mine.ledger)
         return Report(
             node=self._node,
             port=self.port,
@@ -81,16 +82,19 @@ class Status:
             applied=self._durability.announced(mine.applied),
             durable=self._members.vouched_for(self._durability.durable),
             stamp=mine.stamp,
-            items=len(mine.ledger),
+            items=items,
             items_taken=self.items_taken,
             openings=mine.runs.live(mine.applied),
             lost=mine.runs.lost,
             removed=sorted(self._members.removed),
             refuses=self.refuses(),
-            loading=mine.loading,
+            loading=mine.loading or mine.behind,
             in_doubt=self._durability.in_doubt,
             secrets=self.accepted_secrets(),
             # Then another process takes its place, or the other members report.
+            floor=mine.floor,
+            compacted=mine.compacted,
+            tombstones=mine.ledger.known - items,
             passing=self._before_drain is not None or self._empty_journal.undecided,
         )
 

@@ -90,6 +90,15 @@ class Watching:
         if watcher is not None and watcher.touched is not None:
             watcher.touched.close()
 
+    def begin_again(self) -> None:
+        """
+        There is another ledger: nothing is known of what has changed.
+        """
+        for watcher in self._watchers.values():
+            if watcher.touched is not None:
+                watcher.touched.close()
+                watcher.touched = None
+
     def _look(self, channel: int, watcher: _Watcher, now: float) -> None:
         """
         Answer, if there is something to tell or the time is over.

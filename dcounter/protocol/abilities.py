@@ -51,6 +51,11 @@ WATCHES = "watch"
 The feature of a node that tells whose counts change (`watching.Watch`).
 """
 
+COMPACTS = "compact"
+"""
+The feature of a node that understands `compaction.SetFloor` and `compaction.Compact`.
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -88,6 +93,7 @@ ABILITIES = Abilities(
         GIVES_EXPORTS,
         AUDITS,
         WATCHES,
+        COMPACTS,
     ],
 )
 """

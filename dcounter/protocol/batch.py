@@ -154,6 +154,55 @@ class Batch(Struct, frozen=True, omit_defaults=True):
         assert self.bases is not None
         return max((b + n - 1 for b, n in zip(self.bases, self.slices, strict=True)), default=0)
 
+    def smallest_stamp(self) -> int:
+        """
+        The smallest stamp of any item; the largest possible one for a batch without items.
+        """
+        if isinstance(self.stamps, bytes):
+            return int(np.frombuffer(self.stamps, LONG).min(initial=MAX_STAMP))
+        if self.stamps is not None:
+            return min(self.stamps, default=MAX_STAMP)
+        assert self.bases is not None
+        return min(self.bases, default=MAX_STAMP)
+
+    def items_above(self, stamp: int) -> "Batch":
+        """
+        The items with later stamps, as one slice.
+        """
+        rows = [row for row in zip(*self.unpacked(), strict=True) if row[1] > stamp]
+        return Batch(
+            [len(rows)] if rows else [],
+            [item for item, _, _ in rows],
+            [tenant for _, _, tenant in rows],
+            stamps=[each for _, each, _ in rows],
+        )
+
+    def above(self, stamp: int) -> tuple["Batch | None", list[int]]:
+        """
+        The batch without the slices that have an item with this stamp or an older one.
+
+        :returns: `None` if there are no others; and which slices are left out.
+        """
+        ids, stamps, tenants = self.unpacked()
+        columns: tuple[list[int], list[int], list[str | None]] = ([], [], [])
+        sizes: list[int] = []
+        left_out: list[int] = []
+        first = 0
+        for i, size in enumerate(self.slices):
+            part = slice(first, first + size)
+            first += size
+            if min(stamps[part]) <= stamp:
+                left_out.append(i)
+                continue
+            sizes.append(size)
+            columns[0].extend(ids[part])
+            columns[1].extend(stamps[part])
+            columns[2].extend(tenants[part])
+        if not sizes:
+            return None, left_out
+        kept = Batch(sizes, columns[0], columns[2], stamps=columns[1], needs=self.needs)
+        return kept if self.owners is None else kept.pack(), left_out
+
 
 def unknown_needs(needs: Iterable[str]) -> list[str]:
     """

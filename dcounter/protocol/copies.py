@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from dcounter.protocol.batch import INT, LONG, Natural, Packed, Tenant, check_columns, unknown_needs
+from dcounter.protocol.compaction import Compacted
 from dcounter.protocol.position import LostRun, NodeId, Opening, Position, Stamp
 
 
@@ -20,6 +21,7 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     A ledger follows in chunks, which include all of a position and may include more.
 
     :ivar entries: about how many follow.
+    :ivar compacted: the giver's last compaction: it has no tombstones with its stamp or an older one.
     :ivar needs: names of additions without which the chunks would be misread, as in a batch.
     """
 
@@ -28,6 +30,7 @@ class CopyBegin(Struct, frozen=True, tag="copy_begin", omit_defaults=True):
     lost: list[LostRun]
     entries: Natural = 0
     needs: list[str] = []
+    compacted: Compacted | None = None
 
     def __post_init__(self) -> None:
         unknown = unknown_needs(self.needs) if self.needs else None

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
-from dcounter.protocol import copies, questions
+from dcounter.protocol import compaction, copies, questions
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Milliseconds, Natural, RequestId
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Opening, Position, Stamp
@@ -234,6 +234,9 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar lost: what it knows to be lost.
     :ivar removed: members that were removed.
     :ivar refuses: why it takes no writes; `None` if it takes them.
+    :ivar floor: new items with this stamp or an older one are refused; 0 if there is no such stamp.
+    :ivar compacted: its last compaction.
+    :ivar tombstones: IDs that are deleted, in its ledger.
     :ivar passing: the reason in `refuses` passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
     :ivar in_doubt: it is not certain that all of its own log is on its disk. What may be missing there is not
@@ -258,6 +261,9 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     in_doubt: bool = False
     passing: bool = False
     secrets: Natural = 1
+    floor: Stamp = 0
+    compacted: compaction.Compacted | None = None
+    tombstones: Natural = 0
 
     @property
     def ledger_sound(self) -> bool:
@@ -341,12 +347,12 @@ WelcomeLast = Welcome | Farewell
 The four steps of a handshake, in order; either end may leave at each.
 """
 
-Request = Store | Count | questions.Ask | Await | Remove | Watch
+Request = Store | Count | questions.Ask | Await | Remove | Watch | compaction.SetFloor | compaction.Compact
 """
 What a coordinator asks a node.
 """
 
-Reply = Stored | Counted | questions.Told | Awaited | Changed
+Reply = Stored | Counted | questions.Told | Awaited | Changed | compaction.Agreed
 """
 What a node answers.
 """
@@ -358,6 +364,8 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
     Await: Awaited,
     Remove: Awaited,
     Watch: Changed,
+    compaction.SetFloor: compaction.Agreed,
+    compaction.Compact: compaction.Agreed,
 }
 """
 The reply to each kind of request.
@@ -395,7 +403,16 @@ Message = (
 Every message between processes.
 """
 
-JournalLine = Record | Remove | copies.CopyBegin | copies.CopyChunk | copies.CopyEnd | JournalState
+JournalLine = (
+    Record
+    | Remove
+    | copies.CopyBegin
+    | copies.CopyChunk
+    | copies.CopyEnd
+    | JournalState
+    | compaction.SetFloor
+    | compaction.Compact
+)
 """
 Every line of a journal.
 """

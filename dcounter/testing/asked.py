@@ -47,6 +47,7 @@ class Questions(ABC):
     :ivar tokens: positions that were given out, and what an answer after each has to include.
     :ivar exact: exact answers.
     :ivar audited: audits that were finished.
+    :ivar floors: the stamps of all compactions that were asked for.
     :ivar tenant_pages: pages of tenants that others follow.
     """
 
@@ -58,7 +59,15 @@ class Questions(ABC):
         self.tokens: list[tuple[str, Known]] = []
         self.exact = 0
         self.audited = 0
+        self.floors: list[int] = []
         self.tenant_pages: list[TenantsPage] = []
+
+    @property
+    def forgotten(self) -> int:
+        """
+        The largest stamp at or below which deletions may be forgotten.
+        """
+        return max(self.floors, default=0)
 
     @property
     def now(self) -> float:
@@ -287,7 +296,7 @@ class Questions(ABC):
         told_lost = bool(asked.coordinator.status().lost)
         if told_lost and not self.lossy:
             self.problem("a coordinator takes a run for lost")
-        return Check(self.writes, asked.must, told_lost)
+        return Check(self.writes, asked.must, told_lost, self.forgotten)
 
     def _counted(self, count: Count, asked: Asked, tenant: str) -> None:
         check = self._exact(asked, complete=count.complete, text=f"counted {tenant!r}: {count.counter}")

@@ -9,7 +9,7 @@ from dcounter.errors import (
     Refusal,
 )
 from dcounter.testing.asked import GROWING
-from dcounter.testing.history import History, row_of
+from dcounter.testing.history import History
 from dcounter.testing.requests import Row
 
 
@@ -24,6 +24,7 @@ def equal(history: History) -> bool:
     first = replicas[0]
     return all(
         not each.contents.loading
+        and each.compaction.settled
         and each.applied.covers(first.applied)
         and first.applied.covers(each.applied)
         and each.durable.covers(each.applied)
@@ -40,7 +41,7 @@ def check_ledger(history: History) -> None:
     tried: dict[int, set[Row]] = {}
     for write in history.writes:
         for item, row in (write.rows or {}).items():
-            have = row_of(ledger, item)
+            have = history.row_of(ledger, item)
             if write.acked is not None and item not in write.at_risk and have < row:
                 history.problem(
                     f"write {write.place} was acknowledged, but of ID {item} {have} is there, not {row}"

@@ -20,11 +20,13 @@ class Check:
     :ivar writes: all that was ever asked for.
     :ivar must: what the answer has to include.
     :ivar told_lost: it may lack what was at risk.
+    :ivar forgotten: deletions up to this stamp may be gone.
     """
 
     writes: Sequence[Write]
     must: Known
     told_lost: bool
+    forgotten: int = 0
 
     def bounds(self, tenant: str) -> tuple[int, int]:
         """
@@ -124,6 +126,8 @@ class Check:
             if item in found:
                 if found[item] not in possible:
                     yield f"ID {item} is exported as {found[item]}, none of {sorted(possible)}"
+            elif any(not tenant and stamp <= self.forgotten for stamp, tenant in possible):
+                continue
             elif NO_ROW not in possible and (deleted or all(tenant for _, tenant in possible)):
                 yield f"ID {item} is not exported; it may be any of {sorted(possible)}"
 

@@ -205,6 +205,14 @@ class SimulatedDisk:
         other._durable_names.update(other._names)
         return other
 
+    def put_back(self, other: "SimulatedDisk") -> None:
+        """
+        Let the files be those of a copy that was made earlier.
+        """
+        self.wipe()
+        self._names.update(other.copy()._names)  # noqa: SLF001 - a disk like this one
+        self._durable_names.update(self._names)
+
     def sizes(self) -> dict[str, int]:
         """
         The size of each file in bytes.

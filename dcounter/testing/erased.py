@@ -2,7 +2,7 @@
 The deletions of tenants that the callers of a cluster asked for, and whether their answers can be true.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
@@ -64,15 +64,17 @@ class Erasures:
         """
         self.under_way = [each for each in self.under_way if each.write.coordinator is not coordinator]
 
-    def stamped(self, columns: StampedItems) -> bool:
+    def stamped(self, columns: StampedItems, floors: Collection[int]) -> bool:
         """
         A coordinator has given stamps to tombstones of a deletion; whether they belong to one.
 
-        Each must be one tick after an entry that names the tenant.
+        Each must be one tick after an entry that names the tenant, or after the floor above it.
+
+        :param floors: stamps up to which nodes may take no items.
         """
         rows = list(zip(columns.ids, columns.all_stamps(), strict=True))
         for erasure in self.under_way:
-            if all((stamp - 1, erasure.tenant) in self._stored(item) for item, stamp in rows):
+            if all(self._follows(item, stamp - 1, erasure.tenant, floors) for item, stamp in rows):
                 write = erasure.write
                 write.rows = write.rows or {}
                 for item, stamp in rows:
@@ -82,8 +84,14 @@ class Erasures:
                 return True
         return False
 
-    def _stored(self, item: int) -> set[Row]:
-        return {row for write in self.writes for other, row in write.all_rows if other == item}
+    def _follows(self, item: int, stamp: int, tenant: str, floors: Collection[int]) -> bool:
+        stored = {
+            row[0]
+            for write in self.writes
+            for other, row in write.all_rows
+            if other == item and row[1] == tenant
+        }
+        return stamp in stored or (stamp in floors and any(each <= stamp for each in stored))
 
     def check(self, erasure: Erasure, told: Erased, *, told_lost: bool) -> Iterator[str]:
         """

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.coordinator.service import Coordinator
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.errors import (
@@ -114,7 +115,7 @@ class History(Questions):
         write = self._unstamped.pop(id(items), None)
         if write is None:
             # Otherwise they are no items of these callers: a copy of the data directory is in use.
-            self.erasures.stamped(columns)
+            self.erasures.stamped(columns, self.floors)
             return
         rows: dict[int, Row] = {}
         for item, stamp, tenant in zip(columns.ids, columns.all_stamps(), columns.tenants, strict=True):
@@ -287,7 +288,7 @@ class History(Questions):
         self.answers[type(error).__name__] += 1
         if isinstance(error, NotReplicated):
             self._acknowledged(write)
-        elif isinstance(error, NotApplied | InvalidPosition | PositionLost):
+        elif isinstance(error, NotApplied | InvalidPosition | PositionLost | StampTooOld):
             write.void = True
             self._lost_position(why)
         elif not isinstance(error, OutcomeUnknown | CancelledError):
@@ -347,6 +348,27 @@ class History(Questions):
         ):
             self.problem(f"a deletion was refused with {why.value!r}")
 
+    def compact(self, coordinator: Coordinator, before: int) -> None:
+        """
+        Ask to forget deletions up to a stamp.
+        """
+        # What the coordinator may choose at this moment.
+        self.floors.append(min(before, coordinator._wall()))  # noqa: SLF001 - no answer need come
+        self.note(f"compact up to {self.floors[-1]}")
+        answer = Deferred.fromCoroutine(coordinator.compacting.compact(before))
+        self._start(answer, coordinator, _LONG + self.cluster.limits.compact_s, "compaction")
+        answer.addCallbacks(self._compacted, self._not_compacted)
+        answer.addErrback(self.failed)
+
+    def _compacted(self, stamp: int) -> None:
+        self.note(f"compacted up to {stamp}")
+        self.answers["compacted"] += 1
+
+    def _not_compacted(self, why: Failure) -> None:
+        why.trap(NotApplied, CompactionStopped, CancelledError)
+        self.note(f"not compacted: {why.value!r}")
+        self.answers[type(why.value).__name__] += 1
+
     def failed(self, why: Failure) -> None:
         """
         An error that no caller may get.
@@ -367,7 +389,22 @@ class History(Questions):
         """
         Whether a live node has a row, or a newer one.
         """
-        return row_of(self.cluster.nodes[node].replica.ledger, item) >= row
+        return self.row_of(self.cluster.nodes[node].replica.ledger, item) >= row
+
+    def row_of(self, ledger: Ledger, item: int) -> Row:
+        """
+        The row that a node has for an ID. If it has none, a tombstone may have been dropped.
+        """
+        entry = ledger.get(item)
+        if entry is not None:
+            return (entry.stamp, entry.tenant or "")
+        dropped = (
+            row
+            for write in (self.writes if self.forgotten else ())
+            for other, row in write.all_rows
+            if other == item and not row[1] and row[0] <= self.forgotten and not write.void
+        )
+        return max(dropped, default=NO_ROW)
 
     def risk(self, *, allowed: bool) -> None:
         """
@@ -380,11 +417,3 @@ class History(Questions):
                     self.note(f"at risk: ID {item} of write {write.place}")
                     if write.acked is not None and not allowed:
                         self.problem(f"a node took ID {item} of write {write.place} along")
-
-
-def row_of(ledger: Ledger, item: int) -> Row:
-    """
-    The row that a node has for an ID.
-    """
-    entry = ledger.get(item)
-    return NO_ROW if entry is None else (entry.stamp, entry.tenant or "")

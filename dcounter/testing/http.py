@@ -350,7 +350,8 @@ class MemoryOperator:
     :ivar restarted: nodes that were restarted, in order.
     :ivar rebuilt: nodes that were made anew, in order.
     :ivar removed: nodes that were removed, in order.
-    :ivar refusal: if there is one, restarts and removals are refused with it.
+    :ivar compacted: the stamps of compactions, in order; `None` if the caller named none.
+    :ivar refusal: if there is one, all of these are refused with it.
     """
 
     def __init__(self, nodes: int = 4) -> None:
@@ -358,6 +359,7 @@ class MemoryOperator:
         self.restarted: list[int] = []
         self.rebuilt: list[int] = []
         self.removed: list[int] = []
+        self.compacted: list[int | None] = []
         self._nodes = list(range(nodes))
 
     def status(self) -> ClusterStatus:
@@ -391,6 +393,12 @@ class MemoryOperator:
         self._check(node)
         self._nodes.remove(node)
         self.removed.append(node)
+
+    async def compact(self, before: int | None) -> int:
+        if self.refusal is not None:
+            raise self.refusal
+        self.compacted.append(before)
+        return 0 if before is None else before
 
     def _check(self, node: int) -> None:
         if self.refusal is not None:

@@ -5,6 +5,7 @@ What a cluster is made of.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from dcounter.coordinator.compacting import Compacting
 from dcounter.coordinator.erasing import Erasing
 from dcounter.coordinator.view import View
 from dcounter.coordinator.watches import Watches
@@ -34,6 +35,7 @@ class Parts:
 
     replica: Callable[..., Replica] = Replica
     erasing: Callable[..., Erasing] = Erasing
+    compacting: Callable[..., Compacting] = Compacting
     journal: Callable[..., FileJournal] = FileJournal
     view: Callable[..., View] = View
     clock: Callable[[Callable[[], int]], HybridClock] = HybridClock

@@ -123,6 +123,7 @@ class Processes:
             stamp=self._stamp,
             watches=self.parts.watches,
             erasing=self.parts.erasing,
+            compacting=self.parts.compacting,
         )
 
     def _stamp(self, items: Items, clock: HybridClock) -> StampedItems:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import count
 
 from dcounter.testing.cluster import Cluster
+from dcounter.testing.disk import SimulatedDisk
 from dcounter.testing.history import History
 from dcounter.testing.setting import Setting, chance, draw
 
@@ -19,6 +20,7 @@ class World:
     :ivar random: what the event that happens now draws from.
     :ivar down: nodes that are about to start again.
     :ivar faulty_until: when (s) the last fault will be over.
+    :ivar kept_directories: node -> a copy of its disk.
     :ivar fixed_stamps: stamps that callers chose, for ties.
     """
 
@@ -43,6 +45,7 @@ class World:
         self.down: set[int] = set()
         self.faulty_until = 0.0
         self.fixed_stamps: list[int] = []
+        self.kept_directories: dict[int, SimulatedDisk] = {}
         self._scheduled: list[tuple[float, Callable[[], None]]] = []
         self._ids = count(1_000_000)
 

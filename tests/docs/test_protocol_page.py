@@ -14,6 +14,7 @@ import pytest
 from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
+from dcounter.protocol.compaction import Compacted
 from dcounter.protocol.handshake import NEGOTIATES, Callee, Caller, Identity
 from dcounter.protocol.position import LostRun, NodePosition, Opening, Position
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
@@ -34,6 +35,7 @@ VALUES: tuple[type[Any], ...] = (
     ReceiptWanted,
     ReceiptGiven,
     questions.WrongCount,
+    Compacted,
     *sorted(QUESTIONS, key=lambda kind: kind.__name__),
 )
 

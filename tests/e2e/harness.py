@@ -219,10 +219,16 @@ class Client:
         assert [each["id"] for each in nodes] == list(range(len(nodes)))
         return list(nodes)
 
-    async def restart(self, node: int) -> None:
+    async def operate(self, path: str, body: Json) -> Json:
+        """
+        Do what only the operator may do.
+        """
         assert self._token is not None
         headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"}
-        (await self.ask("POST", "/cluster/restart", json={"node": node}, headers=headers)).ok()
+        return (await self.ask("POST", path, json=body, headers=headers)).ok()
+
+    async def restart(self, node: int) -> None:
+        await self.operate("/cluster/restart", {"node": node})
 
     async def until_equal(self, items: int | None = None) -> list[Json]:
         """

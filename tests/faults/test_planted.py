@@ -16,6 +16,7 @@ import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dcounter.coordinator.compacting import Compacting
 from dcounter.coordinator.erasing import Erasing
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.view import View
@@ -34,6 +35,7 @@ from dcounter.ledger.touched import Touched
 from dcounter.node.answers import Answers
 from dcounter.node.auditing import Auditing
 from dcounter.node.backlog import Backlog
+from dcounter.node.compaction import Compaction
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Durability, Own, Pending
 from dcounter.node.effects import Effect
@@ -45,6 +47,7 @@ from dcounter.node.runs import Runs
 from dcounter.node.waits import Question
 from dcounter.protocol import copies, messages, questions
 from dcounter.protocol.clock import HybridClock, SteadyWall
+from dcounter.protocol.compaction import Compact
 from dcounter.protocol.messages import Record, Report
 from dcounter.protocol.position import LostRun, Position
 from dcounter.protocol.receipts import ReceiptGiven, ReceiptWanted
@@ -217,6 +220,72 @@ class LateTombstones(Erasing):
 
     def store(self, ids: list[int], stamps: list[int], ended: Callable[[Request], None]) -> None:
         super().store(ids, [self._clock.last] * len(ids), ended)
+
+
+class HastyCompacting(Compacting):
+    """
+    Has tombstones dropped before every member has what was stored before.
+    """
+
+    async def _until_durable(self, members: Sequence[int], position: Position, stamp: int) -> None:
+        pass
+
+
+class CredulousCompaction(Compaction):
+    """
+    Drops tombstones when it is told to, whatever it has.
+    """
+
+    def _why_not(self) -> str:
+        return ""
+
+    def _why_not_compact(self, message: Compact) -> str:
+        return ""
+
+
+class CredulousReplica(Replica):
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        state = (self.contents, self._durability, self.members, self.catch_up)
+        self.compaction = CredulousCompaction(self._out, *state, self._append)
+
+
+class MergingContents(Contents):
+    """
+    Merges a copy although its giver has dropped tombstones that are needed here.
+    """
+
+    @property
+    def behind(self) -> bool:
+        return False
+
+
+class FloorlessContents(Contents):
+    """
+    Takes new items however old they are.
+    """
+
+    def raise_floor(self, stamp: int) -> None:
+        self.observe(stamp)
+
+
+class FloorlessCompaction(Compaction):
+    """
+    Does not ask whether the floor is there.
+    """
+
+    def _why_not_compact(self, message: Compact) -> str:
+        self._contents.floor = message.stamp
+        why = super()._why_not_compact(message)
+        self._contents.floor = 0
+        return why
+
+
+class FloorlessReplica(Replica):
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, contents=FloorlessContents, **kw)
+        state = (self.contents, self._durability, self.members, self.catch_up)
+        self.compaction = FloorlessCompaction(self._out, *state, self._append)
 
 
 class HastyReader(Replica):
@@ -561,6 +630,22 @@ FAULTS: Mapping[str, Fault] = {
         {"audit": 60, "slow": 8, "store": 90, "part": 20, "wipe": 0},
         limits={"backlog_bytes": 300, "chunk_rows": 1, "stream_bytes": 400},
         events=100,
+    ),
+    "tombstones dropped before all nodes have what was stored before": Fault(
+        Parts(compacting=HastyCompacting, replica=CredulousReplica),
+        {"store": 60, "compact": 10, "part": 8, "slow": 8, "silence": 5},
+        events=100,
+        deleted=0.4,
+    ),
+    "a copy merged after a compaction that was missed": Fault(
+        Parts(replica=partial(Replica, contents=MergingContents)),
+        {"store": 60, "compact": 15, "keep_directory": 8, "put_back": 10, "erase": 5},
+        limits={"backlog_bytes": 300, "segment_bytes": 100, "snapshot_bytes": 300},
+        events=120,
+        deleted=0.4,
+    ),
+    "no floor at a compaction": Fault(
+        Parts(replica=FloorlessReplica), {"store": 60, "compact": 10}, events=100, deleted=0.4
     ),
     "required position forgotten at a coordinator's restart": Fault(
         Parts(view=NothingInherited),

@@ -115,6 +115,7 @@ class MemoryOperator:
         self.restarted: list[int] = []
         self.rebuilt: list[int] = []
         self.removed: list[int] = []
+        self.compacted: list[int | None] = []
 
     def status(self) -> ClusterStatus:
         if self.error:
@@ -133,6 +134,10 @@ class MemoryOperator:
         if node == 0:
             raise NodeIsUp("node 0 is up")
         self.removed.append(node)
+
+    async def compact(self, before: int | None) -> int:
+        self.compacted.append(before)
+        return 10**9 if before is None else before
 
 
 SHORT = PlainPaths(ROUTES)

@@ -94,6 +94,7 @@ def ask(
 BODIES = {
     "/cluster/restart": b'{"node":1}',
     "/cluster/remove": b'{"node":1}',
+    "/compact": b"{}",
     "/cluster/forget": b'{"node":1}',
     "/items/lookup": b"[1]",
     "/counts": b'{"tenants":["other"]}',

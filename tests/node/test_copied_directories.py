@@ -146,7 +146,7 @@ class TestSecondHolder:
         second = cluster.copy([1]).nodes[1]
         cluster.run(1)
         assert second.replica.members.refusing == {0, 2}
-        second.replica._remove({2})  # noqa: SLF001
+        second.replica._removing.remove({2})  # noqa: SLF001
         assert second.replica.members.refusing == {0}
         assert second.replica.refused_by(2, "again") is not None
         assert second.replica.members.refusing == {0}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, copies, exports, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, exports, messages, questions, watching
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -202,6 +202,9 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         st.lists(strategies.tenants, max_size=3),
         st.lists(naturals, max_size=3),
     ),
+    compaction.SetFloor: st.builds(compaction.SetFloor, requests, stamps),
+    compaction.Compact: st.builds(compaction.Compact, requests, stamps, positions),
+    compaction.Agreed: st.builds(compaction.Agreed, requests, positions, stamps, texts),
     messages.JournalState: st.builds(messages.JournalState, st.booleans(), st.booleans()),
     messages.Beat: st.builds(messages.Beat, stamps),
     messages.Report: st.builds(

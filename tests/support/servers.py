@@ -79,6 +79,7 @@ class Nodes:
     def __init__(self) -> None:
         self.restarted: list[int] = []
         self.removed: list[int] = []
+        self.compacted: list[int | None] = []
 
     async def restart(self, node: int) -> None:
         self.restarted.append(node)
@@ -91,6 +92,10 @@ class Nodes:
 
     async def remove(self, node: int) -> None:
         self.removed.append(node)
+
+    async def compact(self, before: int | None) -> int:
+        self.compacted.append(before)
+        return 10**9 if before is None else before
 
 
 class NoWay:

@@ -9,10 +9,12 @@ from msgspec import Struct
 from twisted.logger import Logger
 
 from dcounter.errors import MalformedBody, NotSupported
-from dcounter.http.answer_bodies import Operated
+from dcounter.http.answer_bodies import Compacted, Operated
 from dcounter.http.call import Api, Call
+from dcounter.http.item_fields import FieldError, check_stamp
 from dcounter.http.problems import Answer, ok
 from dcounter.http.tracing import in_words, names
+from dcounter.stamps import show_stamp
 from dcounter.store import Operator
 
 _log = Logger()
@@ -48,6 +50,40 @@ async def remove(api: Api, call: Call) -> Answer:
     `POST /cluster/remove`
     """
     return await _operate("remove", _operator(api).remove, call)
+
+
+class Before(Struct, forbid_unknown_fields=True):
+    """
+    The body of a request to compact.
+
+    :ivar before: deletions up to this time are forgotten, RFC 3339; left out: one hour ago.
+    """
+
+    before: str | None = None
+
+
+_before = msgspec.json.Decoder(Before)
+
+
+async def compact(api: Api, call: Call) -> Answer:
+    """
+    `POST /compact`
+    """
+    operator = _operator(api)
+    try:
+        text = _before.decode(call.body).before if call.body else None
+        before = None if text is None else check_stamp(text, api.store.latest_stamp)
+    except FieldError as error:
+        raise MalformedBody(f"before {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody(f'the body must be {{"before": "<time>"}}, {{}} or empty: {error}') from error
+    _log.info(
+        "{principal} at {peer} asked to compact{named}",
+        principal=call.principal.name,
+        peer=getattr(call.peer, "host", "a Unix socket"),
+        named=in_words(names(call.headers)),
+    )
+    return ok(Compacted("OK", show_stamp(await operator.compact(before))))
 
 
 def _operator(api: Api) -> Operator:

@@ -210,6 +210,16 @@ def audit(world: World) -> None:
         world.after(world.random.random() / 10, lambda: world.history.hang_up(answer))
 
 
+def compact(world: World) -> None:
+    """
+    An operator has old deletions forgotten.
+    """
+    random = world.random
+    coordinator = random.choice(world.history.running())
+    before = coordinator.latest_stamp() - CLOCK_TOLERANCE - random.choice([0, 0, 1, 5]) * SECOND
+    world.history.compact(coordinator, before)
+
+
 def store_growing(world: World, coordinator: Coordinator) -> None:
     """
     Store new items of the tenant whose count never falls.

@@ -109,6 +109,28 @@ def lose_tail(world: World) -> None:
         world.gone(node, world.random.choice([0.0, 0.3, 2.0]), allowed=True)
 
 
+def keep_directory(world: World) -> None:
+    """
+    Somebody keeps a copy of a node's directory.
+    """
+    node = world.random.choice(sorted(world.cluster.disks))
+    if node in world.cluster.nodes:
+        world.kept_directories[node] = world.cluster.disks[node].copy()
+        world.history.note(f"the directory of node {node} is copied")
+
+
+def put_back(world: World) -> None:
+    """
+    A node's directory is put back to an earlier state; all others have what it had.
+    """
+    node = dispensable(world, all)
+    if node is not None and node in world.kept_directories:
+        world.cluster.lose_power(node)
+        world.cluster.disks[node].put_back(world.kept_directories[node])
+        world.fault(f"the directory of node {node} is put back to an earlier state", 3)
+        world.gone(node, world.random.choice([0.0, 0.3, 2.0]), allowed=True)
+
+
 def dispensable(world: World, others: Callable[[Iterable[bool]], bool]) -> int | None:
     """
     A node that can be spared: all that it has is durable at others.

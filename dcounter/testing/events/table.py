@@ -75,4 +75,7 @@ EVENTS: Mapping[str, Event] = {
     "audit": Event(callers.audit, 4),
     "watch": Event(watchers.watch, 4),
     "interrupt": Event(watchers.interrupt, 2),
+    "compact": Event(callers.compact, 3),
+    "keep_directory": Event(disks.keep_directory, 2, needs_disks=True),
+    "put_back": Event(disks.put_back, 2, needs_disks=True),
 }
