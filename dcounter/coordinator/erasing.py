@@ -231,10 +231,10 @@ class _Erasure:
         """
         Have the tombstones of a page stored, as soon as there is room for them.
         """
+        # The answer may be older than what was under way when it came. What has changed since is met again.
+        known = {item for page in self._pages for item in page.ids}
         while len(self._pages) >= _PAGES:
             await self._oldest()
-        # The answer may be older than what is under way. What has changed since is met again.
-        known = {item for page in self._pages for item in page.ids}
         rows = [row for row in zip(ids, stamps, strict=True) if row[0] not in known]
         if not rows:
             return
