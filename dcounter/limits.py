@@ -82,6 +82,7 @@ class Limits:
     :ivar load_pause_s: pause after that, in addition to the other work.
     :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
         coordinator needs less than 10 ms for them.
+    :ivar erasures: deletions of tenants at once, at one coordinator; further ones wait.
     :ivar search_s: time between two searches for a node on all ports of its range.
     :ivar changed_tenants: tenants whose changed counts a node tells in one message: it takes a few
         milliseconds to make, and to read.
@@ -139,6 +140,7 @@ class Limits:
     load_s: float = 0.01
     load_pause_s: float = 0.0
     erase_items: int = 5_000
+    erasures: int = 4
     search_s: float = 1.0
     changed_tenants: int = 5_000
     watch_pace_s: float = 0.1

@@ -183,6 +183,38 @@ def test_many_at_once_delete_each_item_once(world: Erasing) -> None:
     assert [world.cluster.result(each).deleted for each in erasing] == [20, 20, 20]
 
 
+def test_those_of_one_tenant_delete_each_item_once(world: Erasing) -> None:
+    world.store(range(60), "a" * 60)
+    erasing = [world.erase("a") for _ in range(9)]
+    assert sum(world.cluster.result(each).deleted for each in erasing) == 60
+
+
+def test_so_many_are_under_way_at_once_and_others_wait(world: Erasing) -> None:
+    world.store(range(9), "abcdefghi")
+    most = 0
+    walks: list[int] = []
+    ask = world.cluster.coordinator._erasing.ask  # noqa: SLF001
+
+    async def counted(*words: Any, what: questions.ListOwned) -> Any:
+        nonlocal most
+        walks.append(1)
+        most = max(most, len(walks))
+        try:
+            return await ask(*words, what=what)
+        finally:
+            walks.pop()
+
+    world.cluster.coordinator._erasing.ask = counted  # noqa: SLF001
+    erasing = [world.erase(tenant) for tenant in "abcdefghi"]
+    # One that waits may leave.
+    erasing[-1].cancel()
+    with pytest.raises(CancelledError):
+        world.cluster.result(erasing[-1])
+    assert [world.cluster.result(each).deleted for each in erasing[:-1]] == [1] * 8
+    assert most == Limits().erasures
+    assert world.erased("i").deleted == 1
+
+
 def test_entries_whose_deletion_was_under_way_when_a_node_answered_are_deleted_once(world: Erasing) -> None:
     """
     Another node goes on, whose rows have another order, and which does not have the latest tombstones yet.
