@@ -83,6 +83,7 @@ class Limits:
     :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
         coordinator needs less than 10 ms for them.
     :ivar compact_s: time that a compaction waits until every node has durably what was stored before.
+    :ivar erasures: deletions of tenants at once, at one coordinator; further ones wait.
     :ivar search_s: time between two searches for a node on all ports of its range.
     :ivar changed_tenants: tenants whose changed counts a node tells in one message: it takes a few
         milliseconds to make, and to read.
@@ -141,6 +142,7 @@ class Limits:
     load_pause_s: float = 0.0
     erase_items: int = 5_000
     compact_s: float = 30.0
+    erasures: int = 4
     search_s: float = 1.0
     changed_tenants: int = 5_000
     watch_pace_s: float = 0.1

@@ -11,8 +11,9 @@ It ends when a node that has all that is required finds nothing in one look at e
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -98,6 +99,9 @@ class Erasing:
         self.running = running
         self._floor = floor
         self._under_way = 0
+        self._room = DeferredSemaphore(limits.erasures)
+        # Two at once would delete the same items, and both count them.
+        self._turns: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()
 
     @property
     def busy(self) -> bool:
@@ -118,9 +122,21 @@ class Erasing:
         self._clock.observe(stamp + 1)
         self._under_way += 1
         try:
-            return await _Erasure(self, tenant, stamp, after).run(ack)
+            return await self._in_turn(_Erasure(self, tenant, stamp, after), tenant, ack)
         finally:
             self._under_way -= 1
+
+    async def _in_turn(self, erasure: "_Erasure", tenant: str, ack: Ack) -> Erased:
+        turn = self._turns.setdefault(tenant, DeferredLock())
+        await turn.acquire()
+        try:
+            await self._room.acquire()
+            try:
+                return await erasure.run(ack)
+            finally:
+                self._room.release()
+        finally:
+            turn.release()
 
     async def requests_before(self) -> None:
         """
@@ -236,10 +252,10 @@ class _Erasure:
         """
         Have the tombstones of a page stored, as soon as there is room for them.
         """
+        # The answer may be older than what was under way when it came. What has changed since is met again.
+        known = {item for page in self._pages for item in page.ids}
         while len(self._pages) >= _PAGES:
             await self._oldest()
-        # The answer may be older than what is under way. What has changed since is met again.
-        known = {item for page in self._pages for item in page.ids}
         rows = [row for row in zip(ids, stamps, strict=True) if row[0] not in known]
         if not rows:
             return

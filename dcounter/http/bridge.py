@@ -118,7 +118,10 @@ class BridgedRequest(Request):
     A request that is rendered by one resource, whatever its path.
 
     :ivar resource: answers it.
+    :ivar ends_with_caller: whether it is given up when its caller sends no more; its route sets it.
     """
+
+    ends_with_caller = False
 
     # Every answer names its type; none is HTML.
     defaultContentType = None

@@ -230,6 +230,9 @@ class Connection(Protocol):
             self._working = False
         if self._open and not self._half_closed:
             self._steer()
+        elif self._half_closed and self._exchange is not None and self._exchange.ends_with_caller:
+            # TCP does not tell a caller that is gone from one that still reads.
+            self.transport.abortConnection()
 
     def _next_turn(self) -> None:
         self._turn = None

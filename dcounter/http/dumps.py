@@ -67,19 +67,34 @@ class Dump:
         self._header: Header | None = None
         self._end: End | None = None
 
+    def unknown_form(self, piece: Piece) -> str:
+        """
+        Why the first line of a load is that of an export which this version cannot read; empty if it is not.
+        """
+        header = self._header_of(piece)
+        if header is None or header.export == FORM:
+            return ""
+        return (
+            f"is that of an export of the form {header.export}, and this release reads only the form {FORM}"
+        )
+
     def items_of(self, piece: Piece) -> Piece:
         """
         A piece without the first and the last line of an export; it may have no lines left.
 
         A line that looks like one of them and is not stays, and is refused as an item.
         """
-        if piece.first == 1 and piece.data.startswith(_BEGIN):
-            line, _, rest = piece.data.partition(b"\n")
-            header = _read(_begin, line)
-            if header is not None and header.export == FORM:
-                self._header = header
-                piece = Piece(rest, piece.first + 1, piece.lines - 1)
+        header = self._header_of(piece)
+        if header is not None and header.export == FORM:
+            self._header = header
+            piece = Piece(piece.data.partition(b"\n")[2], piece.first + 1, piece.lines - 1)
         return piece if self._header is None or self._end is not None else self._without_end(piece)
+
+    @staticmethod
+    def _header_of(piece: Piece) -> Header | None:
+        if piece.first == 1 and piece.data.startswith(_BEGIN):
+            return _read(_begin, piece.data.partition(b"\n")[0])
+        return None
 
     def _without_end(self, piece: Piece) -> Piece:
         whole = piece.data.rstrip(_BLANK)

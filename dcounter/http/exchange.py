@@ -108,6 +108,15 @@ class Exchange:
         )
 
     @property
+    def ends_with_caller(self) -> bool:
+        """
+        Whether the answer is given up when the caller sends no more.
+        """
+        if isinstance(self._task, BridgedRequest):
+            return self._task.ends_with_caller
+        return self.answering and self.found is not None and self.found.route.ends_with_caller
+
+    @property
     def outcome(self) -> Outcome | None:
         """
         What became of a request that is refused before its route has it.

@@ -261,6 +261,11 @@ class Load:
             mistake = ItemError(piece.first, "", f"is longer than {self._longest_line} bytes")
             self._tally.add_errors(piece.first, [mistake])
             return Items([], []), end if self._partial else piece.first, not self._partial
+        unknown = self._dump.unknown_form(piece)
+        if unknown:
+            # What its other lines mean is not known either.
+            self._tally.add_errors(piece.first, [ItemError(piece.first, "", unknown)])
+            return Items([], []), piece.first, True
         piece = self._dump.items_of(piece)
         if not piece.lines:
             return Items([], []), end, False

@@ -73,6 +73,7 @@ class Route:
     :ivar reads: whether a request changes nothing although its method is not GET.
     :ivar needs: what the store must be able to do; `None` if every store can.
     :ivar vital: whether a request is answered although there are too many connections.
+    :ivar ends_with_caller: whether a request that takes long is given up when its caller sends no more.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have, as `parse_query` takes them.
     :ivar tenants: the parameters that name tenants.
@@ -99,6 +100,7 @@ class Route:
     reads: bool = False
     needs: Capability | None = None
     vital: bool = False
+    ends_with_caller: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str] | None] = field(init=False)
     tenants: Collection[str] = field(init=False)

@@ -142,6 +142,7 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         body = content.read()
         call = Call(body, raw_query(request.uri), request.getClientAddress(), headers, named)
         asked = route.of_type(headers)
+        cast("Any", request).ends_with_caller = asked.ends_with_caller
         if asked.streams_body:
             call.body, call.stream = b"", WholeBody(body)
         found = await answer(api, asked, call)

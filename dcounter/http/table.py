@@ -295,6 +295,7 @@ ROUTES: Final = (
         segments=(replace(_TENANT, tenant=False),),
         query=(_ACK, _AFTER, _STAMP_OF_ERASURE),
         needs="erase",
+        ends_with_caller=True,
         refusals=(
             NoIdempotencyKey,
             InvalidPosition,

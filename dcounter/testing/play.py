@@ -122,6 +122,12 @@ def _heal(world: World) -> None:
     network.release()
 
 
+_ABSENCE = 40
+"""
+Time (s) within which each watcher that hung up comes back.
+"""
+
+
 def _settle(world: World) -> bool:
     """
     Wait until all nodes are equal and all requests are answered; whether that is so.
@@ -148,8 +154,11 @@ def _settle(world: World) -> bool:
     for coordinator in history.running():
         check_counts(history, coordinator)
         check_audit(history, coordinator)
-    # Those that hung up come back within that time.
-    cluster.run(40)
+    # Those that hung up come back within that time, and then hear of all changes.
+    until = world.now + _ABSENCE
+    while world.now < until and not all(watcher.sure for watcher in history.watchers):
+        cluster.run(0.25)
+    cluster.run(1)
     check_watchers(history)
     return True
 

@@ -5,11 +5,14 @@ Deleting a tenant, over a whole cluster in memory.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from dcounter.coordinator.inquiries import Reply
 from dcounter.errors import EraseStopped, Incomplete, NotApplied, NotReplicated, NotSupportedHere, Refusal
 from dcounter.limits import Limits
+from dcounter.protocol import questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.store import Ack, Erased, Items
 from dcounter.testing.cluster import Cluster
@@ -178,6 +181,56 @@ def test_many_at_once_delete_each_item_once(world: Erasing) -> None:
     world.store(range(60), "abc" * 20)
     erasing = [world.erase(tenant) for tenant in "abc"]
     assert [world.cluster.result(each).deleted for each in erasing] == [20, 20, 20]
+
+
+def test_those_of_one_tenant_delete_each_item_once(world: Erasing) -> None:
+    world.store(range(60), "a" * 60)
+    erasing = [world.erase("a") for _ in range(9)]
+    assert sum(world.cluster.result(each).deleted for each in erasing) == 60
+
+
+def test_so_many_are_under_way_at_once_and_others_wait(world: Erasing) -> None:
+    world.store(range(9), "abcdefghi")
+    most = 0
+    walks: list[int] = []
+    ask = world.cluster.coordinator._erasing.ask  # noqa: SLF001
+
+    async def counted(*words: Any, what: questions.ListOwned) -> Any:
+        nonlocal most
+        walks.append(1)
+        most = max(most, len(walks))
+        try:
+            return await ask(*words, what=what)
+        finally:
+            walks.pop()
+
+    world.cluster.coordinator._erasing.ask = counted  # noqa: SLF001
+    erasing = [world.erase(tenant) for tenant in "abcdefghi"]
+    # One that waits may leave.
+    erasing[-1].cancel()
+    with pytest.raises(CancelledError):
+        world.cluster.result(erasing[-1])
+    assert [world.cluster.result(each).deleted for each in erasing[:-1]] == [1] * 8
+    assert most == Limits().erasures
+    assert world.erased("i").deleted == 1
+
+
+def test_entries_whose_deletion_was_under_way_when_a_node_answered_are_deleted_once(world: Erasing) -> None:
+    """
+    Another node goes on, whose rows have another order, and which does not have the latest tombstones yet.
+    """
+    position = world.store([1, 2, 3, 4, 5, 6], "a" * 6, range(10, 70, 10))
+    pages = [[1, 2], [3, 4], [5, 6], [2, 1]]
+
+    async def ask(*_: Any, what: questions.ListOwned) -> Reply:
+        if not pages:
+            return Reply(questions.OwnedListed(b"", b"", None), position, True, ())
+        ids = np.array(pages.pop(0))
+        page = questions.OwnedListed.of(ids, ids * 10, what.begin + 1 if pages else None)
+        return Reply(page, position, True, ())
+
+    world.cluster.coordinator._erasing.ask = ask  # noqa: SLF001
+    assert world.erased("a").deleted == 6
 
 
 @pytest.mark.parametrize("old", [["node 0", "node 1"], ["node 1"]])

@@ -2,14 +2,18 @@
 Deleting a tenant over HTTP, over a store in memory.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from dcounter.errors import EraseStopped
 from dcounter.store import Ack, Erased
 from dcounter.testing.http import MemoryStore
 from tests.http.test_routes import SHORT, ByKlein, Caller
+from tests.support.servers import GET, CalledServer
 
 NOW = 1_700_000_000 * 10**9
 PAST = "2023-11-14T22:13:19.000000000Z"
@@ -123,3 +127,67 @@ def test_an_idempotency_key_is_refused(call: Caller, store: Store) -> None:
     reply = call.ask("DELETE", "/tenants/a", b"", {"Idempotency-Key": "7"})
     assert (reply.status, reply.json["code"]) == (400, "no_idempotency_key")
     assert store.asked == []
+
+
+@pytest.fixture
+def logged() -> Iterator[list[LogEvent]]:
+    events: list[LogEvent] = []
+    observer = cast("ILogObserver", events.append)
+    globalLogPublisher.addObserver(observer)
+    yield events
+    globalLogPublisher.removeObserver(observer)
+
+
+def sentences(events: list[LogEvent]) -> list[str]:
+    of_ours = [each for each in events if each.get("log_namespace") == "dcounter.http.api.erasing"]
+    return [each["log_format"].format(**each) for each in of_ours]
+
+
+def test_one_that_stops_is_logged_as_well(call: Caller, store: Store, logged: list[LogEvent]) -> None:
+    store.failure = EraseStopped("no node", deleted=7, position="here", stamp=NOW, outcome="partial")
+    call.ask("DELETE", "/tenants/a", b"", {"X-Request-ID": "7f3a"})
+    (sentence,) = sentences(logged)
+    assert sentence.startswith("anyone did not delete a tenant as asked: no node; 7 items of the tenant are")
+    assert "7f3a" in sentence
+
+
+class Waiting(MemoryStore):
+    """
+    Its deletions take for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda: NOW)
+        self.cancelled = 0
+
+    async def erase(
+        self, tenant: str, *, ack: Ack, after: str | None = None, stamp: int | None = None
+    ) -> Erased:
+        try:
+            await Deferred()
+        except CancelledError:
+            self.cancelled += 1
+            raise
+        raise AssertionError
+
+
+@pytest.mark.parametrize("tenant", [b"a", b"a%2Fb"])
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_caller_that_sends_no_more_stops_it(tenant: bytes, pipelined: bool, logged: list[LogEvent]) -> None:
+    """
+    A process that is killed closes its connection just like one that only ends its half of it.
+    """
+    store = Waiting()
+    world = CalledServer(store=store)
+    connection = world.connect()
+    erase = GET.replace(b"GET /items/a/count", b"DELETE /tenants/" + tenant)
+    assert connection.send(GET * pipelined + erase)[pipelined:] == []
+    assert store.cancelled == 0
+    connection.close_half()
+    assert connection.wire.aborted
+    connection.hang_up()
+    assert store.cancelled == 1
+    assert sentences(logged) == [
+        "anyone hung up while a tenant was deleted: perhaps a part of its items is deleted"
+    ]
+    world.close()

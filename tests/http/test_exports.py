@@ -317,6 +317,21 @@ class TestRestoring:
             refused = self.load(empty, body)
             assert refused.problem == (422, "invalid_line"), body
 
+    def test_an_export_of_another_form_is_refused_whole(
+        self, world: CalledServer, empty: CalledServer
+    ) -> None:
+        """
+        What its lines mean is not known, so none is stored, not even with `partial=1`.
+        """
+        dump = export(world).text.replace(b'"export":1', b'"export":2')
+        for query in ("", "?partial=1"):
+            refused = self.load(empty, dump, query)
+            assert refused.problem == (422, "invalid_line")
+            assert refused.json["detail"].startswith(
+                "line 1: is that of an export of the form 2, and this release reads only the form 1;"
+            )
+            assert (refused.json["outcome"], refused.json["items_stored"]) == ("not_applied", 0)
+
     def test_an_end_without_a_header_is_an_invalid_line(self, empty: CalledServer) -> None:
         assert self.load(empty, b'{"end":true,"rows":0}\n').problem == (422, "invalid_line")
         # And so is one that is none.

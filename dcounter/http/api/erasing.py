@@ -4,8 +4,10 @@ Deletes a tenant with everything that it owns.
 
 from typing import cast
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from dcounter.errors import EraseStopped, NotReplicated
 from dcounter.http.answer_bodies import Erased
 from dcounter.http.api.items import read_stamp
 from dcounter.http.call import Api, Call
@@ -24,16 +26,33 @@ async def erase_tenant(api: Api, call: Call) -> Answer:
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
     tenant, stamp = call.parameters["tenant"], call.parameters.get("lastUpdateDt")
-    done = await api.store.erase(
-        tenant,
-        ack=cast("Ack", call.parameters.get("ack", api.ack)),
-        after=call.parameters.get("after"),
-        stamp=None if stamp is None else read_stamp(api, stamp),
-    )
+    principal, named = call.principal.name, in_words(names(call.headers))
+    try:
+        done = await api.store.erase(
+            tenant,
+            ack=cast("Ack", call.parameters.get("ack", api.ack)),
+            after=call.parameters.get("after"),
+            stamp=None if stamp is None else read_stamp(api, stamp),
+        )
+    except CancelledError:
+        _log.warn(
+            "{principal} hung up while a tenant was deleted: perhaps a part of its items is deleted{named}",
+            principal=principal,
+            named=named,
+        )
+        raise
+    except (EraseStopped, NotReplicated) as error:
+        _log.warn(
+            "{principal} did not delete a tenant as asked: {error}{named}",
+            principal=principal,
+            error=error,
+            named=named,
+        )
+        raise
     _log.info(
         "{principal} deleted a tenant with {deleted} items{named}",
-        principal=call.principal.name,
+        principal=principal,
         deleted=done.deleted,
-        named=in_words(names(call.headers)),
+        named=named,
     )
     return ok(Erased("OK", tenant, done.deleted, show_stamp(done.stamp), done.ack, done.position))
