@@ -58,6 +58,7 @@ class TestOptions:
             "max-tenant": 256,
             "ack": "node",
             "consistency": "exact",
+            "audit-every": 0.0,
             "suspicion": 1.0,
             "idle": 75.0,
             "operator-token-file": None,
@@ -351,7 +352,8 @@ class TestMakeService:
         assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]
         # As many callers may knock at once as may be connected.
         limits = HttpLimits()
-        assert reactor.tcpServers[2][2] == limits.max_connections + limits.reserved_connections
+        accepted = limits.max_connections + limits.reserved_connections + limits.max_watchers
+        assert reactor.tcpServers[2][2] == accepted
         # Nodes and the coordinator call each other.
         reactor.advance(0)
         assert {(host, port) for host, port, *_ in reactor.tcpClients} == {

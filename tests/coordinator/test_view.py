@@ -127,6 +127,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
     view, now = world.view, world.now
     position = at((0, 1, 4), (1, 1, 9), (2, 3, 1))
     return {
+        "members": view.members,
         "takes_writes": view.takes_writes,
         "unaccounted": view.unaccounted,
         "silent": partial(view.silent, now),
@@ -145,6 +146,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
             view.has_durable(node, position) for node in range(3) if node not in view.removed
         ],
         "everything": view.everything,
+        "floor": lambda: view.floor,
         "lag": lambda: [view.lag(node, position) for node in range(4)],
         "report_age": lambda: [view.report_age(node, now) for node in range(4)],
         "missing": partial(view.missing, position),
