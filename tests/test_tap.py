@@ -58,6 +58,9 @@ class TestOptions:
             "max-tenant": 256,
             "ack": "node",
             "consistency": "exact",
+            "audit-every": 0.0,
+            "compact-share": 0.2,
+            "compact-age": 86_400.0,
             "suspicion": 1.0,
             "idle": 75.0,
             "operator-token-file": None,
@@ -108,6 +111,11 @@ class TestOptions:
                 ["--consistency", "sure"],
                 "--consistency must be one of exact, available, eventual, not 'sure'",
             ),
+            (["--compact-share", "1"], "--compact-share must be at least 0 and below 1, not '1'"),
+            (["--compact-share", "-0.1"], "--compact-share must be at least 0 and below 1, not '-0.1'"),
+            (["--compact-share", "nan"], "--compact-share must be at least 0 and below 1, not 'nan'"),
+            (["--compact-share", "much"], "--compact-share must be at least 0 and below 1, not 'much'"),
+            (["--compact-age", "59"], "--compact-age must be 60 to 3153600000 seconds, not '59'"),
             (["--suspicion", "0.09"], "--suspicion must be 0.1 to 3600 seconds, not '0.09'"),
             (["--suspicion", "3601"], "--suspicion must be 0.1 to 3600 seconds, not '3601'"),
             (["--suspicion", "nan"], "--suspicion must be 0.1 to 3600 seconds, not 'nan'"),
@@ -351,7 +359,8 @@ class TestMakeService:
         assert [server[3] for server in reactor.tcpServers] == ["127.0.0.1", "127.0.0.1", ""]
         # As many callers may knock at once as may be connected.
         limits = HttpLimits()
-        assert reactor.tcpServers[2][2] == limits.max_connections + limits.reserved_connections
+        connections = limits.max_connections + limits.reserved_connections + limits.max_watchers
+        assert reactor.tcpServers[2][2] == connections
         # Nodes and the coordinator call each other.
         reactor.advance(0)
         assert {(host, port) for host, port, *_ in reactor.tcpClients} == {
