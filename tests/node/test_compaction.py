@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from dcounter.errors import MalformedMessage
+from dcounter.ledger.ledger import Ledger, Winner
 from dcounter.ledger.steps import finish
 from dcounter.node.catch_up import Idle, Taking, Wanted
 from dcounter.node.compaction import Compaction, accept, kept_lines
@@ -360,6 +361,46 @@ class TestReplacing:
         behind.catch_up.disconnected(1)
         behind.copied()
         assert not behind.contents.behind
+
+    def test_if_it_breaks_off_and_logs_bring_the_rest_tombstones_are_dropped(self, behind: Behind) -> None:
+        behind.loses()
+        behind.takes(CopyBegin(LACKED, {}, [], 2, compacted=Compacted(FLOOR, LACKED)))
+        behind.catch_up.disconnected(1)
+        behind.contents.ledger.merge([8], [12], [None])
+        behind.applies(LACKED)
+        assert behind.all.tick(), "the ledger got sound"
+        assert behind.catch_up.covered()
+        behind.ticks()
+        assert behind.contents.fresh is None
+        assert behind.contents.ledger.get(8) is None
+        assert behind.all.settled
+
+    @pytest.mark.parametrize("chunks", [0, 1, 2])
+    @pytest.mark.parametrize("receipt", [False, True])
+    def test_what_comes_meanwhile_is_in_it(self, behind: Behind, chunks: int, receipt: bool) -> None:
+        """
+        Of what is there already, a part is put beside the copy with each of its chunks.
+        """
+        rows = list(range(100, 30_100))
+        behind.contents.ledger.merge(rows, [50] * len(rows), ["e"] * len(rows))
+        behind.loses()
+        behind.takes(CopyBegin(LACKED, {}, [], 2, compacted=Compacted(FLOOR, LACKED)))
+        for row in OTHERS[:chunks]:
+            giver = Ledger()
+            giver.merge([row.item], [row.stamp], [row.tenant])
+            [chunk] = giver.chunks(1)
+            behind.takes(CopyChunk.of(chunk.packed(), LACKED))
+        # One of them is older than the compaction: if it is still true, it is in the copy.
+        ids, tenants = [100, 15_000, 30_099, 31_000], [None, "f", "f", "f"]
+        batch = Batch([4], ids, tenants, stamps=[60, 61, 62, FLOOR])
+        record = Record(2, 9, 1, 62, Raw(encode_batch(batch)))
+        apply = behind.contents.apply_with_receipt if receipt else behind.contents.apply
+        apply(record, batch, codec.encode(record))
+        behind.takes(CopyEnd(LACKED, 70))
+        ledger = behind.contents.ledger
+        assert (ledger.count("e"), ledger.count("f")) == (29_997, 2)
+        assert ledger.get(100) == Winner(60, None)
+        assert behind.contents.applied == LACKED.join(has((1, 5, 3), (2, 9, 1)))
 
     def test_one_that_lacks_what_this_node_had_when_it_compacted_is_refused(self, node: Member) -> None:
         node.asks(SetFloor(7, FLOOR))
