@@ -69,6 +69,8 @@ async def test_if_there_are_many_they_are_forgotten_without_being_asked(start_da
     old = time.time_ns() - 40 * SECOND
     loaded = await loader.load(_deletions(101_000, old), ack="all")
     assert loaded.items == 101_000
+    before = (await client.ask("GET", "/stats")).ok()
+    assert before["tombstones"] == 101_000
     await client.store(items(range(200_000, 200_100), "kept"), ack="all")
 
     async def forgotten() -> bool:
@@ -78,6 +80,8 @@ async def test_if_there_are_many_they_are_forgotten_without_being_asked(start_da
     await daemon.until_logged(r"100% of the IDs are deleted ones: deletions up to .* are forgotten")
     await daemon.until_logged("dropped 101000 tombstones", times=4)
     assert await client.count("kept") == 100
+    after = (await client.ask("GET", "/stats")).ok()
+    assert after["memory_bytes"] < before["memory_bytes"] / 4
     late = await client.post(items([1], "back", lastUpdateDt=show_stamp(old)))
     assert (late.status, late.code) == (409, "stamp_too_old")
     await client.close()
