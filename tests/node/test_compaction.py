@@ -390,16 +390,17 @@ class TestReplacing:
             giver.merge([row.item], [row.stamp], [row.tenant])
             [chunk] = giver.chunks(1)
             behind.takes(CopyChunk.of(chunk.packed(), LACKED))
-        # One of them is older than the compaction: if it is still true, it is in the copy.
-        ids, tenants = [100, 15_000, 30_099, 31_000], [None, "f", "f", "f"]
-        batch = Batch([4], ids, tenants, stamps=[60, 61, 62, FLOOR])
-        record = Record(2, 9, 1, 62, Raw(encode_batch(batch)))
+        # The last one is older than the compaction: if it were still true, it would be in the copy.
+        tenants = [None if row % 2 else "f" for row in rows]
+        stamps = [60] * len(rows)
+        batch = Batch([len(rows) + 1], [*rows, 9], [*tenants, "f"], stamps=[*stamps, FLOOR])
+        record = Record(2, 9, 1, 60, Raw(encode_batch(batch)))
         apply = behind.contents.apply_with_receipt if receipt else behind.contents.apply
         apply(record, batch, codec.encode(record))
         behind.takes(CopyEnd(LACKED, 70))
         ledger = behind.contents.ledger
-        assert (ledger.count("e"), ledger.count("f")) == (29_997, 2)
-        assert ledger.get(100) == Winner(60, None)
+        assert (ledger.count("e"), ledger.count("f")) == (0, 15_000)
+        assert (ledger.get(9), ledger.get(101)) == (None, Winner(60, None))
         assert behind.contents.applied == LACKED.join(has((1, 5, 3), (2, 9, 1)))
 
     def test_one_that_lacks_what_this_node_had_when_it_compacted_is_refused(self, node: Member) -> None:
