@@ -82,6 +82,8 @@ class Limits:
     :ivar load_pause_s: pause after that, in addition to the other work.
     :ivar erase_items: entries that the deletion of a tenant asks for, and deletes, at once: few enough that a
         coordinator needs less than 10 ms for them.
+    :ivar compact_age_s: least age of deletions that are forgotten without being asked for; items with older
+        stamps put that off.
     :ivar compact_s: time that a compaction waits until every node has durably what was stored before.
     :ivar erasures: deletions of tenants at once, at one coordinator; further ones wait.
     :ivar search_s: time between two searches for a node on all ports of its range.
@@ -141,6 +143,7 @@ class Limits:
     load_s: float = 0.01
     load_pause_s: float = 0.0
     erase_items: int = 5_000
+    compact_age_s: float = 86_400.0
     compact_s: float = 30.0
     erasures: int = 4
     search_s: float = 1.0

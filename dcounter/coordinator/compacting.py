@@ -12,6 +12,7 @@ so another coordinator may begin again at any time, and several at once do no ha
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from dcounter.compaction_errors import CompactionStopped
+from dcounter.coordinator.stamping import require_late
 from dcounter.coordinator.view import View
 from dcounter.errors import LinkLost, NotApplied, NotSupportedHere
 from dcounter.limits import Limits
@@ -36,12 +38,28 @@ How old deletions must be that are dropped if nobody says so: updates with stamp
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """
+    How many tombstones there are, at the node that has most of them.
+
+    :ivar share: their share among all IDs there.
+    :ivar compacted: the stamp of the last compaction of any node; 0 if there was none.
+    """
+
+    number: int
+    share: float
+    compacted: int
+
+
 class Compacting:
     """
     The compactions that a coordinator conducts.
 
     :param links: node -> the link to it; removed members are deleted from it.
     :param view: the coordinator's picture of the nodes.
+    :ivar late_at: when (ns since 1970) an item last came whose stamp was so old that a compaction that begins
+        by itself could have it refused; `None` if none did.
     """
 
     def __init__(
@@ -60,6 +78,33 @@ class Compacting:
         self._wall = wall
         self._limits = limits
         self._time = time
+        self.late_at: int | None = None
+
+    def admit(self, stamps: Sequence[int | None]) -> None:
+        """
+        Stamps came with items.
+
+        :raises StampTooOld: nodes do not take one of them any more.
+        """
+        oldest = min((own for own in stamps if own is not None), default=None)
+        if oldest is None:
+            return
+        require_late(oldest, self._view.floor)
+        now = self._wall()
+        if oldest < now - self._limits.compact_age_s * 1e9:
+            self.late_at = now
+
+    def tombstones(self) -> Tombstones:
+        """
+        How many tombstones there are.
+        """
+        found = [report for node in self._links if (report := self._view.report(node)) is not None]
+        most = max(found, key=lambda report: report.tombstones, default=None)
+        if most is None:
+            return Tombstones(0, 0.0, 0)
+        compacted = max((report.compacted.stamp for report in found if report.compacted), default=0)
+        known = most.items + most.tombstones
+        return Tombstones(most.tombstones, most.tombstones / known if known else 0.0, compacted)
 
     async def compact(self, before: int | None) -> int:
         """

@@ -29,7 +29,7 @@ from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
-from dcounter.coordinator.stamping import StampedItems, require_late, stamped
+from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.coordinator.status import cluster_status
 from dcounter.coordinator.unplaced import why_unplaced
 from dcounter.coordinator.view import View
@@ -219,7 +219,7 @@ class Coordinator(Service, Inquiries, Auditing):
             await self._until_writes_begin(deadline)
         self._require_writers()
         if items.stamps is not None:
-            require_late(items.stamps, self._view.floor)
+            self.compacting.admit(items.stamps)
         request = Request(self._stamp(items, self._clock), deadline, lambda _: stored.callback(None))
         told = wanted = None
         if changes:

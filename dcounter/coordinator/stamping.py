@@ -104,12 +104,12 @@ def stamped(items: Items, clock: HybridClock) -> StampedItems:
     )
 
 
-def require_late(stamps: Sequence[int | None], floor: int) -> None:
+def require_late(oldest: int, floor: int) -> None:
     """
-    Refuse stamps that nodes do not take any more.
+    Refuse a stamp that nodes do not take any more.
 
     :param floor: they take only later ones.
-    :raises StampTooOld: one of them is not.
+    :raises StampTooOld: it is not.
     """
-    if floor and min((own for own in stamps if own is not None), default=floor + 1) <= floor:
+    if oldest <= floor:
         raise StampTooOld(floor)

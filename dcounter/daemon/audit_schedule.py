@@ -4,18 +4,16 @@ Audits all nodes at regular intervals.
 
 from collections.abc import Awaitable, Callable
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from dcounter.daemon.schedule import Schedule
 from dcounter.errors import Refusal
 
 _log = Logger()
 
 
-class AuditSchedule(Service):
+class AuditSchedule(Schedule):
     """
     Asks for an audit again and again. Its result is logged where it is made.
 
@@ -24,30 +22,11 @@ class AuditSchedule(Service):
     """
 
     def __init__(self, audit: Callable[[], Awaitable[object]], every_s: float, time: IReactorTime) -> None:
+        # One that takes longer than the interval makes the next one fail, not come later.
+        super().__init__("audits", self._ask, every_s, time)
         self._audit = audit
-        self._every_s = every_s
-        self._calls = LoopingCall(self._begin)
-        self._calls.clock = time
 
-    def startService(self) -> None:
-        super().startService()
-        if self._every_s:
-            self._calls.start(self._every_s, now=False).addErrback(
-                lambda why: _log.failure("the schedule of audits stopped", why)
-            )
-
-    def stopService(self) -> None:
-        super().stopService()
-        if self._calls.running:
-            self._calls.stop()
-
-    def _begin(self) -> None:
-        # Not waited for: one that takes longer than the interval makes the next one fail, not come later.
-        Deferred.fromCoroutine(self._run()).addErrback(
-            lambda why: _log.failure("a scheduled audit has failed", why)
-        )
-
-    async def _run(self) -> None:
+    async def _ask(self) -> None:
         try:
             await self._audit()
         except Refusal as error:

@@ -16,7 +16,7 @@ from twisted.python.usage import UsageError
 from dcounter import __version__
 from dcounter.daemon.http_endpoint import speaks_tls
 from dcounter.daemon.logs import LEVELS
-from dcounter.limits import LONGEST_TENANT, MEBIBYTE
+from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
 from dcounter.store import Ack, Consistency
 
 HOST = "127.0.0.1"
@@ -57,7 +57,20 @@ def _seconds(option: str, least: float, most: float, *, or_never: bool = False) 
             number = -1
         if not (least <= number <= most or (or_never and number == 0)):
             never = "0 or " if or_never else ""
-            raise ValueError(f"--{option} must be {never}{least:g} to {most:g} seconds, not {text!r}")
+            raise ValueError(f"--{option} must be {never}{least:g} to {most:.10g} seconds, not {text!r}")
+        return number
+
+    return coerce
+
+
+def _share(option: str) -> Any:
+    def coerce(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1
+        if not 0 <= number < 1:
+            raise ValueError(f"--{option} must be at least 0 and below 1, not {text!r}")
         return number
 
     return coerce
@@ -263,6 +276,20 @@ class Options(TwistedOptions):
             0.0,
             "Compare all nodes again and again: the time between two audits, in seconds. 0: only on request.",
             _seconds("audit-every", 10, 31_536_000, or_never=True),
+        ],
+        [
+            "compact-share",
+            None,
+            0.2,
+            "Forget old deletions when they are more than this share of all IDs, 0 to 1. 0: only on request.",
+            _share("compact-share"),
+        ],
+        [
+            "compact-age",
+            None,
+            Limits().compact_age_s,
+            "Forget only deletions that are older than this, in seconds; older updates are then refused.",
+            _seconds("compact-age", 60, 3_153_600_000),
         ],
         [
             "suspicion",

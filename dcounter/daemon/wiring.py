@@ -33,6 +33,7 @@ from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
 from dcounter.daemon.audit_schedule import AuditSchedule
 from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
+from dcounter.daemon.compaction_schedule import CompactionSchedule
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
 from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.operations import Operations
@@ -283,6 +284,13 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers()])
     coordinator.setServiceParent(daemon)
     AuditSchedule(coordinator.audit, options["audit-every"], reactor).setServiceParent(daemon)
+    CompactionSchedule(
+        coordinator.compacting,
+        share=options["compact-share"],
+        age_s=limits.compact_age_s,
+        wall=wiring.wall,
+        time=reactor,
+    ).setServiceParent(daemon)
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),
@@ -480,6 +488,7 @@ def _coordinator_limits(options: TwistedOptions) -> Limits:
         window_bytes=max(limits.window_bytes, 2 * options["max-body"]),
         window_batches=max(limits.window_batches, 2 * options["max-body"] // limits.slice_bytes),
         queue_bytes=max(limits.queue_bytes, 2 * options["max-body"]),
+        compact_age_s=options["compact-age"],
     )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dcounter.ledger.steps import Steps
-from dcounter.node.catch_up import CatchUp
+from dcounter.node.catch_up import CatchUp, Taking
 from dcounter.node.contents import Contents
 from dcounter.node.durability import Agreement, Durability, PlainLine
 from dcounter.node.effects import Outbox
@@ -160,6 +160,9 @@ class Compaction:
         due = mine.heard_compaction
         if mine.loading:
             return False
+        if mine.fresh is not None and not isinstance(self._catch_up.state, Taking):
+            # It broke off, and perhaps none is needed any more.
+            mine.abandon_copy()
         if mine.behind:
             self._catch_up.want()
         was_behind = mine.was_behind and not mine.behind

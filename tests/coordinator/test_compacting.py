@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dcounter.compaction_errors import CompactionStopped, StampTooOld
+from dcounter.coordinator.compacting import Tombstones
 from dcounter.errors import NotApplied, NotSupportedHere, Refusal
 from dcounter.limits import Limits
 from dcounter.protocol.abilities import ABILITIES, Abilities
@@ -212,3 +213,36 @@ def test_an_older_release_in_the_cluster_is_no_part_of_it() -> None:
     assert isinstance(world.failure(world.cluster.coordinator.compacting.compact(20)), NotSupportedHere)
     assert world.tombstones() == [1, 1, 1]
     world.cluster.stop()
+
+
+def test_a_coordinator_tells_how_many_tombstones_there_are(world: Compacting) -> None:
+    coordinator = world.cluster.coordinator
+    world.store(range(10), "a")
+    world.store(range(4), None)
+    world.cluster.run(1)
+    assert coordinator.compacting.tombstones() == Tombstones(4, 0.4, 0)
+    floor = world.compact(world.now())
+    world.cluster.run(2)
+    assert coordinator.compacting.tombstones() == Tombstones(0, 0.0, floor)
+
+
+def test_without_anything_there_are_none(world: Compacting) -> None:
+    assert world.cluster.coordinator.compacting.tombstones() == Tombstones(0, 0.0, 0)
+
+
+def test_it_remembers_when_updates_came_late(world: Compacting) -> None:
+    def late_at() -> int | None:
+        return world.cluster.coordinator.compacting.late_at
+
+    day, minute = 86_400 * 10**9, 60 * 10**9
+    world.store([1], "a")
+    world.store([1], "a", world.now() - day + minute)
+    assert late_at() is None
+    world.store([1], "a", world.now() - day - minute)
+    first = late_at()
+    assert first is not None
+    world.cluster.run(5)
+    world.store([1], "a", world.now())
+    assert late_at() == first
+    world.store([1], "a", 7)
+    assert (late_at() or 0) > first

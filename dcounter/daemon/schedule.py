@@ -1,0 +1,52 @@
+"""
+Does something again and again.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+_log = Logger()
+
+
+class Schedule(Service):
+    """
+    Does something at regular intervals, as long as it runs.
+
+    :param name: what the log calls it.
+    :param do: does it once. It is not waited for: it sees to it itself if it takes longer than the interval.
+    :param every_s: the time (s) between two; 0: never.
+    """
+
+    def __init__(
+        self, name: str, do: Callable[[], Awaitable[None]], every_s: float, time: IReactorTime
+    ) -> None:
+        self._name = name
+        self._do = do
+        self._every_s = every_s
+        self._calls = LoopingCall(self._begin)
+        self._calls.clock = time
+
+    def startService(self) -> None:
+        super().startService()
+        if self._every_s:
+            self._calls.start(self._every_s, now=False).addErrback(
+                lambda why: _log.failure("the schedule of {name} stopped", why, name=self._name)
+            )
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._calls.running:
+            self._calls.stop()
+
+    def _begin(self) -> None:
+        Deferred.fromCoroutine(self._once()).addErrback(
+            lambda why: _log.failure("the schedule of {name}: it failed this time", why, name=self._name)
+        )
+
+    async def _once(self) -> None:
+        await self._do()
