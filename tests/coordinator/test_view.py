@@ -129,6 +129,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
     return {
         "takes_writes": view.takes_writes,
         "unaccounted": view.unaccounted,
+        "floor": lambda: view.floor,
         "silent": partial(view.silent, now),
         "up": view.up,
         "writers": view.writers,
