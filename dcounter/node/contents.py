@@ -96,6 +96,8 @@ class Contents:
         self.fresh: Ledger | None = None
         # What that copy's giver has compacted, and the part of the ledger that is not in `fresh` yet.
         self._cut = 0
+        # What of the rest of the journal is too old: a copy has taken its place before all was loaded.
+        self._journal_cut = 0
         self._rest: Iterator[Rows] = iter(())
         self.was_behind = False
         self.backlog = backlog
@@ -193,6 +195,8 @@ class Contents:
         Let the copy, and what is newer than its compaction here, take the place of the ledger.
         """
         self._keep(fresh, self._rest)
+        if self.loading:
+            self._journal_cut = compacted.stamp
         fresh.succeed(self.ledger)
         self.ledger, self.fresh = fresh, None
         self.compacted = compacted
@@ -249,6 +253,26 @@ class Contents:
         Merge a batch whose place in its run is accounted for elsewhere.
         """
         merge(self.ledger, batch)
+
+    def load(self, batch: Batch) -> None:
+        """
+        Merge a batch of the journal.
+        """
+        if self._journal_cut:
+            batch = batch.items_above(self._journal_cut)
+        self.merge(batch)
+        self._merge_beside(batch)
+
+    def load_rows(self, packed: Packed) -> None:
+        """
+        Merge rows of a copy that the journal has.
+        """
+        rows = Rows(*packed)
+        if self._journal_cut:
+            rows = _above(rows, self._journal_cut)
+        self.ledger.merge_rows(rows)
+        if self.fresh is not None:
+            self.fresh.merge_rows(_above(rows, self._cut))
 
     def merge_rows(self, packed: Packed) -> None:
         """

@@ -468,6 +468,9 @@ class Replica:
         taken = self.catch_up.take(channel, message, line, self.contents)
         if self.contents.ledger is not before:
             self._answers.begin_again()
+        if isinstance(message, copies.CopyBegin) and self._durability.needs is not None:
+            # The journal may lack what this is merged with: only a snapshot can make it durable.
+            self.catch_up.lines_dropped()
         if taken is not None:
             self._append(taken)
         if isinstance(message, copies.CopyEnd):

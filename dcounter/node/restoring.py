@@ -127,9 +127,9 @@ class Restoring:
                 # What is not applied came behind a hole, and is fetched again.
                 if message.number <= self._contents.applied.number(message.node, message.run):
                     batch = _understand(decode_batch, message.batch)
-                    self._contents.merge(self._contents.without_compacted(message, batch))
+                    self._contents.load(self._contents.without_compacted(message, batch))
             case copies.CopyChunk():
-                self._contents.merge_rows(message.packed())
+                self._contents.load_rows(message.packed())
                 self._catch_up.reach(message.position)
             case (
                 messages.Remove()

@@ -130,6 +130,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "members": view.members,
         "takes_writes": view.takes_writes,
         "unaccounted": view.unaccounted,
+        "floor": lambda: view.floor,
         "silent": partial(view.silent, now),
         "up": view.up,
         "writers": view.writers,

@@ -403,6 +403,24 @@ class TestReplacing:
         assert (ledger.get(9), ledger.get(101)) == (None, Winner(60, None))
         assert behind.contents.applied == LACKED.join(has((1, 5, 3), (2, 9, 1)))
 
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_what_the_journal_still_has_to_load_does_not_come_back(
+        self, behind: Behind, packed: bool
+    ) -> None:
+        behind.loses()
+        behind.contents.loading = True
+        behind.copied()
+        batch = Batch([2], [2, 77], ["a", "g"], stamps=[7, 70])
+        if packed:
+            loaded = Ledger()
+            loaded.merge(*batch.rows())
+            [rows] = loaded.chunks(10)
+            behind.contents.load_rows(rows.packed())
+        else:
+            behind.contents.load(batch)
+        assert behind.contents.ledger.get(2) is None
+        assert behind.contents.ledger.count("g") == 1
+
     def test_one_that_lacks_what_this_node_had_when_it_compacted_is_refused(self, node: Member) -> None:
         node.asks(SetFloor(7, FLOOR))
         node.asks(Compact(8, FLOOR, BEFORE))
