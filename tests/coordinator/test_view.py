@@ -147,7 +147,6 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
             view.has_durable(node, position) for node in range(3) if node not in view.removed
         ],
         "everything": view.everything,
-        "floor": lambda: view.floor,
         "lag": lambda: [view.lag(node, position) for node in range(4)],
         "report_age": lambda: [view.report_age(node, now) for node in range(4)],
         "missing": partial(view.missing, position),
