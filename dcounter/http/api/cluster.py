@@ -3,13 +3,15 @@ Shows the nodes, and operates on them.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from twisted.logger import Logger
 
 from dcounter.errors import MalformedBody, NotSupported
 from dcounter.http.answer_bodies import Compacted, Operated
+from dcounter.http.bodies import STAMP
 from dcounter.http.call import Api, Call
 from dcounter.http.item_fields import FieldError, check_stamp
 from dcounter.http.problems import Answer, ok
@@ -59,7 +61,7 @@ class Before(Struct, forbid_unknown_fields=True):
     :ivar before: deletions up to this time are forgotten, RFC 3339; left out: one hour ago.
     """
 
-    before: str | None = None
+    before: Annotated[str, Meta(extra_json_schema=STAMP)] | None = None
 
 
 _before = msgspec.json.Decoder(Before)
@@ -71,12 +73,12 @@ async def compact(api: Api, call: Call) -> Answer:
     """
     operator = _operator(api)
     try:
-        text = _before.decode(call.body).before if call.body else None
+        text = _before.decode(call.body).before
         before = None if text is None else check_stamp(text, api.store.latest_stamp)
     except FieldError as error:
         raise MalformedBody(f"before {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedBody(f'the body must be {{"before": "<time>"}}, {{}} or empty: {error}') from error
+        raise MalformedBody(f'the body must be {{"before": "<time>"}} or {{}}: {error}') from error
     _log.info(
         "{principal} at {peer} asked to compact{named}",
         principal=call.principal.name,
