@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.testing.at_rest import check_audit, check_counts, check_ledger, check_watchers, equal
+from dcounter.testing.at_rest import check_audit, check_counts, check_ledger, equal, watchers_at_rest
 from dcounter.testing.disk import PowerLoss
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.history import History
@@ -156,10 +156,10 @@ def _settle(world: World) -> bool:
         check_audit(history, coordinator)
     # Those that hung up come back within that time, and then hear of all changes.
     until = world.now + _ABSENCE
-    while world.now < until and not all(watcher.sure for watcher in history.watchers):
+    while world.now < until and watchers_at_rest(history):
         cluster.run(0.25)
-    cluster.run(1)
-    check_watchers(history)
+    for problem in watchers_at_rest(history):
+        history.problem(problem)
     return True
 
 
