@@ -24,6 +24,9 @@ class MemoryJournal:
         self._clock = clock
         self._entries: list[JournalEntry] = []
         self._flush: IDelayedCall | None = None
+        # The next line of a snapshot that is being taken, and who waits for its end.
+        self._taking: IDelayedCall | None = None
+        self._taken: Deferred[bool] | None = None
 
     def recover(self) -> Iterable[JournalEntry]:
         return ()
@@ -43,7 +46,19 @@ class MemoryJournal:
         pass
 
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
-        return succeed(True)
+        # Whoever makes the lines learns from them what the snapshot holds.
+        if self._taking is not None:
+            return succeed(False)
+        taken: Deferred[bool] = Deferred()
+        self._taken = taken
+
+        def take() -> None:
+            self._taking = self._clock.callLater(0, take)
+            if next(lines, None) is None:
+                self._end_snapshot(kept=ready())
+
+        take()
+        return taken
 
     @property
     def size(self) -> int:
@@ -53,7 +68,15 @@ class MemoryJournal:
         if self._flush is not None:
             self._flush.cancel()
             self._sync()
+        self._end_snapshot(kept=False)
         return succeed(None)
+
+    def _end_snapshot(self, *, kept: bool) -> None:
+        taking, taken = self._taking, self._taken
+        self._taking = self._taken = None
+        if taking is not None and taken is not None:
+            taking.cancel()
+            taken.callback(kept)
 
     def _sync(self) -> None:
         self._flush = None
