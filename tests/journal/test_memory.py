@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -55,10 +57,34 @@ def test_closing_idle_memory_tells_nothing(memory: User) -> None:
     assert memory.told == []
 
 
-def test_memory_needs_no_snapshots(memory: User) -> None:
+def test_memory_takes_a_snapshot_line_by_line_and_keeps_none(memory: User, clock: Clock) -> None:
     assert not memory.journal.due
-    assert results(memory.journal.snapshot(iter([b"never looked at"]), lambda: False)) == [True]
+    taken: list[bytes] = []
+
+    def lines() -> Iterator[bytes]:
+        for line in [b"a", b"b"]:
+            taken.append(line)
+            yield line
+
+    kept = results(memory.journal.snapshot(lines(), lambda: taken == [b"a", b"b"]))
+    assert taken == [b"a"]
+    # One at a time.
+    assert results(memory.journal.snapshot(iter([b"c"]), lambda: True)) == [False]
+    assert kept == []
+    # Both in turns of the reactor that follow, for which a test's clock does not stop.
+    clock.advance(0)
+    assert kept == [True]
+    assert clock.getDelayedCalls() == []
 
 
-def test_memory_has_nothing_to_load(memory: User) -> None:
-    assert list(memory.journal.load()) == []
+def test_a_snapshot_that_may_not_count_is_not_kept(memory: User, clock: Clock) -> None:
+    kept = memory.journal.snapshot(iter([]), lambda: False)
+    assert results(kept) == [False]
+    assert clock.getDelayedCalls() == []
+
+
+def test_closing_memory_ends_a_snapshot(memory: User, clock: Clock) -> None:
+    kept = results(memory.journal.snapshot(iter([b"a", b"b"]), lambda: True))
+    assert results(memory.journal.close()) == [None]
+    assert kept == [False]
+    assert clock.getDelayedCalls() == []

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
-from dcounter.protocol import codec, copies, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, messages, questions, watching
 from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import Message
@@ -41,6 +41,8 @@ COORDINATORS: set[type[Any]] = {
     messages.Await,
     watching.Watch,
     messages.Remove,
+    compaction.SetFloor,
+    compaction.Compact,
     messages.Beat,
 }
 ANSWERS: set[type[Any]] = {
@@ -49,6 +51,7 @@ ANSWERS: set[type[Any]] = {
     questions.Told,
     messages.Awaited,
     watching.Changed,
+    compaction.Agreed,
     messages.Report,
 }
 NODES: set[type[Any]] = {
