@@ -185,8 +185,8 @@ def _load(daemon: Daemon, lines: Iterator[bytes]) -> str:
 
 
 def _page(daemon: Daemon, sort: str) -> str:
-    status, page = ask(daemon.port, f"/tenants?sort={sort}&limit={_PAGE}", timeout=_PATIENCE)
-    return f"{len(page['tenants']):,} names" if status == 200 else f"{status}"
+    page = _asked(daemon, f"/tenants?sort={sort}&limit={_PAGE}")
+    return f"{len(page['tenants']):,} names"
 
 
 def _top(daemon: Daemon) -> str:
@@ -235,8 +235,23 @@ def _audit(daemon: Daemon) -> str:
 
 
 def _count_all(daemon: Daemon) -> Any:
-    _, sum_ = ask(daemon.port, "/counts?prefix=acme/")
-    return sum_["counter"], sum_.get("tenants")
+    sum_ = _asked(daemon, "/counts?prefix=acme/")
+    return sum_["counter"], sum_["tenants"]
+
+
+def _asked(daemon: Daemon, path: str) -> Any:
+    """
+    An answer.
+
+    The first list or sum after a start puts all names in order, which may take longer than a question may.
+    """
+    until = time.monotonic() + 60
+    while True:
+        status, answer = ask(daemon.port, path, timeout=_PATIENCE)
+        if status == 200:
+            return answer
+        if status != 503 or time.monotonic() > until:
+            raise ServerFailed(f"{path}: {status} {answer}")
 
 
 def _say(text: str) -> None:
