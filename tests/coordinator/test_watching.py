@@ -230,3 +230,13 @@ def test_who_reads_to_the_end_knows_the_last_count_of_each_tenant(
     while read_some():
         pass
     assert known == counts
+
+
+@pytest.mark.parametrize("wanted", [Wanted(("x",)), Wanted(prefixes=("x",)), Wanted(("x",), nodes=False)])
+def test_one_that_wants_few_tenants_is_not_slow_because_others_change(board: Board, wanted: Wanted) -> None:
+    reader = join(board, wanted)
+    board.changed([f"t{each}" for each in range(20)], [1] * 20)
+    assert board.news(reader, 0.0) is None
+    board.changed([f"u{each}" for each in range(20)], [1] * 20)
+    board.changed(["x"], [1])
+    assert told(board, reader) == [CountChanged("x", 1)]
