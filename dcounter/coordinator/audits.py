@@ -34,6 +34,7 @@ from dcounter.coordinator.auditing import (
     Groups,
     bits_for,
     differing,
+    next_to_repair,
     objection,
     tenants_of,
     wrong_items,
@@ -121,7 +122,9 @@ class Audits:
         """
         if self._last is None or self._last.differences is None:
             return []
-        return [f"the last audit found a difference: {_words(self._last)}; see GET /audit"]
+        # No names and IDs: whoever may ask nothing else may read warnings.
+        words = _words(self._last, named=False)
+        return [f"the last audit found a difference: {words}; see GET /audit"]
 
     def stop(self) -> None:
         """
@@ -172,8 +175,9 @@ class Audits:
                 why = f"nodes {again} were made anew, and are wrong again"
             if why is not None:
                 raise NotRepaired(f"{_words(audited)}. Nothing is repaired, because {why}", changed=changed)
-            await self._repair(wrong[0], rebuild)
-            repaired.append(wrong[0])
+            node = next_to_repair(findings)
+            await self._repair(node, rebuild)
+            repaired.append(node)
 
     async def _repair(self, node: NodeId, rebuild: Rebuild) -> None:
         """
@@ -311,9 +315,11 @@ class Audits:
         return list(named | dict.fromkeys(others[:fitting]))
 
 
-def _words(audited: Audited) -> str:
+def _words(audited: Audited, *, named: bool = True) -> str:
     """
     What is wrong, in a sentence.
+
+    :param named: whether it names some tenants and IDs.
     """
     found = audited.differences
     if found is None:
@@ -322,10 +328,10 @@ def _words(audited: Audited) -> str:
     parts = []
     if found.tenants:
         names = ["deleted IDs" if each.tenant is None else repr(each.tenant)[:80] for each in found.tenants]
-        parts.append(f"wrong counts: {least}{found.all_tenants} ({_some(names)})")
+        parts.append(f"wrong counts: {least}{found.all_tenants}{_some(names) if named else ''}")
     if found.all_items:
         ids = [str(each.id) for each in found.items]
-        parts.append(f"IDs that differ: {least}{found.all_items} ({_some(ids)})")
+        parts.append(f"IDs that differ: {least}{found.all_items}{_some(ids) if named else ''}")
     who = f"wrong nodes: {list(found.wrong_nodes)}"
     if not found.wrong_nodes:
         who = "it is not known which node is wrong"
@@ -333,7 +339,7 @@ def _words(audited: Audited) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+    return f" ({', '.join([*names[:3], *['...'] * (len(names) > 3)])})"
 
 
 class Auditing:
