@@ -41,7 +41,7 @@ from dcounter.coordinator.auditing import (
     wrong_tenants,
 )
 from dcounter.coordinator.view import View
-from dcounter.errors import AnswerTooLarge, NotSupportedHere
+from dcounter.errors import AnswerTooLarge, NotSupportedHere, Refusal
 from dcounter.limits import Limits
 from dcounter.links.link import NodeLink
 from dcounter.protocol import questions
@@ -176,7 +176,14 @@ class Audits:
             if why is not None:
                 raise NotRepaired(f"{_words(audited)}. Nothing is repaired, because {why}", changed=changed)
             node = next_to_repair(findings)
-            await self._repair(node, rebuild)
+            try:
+                await self._repair(node, rebuild)
+            except AuditNotFinished:
+                raise
+            except Refusal as error:
+                if not changed:
+                    raise
+                raise NotRepaired(f"{error}. Nodes {repaired} were made anew before", changed=True) from error
             repaired.append(node)
 
     async def _repair(self, node: NodeId, rebuild: Rebuild) -> None:

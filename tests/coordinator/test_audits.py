@@ -21,7 +21,7 @@ from dcounter.audits import (
     Row,
 )
 from dcounter.coordinator.service import Coordinator
-from dcounter.errors import NotSupportedHere
+from dcounter.errors import NodeIsBusy, NotSupportedHere
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.protocol.abilities import ABILITIES, AUDITS, Abilities
@@ -351,6 +351,23 @@ def test_nodes_are_made_anew_one_after_the_other(audit: Audit) -> None:
     found = audit.result(rebuild=rebuild)
     # Node 0 gets its rows from the others: those of node 2 are right by then.
     assert (found.repaired, found.differences, at_once) == ([2, 0], None, [3, 3])
+
+
+def test_what_was_made_anew_before_is_told(audit: Audit) -> None:
+    wrong_count(audit.ledger(0), "b")
+    wrong_count(audit.ledger(2), "b")
+
+    async def rebuild(node: int) -> None:
+        if node == 2:
+            raise NodeIsBusy("node 2 is being restarted already")
+        await audit.rebuild(node)
+
+    with pytest.raises(NotRepaired, match=r"already\. Nodes \[0\] were made anew before") as refused:
+        audit.result(rebuild=rebuild)
+    assert refused.value.outcome == "partial"
+    # Nothing has changed since.
+    with pytest.raises(NodeIsBusy):
+        audit.result(rebuild=rebuild)
 
 
 def test_nothing_is_made_anew_if_nothing_is_wrong(audit: Audit) -> None:

@@ -140,6 +140,7 @@ def test_a_position_that_a_removed_secret_has_sealed_is_refused(history: History
     position = history.tokens[-1]
     page = Deferred.fromCoroutine(coordinator.list_tenants(order="name", limit=1, consistency="exact"))
     found = history.cluster.result(page)
+    assert found.cursor is not None
     last = TenantsPage("name", found.cursor, found.tenants[-1], found.position)
 
     def ask() -> list[str]:
