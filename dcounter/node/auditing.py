@@ -240,7 +240,8 @@ class Auditing:
             if self._audit is not audit:
                 return questions.Declined("closed")
         counted, rows = audit.progress()
-        # It may be all of them, but for names that have yet to be hashed.
+        # It may be all of them, or there is none, but for names that have yet to be hashed.
+        rows = max(rows, 1)
         return questions.AuditCounted(min(counted, rows - 1), rows)
 
     def _hold(self, audit: Audit) -> Held:
