@@ -373,4 +373,6 @@ class Auditing:
         What the other nodes that are up have on their disks, together.
         """
         view = self._audits.view
-        return join_all(view.durable(other) for other in view.up() if other != node)
+        # What one said in a former life it may not have any more.
+        others = [other for other in view.up() if other != node and view.has_reported(other)]
+        return join_all(view.durable(other) for other in others)

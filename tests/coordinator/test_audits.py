@@ -25,6 +25,7 @@ from dcounter.errors import NodeIsBusy, NotSupportedHere
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.protocol.abilities import ABILITIES, AUDITS, Abilities
+from dcounter.protocol.position import Position
 from dcounter.store import Items
 from dcounter.testing import Cluster
 from dcounter.testing.parts import Parts
@@ -351,6 +352,16 @@ def test_nodes_are_made_anew_one_after_the_other(audit: Audit) -> None:
     found = audit.result(rebuild=rebuild)
     # Node 0 gets its rows from the others: those of node 2 are right by then.
     assert (found.repaired, found.differences, at_once) == ([2, 0], None, [3, 3])
+
+
+def test_what_a_node_said_in_a_former_life_is_not_relied_on() -> None:
+    audit = Audit(2)
+    assert audit.coordinator.durable_elsewhere(0) != Position()
+    # It may have come back without a disk.
+    audit.coordinator._view.connected(1, audit.cluster.clock.seconds())  # noqa: SLF001 - no report between
+    assert audit.coordinator.durable_elsewhere(0) == Position()
+    audit.cluster.run(1)
+    assert audit.coordinator.durable_elsewhere(0) != Position()
 
 
 def test_what_was_made_anew_before_is_told(audit: Audit) -> None:
