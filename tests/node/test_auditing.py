@@ -200,13 +200,13 @@ def test_an_audit_ends_with_its_connection(node: Node, hold: bool) -> None:
 def test_an_audit_ends_if_nothing_is_asked(node: Node) -> None:
     node.hold()
     node.audit.tick(100.0)
-    node.audit.tick(109.9)
+    node.audit.tick(159.9)
     assert node.audit.is_open
     node.ask(AuditCompare(0), node.contents.applied)
-    node.audit.tick(110.0)
-    node.audit.tick(119.9)
+    node.audit.tick(160.0)
+    node.audit.tick(219.9)
     assert node.audit.is_open
-    node.audit.tick(120.0)
+    node.audit.tick(220.0)
     assert not node.audit.is_open
 
 
