@@ -196,6 +196,8 @@ class Audits:
         await rebuild(node)
         until = self._time.seconds() + _REBUILT_S
         while not (node in self.view.readers() and self.view.applied(node).covers(wanted)):
+            if node not in self._links:
+                raise AuditNotFinished(f"node {node} was removed while it was made anew", changed=True)
             if self._time.seconds() >= until or self._nodes.stopping:
                 raise AuditNotFinished(
                     f"node {node} was made anew, and does not have everything yet: audit again later",

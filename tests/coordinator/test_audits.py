@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from dcounter.audits import (
@@ -379,6 +380,19 @@ def test_what_was_made_anew_before_is_told(audit: Audit) -> None:
     # Nothing has changed since.
     with pytest.raises(NodeIsBusy):
         audit.result(rebuild=rebuild)
+
+
+def test_a_node_that_is_removed_meanwhile_is_not_waited_for(audit: Audit) -> None:
+    wrong_count(audit.ledger(1), "b")
+
+    async def rebuild(node: int) -> None:
+        audit.cluster.kill_node(node)
+        await deferLater(audit.cluster.clock, 3)
+        await audit.coordinator.remove(node)
+
+    with pytest.raises(AuditNotFinished, match="node 1 was removed"):
+        audit.result(rebuild=rebuild)
+    assert audit.result().nodes == [0, 2]
 
 
 def test_nothing_is_made_anew_if_nothing_is_wrong(audit: Audit) -> None:
