@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -26,6 +26,11 @@ _MOST_WAITING: Final = 256 * 1024
 How many bytes of events may wait to be taken; then the connection is not read for a while.
 """
 
+
+_SILENT_S: Final = 45.0
+"""
+Time (s) without a byte after which a connection is given up. A daemon sends something every 15 s.
+"""
 
 _OK: Final = 200
 _BUSY: Final = 503
@@ -78,7 +83,9 @@ class EventReader(Protocol):
     :ivar ended: whether no more come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._silence: IDelayedCall | None = None
         self._parser = EventParser()
         self._events: deque[tuple[Event, str, int]] = deque()
         self._waiting: Deferred[None] | None = None
@@ -86,7 +93,12 @@ class EventReader(Protocol):
         self._paused = False
         self.ended = False
 
+    def connectionMade(self) -> None:
+        self._begin_silence()
+
     def dataReceived(self, data: bytes) -> None:
+        if self._silence is not None:
+            self._silence.reset(_SILENT_S)
         for found in self._parser.feed(data):
             self._events.append(found)
             self._held += found[2]
@@ -96,7 +108,26 @@ class EventReader(Protocol):
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end()
+
+    def _begin_silence(self) -> None:
+        self._silence = self._clock.callLater(_SILENT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """
+        The other end has been silent for too long: it is not there any more, unless we do not listen.
+        """
+        self._silence = None
+        if self._paused:
+            self._begin_silence()
+        else:
+            self.close()
+
+    def _end(self) -> None:
         self.ended = True
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
         self._wake()
 
     async def next(self) -> tuple[Event, str] | None:
@@ -119,8 +150,10 @@ class EventReader(Protocol):
         """
         Read no more.
         """
-        if not self.ended and self.transport is not None:
-            self._producer().stopProducing()
+        if not self.ended:
+            self._end()
+            if self.transport is not None:
+                self._producer().stopProducing()
 
     def _producer(self) -> IPushProducer:
         return cast(IPushProducer, self.transport)
@@ -159,7 +192,7 @@ async def watch(
                 raise
         else:
             first = False
-            reader = EventReader()
+            reader = EventReader(clock)
             response.deliverBody(reader)
             try:
                 while (found := await reader.next()) is not None:

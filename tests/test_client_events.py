@@ -151,3 +151,32 @@ def test_who_has_enough_closes_the_connection(daemon: Daemon) -> None:
 
     Deferred.fromCoroutine(close())
     assert daemon.stopped == 1
+
+
+def test_a_connection_that_is_silent_is_given_up(daemon: Daemon) -> None:
+    first = daemon.next()
+    daemon.send(TEXT)
+    result(first)
+    for _ in range(5):
+        # Comments show that the daemon is there.
+        daemon.clock.advance(15)
+        daemon.send(b": nothing new\n\n")
+    assert (daemon.stopped, len(daemon.asked)) == (0, 1)
+    for _ in EVENTS[1:]:
+        result(daemon.next())
+    again = daemon.next()
+    daemon.clock.advance(45)
+    assert daemon.stopped == 1
+    daemon.clock.advance(2)
+    assert daemon.asked[1]["Last-Event-ID"] == "s-3"
+    daemon.send(b"event: x\ndata: 1\n\n")
+    assert result(again) == Event("x", 1)
+
+
+def test_one_that_does_not_listen_gives_nothing_up(daemon: Daemon) -> None:
+    result(daemon.next())
+    daemon.send(b"event: x\ndata: 1\n\n" * 50_000)
+    daemon.clock.advance(200)
+    assert daemon.stopped == 0
+    daemon.hang_up()
+    assert daemon.clock.getDelayedCalls() == []

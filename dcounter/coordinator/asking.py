@@ -225,7 +225,10 @@ class Asking:
         try:
             position, stamp = self._seal.open(token)
         except ValueError as error:
-            raise InvalidPosition(f"the position was not given out by this cluster: {error}") from error
+            raise InvalidPosition(
+                "the position was not given out by this cluster, or its secret was replaced since "
+                f"({error}): ask again without it"
+            ) from error
         now = self._time.seconds()
         lost = self._view.lost_of(position, now, since=now)
         if lost:

@@ -5,7 +5,7 @@ What comes between two of them, such as the end of a connection or a copy that a
 audit: it has to begin anew.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -26,6 +26,17 @@ from dcounter.protocol.position import NodeId, Position
 _log = Logger()
 _A = TypeVar("_A")
 _R = TypeVar("_R")
+
+_ASK_AGAIN_S = 10.0
+"""
+Time (s) after which a node that has counted its rows is asked again while others count. It counts what has
+changed meanwhile, and would close an audit for which nothing is asked (`IDLE_S` in `dcounter.node.auditing`).
+"""
+
+_SHORT_S = 0.001
+"""
+Time (s) between the first two looks whether others still count. It grows: most audits take milliseconds.
+"""
 
 _DECLINED = {
     "too_large": "the names at node {node} are too long for one answer",
@@ -96,20 +107,40 @@ class AuditedNodes:
         :param floor: tombstones at or below this stamp are not compared.
         """
         self.progress.clear()
-        await self._all(nodes, lambda node: self._count(node, floor))
+        counting = {*nodes}
+        await self._all(nodes, lambda node: self._count(node, floor, counting))
 
-    async def _count(self, node: NodeId, floor: int | None) -> None:
+    async def _count(self, node: NodeId, floor: int | None, counting: set[NodeId]) -> None:
+        """
+        :param counting: the nodes that have rows left.
+        """
         what = questions.AuditCount(anew=True, floor=floor)
-        while True:
-            began = self._time.seconds()
-            told, _ = await self._ask(node, what, questions.AuditCounted)
-            self.progress[node] = told.counted, told.rows
-            if told.counted >= told.rows:
-                return
-            what = questions.AuditCount()
-            # As much time for other work as this took, at least.
-            pause = max(self._limits.audit_pause_s, self._time.seconds() - began)
+        try:
+            while True:
+                began = self._time.seconds()
+                told, _ = await self._ask(node, what, questions.AuditCounted)
+                self.progress[node] = told.counted, told.rows
+                what = questions.AuditCount()
+                if told.counted >= told.rows:
+                    counting.discard(node)
+                    await self._wait_for_others(counting)
+                    if not counting:
+                        return
+                    continue
+                # As much time for other work as this took, at least.
+                pause = max(self._limits.audit_pause_s, self._time.seconds() - began)
+                await deferLater(self._time, pause)
+        finally:
+            counting.discard(node)
+
+    async def _wait_for_others(self, counting: Collection[NodeId]) -> None:
+        """
+        Wait until the others have no rows left, or it is time to ask a node again, which would forget us.
+        """
+        until, pause = self._time.seconds() + _ASK_AGAIN_S, _SHORT_S
+        while counting and self._time.seconds() < until and not self.stopping:
             await deferLater(self._time, pause)
+            pause = min(2 * pause, self._limits.audit_pause_s)
 
     async def hold(self, nodes: Sequence[NodeId]) -> dict[NodeId, tuple[questions.AuditCounted, Position]]:
         """

@@ -209,6 +209,16 @@ class Findings:
         )
 
 
+def next_to_repair(findings: Findings) -> NodeId:
+    """
+    The node that is made anew first.
+
+    One with wrong rows comes before those that only count wrongly: it could fill them with its rows.
+    """
+    counting = (node for node, number in findings.all_counts.items() if number)
+    return min(findings.groups.wrong or counting)
+
+
 def objection(findings: Findings, nodes: Sequence[NodeId], members: Sequence[NodeId]) -> str | None:
     """
     Why no node may be made anew from the others; `None` if those that are wrong may be, one after the other.

@@ -34,13 +34,14 @@ from dcounter.coordinator.auditing import (
     Groups,
     bits_for,
     differing,
+    next_to_repair,
     objection,
     tenants_of,
     wrong_items,
     wrong_tenants,
 )
 from dcounter.coordinator.view import View
-from dcounter.errors import AnswerTooLarge, NotSupportedHere
+from dcounter.errors import AnswerTooLarge, NotSupportedHere, Refusal
 from dcounter.limits import Limits
 from dcounter.links.link import NodeLink
 from dcounter.protocol import questions
@@ -119,7 +120,9 @@ class Audits:
         """
         if self._last is None or self._last.differences is None:
             return []
-        return [f"the last audit found a difference: {_words(self._last)}; see GET /audit"]
+        # No names and IDs: whoever may ask nothing else may read warnings.
+        words = _words(self._last, named=False)
+        return [f"the last audit found a difference: {words}; see GET /audit"]
 
     def stop(self) -> None:
         """
@@ -170,8 +173,16 @@ class Audits:
                 why = f"nodes {again} were made anew, and are wrong again"
             if why is not None:
                 raise NotRepaired(f"{_words(audited)}. Nothing is repaired, because {why}", changed=changed)
-            await self._repair(wrong[0], rebuild)
-            repaired.append(wrong[0])
+            node = next_to_repair(findings)
+            try:
+                await self._repair(node, rebuild)
+            except AuditNotFinished:
+                raise
+            except Refusal as error:
+                if not changed:
+                    raise
+                raise NotRepaired(f"{error}. Nodes {repaired} were made anew before", changed=True) from error
+            repaired.append(node)
 
     async def _repair(self, node: NodeId, rebuild: Rebuild) -> None:
         """
@@ -183,6 +194,8 @@ class Audits:
         await rebuild(node)
         until = self._time.seconds() + _REBUILT_S
         while not (node in self.view.readers() and self.view.applied(node).covers(wanted)):
+            if node not in self._links:
+                raise AuditNotFinished(f"node {node} was removed while it was made anew", changed=True)
             if self._time.seconds() >= until or self._nodes.stopping:
                 raise AuditNotFinished(
                     f"node {node} was made anew, and does not have everything yet: audit again later",
@@ -310,9 +323,11 @@ class Audits:
         return list(named | dict.fromkeys(others[:fitting]))
 
 
-def _words(audited: Audited) -> str:
+def _words(audited: Audited, *, named: bool = True) -> str:
     """
     What is wrong, in a sentence.
+
+    :param named: whether it names some tenants and IDs.
     """
     found = audited.differences
     if found is None:
@@ -321,10 +336,10 @@ def _words(audited: Audited) -> str:
     parts = []
     if found.tenants:
         names = ["deleted IDs" if each.tenant is None else repr(each.tenant)[:80] for each in found.tenants]
-        parts.append(f"wrong counts: {least}{found.all_tenants} ({_some(names)})")
+        parts.append(f"wrong counts: {least}{found.all_tenants}{_some(names) if named else ''}")
     if found.all_items:
         ids = [str(each.id) for each in found.items]
-        parts.append(f"IDs that differ: {least}{found.all_items} ({_some(ids)})")
+        parts.append(f"IDs that differ: {least}{found.all_items}{_some(ids) if named else ''}")
     who = f"wrong nodes: {list(found.wrong_nodes)}"
     if not found.wrong_nodes:
         who = "it is not known which node is wrong"
@@ -332,7 +347,7 @@ def _words(audited: Audited) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+    return f" ({', '.join([*names[:3], *['...'] * (len(names) > 3)])})"
 
 
 class Auditing:
@@ -359,4 +374,6 @@ class Auditing:
         What the other nodes that are up have on their disks, together.
         """
         view = self._audits.view
-        return join_all(view.durable(other) for other in view.up() if other != node)
+        # What one said in a former life it may not have any more.
+        others = [other for other in view.up() if other != node and view.has_reported(other)]
+        return join_all(view.durable(other) for other in others)

@@ -293,4 +293,7 @@ class Inquiries(ABC):
         try:
             return self._cursors.open(words, cursor, kind)
         except ValueError as error:
-            raise InvalidCursor(f"the cursor is not from an earlier page of this list: {error}") from error
+            raise InvalidCursor(
+                "the cursor is not from an earlier page of this list, or the secret of the cluster was "
+                f"replaced since ({error}): begin with the first page again"
+            ) from error

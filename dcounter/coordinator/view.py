@@ -198,6 +198,12 @@ class View:
         """
         return [node for node, member in self._members.items() if member.up and member.report]
 
+    def has_reported(self, node: int) -> bool:
+        """
+        Whether a node has reported since it was connected.
+        """
+        return self._member(node).reported
+
     def writers(self) -> list[int]:
         """
         Nodes that take writes.

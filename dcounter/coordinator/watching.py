@@ -8,6 +8,7 @@ later change replaces an earlier one that it has not read, and one that comes ba
 What holds, after each call:
 
 - all events beyond `_floor` are in the list, but for changes that later ones have replaced;
+- a watcher for whom nothing has come has been told everything, wherever its place is;
 - a watcher whose place is before a reset is told of that first.
 """
 
@@ -90,20 +91,20 @@ class Board:
         self._reset = self._floor = self.last
         self._reset_position = position
         self._changes.clear()
-        self._touched |= self.readers
+        self._comes_for(self.readers, self.last - 1)
 
     def changed(self, tenants: Sequence[str], counts: Sequence[int]) -> None:
         """
         The counts of these tenants have changed.
         """
-        changes = self._changes
+        changes, before = self._changes, self.last
         for tenant, counter in zip(tenants, counts, strict=True):
             self._add()
             changes[tenant] = self.last, CountChanged(tenant, counter)
             changes.move_to_end(tenant)
         while len(changes) > self._limits.watch_kept:
             _, (self._floor, _) = changes.popitem(last=False)
-        self._touch(tenants)
+        self._touch(tenants, before)
 
     def node_changed(self, events: Iterable[NodeChanged]) -> None:
         """
@@ -114,7 +115,7 @@ class Board:
             if len(self._of_nodes) == _NODE_EVENTS:
                 self._floor = max(self._floor, self._of_nodes[0][0])
             self._of_nodes.append((self.last, event))
-            self._touched |= self._want_nodes
+            self._comes_for(self._want_nodes, self.last - 1)
 
     def take_touched(self, now: float) -> Readers:
         """
@@ -130,19 +131,36 @@ class Board:
         self.last += 1
         self._told.clear()
 
-    def _touch(self, tenants: Sequence[str]) -> None:
+    def _comes_for(self, readers: Readers, before: int) -> None:
+        """
+        Something has come for these watchers.
+
+        :param before: the place before it: those who had been told everything need nothing that is older.
+        """
+        for reader in readers:
+            if not self._lacks(reader):
+                reader.place = before
+        self._touched |= readers
+
+    def _lacks(self, reader: Reader) -> bool:
+        """
+        Whether something has come for a watcher that it has not been told.
+        """
+        return reader.behind_since is not None or reader in self._touched
+
+    def _touch(self, tenants: Sequence[str], before: int) -> None:
         if tenants:
-            self._touched |= self._want_all
+            self._comes_for(self._want_all, before)
         if self._want_tenant:
             for tenant in tenants:
                 if tenant in self._want_tenant:
-                    self._touched |= self._want_tenant[tenant]
+                    self._comes_for(self._want_tenant[tenant], before)
         if self._want_prefix:
             names = sorted(tenants)
             for prefix, readers in self._want_prefix.items():
                 first = bisect_left(names, prefix)
                 if first < len(names) and names[first].startswith(prefix):
-                    self._touched |= readers
+                    self._comes_for(readers, before)
 
     # Watchers
 
@@ -156,6 +174,8 @@ class Board:
         place = None if since is None else self._place(since)
         reader = Reader(wanted, self.last if place is None else place)
         self.readers[reader] = None
+        if reader.place < self.last:
+            self._touched[reader] = None
         for readers in self._indexes(wanted):
             readers[reader] = None
         return reader, place is not None
@@ -209,8 +229,11 @@ class Board:
         """
         What a watcher is told next; `None` if it has been told everything. After `Dropped` it must leave.
         """
+        if not self._lacks(reader):
+            reader.place = self.last
+            return None
         if reader.place == self.last:
-            reader.behind_since = None
+            self._told_all(reader)
             return None
         if reader.place < self._reset:
             return self._tell_of_reset(reader)
@@ -224,8 +247,12 @@ class Board:
             self._told[key] = self._news_after(*key)
         news, reader.place = self._told[key]
         if reader.place == self.last:
-            reader.behind_since = None
+            self._told_all(reader)
         return news
+
+    def _told_all(self, reader: Reader) -> None:
+        reader.behind_since = None
+        self._touched.pop(reader, None)
 
     def _tell_of_reset(self, reader: Reader) -> News:
         events: list[Event] = []

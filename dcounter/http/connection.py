@@ -171,9 +171,13 @@ class Connection(Protocol):
     def readConnectionLost(self) -> None:
         """
         Answer what is here: the caller sends no more, but may still read.
+
+        An answer that lasts would keep the place of one that has left until much is written to it.
         """
         self._half_closed = True
-        if self._open:
+        if self in self._shared.watching:
+            self._close()
+        elif self._open:
             self.go_on()
         else:
             self.transport.loseConnection()
@@ -332,6 +336,8 @@ class Connection(Protocol):
     def lasts(self) -> None:
         self.persistent = False
         self._shared.lasts(self)
+        if self._half_closed:
+            self._close()
 
     def answered(self) -> None:
         exchange, self._exchange = self._exchange, None

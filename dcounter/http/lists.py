@@ -79,7 +79,7 @@ def parse_audit(body: bytes, *, most: int, most_bytes: int) -> AuditWanted:
 
     The errors are those of `parse_tenants`.
     """
-    must = 'the body must be {"tenants": [name, ...], "repair": true or false}'
+    must = 'the body must be {"tenants": [name, ...], "repair": true or false}, or {} to audit without both'
     found = _decode(_audit, body, must)
     _check_tenants(found.tenants, most, most_bytes)
     return AuditWanted(found.tenants, found.repair)

@@ -39,9 +39,9 @@ _SLICES = 16
 How many steps of a recount one question gets: about 50 ms of work.
 """
 
-_IDLE_S = 10.0
+IDLE_S = 60.0
 """
-Time (s) without a question after which an audit is closed.
+Time (s) without a question after which an audit is closed: longer than a coordinator waits for other nodes.
 """
 
 _WRONG = 100
@@ -132,7 +132,7 @@ class Auditing:
         """
         # The first tick after a question takes down when that was: questions know no time.
         self._asked_at = self._asked_at or now
-        if now - self._asked_at >= _IDLE_S:
+        if now - self._asked_at >= IDLE_S:
             self.close()
 
     def disconnected(self, channel: int) -> None:
@@ -243,7 +243,8 @@ class Auditing:
             if self._audit is not audit:
                 return questions.Declined("closed")
         counted, rows = audit.progress()
-        # It may be all of them, but for names that have yet to be hashed.
+        # It may be all of them, or there is none, but for names that have yet to be hashed.
+        rows = max(rows, 1)
         return questions.AuditCounted(min(counted, rows - 1), rows)
 
     def _hold(self, audit: Audit) -> Held:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from dcounter.audits import Audited, AuditNotFinished, AuditRuns
 from dcounter.coordinator.service import Coordinator
-from dcounter.errors import AnswerBroken, Incomplete, PositionLost
+from dcounter.errors import AnswerBroken, Incomplete, InvalidCursor, InvalidPosition, PositionLost
 from dcounter.stamps import parse_stamp
 from dcounter.store import Consistency, Count, Counts, Export, ItemPage, Looked, Order, TenantPage
 from dcounter.testing.checks import Check
@@ -161,6 +161,8 @@ class Questions(ABC):
             after=after and after[0],
         )
         asked = self._asked(coordinator, consistency, after)
+        if page is not None:
+            asked.carried = [*asked.carried, page.position]
         return self._ask("list", what, asked, self._listed_tenants, (order, page))
 
     def list_items(
@@ -257,7 +259,9 @@ class Questions(ABC):
         self, coordinator: Coordinator, consistency: Consistency, after: tuple[str, Known] | None
     ) -> Asked:
         must = self.known[coordinator]
-        return Asked(coordinator, consistency, must if after is None else must.join(after[1]))
+        if after is None:
+            return Asked(coordinator, consistency, must)
+        return Asked(coordinator, consistency, must.join(after[1]), [after[0]])
 
     def _ask(
         self,
@@ -279,7 +283,7 @@ class Questions(ABC):
         told = f"{asked.consistency} {word} asked at {self.now:.3f}"
         answer = Deferred.fromCoroutine(what)
         self._start(answer, asked.coordinator, limit or self.cluster.limits.read_wait_s, told)
-        answer.addCallbacks(answered, self._not_counted, (asked, words), {}, (), {})
+        answer.addCallbacks(answered, self._not_counted, (asked, words), {}, (asked,), {})
         answer.addErrback(self.failed)
         return answer
 
@@ -356,7 +360,7 @@ class Questions(ABC):
         for each in found.tenants:
             self._check_count(check, asked, *each)
         if found.cursor is not None:
-            self.tenant_pages.append(TenantsPage(order, found.cursor, found.tenants[-1]))
+            self.tenant_pages.append(TenantsPage(order, found.cursor, found.tenants[-1], found.position))
         self.tokens.append((found.position, Known(asked.must.writes)))
 
     def _listed_items(self, found: ItemPage, asked: Asked, tenant: str) -> None:
@@ -370,9 +374,11 @@ class Questions(ABC):
         for problem in problems:
             self.problem(problem)
 
-    def _not_counted(self, why: Failure) -> None:
-        why.trap(Incomplete, PositionLost, AnswerBroken, CancelledError)
+    def _not_counted(self, why: Failure, asked: Asked) -> None:
+        why.trap(Incomplete, InvalidCursor, InvalidPosition, PositionLost, AnswerBroken, CancelledError)
         self.note(f"not counted: {why.value!r}")
+        if why.check(InvalidCursor, InvalidPosition) and not asked.is_out_of_date():
+            self.problem(f"what the cluster gave out was refused: {why.getErrorMessage()}")
         self._lost_position(why)
 
     def _lost_position(self, why: Failure) -> None:

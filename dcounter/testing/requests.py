@@ -2,7 +2,7 @@
 What callers asked for, and between which bounds a count may lie.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
@@ -100,11 +100,25 @@ class Known:
 class Asked:
     """
     One question under way.
+
+    :ivar carried: positions that its caller has sent, or that came with a cursor that it has sent.
     """
 
     coordinator: Coordinator
     consistency: Consistency
     must: Known
+    carried: Sequence[str] = ()
+
+    def is_out_of_date(self) -> bool:
+        """
+        Whether the coordinator no longer accepts the secret that sealed what was sent.
+        """
+        try:
+            for token in self.carried:
+                self.coordinator.join(token, token)
+        except ValueError:
+            return True
+        return False
 
 
 def possible(writes: Iterable[Write], must: Iterable[Write], *, told_lost: bool) -> dict[int, set[Row]]:
@@ -166,11 +180,13 @@ class TenantsPage:
     Where a page of tenants ended.
 
     :ivar last: the last tenant on it, and how many items it owned.
+    :ivar position: the one that came with it.
     """
 
     order: Order
     cursor: str
     last: tuple[str, int]
+    position: str = ""
 
 
 def bounds(

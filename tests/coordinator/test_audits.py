@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from dcounter.audits import (
@@ -21,10 +22,11 @@ from dcounter.audits import (
     Row,
 )
 from dcounter.coordinator.service import Coordinator
-from dcounter.errors import NotSupportedHere
+from dcounter.errors import NodeIsBusy, NotSupportedHere
 from dcounter.ledger.ledger import Ledger
 from dcounter.limits import Limits
 from dcounter.protocol.abilities import ABILITIES, AUDITS, Abilities
+from dcounter.protocol.position import Position
 from dcounter.store import Items
 from dcounter.testing import Cluster
 from dcounter.testing.parts import Parts
@@ -185,9 +187,10 @@ def test_a_difference_is_told_to_operators(audit: Audit) -> None:
     other_owner(audit.ledger(0), 11, "c")
     audit.result()
     [warning] = audit.coordinator.readiness().warnings
+    # Everybody may read it, so it names no tenants and IDs.
     assert warning == (
-        "the last audit found a difference: wrong nodes: [0]; wrong counts: 2 ('c', 'b'); "
-        "IDs that differ: 1 (11); see GET /audit"
+        "the last audit found a difference: wrong nodes: [0]; wrong counts: 2; IDs that differ: 1; "
+        "see GET /audit"
     )
     assert audit.coordinator.status().warnings == [warning]
     other_owner(audit.ledger(0), 11, "b")
@@ -348,7 +351,48 @@ def test_nodes_are_made_anew_one_after_the_other(audit: Audit) -> None:
         await audit.rebuild(node)
 
     found = audit.result(rebuild=rebuild)
-    assert (found.repaired, found.differences, at_once) == ([0, 2], None, [3, 3])
+    # Node 0 gets its rows from the others: those of node 2 are right by then.
+    assert (found.repaired, found.differences, at_once) == ([2, 0], None, [3, 3])
+
+
+def test_what_a_node_said_in_a_former_life_is_not_relied_on() -> None:
+    audit = Audit(2)
+    assert audit.coordinator.durable_elsewhere(0) != Position()
+    # It may have come back without a disk.
+    audit.coordinator._view.connected(1, audit.cluster.clock.seconds())  # noqa: SLF001 - no report between
+    assert audit.coordinator.durable_elsewhere(0) == Position()
+    audit.cluster.run(1)
+    assert audit.coordinator.durable_elsewhere(0) != Position()
+
+
+def test_what_was_made_anew_before_is_told(audit: Audit) -> None:
+    wrong_count(audit.ledger(0), "b")
+    wrong_count(audit.ledger(2), "b")
+
+    async def rebuild(node: int) -> None:
+        if node == 2:
+            raise NodeIsBusy("node 2 is being restarted already")
+        await audit.rebuild(node)
+
+    with pytest.raises(NotRepaired, match=r"already\. Nodes \[0\] were made anew before") as refused:
+        audit.result(rebuild=rebuild)
+    assert refused.value.outcome == "partial"
+    # Nothing has changed since.
+    with pytest.raises(NodeIsBusy):
+        audit.result(rebuild=rebuild)
+
+
+def test_a_node_that_is_removed_meanwhile_is_not_waited_for(audit: Audit) -> None:
+    wrong_count(audit.ledger(1), "b")
+
+    async def rebuild(node: int) -> None:
+        audit.cluster.kill_node(node)
+        await deferLater(audit.cluster.clock, 3)
+        await audit.coordinator.remove(node)
+
+    with pytest.raises(AuditNotFinished, match="node 1 was removed"):
+        audit.result(rebuild=rebuild)
+    assert audit.result().nodes == [0, 2]
 
 
 def test_nothing_is_made_anew_if_nothing_is_wrong(audit: Audit) -> None:

@@ -230,3 +230,75 @@ def test_who_reads_to_the_end_knows_the_last_count_of_each_tenant(
     while read_some():
         pass
     assert known == counts
+
+
+@pytest.mark.parametrize("wanted", [Wanted(("x",)), Wanted(prefixes=("x",)), Wanted(("x",), nodes=False)])
+def test_one_that_wants_few_tenants_is_not_slow_because_others_change(board: Board, wanted: Wanted) -> None:
+    reader = join(board, wanted)
+    board.changed([f"t{each}" for each in range(20)], [1] * 20)
+    assert board.news(reader, 0.0) is None
+    board.changed([f"u{each}" for each in range(20)], [1] * 20)
+    board.changed(["x"], [1])
+    assert told(board, reader) == [CountChanged("x", 1)]
+
+
+_WANTED = [
+    NO_NODES,
+    Wanted(),
+    Wanted(("a",)),
+    Wanted(("a", "zz")),
+    Wanted(prefixes=("b", "c")),
+    Wanted(("zz",)),
+]
+_steps = st.tuples(
+    st.lists(st.sampled_from(["a", "b1", "b2", "c", "d", "e", "f"]), max_size=8, unique=True),
+    st.sampled_from(["", "node", "begin"]),
+    st.booleans(),
+    st.sets(st.integers(0, len(_WANTED) - 1)),
+)
+
+
+@given(st.lists(_steps, max_size=20))
+def test_only_one_that_lacks_something_that_it_wants_is_dropped(
+    steps: list[tuple[list[str], str, bool, set[int]]],
+) -> None:
+    board = Board("s", LIMITS)
+    board.begin("p")
+    readers = [join(board, wanted) for wanted in _WANTED]
+    # What each has yet to be told.
+    lacks: list[dict[object, int | None]] = [{} for _ in _WANTED]
+    for number, (tenants, more, taken, reading) in enumerate(steps):
+        board.changed(tenants, [number] * len(tenants))
+        if more == "node":
+            board.node_changed([NodeChanged(number, "up")])
+        if more == "begin":
+            board.begin("q")
+        for wanted, lack in zip(_WANTED, lacks, strict=True):
+            lack.update((t, number) for t in tenants if t in (wanted.tenants or [t]))
+            for tenant in [t for t in lack if isinstance(t, str) and not t.startswith(wanted.prefixes or "")]:
+                del lack[tenant]
+            if more == "node" and wanted.nodes:
+                lack[number] = None
+            if more == "begin":
+                lack.clear()
+                lack[Reset] = None
+        if taken:
+            board.take_touched(0.0)
+        for each in reading:
+            if readers[each] not in board.readers:
+                continue
+            found: dict[object, int | None] = {}
+            for event in told(board, readers[each]):
+                match event:
+                    case CountChanged():
+                        found[event.tenant] = event.counter
+                    case NodeChanged():
+                        found[event.node] = None
+                    case Reset():
+                        found = {Reset: None}
+                    case Dropped():
+                        assert lacks[each]
+                        board.leave(readers[each])
+            if readers[each] in board.readers:
+                assert found == lacks[each]
+            lacks[each].clear()

@@ -193,6 +193,33 @@ def test_there_are_so_many_watchers_and_no_more(world: CalledServer, store: Told
     assert begin(world, ask())[1].status == 200
 
 
+def test_one_that_sends_no_more_has_left(world: CalledServer, store: Told) -> None:
+    for _ in range(3):
+        caller, reply = begin(world, ask())
+        assert reply.status == 200
+        caller.close_half()
+        assert caller.wire.disconnecting
+        caller.hang_up()
+        assert store.feeds == []
+
+
+def test_one_that_sends_no_more_before_it_is_answered_has_left(world: CalledServer, store: Told) -> None:
+    waiting: Deferred[None] = Deferred()
+    watch = store.watch
+
+    async def late(wanted: Wanted, *, since: str | None = None) -> MemoryFeed:
+        await waiting
+        return await watch(wanted, since=since)
+
+    vars(store)["watch"] = late
+    caller = world.connect()
+    caller.send(ask())
+    caller.close_half()
+    assert not caller.wire.disconnecting
+    waiting.callback(None)
+    assert caller.wire.disconnecting
+
+
 def test_watchers_take_no_place_of_other_callers(store: Told) -> None:
     world = CalledServer(store=store, max_connections=1, reserved_connections=1)
     for _ in range(5):

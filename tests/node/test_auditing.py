@@ -200,13 +200,13 @@ def test_an_audit_ends_with_its_connection(node: Node, hold: bool) -> None:
 def test_an_audit_ends_if_nothing_is_asked(node: Node) -> None:
     node.hold()
     node.audit.tick(100.0)
-    node.audit.tick(109.9)
+    node.audit.tick(159.9)
     assert node.audit.is_open
     node.ask(AuditCompare(0), node.contents.applied)
-    node.audit.tick(110.0)
-    node.audit.tick(119.9)
+    node.audit.tick(160.0)
+    node.audit.tick(219.9)
     assert node.audit.is_open
-    node.audit.tick(120.0)
+    node.audit.tick(220.0)
     assert not node.audit.is_open
 
 
@@ -263,3 +263,15 @@ def test_tombstones_below_the_floor_are_not_compared(node: Node) -> None:
         each.apply(1, 2, [Row(5, 1, None), Row(1, 2, "b")])
     assert _sums(node, has((1, RUN, 2))) == _sums(other, has((1, RUN, 2)))
     assert node.ask(AuditRows(0, [0]), has((1, RUN, 2))).ids == [1, 2]
+
+
+def test_names_without_any_row_are_counted_in_several_questions() -> None:
+    node = Node()
+    tenants = [f"t{number}" for number in range(100)]
+    node.apply(0, 1, [Row(number, 1, tenant) for number, tenant in enumerate(tenants)])
+    node.apply(0, 2, [Row(number, 2, None) for number in range(len(tenants))])
+    finish(node.contents.ledger.compact(3))
+    told = node.ask(AuditCount(anew=True))
+    # It has a message, which the coordinator can read, and is not over yet.
+    assert 0 <= told.counted < told.rows
+    node.hold()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from dcounter.errors import Incomplete, PositionLost, UnknownNode
+from dcounter.errors import Incomplete, InvalidCursor, InvalidPosition, PositionLost, UnknownNode
 from dcounter.store import Ack, Count, Counts, Item, Items, Looked, Receipt
 from dcounter.testing import Cluster
 from dcounter.testing.asked import GROWING
 from dcounter.testing.history import History
-from dcounter.testing.requests import Known, Write
+from dcounter.testing.requests import Known, TenantsPage, Write
 
 ITEMS = ["a", "a", "b"]
 
@@ -132,6 +132,45 @@ def test_an_answer_that_nobody_may_get(
     ask(history)
     [found] = _problems(history)
     assert found.startswith(problem)
+
+
+def test_a_position_that_a_removed_secret_has_sealed_is_refused(history: History) -> None:
+    coordinator, secrets = history.cluster.coordinator, history.cluster.processes.secrets
+    history.cluster.result(_count(history))
+    position = history.tokens[-1]
+    page = Deferred.fromCoroutine(coordinator.list_tenants(order="name", limit=1, consistency="exact"))
+    found = history.cluster.result(page)
+    assert found.cursor is not None
+    last = TenantsPage("name", found.cursor, found.tenants[-1], found.position)
+
+    def ask() -> list[str]:
+        history.cluster.result(history.count(coordinator, "a", "exact", position))
+        history.cluster.result(history.list_tenants(coordinator, "name", 1, last, "exact", None))
+        return [line.partition(": ")[2].partition("(")[0] for line in history.log if "not counted" in line]
+
+    for _ in range(3):
+        assert ask() == []
+        secrets.begin_step()
+        for process in secrets.behind:
+            secrets.take_step(process)
+    assert ask() == ["InvalidPosition", "InvalidCursor"]
+    assert history.problems == []
+
+
+@pytest.mark.parametrize(
+    ("method", "error"), [("count", InvalidPosition("wrong")), ("list_tenants", InvalidCursor("wrong"))]
+)
+def test_what_the_cluster_gave_out_is_refused(history: History, method: str, error: Exception) -> None:
+    coordinator = history.cluster.coordinator
+    history.cluster.result(_count(history))
+    token = history.tokens[-1]
+    _answers(history, method, error)
+    if method == "count":
+        history.count(coordinator, "a", "exact", token)
+    else:
+        page = TenantsPage("name", "", ("a", 2), token[0])
+        history.list_tenants(coordinator, "name", 1, page, "exact", None)
+    assert _problems(history) == ["what the cluster gave out was refused: wrong"]
 
 
 def test_a_store_is_refused_as_only_other_requests_are(history: History) -> None:
