@@ -26,10 +26,9 @@ _MOST_WAITING: Final = 256 * 1024
 How many bytes of events may wait to be taken; then the connection is not read for a while.
 """
 
-
 _SILENT_S: Final = 45.0
 """
-Time (s) without a byte after which a connection is given up. A daemon sends something every 15 s.
+After this time (s) without a byte, the client closes the connection: a daemon sends something every 15 s.
 """
 
 _OK: Final = 200

@@ -120,7 +120,7 @@ class Audits:
         """
         if self._last is None or self._last.differences is None:
             return []
-        # No names and IDs: whoever may ask nothing else may read warnings.
+        # Anyone may read warnings, also callers without a token: so they name no tenants and no IDs.
         words = _words(self._last, named=False)
         return [f"the last audit found a difference: {words}; see GET /audit"]
 

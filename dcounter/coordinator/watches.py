@@ -338,7 +338,7 @@ class WatcherFeed:
         Look whether there is something to tell.
         """
         waiting, self._waiting = self._waiting, None
-        # Whoever has stopped to wait has cancelled it.
+        # A reader that no longer waits has cancelled it.
         if waiting is not None and not waiting.called:
             waiting.callback(None)
 
