@@ -16,9 +16,9 @@ from dcounter.testing.setting import Setting
 
 _MEMORY = Setting(disks=False, kills=False)
 SETTINGS = {
-    "disks": (Setting(), range(30)),
-    "memory": (_MEMORY, range(20)),
-    "memory, and nodes die": (Setting(disks=False), range(20)),
+    "disks": (Setting(), range(60)),
+    "memory": (_MEMORY, range(40)),
+    "memory, and nodes die": (Setting(disks=False), range(40)),
 }
 _PER_TEST = 10
 
