@@ -32,37 +32,6 @@ def require_scope(scope: Scope, principal: Principal, what: str) -> None:
         raise Forbidden(f"{what} needs the scope {scope!r}, which the token {principal.name!r} does not have")
 
 
-class Watchers:
-    """
-    How many watchers read events.
-
-    :ivar most: how many there may be.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._here = 0
-
-    @property
-    def full(self) -> bool:
-        """
-        Whether no other may come.
-        """
-        return self._here >= self.most
-
-    def come(self) -> None:
-        """
-        One comes.
-        """
-        self._here += 1
-
-    def go(self) -> None:
-        """
-        One goes.
-        """
-        self._here -= 1
-
-
 class Api(Struct, frozen=True, kw_only=True):
     """
     What the functions of all routes share.
@@ -75,7 +44,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar page: the answer with the page that describes the API.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
-    :ivar watchers: how many watchers there are.
+    :ivar room_for_watchers: how many more watchers there may be.
     :ivar room_for_exports: how many more exports there may be at once.
     """
 
@@ -91,7 +60,9 @@ class Api(Struct, frozen=True, kw_only=True):
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)
     )
-    watchers: Watchers = field(default_factory=lambda: Watchers(HttpLimits().max_watchers))
+    room_for_watchers: DeferredSemaphore = field(
+        default_factory=lambda: DeferredSemaphore(HttpLimits().max_watchers)
+    )
     room_for_exports: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().exports)
     )

@@ -31,7 +31,6 @@ _FREE_BYTES: Final = MEBIBYTE
 So much may come of any body, however small: a few equal lines are compressed very well.
 """
 
-
 _BASE_BYTES: Final = 256 * 1024
 """
 What zstd takes besides the window: measured 202 KiB, with 64 KiB of the window.
@@ -41,7 +40,6 @@ What zstd takes besides the window: measured 202 KiB, with 64 KiB of the window.
 class Decoder(Protocol):
     """
     Turns the bytes of a body into those that it stands for.
-
     """
 
     @property

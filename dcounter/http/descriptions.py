@@ -12,10 +12,7 @@ _FIELD: Final = re.compile(r"^\s*:\w+(?: \w+)?:", re.MULTILINE)
 _USUAL: Final = {
     "complete": "`false` if the answer is not exact; left out if it is.",
     "counter": "How many items the tenant owns.",
-    "cursor": "For the next page; left out on the last one.",
     "ID": "The item's ID, from -2^63 to 2^63 - 1.",
-    "field": "The JSON field that is wrong; empty if the whole is.",
-    "items": "How many items it is about.",
     "message": "What is wrong, for people.",
     "missing": "Ids of the nodes whose items may be missing from the answer; left out if it is exact.",
     "node": "The id of the node.",

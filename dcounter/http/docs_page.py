@@ -59,7 +59,7 @@ requests that change something have an <code>outcome</code>:</p>
 <div><dt><code>not_applied</code></dt><dd>Nothing was changed.</dd></div>
 <div><dt><code>unknown</code></dt><dd>It may be stored wholly, partly or not at all.</dd></div>
 <div><dt><code>stored</code></dt><dd>The items are stored, but not as requested.</dd></div>
-<div><dt><code>partial</code></dt><dd>Some items of a load are stored, the others are not.</dd></div>
+<div><dt><code>partial</code></dt><dd>A part was done, such as the first lines of a load.</dd></div>
 </dl>
 """
 _FOOTER: Final = """\
@@ -159,7 +159,7 @@ class _Page:
             ]
         )
         examples = [
-            example(way, each, _prose(_first_word(each.note)) if each.note else "")
+            example(way, each, _prose(_sentence(each.note)) if each.note else "")
             for way in ways(route)
             for each in examples_of(way)
         ]
@@ -182,7 +182,7 @@ class _Page:
             what = schema.get("description", "") if "$ref" not in schema else ""
             parts.append(
                 f"<h4>Body <code>{escape(kind)}</code></h4>"
-                f'<p class="quiet">{_prose(what) or _first_word(_words(schema, self._resolved))}</p>{fields}'
+                f'<p class="quiet">{_prose(what) or _sentence(_words(schema, self._resolved))}</p>{fields}'
             )
         return "".join(parts)
 
@@ -341,7 +341,7 @@ def _plural(kind: str) -> str:
     return kind if kind.startswith(("list", "text or")) else f"{kind}s"
 
 
-def _first_word(text: str) -> str:
+def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 

@@ -27,7 +27,6 @@ _log = Logger()
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-
 _RESTED_S: Final = 0.05
 """
 Time (s) after which a stream that lasts has certainly waited, and others had their turns.

@@ -12,8 +12,8 @@ from dcounter.http.items import MAX_ERRORS
 
 _T = TypeVar("_T")
 
-
 _Name = Annotated[str, msgspec.Meta(min_length=1, extra_json_schema={"format": "tenant"})]
+_Names = Annotated[list[_Name], msgspec.Meta(max_length=1_000)]
 
 
 class Tenants(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class Tenants(msgspec.Struct, forbid_unknown_fields=True):
     :ivar tenants: their names.
     """
 
-    tenants: Annotated[list[_Name], msgspec.Meta(max_length=1_000)]
+    tenants: _Names
 
 
 class AuditWanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,28 +34,28 @@ class AuditWanted(msgspec.Struct, forbid_unknown_fields=True):
     :ivar repair: whether to make a node anew that is found to be wrong.
     """
 
-    tenants: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=1_000)] = []
+    tenants: _Names = []
     repair: bool = False
+
+
+class _AnyTenants(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    A list of tenants before they are checked.
+    """
+
+    tenants: list[Any]
 
 
 class _AnyAudit(msgspec.Struct, forbid_unknown_fields=True):
     """
-    The same before its elements are checked.
+    What to audit, before its tenants are checked.
     """
 
     tenants: list[Any] = []
     repair: bool = False
 
 
-class _Anything(msgspec.Struct, forbid_unknown_fields=True):
-    """
-    The same before its elements are checked.
-    """
-
-    tenants: list[Any]
-
-
-_tenants = msgspec.json.Decoder(_Anything)
+_tenants = msgspec.json.Decoder(_AnyTenants)
 _audit = msgspec.json.Decoder(_AnyAudit)
 
 

@@ -72,7 +72,6 @@ _NAMES: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _PROBLEM_TYPE: Final = "application/problem+json"
 
-
 _GROUPS: Final[Mapping[str, str]] = {
     "items": "Items",
     "export": "Items",
@@ -83,10 +82,10 @@ _GROUPS: Final[Mapping[str, str]] = {
     "audit": "Proof",
     "cluster": "Cluster",
 }
-_OTHERS: Final = "Daemon"
 """
 What routes are about, by the first segment of their paths.
 """
+_OTHERS: Final = "Daemon"
 
 
 def document(routes: Sequence[Route], defaults: Mapping[str, str] | None = None) -> _Schema:
@@ -192,14 +191,14 @@ class _Making:
         self._names: dict[bytes, str] = {}
 
     def operation(self, route: Route) -> _Schema:
-        described = ways(route)
+        all_ways = ways(route)
         found: _Schema = {
             "operationId": name_of(route),
             "tags": [group_of(route)],
-            "summary": " ".join(way.summary for way in described),
+            "summary": " ".join(way.summary for way in all_ways),
         }
         # What the first way has counts: another may take fewer values of the same parameter.
-        query = {each.name: each for way in reversed(described) for each in reversed(way.query)}
+        query = {each.name: each for way in reversed(all_ways) for each in reversed(way.query)}
         values = values_of(route)
         found["parameters"] = [
             *self._parameters(route.segments, "path", values),
@@ -207,7 +206,7 @@ class _Making:
             *({"$ref": f"#/components/parameters/{name}"} for name in REQUEST_HEADERS),
         ]
         if route.body is not None:
-            content = {way.content_type: self._body(way) for way in described}
+            content = {way.content_type: self._body(way) for way in all_ways}
             found["requestBody"] = {"required": True, "content": content}
         if route.scope != "anyone":
             # An empty object stands for a request without a token.
@@ -252,14 +251,14 @@ class _Making:
             yield found
 
     def _responses(self, route: Route) -> _Schema:
-        described = ways(route)
+        all_ways = ways(route)
         headers = [*OF_ANY]
         if route.scope != "anyone":
             headers += OF_LIMITED
         if route.successor:
             headers += OF_DEPRECATED
-        found = {"200": self._success(HTTPStatus.OK, [(way, way.answer) for way in described], headers)}
-        in_part = [(way, way.answer_in_part) for way in described if way.answer_in_part is not None]
+        found = {"200": self._success(HTTPStatus.OK, [(way, way.answer) for way in all_ways], headers)}
+        in_part = [(way, way.answer_in_part) for way in all_ways if way.answer_in_part is not None]
         if in_part:
             found["207"] = self._success(HTTPStatus.MULTI_STATUS, in_part, headers)
         outcome: Outcome | None = "not_applied" if route.changes else None

@@ -60,7 +60,7 @@ PROBLEM: Final = {
             "enum": get_args(Outcome),
             "description": "What became of a request that changes something: nothing was changed"
             " (`not_applied`), that is not known (`unknown`), the items are `stored`, though not as"
-            " requested, or a known part of them is stored (`partial`).",
+            " requested, or only a part of it was done (`partial`).",
         },
         errors={"type": "array", "items": _MISTAKE, "description": "The first mistakes, at most 100."},
         position=_text("A token for what is stored, or at which the answer is true."),
@@ -69,6 +69,9 @@ PROBLEM: Final = {
         items_stored=_number("How many items are known to be stored."),
         next_line=_number("The first line of a load that is not known to be stored."),
         invalid=_number("How many lines were invalid."),
+        deleted=_number("How many items of the tenant are known to be deleted."),
+        before=_text("Items with stamps up to this one may be refused from now on.", format="date-time"),
+        floor=_text("Deletions up to this stamp are forgotten: items need later ones.", format="date-time"),
         reached={"enum": get_args(Ack), "description": "Which nodes have written the items."},
         complete={"type": "boolean", "description": "`false` if the answer is not exact."},
         counter_so_far={"type": ["integer", "null"], "description": "The best count that is known."},

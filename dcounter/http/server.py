@@ -15,7 +15,7 @@ from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from dcounter.http.auth import OperatorToken, Tokens
-from dcounter.http.call import Api, Watchers
+from dcounter.http.call import Api
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
 from dcounter.http.docs_page import docs_page
@@ -63,7 +63,7 @@ def make_api(
         page=page,
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
-        watchers=Watchers(limits.max_watchers),
+        room_for_watchers=DeferredSemaphore(limits.max_watchers),
         room_for_exports=DeferredSemaphore(limits.exports),
     )
 

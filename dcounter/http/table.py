@@ -6,7 +6,7 @@ A new route is a row here and a function under `dcounter.http.api`.
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from dcounter.audits import AuditNotFinished, AuditRuns, NotRepaired
 from dcounter.compaction_errors import CompactionStopped, StampTooOld
@@ -32,12 +32,29 @@ from dcounter.errors import (
 from dcounter.http import answer_bodies
 from dcounter.http.api import audit, cluster, daemon, documents, erasing, events, exports, items, questions
 from dcounter.http.audit_bodies import AuditResult, AuditsShown
-from dcounter.http.bodies import ID, IDS, ITEMS, LINES, STAMP
+from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.event_stream import CONTENT_TYPE as CONTENT_TYPE_OF_EVENTS
 from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE
+from dcounter.http.parameters import (
+    ACK,
+    AFTER,
+    ASKED_AT,
+    DELETED,
+    ID,
+    NO_RECEIPT,
+    PAGE,
+    PARTIAL,
+    PREFIX,
+    SORT,
+    STAMP,
+    STAMP_OF_ERASURE,
+    STORED_BY,
+    TENANT,
+    TENANTS,
+)
 from dcounter.http.problems import (
     ExpandsTooMuch,
     NoIdempotencyKey,
@@ -46,39 +63,9 @@ from dcounter.http.problems import (
     TooManyWatchers,
     UnknownItem,
 )
-from dcounter.http.route import Parameter, Route
-from dcounter.store import Ack, Capability, ClusterStatus, Consistency, Order
+from dcounter.http.route import Route
+from dcounter.store import Capability, ClusterStatus
 
-_AFTER: Final = Parameter(
-    "after",
-    "A position from an earlier answer: this request sees all that it covers.",
-    schema={"type": "string", "format": "position", "minLength": 1},
-)
-
-_ACK: Final = Parameter("ack", "Which nodes must have written the items before the answer.", get_args(Ack))
-_STAMP: Final = Parameter(
-    "lastUpdateDt",
-    "The stamp of all items that have none of their own: RFC 3339, with up to nine fractional digits. With"
-    " it, the request can be repeated without harm.",
-    schema=STAMP,
-)
-_STAMP_OF_ERASURE: Final = Parameter(
-    "lastUpdateDt",
-    "The `lastUpdateDt` of an earlier attempt: what was stored after that stays. If it is left out,"
-    " everything that the tenant owns now is deleted.",
-    schema=STAMP,
-)
-_RECEIPT: Final = Parameter(
-    "receipt",
-    "`1`: the answer says what became of each item, and the new counts of the tenants that are touched. Loads"
-    " do not have it.",
-    ("0", "1"),
-    default="0",
-)
-_PARTIAL: Final = Parameter(
-    "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1"), default="0"
-)
-_STORED_BY: Final = (_ACK, _AFTER, _STAMP, _RECEIPT)
 _NOT_STORED: Final = (
     NoIdempotencyKey,
     InvalidPosition,
@@ -99,42 +86,12 @@ _LOAD: Final = Route(
     scope="write",
     answer=answer_bodies.Loaded,
     answer_in_part=answer_bodies.Loaded,
-    query=(
-        _ACK,
-        _AFTER,
-        _STAMP,
-        Parameter("receipt", "Loads have no receipts.", ("0",), default="0"),
-        _PARTIAL,
-    ),
+    query=(ACK, AFTER, STAMP, NO_RECEIPT, PARTIAL),
     body=LINES,
     content_type=CONTENT_TYPE.decode(),
     encodings=ENCODINGS,
     streams_body=True,
     refusals=(InvalidLine, LoadStopped, LoadBroken, ExportCutShort, ExpandsTooMuch, *_NOT_STORED),
-)
-_CONSISTENCY: Final = Parameter(
-    "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
-)
-_ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=ID)
-_TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
-_PREFIX: Final = Parameter(
-    "prefix",
-    "Only tenants whose names begin with this; all if it is empty or left out.",
-    tenant=True,
-    schema={"type": "string"},
-    empty=True,
-)
-_PAGE: Final = (
-    Parameter(
-        "limit",
-        "How many to list, at most. A page may have fewer and not be the last one.",
-        schema={"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
-    ),
-    Parameter(
-        "cursor",
-        "The `cursor` of the page before. The other parameters must be the same.",
-        schema={"type": "string", "format": "cursor", "minLength": 1},
-    ),
 )
 _NO_ANSWER: Final = (InvalidPosition, PositionLost, Incomplete)
 _NO_OTHER_ANSWER: Final = (*_NO_ANSWER, NotSupportedHere, AnswerTooLarge)
@@ -162,7 +119,7 @@ ROUTES: Final = (
         scope="write",
         answer=answer_bodies.Stored,
         answer_in_part=answer_bodies.Stored,
-        query=(*_STORED_BY, _PARTIAL),
+        query=(*STORED_BY, PARTIAL),
         body=ITEMS,
         by_type={CONTENT_TYPE: _LOAD},
         refusals=(InvalidItems, *_NOT_STORED),
@@ -174,7 +131,7 @@ ROUTES: Final = (
         summary="Delete items. Deleting an ID that is not there is no error.",
         scope="write",
         answer=answer_bodies.Stored,
-        query=_STORED_BY,
+        query=STORED_BY,
         body=IDS,
         refusals=(InvalidItems, *_NOT_STORED),
     ),
@@ -185,8 +142,8 @@ ROUTES: Final = (
         summary="Delete an item. Deleting an ID that is not there is no error.",
         scope="write",
         answer=answer_bodies.Stored,
-        segments=(_ID,),
-        query=_STORED_BY,
+        segments=(ID,),
+        query=STORED_BY,
         refusals=_NOT_STORED,
     ),
     Route(
@@ -196,8 +153,8 @@ ROUTES: Final = (
         summary="Count a tenant's items.",
         scope="read",
         answer=answer_bodies.Counted,
-        segments=(_TENANT,),
-        query=(_CONSISTENCY, _AFTER),
+        segments=(TENANT,),
+        query=ASKED_AT,
         refusals=_NO_ANSWER,
     ),
     Route(
@@ -208,8 +165,8 @@ ROUTES: Final = (
         scope="read",
         checks_tenants=True,
         answer=answer_bodies.FoundItem,
-        segments=(_ID,),
-        query=(_CONSISTENCY, _AFTER),
+        segments=(ID,),
+        query=ASKED_AT,
         needs="look_up",
         refusals=(UnknownItem, *_NO_OTHER_ANSWER),
     ),
@@ -221,7 +178,7 @@ ROUTES: Final = (
         scope="read",
         checks_tenants=True,
         answer=answer_bodies.FoundItems,
-        query=(_CONSISTENCY, _AFTER),
+        query=ASKED_AT,
         body={**IDS, "maxItems": 1_000},
         reads=True,
         needs="look_up",
@@ -235,7 +192,7 @@ ROUTES: Final = (
         scope="read",
         checks_tenants=True,
         answer=answer_bodies.CountedMany,
-        query=(_CONSISTENCY, _AFTER),
+        query=ASKED_AT,
         body=Tenants,
         reads=True,
         needs="count_many",
@@ -248,7 +205,7 @@ ROUTES: Final = (
         summary="Count the items of all tenants whose names begin with a prefix.",
         scope="read",
         answer=answer_bodies.CountedPrefix,
-        query=(_PREFIX, _CONSISTENCY, _AFTER),
+        query=(PREFIX, *ASKED_AT),
         needs="count_prefix",
         refusals=_NO_OTHER_ANSWER,
     ),
@@ -259,18 +216,7 @@ ROUTES: Final = (
         summary="List tenants, and how many items each of them owns.",
         scope="read",
         answer=answer_bodies.ListedTenants,
-        query=(
-            Parameter(
-                "sort",
-                "By name as UTF-8, or those that own most first.",
-                get_args(Order),
-                default=get_args(Order)[0],
-            ),
-            _PREFIX,
-            *_PAGE,
-            _CONSISTENCY,
-            _AFTER,
-        ),
+        query=(SORT, PREFIX, *PAGE, *ASKED_AT),
         needs="list_tenants",
         refusals=(InvalidCursor, *_NO_OTHER_ANSWER),
     ),
@@ -281,8 +227,8 @@ ROUTES: Final = (
         summary="Show a tenant: count its items.",
         scope="read",
         answer=answer_bodies.Counted,
-        segments=(_TENANT,),
-        query=(_CONSISTENCY, _AFTER),
+        segments=(TENANT,),
+        query=ASKED_AT,
         refusals=_NO_ANSWER,
     ),
     Route(
@@ -292,8 +238,8 @@ ROUTES: Final = (
         summary="Delete a tenant with everything that it owns.",
         scope="write",
         answer=answer_bodies.Erased,
-        segments=(replace(_TENANT, tenant=False),),
-        query=(_ACK, _AFTER, _STAMP_OF_ERASURE),
+        segments=(replace(TENANT, tenant=False),),
+        query=(ACK, AFTER, STAMP_OF_ERASURE),
         needs="erase",
         ends_with_caller=True,
         refusals=(
@@ -314,8 +260,8 @@ ROUTES: Final = (
         summary="List the IDs that a tenant owns, in ascending order.",
         scope="read",
         answer=answer_bodies.ListedItems,
-        segments=(_TENANT,),
-        query=(*_PAGE, _CONSISTENCY, _AFTER),
+        segments=(TENANT,),
+        query=(*PAGE, *ASKED_AT),
         needs="list_items",
         refusals=(InvalidCursor, *_NO_OTHER_ANSWER),
     ),
@@ -326,7 +272,7 @@ ROUTES: Final = (
         summary="Show how much is stored, and what that takes.",
         scope="read",
         answer=answer_bodies.Statistics,
-        query=(_CONSISTENCY, _AFTER),
+        query=ASKED_AT,
         needs="statistics",
         refusals=_NO_OTHER_ANSWER,
     ),
@@ -340,8 +286,16 @@ ROUTES: Final = (
         body=AuditWanted,
         needs="audit",
         refusals=(
-            *(InvalidItems, TooManyItems, AnswerTooLarge, NotSupportedHere, AuditRuns, AuditNotFinished),
-            *(NotRepaired, NotSupported, UnknownNode, NodeIsBusy),
+            InvalidItems,
+            TooManyItems,
+            AnswerTooLarge,
+            NotSupportedHere,
+            AuditRuns,
+            AuditNotFinished,
+            NotRepaired,
+            NotSupported,
+            UnknownNode,
+            NodeIsBusy,
         ),
     ),
     Route(
@@ -362,11 +316,7 @@ ROUTES: Final = (
         checks_tenants=True,
         answer={"type": "string", "description": "Lines of JSON: a header, the items, and an end."},
         answer_type=CONTENT_TYPE.decode(),
-        query=(
-            Parameter("deleted", "`1`: with the IDs that are deleted.", ("0", "1"), default="0"),
-            _CONSISTENCY,
-            _AFTER,
-        ),
+        query=(DELETED, *ASKED_AT),
         needs="export",
         refusals=(*_NO_ANSWER, NotSupportedHere, TooManyExports),
     ),
@@ -379,16 +329,7 @@ ROUTES: Final = (
         checks_tenants=True,
         answer={"type": "string", "description": "Server-Sent Events."},
         answer_type=CONTENT_TYPE_OF_EVENTS.decode(),
-        query=(
-            Parameter(
-                "tenant",
-                "Only events of this tenant; may be given again. All if it is left out.",
-                tenant=True,
-                repeated=True,
-                schema={"type": "array", "items": {"type": "string"}},
-            ),
-            _PREFIX,
-        ),
+        query=(TENANTS, PREFIX),
         needs="watch",
         refusals=(NotSupportedHere, TooManyWatchers),
     ),

@@ -174,6 +174,7 @@ class TestExamples:
         # What the route adds is the outcome, where the refusal has none of its own.
         assert all(each in (encoded, {**encoded, "outcome": "not_applied"}) for each in found)
         assert encoded["retryable"] is kind.retryable
+        assert encoded.keys() <= document["components"]["schemas"]["Problem"]["properties"].keys()
         assert re.match(r"\S.*", encoded["detail"])
 
     def test_each_refusal_of_an_operation_has_one(self, document: Json) -> None:

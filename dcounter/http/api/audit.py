@@ -2,16 +2,11 @@
 Audits all copies of the items, and repairs them.
 """
 
-from twisted.logger import Logger
-
-from dcounter.errors import NotSupported
+from dcounter.http.api.operating import log_request, operator_of
 from dcounter.http.audit_bodies import all_shown, shown
 from dcounter.http.call import Api, Call
 from dcounter.http.lists import parse_audit
 from dcounter.http.problems import Answer, ok
-from dcounter.http.tracing import in_words, names
-
-_log = Logger()
 
 
 async def audit(api: Api, call: Call) -> Answer:
@@ -22,15 +17,8 @@ async def audit(api: Api, call: Call) -> Answer:
     wanted = parse_audit(call.body, most=limits.max_listed, most_bytes=limits.max_tenant_bytes)
     rebuild = None
     if wanted.repair:
-        if api.operator is None:
-            raise NotSupported("this daemon has no nodes")
-        rebuild = api.operator.rebuild
-        _log.info(
-            "{principal} at {peer} asked for an audit that repairs{named}",
-            principal=call.principal.name,
-            peer=getattr(call.peer, "host", "a Unix socket"),
-            named=in_words(names(call.headers)),
-        )
+        rebuild = operator_of(api).rebuild
+        log_request(call, "for an audit that repairs")
     return ok(shown(await api.store.audit(wanted.tenants, rebuild)))
 
 

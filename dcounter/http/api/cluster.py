@@ -7,19 +7,15 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-from twisted.logger import Logger
 
-from dcounter.errors import MalformedBody, NotSupported
+from dcounter.errors import MalformedBody
 from dcounter.http.answer_bodies import Compacted, Operated
+from dcounter.http.api.operating import log_request, operator_of
 from dcounter.http.bodies import STAMP
 from dcounter.http.call import Api, Call
 from dcounter.http.item_fields import FieldError, check_stamp
 from dcounter.http.problems import Answer, ok
-from dcounter.http.tracing import in_words, names
 from dcounter.stamps import show_stamp
-from dcounter.store import Operator
-
-_log = Logger()
 
 
 class OneNode(Struct, forbid_unknown_fields=True):
@@ -37,21 +33,21 @@ async def show(api: Api, call: Call) -> Answer:
     """
     `GET /cluster`
     """
-    return ok(_operator(api).status())
+    return ok(operator_of(api).status())
 
 
 async def restart(api: Api, call: Call) -> Answer:
     """
     `POST /cluster/restart`
     """
-    return await _operate("restart", _operator(api).restart, call)
+    return await _operate("restart", operator_of(api).restart, call)
 
 
 async def remove(api: Api, call: Call) -> Answer:
     """
     `POST /cluster/remove`
     """
-    return await _operate("remove", _operator(api).remove, call)
+    return await _operate("remove", operator_of(api).remove, call)
 
 
 class Before(Struct, forbid_unknown_fields=True):
@@ -71,7 +67,7 @@ async def compact(api: Api, call: Call) -> Answer:
     """
     `POST /compact`
     """
-    operator = _operator(api)
+    operator = operator_of(api)
     try:
         text = _before.decode(call.body).before
         before = None if text is None else check_stamp(text, api.store.latest_stamp)
@@ -79,19 +75,8 @@ async def compact(api: Api, call: Call) -> Answer:
         raise MalformedBody(f"before {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f'the body must be {{"before": "<time>"}} or {{}}: {error}') from error
-    _log.info(
-        "{principal} at {peer} asked to compact{named}",
-        principal=call.principal.name,
-        peer=getattr(call.peer, "host", "a Unix socket"),
-        named=in_words(names(call.headers)),
-    )
+    log_request(call, "to compact")
     return ok(Compacted("OK", show_stamp(await operator.compact(before))))
-
-
-def _operator(api: Api) -> Operator:
-    if api.operator is None:
-        raise NotSupported("this daemon has no nodes")
-    return api.operator
 
 
 async def _operate(name: str, operation: Callable[[int], Awaitable[None]], call: Call) -> Answer:
@@ -99,13 +84,6 @@ async def _operate(name: str, operation: Callable[[int], Awaitable[None]], call:
         node = _one_node.decode(call.body).node
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f'the body must be {{"node": <number>}}: {error}') from error
-    _log.info(
-        "{principal} at {peer} asked to {operation} node {node}{named}",
-        principal=call.principal.name,
-        peer=getattr(call.peer, "host", "a Unix socket"),
-        operation=name,
-        node=node,
-        named=in_words(names(call.headers)),
-    )
+    log_request(call, f"to {name} node {node}")
     await operation(node)
     return ok(Operated("OK", node))

@@ -25,14 +25,14 @@ async def erase_tenant(api: Api, call: Call) -> Answer:
     """
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
-    tenant, stamp = call.parameters["tenant"], call.parameters.get("lastUpdateDt")
+    tenant = call.parameters["tenant"]
     principal, named = call.principal.name, in_words(names(call.headers))
     try:
         done = await api.store.erase(
             tenant,
             ack=cast("Ack", call.parameters.get("ack", api.ack)),
             after=call.parameters.get("after"),
-            stamp=None if stamp is None else read_stamp(api, stamp),
+            stamp=read_stamp(api, call),
         )
     except CancelledError:
         _log.warn(

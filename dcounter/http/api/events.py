@@ -30,13 +30,14 @@ async def watch(api: Api, call: Call) -> Answer:
     ids = call.headers.get(b"last-event-id", ())
     # A browser repeats the last id that it has read, and an empty one says that it has read none.
     since = ids[-1].decode("latin-1") or None if ids else None
-    if api.watchers.full:
-        raise TooManyWatchers(api.watchers.most)
-    api.watchers.come()
+    room = api.room_for_watchers
+    if not room.tokens:
+        raise TooManyWatchers(room.limit)
+    await room.acquire()
     try:
         feed = await api.store.watch(wanted, since=since)
     except BaseException:
-        api.watchers.go()
+        room.release()
         raise
     hello = Hello(
         position=feed.position,
@@ -51,7 +52,7 @@ async def watch(api: Api, call: Call) -> Answer:
         hello,
         anew=since is not None and not feed.resumed,
         permitted=lambda: _permitted(api, call),
-        left=api.watchers.go,
+        left=room.release,
     )
     return Answer(200, b"", CONTENT_TYPE, _HEADERS, stream, lasting=True)
 

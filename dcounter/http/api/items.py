@@ -99,7 +99,7 @@ async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = 
 def _store_as_told(api: Api, call: Call, items: Items) -> Awaitable[Receipt]:
     parameters = call.parameters
     if "lastUpdateDt" in parameters:
-        items = items.stamped(read_stamp(api, parameters["lastUpdateDt"]))
+        items = items.stamped(read_stamp(api, call))
     changes = parameters.get("receipt") == "1"
     if changes and api.tokens is not None:
         # Receipts tell what was there, and the counts of tenants.
@@ -117,12 +117,15 @@ def _with_changes(stored: Stored, changes: Changes) -> Stored:
     return told if changes.complete else replace(told, complete=False, missing=changes.missing)
 
 
-def read_stamp(api: Api, text: str) -> int | None:
+def read_stamp(api: Api, call: Call) -> int | None:
     """
-    The stamp in a query; `None` if it counts as absent.
+    The stamp in a query; `None` if there is none, or it counts as absent.
 
     :raises BadParameter: it is not a valid one.
     """
+    text = call.parameters.get("lastUpdateDt")
+    if text is None:
+        return None
     try:
         return check_stamp(text, api.store.latest_stamp)
     except FieldError as error:
@@ -136,12 +139,11 @@ async def load_items(api: Api, call: Call) -> Answer:
     assert call.stream is not None
     if b"idempotency-key" in call.headers:
         raise NoIdempotencyKey
-    stamp = call.parameters.get("lastUpdateDt")
     load = Load(
         api,
         ack=cast("Ack", call.parameters.get("ack", api.ack)),
         after=call.parameters.get("after"),
-        stamp=None if stamp is None else read_stamp(api, stamp),
+        stamp=read_stamp(api, call),
         partial=call.parameters.get("partial") == "1",
     )
     return await load.run(call.stream, decoder_for(call.headers, api.limits))
