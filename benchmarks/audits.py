@@ -144,11 +144,11 @@ def _audit(node: Node, *, writing: bool) -> None:
     if writing:
         _say(f"  500 batches beside an open recount: {node.writes(500):.3f} s")
     part("hold", lambda: node.ask(questions.AuditCount(hold=True)))
-    position = node.contents.applied
-    for _ in range(20):
+    for number in range(1, 21):
         node.write()
-        # Other nodes were further.
-        position = node.contents.applied if _ == 9 else position
+        if number == 10:
+            # Other nodes were further, and this one has more by now.
+            position = node.contents.applied
     if writing:
         _say(f"  500 batches, rows of a moment remembered: {node.writes(500):.3f} s")
     part("digest at a position", lambda: node.ask(questions.AuditCompare(0), position))

@@ -252,7 +252,7 @@ class Options(TwistedOptions):
             "operator-token-file",
             None,
             None,
-            "A file with the token for requests to restart or remove a node.",
+            "A file with the token for what only operators may do, such as to restart a node.",
         ],
         [
             "tokens-file",

@@ -5,8 +5,8 @@ The node stops and hands over what it has, its journal is set aside, and it star
 set aside, its journal is read: the others must have all of it on their disks.
 """
 
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection
+from contextlib import closing
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from dcounter.audits import NotRepaired
 from dcounter.daemon.data_directory import DataDirectory
 from dcounter.daemon.kept import read_position
 from dcounter.daemon.rebuild import NodeJournal
-from dcounter.daemon.setting_aside import SettingAside
+from dcounter.daemon.setting_aside import set_aside
+from dcounter.daemon.supervisor import Between
 from dcounter.errors import ConfigurationError
 from dcounter.journal.disk import RealDisk
 from dcounter.journal.thread import InThread
@@ -40,7 +41,7 @@ class Restarter(Protocol):
     Runs the nodes, and can restart one.
     """
 
-    async def restart(self, node: int, between: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def restart(self, node: int, between: Between | None = None) -> None:
         """
         Stop a node and start it again.
 
@@ -126,7 +127,7 @@ class Rebuilding:
             )
         await self._wait_for_others(node, kept.position)
         try:
-            SettingAside([path], ExitStack()).perform(self._wall())
+            set_aside([path], self._wall())
         except ConfigurationError as error:
             raise NotRepaired(f"node {node} is not made anew: {error}") from error
 

@@ -2,7 +2,8 @@
 Does something again and again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -23,7 +24,7 @@ class Schedule(Service):
     """
 
     def __init__(
-        self, name: str, do: Callable[[], Awaitable[None]], every_s: float, time: IReactorTime
+        self, name: str, do: Callable[[], Coroutine[Any, Any, None]], every_s: float, time: IReactorTime
     ) -> None:
         self._name = name
         self._do = do
@@ -44,9 +45,6 @@ class Schedule(Service):
             self._calls.stop()
 
     def _begin(self) -> None:
-        Deferred.fromCoroutine(self._once()).addErrback(
+        Deferred.fromCoroutine(self._do()).addErrback(
             lambda why: _log.failure("the schedule of {name}: it failed this time", why, name=self._name)
         )
-
-    async def _once(self) -> None:
-        await self._do()

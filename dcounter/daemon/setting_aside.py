@@ -1,5 +1,5 @@
 """
-Sets aside the journals of nodes that are rebuilt: `--rebuild`.
+Sets aside the journals of nodes that are rebuilt.
 """
 
 import os
@@ -45,23 +45,13 @@ class SettingAside:
         :param now: the wall clock (ns since 1970), which becomes part of the new names.
         :raises ConfigurationError: that is not possible; the message says what to do.
         """
-        done: list[tuple[str, str]] = []
         try:
-            for path in self._paths:
-                os.rename(path, aside := f"{path}{_ASIDE}{now}")
-                done.append((path, aside))
-        except OSError as error:
-            for before, after in reversed(done):
-                with suppress(OSError):
-                    os.rename(after, before)
-            why = trouble(error, self._paths[len(done)], elsewhere=False)
-            raise ConfigurationError(f"--rebuild: {why}") from error
+            set_aside(self._paths, now)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--rebuild: {error}") from error
         finally:
             self.close()
-        for path, aside in done:
-            with suppress(OSError):
-                sync_directory(os.path.dirname(path))
-            _log.warn("set {path} aside as {aside}: the node is rebuilt", path=path, aside=aside)
+        for path in self._paths:
             earlier = len(glob(escape(path + _ASIDE) + "*")) - 1
             if earlier:
                 _log.warn(
@@ -75,6 +65,29 @@ class SettingAside:
         Release the directories.
         """
         self._locks.close()
+
+
+def set_aside(paths: Sequence[str], now: int) -> None:
+    """
+    Rename all directories of some nodes, or none of them.
+
+    :param now: the wall clock (ns since 1970), which becomes part of the new names.
+    :raises ConfigurationError: that is not possible; the message says what to do.
+    """
+    done: list[tuple[str, str]] = []
+    try:
+        for path in paths:
+            os.rename(path, aside := f"{path}{_ASIDE}{now}")
+            done.append((path, aside))
+    except OSError as error:
+        for before, after in reversed(done):
+            with suppress(OSError):
+                os.rename(after, before)
+        raise ConfigurationError(trouble(error, paths[len(done)], elsewhere=False)) from error
+    for path, aside in done:
+        with suppress(OSError):
+            sync_directory(os.path.dirname(path))
+        _log.warn("set {path} aside as {aside}: the node is rebuilt", path=path, aside=aside)
 
 
 def prepare(

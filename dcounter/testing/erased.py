@@ -2,13 +2,13 @@
 The deletions of tenants that the callers of a cluster asked for, and whether their answers can be true.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.store import Erased
-from dcounter.testing.requests import NO_ROW, Known, Row, Write, possible
+from dcounter.testing.requests import NO_ROW, Known, Write, least, possible
 
 
 @dataclass(eq=False)
@@ -100,16 +100,8 @@ class Erasures:
         if told.deleted > erasure.stored:
             yield f"{told.deleted} items of {erasure.tenant!r} were deleted, with {erasure.stored} tombstones"
         later = possible(self.writes, erasure.must.writes, told_lost=told_lost)
-        for item, row in _floor(erasure.must.writes, told_lost=told_lost).items():
+        for item, row in least(erasure.must.writes, told_lost=told_lost).items():
             if row[1] != erasure.tenant or row[0] > told.stamp:
                 continue
             if not any(other > row for other in later[item]):
                 yield f"ID {item} of {erasure.tenant!r}, stored at {row[0]}, was not deleted at {told.stamp}"
-
-
-def _floor(must: Iterable[Write], *, told_lost: bool) -> dict[int, Row]:
-    floor: dict[int, Row] = {}
-    for write in must:
-        for item, row in write.kept(all_of_it=not told_lost).items():
-            floor[item] = max(floor.get(item, NO_ROW), row)
-    return floor

@@ -58,6 +58,7 @@ class History(Questions):
     :ivar last_stop: when (s) a node last stopped or died.
     :ivar removed: members that were removed.
     :ivar watchers: callers that watch, or will again.
+    :ivar erasures: deletions of tenants.
     """
 
     def __init__(self, cluster: Cluster, *, lossy: bool) -> None:

@@ -121,6 +121,20 @@ class Asked:
         return False
 
 
+def least(must: Iterable[Write], *, told_lost: bool) -> dict[int, Row]:
+    """
+    For each ID the smallest row that it may have, given what has to be included.
+
+    :param must: writes that an answer has to include.
+    :param told_lost: it may lack what was at risk.
+    """
+    found: dict[int, Row] = {}
+    for write in must:
+        for item, row in write.kept(all_of_it=not told_lost).items():
+            found[item] = max(found.get(item, NO_ROW), row)
+    return found
+
+
 def possible(writes: Iterable[Write], must: Iterable[Write], *, told_lost: bool) -> dict[int, set[Row]]:
     """
     For each ID the rows that it may have, given what has to be included.
@@ -129,10 +143,7 @@ def possible(writes: Iterable[Write], must: Iterable[Write], *, told_lost: bool)
     :param must: those that an answer has to include.
     :param told_lost: it may lack what was at risk.
     """
-    floor: dict[int, Row] = {}
-    for write in must:
-        for item, row in write.kept(all_of_it=not told_lost).items():
-            floor[item] = max(floor.get(item, NO_ROW), row)
+    floor = least(must, told_lost=told_lost)
     found = {item: {row} for item, row in floor.items()}
     for write in writes:
         if not write.void:

@@ -2,9 +2,9 @@
 Callers that watch: what they believe each tenant owns, as a page would that shows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -91,8 +91,8 @@ class Watcher:
         self.sure = False
         self._run(self._come_back(random.choice([0.0, 0.3, 2.0, 35.0])))
 
-    def _run(self, what: "object") -> None:
-        done: Deferred[None] = Deferred.fromCoroutine(what)  # type: ignore[arg-type]
+    def _run(self, what: Coroutine[Any, Any, None]) -> None:
+        done = Deferred.fromCoroutine(what)
         done.addErrback(lambda why: None if why.check(CancelledError) else self._story.failed(why))
 
     async def _come_back(self, seconds: float) -> None:

@@ -161,7 +161,10 @@ def test_a_directory_that_cannot_be_renamed_stays(daemon: Daemon) -> None:
     in_the_way = Path(f"{daemon.directory.node(1)}.set-aside-7")
     in_the_way.mkdir()
     (in_the_way / "something").touch()
-    assert "Directory not empty" in daemon.refusal(1)
+    # It says nothing of an option that nobody gave.
+    assert daemon.refusal(1).startswith(
+        f"node 1 is not made anew: {daemon.directory.node(1)}: Directory not empty"
+    )
     assert daemon.started == [1]
 
 

@@ -18,15 +18,10 @@ import dcounter.client
 from dcounter.client import ExportCutShort, Unreachable
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import Client, Daemon, Raw, eventually, pause
+from tests.e2e.test_loads import caller
 from tests.e2e.test_tokens import make
 
 MEBIBYTE = 2**20
-
-
-def caller(daemon: Daemon, token: str | None = None) -> dcounter.client.Client:
-    from twisted.internet import reactor
-
-    return dcounter.client.Client(f"http://127.0.0.1:{daemon.ports.http}", reactor, token=token)
 
 
 async def made(ids: Iterable[int]) -> AsyncIterator[dict[str, Any]]:

@@ -22,10 +22,10 @@ from tests.e2e.harness import Client, Daemon, Raw, eventually, items, pause
 MEBIBYTE = 2**20
 
 
-def caller(daemon: Daemon) -> dcounter.client.Client:
+def caller(daemon: Daemon, token: str | None = None) -> dcounter.client.Client:
     from twisted.internet import reactor
 
-    return dcounter.client.Client(f"http://127.0.0.1:{daemon.ports.http}", reactor)
+    return dcounter.client.Client(f"http://127.0.0.1:{daemon.ports.http}", reactor, token=token)
 
 
 async def made(ids: Iterable[int], tenants: int = 10) -> AsyncIterator[dict[str, Any]]:
