@@ -18,7 +18,7 @@ from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unreachable
 from dcounter.client_bodies import body_of
-from dcounter.client_errors import our_errors
+from dcounter.client_errors import our_errors, too_late
 from dcounter.client_requests import Requests
 
 _MOST_WAITING: Final = 256 * 1024
@@ -218,7 +218,12 @@ class EventClient(Requests):
         if prefix:
             chosen.append(("prefix", prefix))
         url = f"{self._base}/events?{urlencode(chosen)}"
-        return watch(lambda headers: self._begin(url, headers), self._clock)
+
+        def connect(headers: Mapping[str, str]) -> Deferred[IResponse]:
+            beginning = Deferred.fromCoroutine(self._begin(url, headers))
+            return beginning.addTimeout(self._timeout, self._clock, too_late)
+
+        return watch(connect, self._clock)
 
     async def _begin(self, url: str, headers: Mapping[str, str]) -> IResponse:
         """
