@@ -4,27 +4,20 @@ The HTTP client of a daemon: its API as coroutines, over treq.
 This module is public (docs/extending.md).
 """
 
-import typing
 from collections.abc import AsyncIterable, Collection, Mapping
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import msgspec
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import (
-    Agent,
-    HTTPConnectionPool,
-    RequestGenerationFailed,
-)
+from twisted.web.client import RequestGenerationFailed
 
 from dcounter.client_answers import Answer, Refused, Unexpected, Unreachable
 from dcounter.client_audits import AuditCalls
-from dcounter.client_bodies import Parts, body_of
+from dcounter.client_bodies import Parts
 from dcounter.client_errors import our_errors, too_late
 from dcounter.client_events import Event, EventClient
 from dcounter.client_export import ExportCutShort, Exported
+from dcounter.client_requests import Http, of_store, target
 from dcounter.client_upkeep import Upkeep
 from dcounter.http.answer_bodies import (
     Counted,
@@ -41,7 +34,6 @@ from dcounter.http.answer_bodies import (
     Stored,
 )
 from dcounter.load_body import Encoding, LoadBody
-from dcounter.stamps import show_stamp
 from dcounter.store import Ack, ClusterStatus, Consistency, Order
 
 __all__ = [
@@ -59,24 +51,9 @@ __all__ = [
     "target",
 ]
 
-_TIMEOUT: Final = 30.0
-"""
-Time (s) for a request. A daemon answers sooner; a request that is never answered must not block its caller.
-"""
-
 _LOAD_TIMEOUT: Final = 3_700.0
 """
 Time (s) for a load: a little longer than a daemon takes to read it.
-"""
-
-_CONNECT_TIMEOUT: Final = 10.0
-"""
-Time (s) for a connection.
-"""
-
-_CONNECTIONS: Final = 32
-"""
-Idle connections to keep for later requests.
 """
 
 _OK: Final = 200
@@ -97,28 +74,6 @@ def count_path(tenant: str) -> str:
     return f"/items/{quote(tenant, safe='')}/count"
 
 
-def target(path: str, parameters: Mapping[str, str | None]) -> str:
-    """
-    A path with its query.
-
-    :param path: percent-encoded.
-    :param parameters: one that is `None` is left out.
-    """
-    query = urlencode({name: value for name, value in parameters.items() if value is not None})
-    return f"{path}?{query}" if query else path
-
-
-class Http(typing.Protocol):
-    """
-    Sends requests: treq, or a double of it in tests.
-    """
-
-    def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
-        """
-        Send a request, as `treq.request` does.
-        """
-
-
 class Client(AuditCalls, Upkeep, EventClient):
     """
     Calls one daemon. Each request is sent once; the caller decides whether to send it again.
@@ -129,36 +84,10 @@ class Client(AuditCalls, Upkeep, EventClient):
     :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
     :param http: sends the requests, instead of the client's own connections.
     :param token: the token that every request shows.
-    :param operator_token: the operator's token, which only `restart`, `remove` and `compact` show.
+    :param operator_token: the operator's token, which only audits, `compact`, `restart` and `remove`
+        show.
     :param timeout: time (s) for a request and its answer.
     """
-
-    def __init__(
-        self,
-        base: str,
-        reactor: IReactorTime,
-        *,
-        http: Http | None = None,
-        token: str | None = None,
-        operator_token: str | None = None,
-        timeout: float = _TIMEOUT,
-    ) -> None:
-        self._base = base.rstrip("/")
-        self._clock = reactor
-        self._token = token
-        self._operator_token = operator_token
-        self._timeout = timeout
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._pool.maxPersistentPerHost = _CONNECTIONS
-        # A request is sent once.
-        self._pool.retryAutomatically = False
-        self._http = http or HTTPClient(Agent(reactor, connectTimeout=_CONNECT_TIMEOUT, pool=self._pool))
-
-    async def close(self) -> None:
-        """
-        Close the client's connections.
-        """
-        await self._pool.closeCachedConnections()
 
     async def store(
         self,
@@ -182,7 +111,7 @@ class Client(AuditCalls, Upkeep, EventClient):
             mistakes.
         """
         parameters = {
-            **_of_store(ack, after, stamp, receipt=receipt),
+            **of_store(ack, after, stamp, receipt=receipt),
             "partial": "1" if partial else None,
         }
         return (await self.ask("POST", "/items", parameters=parameters, json=[*items])).read(Stored)
@@ -199,7 +128,7 @@ class Client(AuditCalls, Upkeep, EventClient):
         """
         Delete items; the parameters are those of `store`.
         """
-        parameters = _of_store(ack, after, stamp, receipt=receipt)
+        parameters = of_store(ack, after, stamp, receipt=receipt)
         return (await self.ask("POST", "/items/delete", parameters=parameters, json=[*ids])).read(Stored)
 
     async def load(
@@ -224,7 +153,7 @@ class Client(AuditCalls, Upkeep, EventClient):
         :param encoding: compress the items.
         :param within: time (s) for the request and its answer.
         """
-        parameters = {**_of_store(ack, after, stamp, receipt=False), "partial": "1" if partial else None}
+        parameters = {**of_store(ack, after, stamp), "partial": "1" if partial else None}
         return await self._load(items, parameters, encoding, within)
 
     async def restore(
@@ -418,48 +347,6 @@ class Client(AuditCalls, Upkeep, EventClient):
         """
         return (await self.ask("POST", "/cluster/remove", json={"node": node})).read(Operated)
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        parameters: Mapping[str, str | None] | None = None,
-        json: Any = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        within: float | None = None,
-    ) -> Answer:
-        """
-        Send any request, and return the daemon's answer, whatever it is.
-
-        :param path: percent-encoded.
-        :param parameters: those of the query; one that is `None` is left out.
-        :param json: the body, still to be encoded.
-        :param body: the encoded body, instead of `json`.
-        :param headers: headers that are added to the usual ones, or replace them.
-        :param within: time (s) for the request and its answer; `None`: that of the client.
-        :raises Unreachable: there was no answer.
-        """
-        if json is not None:
-            body = msgspec.json.encode(json)
-        token = self._operator_token if path.startswith(("/cluster/", "/audit", "/compact")) else None
-        sent = {**self._with_token({"Content-Type": "application/json"}, token), **(headers or {})}
-        exchange = Deferred.fromCoroutine(
-            self._exchange(
-                method,
-                self._base + target(path, parameters or {}),
-                headers=sent,
-                data=body,
-            )
-        )
-        timeout = self._timeout if within is None else within
-        return await exchange.addTimeout(timeout, self._clock, too_late)
-
-    async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
-        with our_errors():
-            response = await self._request(method, url, **how)
-            return Answer(response.code, await body_of(response))
-
     async def _open(self, url: str) -> tuple[int, Parts]:
         """
         The status of an answer, and its body, which is still to be read.
@@ -469,25 +356,3 @@ class Client(AuditCalls, Upkeep, EventClient):
             parts = Parts()
             response.deliverBody(parts)
             return response.code, parts
-
-    def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
-        # Unbuffered, so that giving up an answer that does not end closes its connection.
-        return self._http.request(method, url, allow_redirects=False, unbuffered=True, **how)
-
-    def _with_token(self, headers: dict[str, str], token: str | None = None) -> dict[str, str]:
-        token = token or self._token
-        return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
-
-
-def _of_store(
-    ack: Ack | None, after: str | None, stamp: int | None, *, receipt: bool
-) -> Mapping[str, str | None]:
-    """
-    The parameters of a request to store or to delete.
-    """
-    return {
-        "ack": ack,
-        "after": after,
-        "lastUpdateDt": None if stamp is None else show_stamp(stamp),
-        "receipt": "1" if receipt else None,
-    }

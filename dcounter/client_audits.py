@@ -2,11 +2,10 @@
 The part of the HTTP client that audits.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, Final
 
-from dcounter.client_answers import Answer
+from dcounter.client_requests import Requests
 from dcounter.http.audit_bodies import AuditResult, AuditsShown
 
 _AUDIT_TIMEOUT: Final = 7_200.0
@@ -15,16 +14,10 @@ Time (s) for an audit, and for the repair of nodes.
 """
 
 
-class AuditCalls(ABC):
+class AuditCalls(Requests):
     """
     Asks a daemon to audit its nodes.
     """
-
-    @abstractmethod
-    async def ask(self, method: str, path: str, *, json: Any = None, within: float | None = None) -> Answer:
-        """
-        Send any request.
-        """
 
     async def audit(
         self, tenants: Collection[str] = (), *, repair: bool = False, within: float = _AUDIT_TIMEOUT

@@ -2,7 +2,6 @@
 Reads Server-Sent Events (WHATWG HTML, 9.2) from an answer that goes on. `dcounter.client` uses it.
 """
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, Final, cast
@@ -19,7 +18,8 @@ from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer, Refused, Unreachable
 from dcounter.client_bodies import body_of
-from dcounter.client_errors import our_errors
+from dcounter.client_errors import our_errors, too_late
+from dcounter.client_requests import Requests
 
 _MOST_WAITING: Final = 256 * 1024
 """
@@ -202,25 +202,10 @@ async def watch(
         await deferLater(clock, _RETRY_S)
 
 
-class EventClient(ABC):
+class EventClient(Requests):
     """
     The part of a client that watches.
     """
-
-    _base: str
-    _clock: IReactorTime
-
-    @abstractmethod
-    def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
-        """
-        Send a request.
-        """
-
-    @abstractmethod
-    def _with_token(self, headers: dict[str, str], token: str | None = None) -> dict[str, str]:
-        """
-        Headers with the token that the client shows.
-        """
 
     def events(self, *, tenants: Collection[str] = (), prefix: str = "") -> AsyncGenerator[Event, None]:
         """
@@ -233,7 +218,12 @@ class EventClient(ABC):
         if prefix:
             chosen.append(("prefix", prefix))
         url = f"{self._base}/events?{urlencode(chosen)}"
-        return watch(lambda headers: self._begin(url, headers), self._clock)
+
+        def connect(headers: Mapping[str, str]) -> Deferred[IResponse]:
+            beginning = Deferred.fromCoroutine(self._begin(url, headers))
+            return beginning.addTimeout(self._timeout, self._clock, too_late)
+
+        return watch(connect, self._clock)
 
     async def _begin(self, url: str, headers: Mapping[str, str]) -> IResponse:
         """

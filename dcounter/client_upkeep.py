@@ -2,12 +2,10 @@
 The methods of the HTTP client whose requests take as long as they take. `dcounter.client` has all of them.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from dcounter.client_answers import Answer
+from dcounter.client_requests import Requests, of_store
 from dcounter.http.answer_bodies import Compacted, Erased
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack
@@ -18,26 +16,10 @@ Time (s) for such a request and its answer.
 """
 
 
-class Upkeep(ABC):
+class Upkeep(Requests):
     """
     Long requests to one daemon.
     """
-
-    @abstractmethod
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        parameters: Mapping[str, str | None] | None = None,
-        json: Any = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        within: float | None = None,
-    ) -> Answer:
-        """
-        Send any request, see `dcounter.client.Client`.
-        """
 
     async def erase(
         self,
@@ -56,11 +38,7 @@ class Upkeep(ABC):
         :param stamp: the stamp (ns since 1970) of an earlier attempt: what was stored after it stays.
         :param within: time (s) for the request and its answer.
         """
-        parameters = {
-            "ack": ack,
-            "after": after,
-            "lastUpdateDt": None if stamp is None else show_stamp(stamp),
-        }
+        parameters = of_store(ack, after, stamp)
         path = f"/tenants/{quote(tenant, safe='')}"
         return (await self.ask("DELETE", path, parameters=parameters, within=within)).read(Erased)
 

@@ -4,7 +4,7 @@ The refusals that come from compactions.
 
 from collections.abc import Mapping
 
-from dcounter.errors import Refusal
+from dcounter.errors import NOTHING_STORED, Refusal
 from dcounter.stamps import show_stamp
 
 
@@ -48,7 +48,7 @@ class StampTooOld(Refusal):
     def __init__(self, floor: int) -> None:
         super().__init__(
             f"lastUpdateDt must be later than {show_stamp(floor)}: deletions up to that time are compacted,"
-            " so an older update could bring back what was deleted; nothing of the request was stored"
+            f" so an older update could bring back what was deleted{NOTHING_STORED}"
         )
         self.floor = floor
 

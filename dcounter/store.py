@@ -2,9 +2,8 @@
 All that HTTP sees: a `Store` holds the items, an `Operator` runs the nodes.
 
 Our own nodes are both: the `Store` is in `dcounter.coordinator.service`, the `Operator` in
-`dcounter.daemon.operations`. An engine over an
-existing database is a `Store` only. Positions are opaque texts here: only the store that issued one can read
-it.
+`dcounter.daemon.operations`. An engine over an existing database is a `Store` only. Positions are opaque
+texts here: only the store that issued one can read it.
 
 This module is public (docs/extending.md).
 """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from dcounter.client import Client
 from dcounter.client_answers import Refused, Unreachable
 from dcounter.client_events import Event, EventParser, EventReader, watch
 
@@ -115,6 +116,28 @@ def test_it_goes_on_after_the_last_event_that_was_read(daemon: Daemon) -> None:
 def test_the_first_refusal_is_told(daemon: Daemon) -> None:
     daemon.refusals = [Unreachable(OSError(), sent=False)]
     assert result(daemon.next()).check(Unreachable)
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever() -> None:
+    asked: list[Deferred[Any]] = []
+
+    class Silent:
+        def request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+    clock = Clock()
+    events = Client("http://h", clock, http=Silent(), timeout=3).events()
+
+    async def one() -> Event:
+        return await events.__anext__()
+
+    first = Deferred.fromCoroutine(one())
+    clock.advance(2.9)
+    assert not first.called
+    clock.advance(0.2)
+    assert result(first).check(Unreachable)
+    assert len(asked) == 1
 
 
 def test_later_it_tries_again_unless_it_never_may(daemon: Daemon) -> None:

@@ -44,6 +44,7 @@ FLOORS = {
     "dcounter.client_upkeep": 2,
     "dcounter.client_export": 2,
     "dcounter.client_errors": 2,
+    "dcounter.client_requests": 2,
     "dcounter.client_bodies": 2,
     "dcounter.client_audits": 2,
     "dcounter.daemon": 3,

@@ -99,7 +99,7 @@ class Asking:
 
     def stop(self) -> None:
         """
-        NodeAnswer all callers now.
+        Answer all callers now.
         """
         for question in self._reads.open:
             self.expire(question)

@@ -164,9 +164,9 @@ class Audits:
         repaired: list[NodeId] = []
         while True:
             audited, findings = await self._audit(tenants, repaired)
-            wrong = [] if audited.differences is None else list(audited.differences.wrong_nodes)
             if rebuild is None or audited.differences is None:
                 return audited
+            wrong = audited.differences.wrong_nodes
             changed = bool(repaired)
             why = objection(findings, audited.nodes, sorted(self._links))
             if why is None and (again := [node for node in wrong if node in repaired]):
@@ -260,29 +260,27 @@ class Audits:
         )
         position = join_all(there for _, there in held.values())
         compared = await self._nodes.compare(nodes, position, 0)
-        first = compared[nodes[0]]
         if len({each.sums for each in compared.values()}) > 1:
             bits = bits_for(max(each.items + each.tombstones for each in compared.values()))
             findings.groups = differing(bits, await self._nodes.compare(nodes, position, bits))
             findings.items = await self._differing_items(nodes, position, findings.groups)
         reliable = findings.reliable(nodes)
+        source = (reliable or nodes)[0]
         named = self._named(tenants, tenants_of(findings.items[:LISTED], findings.counts))
         counts: list[tuple[str, int]] = []
         if named:
             what = questions.AuditTenants(named)
             found = await self._nodes.each(nodes, what, questions.AuditTenantsFound, position)
             findings.tenants = wrong_tenants(named, found, reliable)
-            source = found[(reliable or nodes)[0]]
-            counts = list(zip(tenants, source.counted, strict=False))
-        if reliable:
-            first = compared[reliable[0]]
+            counts = list(zip(tenants, found[source].counted, strict=False))
+        shown = compared[source]
         audited = Audited(
             position=self._seal.seal(position, self._clock.last),
             nodes=nodes,
             not_audited=others,
-            items=first.items,
-            tombstones=first.tombstones,
-            digest=first.sums[::-1].hex(),
+            items=shown.items,
+            tombstones=shown.tombstones,
+            digest=shown.sums[::-1].hex(),
             counts=counts,
             differences=findings.differences(),
             finished=self._wall(),

@@ -129,7 +129,6 @@ class Compacting:
         return stamp
 
     def _require_all(self, members: Sequence[NodeId]) -> None:
-        reports = {node: self._view.report(node) for node in members}
         up = set(self._view.up())
         lacking = [node for node in members if node not in up or not self._links[node].up]
         if lacking or not members:
@@ -137,10 +136,10 @@ class Compacting:
         old = [node for node in members if COMPACTS not in self._links[node].peer.features]
         if old:
             raise NotSupportedHere(f"nodes {old} run a release of dcounter that cannot compact: upgrade them")
-        unsound = [node for node, report in reports.items() if report is None or not report.ledger_sound]
-        if unsound or self._view.unaccounted():
+        unsound = {*members} - {*self._view.readers()} | {*self._view.unaccounted()}
+        if unsound:
             raise NotApplied(
-                f"nodes {unsound} do not know for certain yet what they have; nothing was compacted",
+                f"nodes {sorted(unsound)} do not know for certain yet what they have; nothing was compacted",
                 retry_after=1,
             )
 

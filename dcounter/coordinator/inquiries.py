@@ -2,7 +2,6 @@
 All questions but single counts: the part of a `Store` that asks our nodes.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -132,7 +131,7 @@ class OwnedInquiry(Inquiry):
     feature: ClassVar[str] = LISTS_OWNED
 
 
-class Inquiries(ABC):
+class Inquiries:
     """
     The questions of a `Store`.
 
@@ -145,8 +144,7 @@ class Inquiries(ABC):
     _time: IReactorTime
 
     def __init__(self, limits: Limits, cursors: CursorSeal) -> None:
-        self._most_bytes = limits.slice_bytes
-        self._export_limits = limits
+        self._limits = limits
         self._cursors = cursors
 
     @property
@@ -155,12 +153,6 @@ class Inquiries(ABC):
         All that there is.
         """
         return frozenset(get_args(Capability))
-
-    @abstractmethod
-    def _read_token(self, token: str | None) -> tuple[Position, int]:
-        """
-        Read a caller's token: its position and its stamp.
-        """
 
     async def _put(
         self, kind: type[Question[Any]], consistency: Consistency, after: str | None, **words: Any
@@ -171,7 +163,7 @@ class Inquiries(ABC):
         :param kind: the kind of question, made from these words.
         :param after: the position token that its caller gave.
         """
-        extra, _ = self._read_token(after)
+        extra, _ = self._asking.read_token(after)
         question = kind(consistency, extra, self._asking.until(), **words)
         answer: Deferred[Reply] = Deferred(lambda _: self._asking.withdraw(question))
         question.callers.append(answer)
@@ -202,7 +194,7 @@ class Inquiries(ABC):
     async def count_many(
         self, tenants: Sequence[str], *, consistency: Consistency, after: str | None = None
     ) -> Counts:
-        if sum(map(len, tenants)) > self._most_bytes:
+        if sum(map(len, tenants)) > self._limits.slice_bytes:
             raise AnswerTooLarge("the names of these tenants are too long for one question; ask for fewer")
         reply = await self._put(CountsQuestion, consistency, after, tenants=list(tenants))
         return Counts(counters=reply.what, **reply.gaps)
@@ -273,7 +265,7 @@ class Inquiries(ABC):
         consistency: Consistency,
         after: str | None = None,
     ) -> Export:
-        limits = self._export_limits
+        limits = self._limits
         until = self._time.seconds() + limits.export_s
         what = exports.Export(0, limits.export_rows, deleted=deleted and not prefixes, prefixes=[*prefixes])
         reply = await self._put(ExportInquiry, consistency, after, what=what)

@@ -35,7 +35,14 @@ from dcounter.coordinator.unplaced import why_unplaced
 from dcounter.coordinator.view import View
 from dcounter.coordinator.watches import Watches
 from dcounter.coordinator.windows import Flight
-from dcounter.errors import LinkLost, MalformedMessage, NotApplied, NotReplicated, OutcomeUnknown
+from dcounter.errors import (
+    NOTHING_STORED,
+    LinkLost,
+    MalformedMessage,
+    NotApplied,
+    NotReplicated,
+    OutcomeUnknown,
+)
 from dcounter.events import Feed, Wanted
 from dcounter.links.address_book import AddressBook
 from dcounter.links.link import NodeLink
@@ -95,7 +102,6 @@ class Coordinator(Service, Inquiries, Auditing):
         Inquiries.__init__(self, address_book.limits, seal.cursors)
         self._troubles = troubles
         self._cluster = cluster
-        self._limits = address_book.limits
         self._time = address_book.clock
         self._clock = clock
         self._wall = wall
@@ -258,7 +264,7 @@ class Coordinator(Service, Inquiries, Auditing):
         return await self._erasing.erase(tenant, ack, after, stamp)
 
     async def count(self, tenant: str, *, consistency: Consistency, after: str | None = None) -> Count:
-        extra, _ = self._read_token(after)
+        extra, _ = self._asking.read_token(after)
         answer: Deferred[Count] = Deferred()
         until = self._asking.until()
         if self.running:
@@ -322,7 +328,7 @@ class Coordinator(Service, Inquiries, Auditing):
         :raises NotApplied: so it is.
         """
         if not self.running:
-            raise NotApplied("the coordinator is stopping; nothing of the request was stored", retry_after=1)
+            raise NotApplied(f"the coordinator is stopping{NOTHING_STORED}", retry_after=1)
         if self._view.refusals():
             raise NotApplied(why_unplaced(self._view, self._writers()), retry_after=1)
 
@@ -469,12 +475,5 @@ class Coordinator(Service, Inquiries, Auditing):
         :raises NotApplied: it is too late for that.
         """
         if self._time.seconds() >= deadline or not self.running:
-            raise NotApplied(
-                "the nodes have not reported yet; nothing of the request was stored", retry_after=1
-            )
+            raise NotApplied(f"the nodes have not reported yet{NOTHING_STORED}", retry_after=1)
         await deferLater(self._time, self._limits.heartbeat_s / 4)
-
-    # Positions
-
-    def _read_token(self, token: str | None) -> tuple[Position, int]:
-        return self._asking.read_token(token)

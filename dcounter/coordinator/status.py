@@ -1,5 +1,5 @@
 """
-What a coordinator shows of the nodes, and says of them.
+What a coordinator shows of the nodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,25 +55,6 @@ def cluster_status(
         lost=[{"node": lost.node, "run": str(lost.run), "last": lost.last} for lost in sorted(view.lost)],
         warnings=warnings,
     )
-
-
-def why_unplaced(view: View, writers: Sequence[NodeId]) -> str:
-    """
-    Why no node takes what it is given.
-
-    :param writers: those that would.
-    """
-    refusals = view.refusals()
-    if refusals:
-        why = "; ".join(f"node {node}: {reason}" for node, reason in refusals.items())
-        why = f"no node takes writes: {why}"
-    elif not view.up():
-        why = "no node is connected"
-    elif not writers:
-        why = "no node takes writes yet"
-    else:
-        why = "no node had room in time"
-    return f"{why}; nothing of the request was stored"
 
 
 def _node_status(

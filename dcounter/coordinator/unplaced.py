@@ -5,6 +5,7 @@ Why no node takes what it is given.
 from collections.abc import Sequence
 
 from dcounter.coordinator.view import View
+from dcounter.errors import NOTHING_STORED
 from dcounter.protocol.position import NodeId
 
 
@@ -24,4 +25,4 @@ def why_unplaced(view: View, writers: Sequence[NodeId]) -> str:
         why = "no node takes writes yet"
     else:
         why = "no node had room in time"
-    return f"{why}; nothing of the request was stored"
+    return f"{why}{NOTHING_STORED}"

@@ -31,6 +31,11 @@ _EVENT_BYTES = 64
 About how many bytes an event takes, besides the name of its tenant.
 """
 
+_SHARED_NEWS = 256
+"""
+How many news are kept for others who want the same.
+"""
+
 
 @dataclass(slots=True, eq=False)
 class Reader:
@@ -184,8 +189,9 @@ class Board:
         """
         A watcher goes.
         """
-        if self.readers.pop(reader, reader) is reader:
+        if reader not in self.readers:
             return
+        del self.readers[reader]
         self._touched.pop(reader, None)
         for readers in self._indexes(reader.wanted):
             readers.pop(reader, None)
@@ -244,6 +250,8 @@ class Board:
             )
         key = reader.wanted, reader.place
         if key not in self._told:
+            if len(self._told) >= _SHARED_NEWS:
+                del self._told[next(iter(self._told))]
             self._told[key] = self._news_after(*key)
         news, reader.place = self._told[key]
         if reader.place == self.last:

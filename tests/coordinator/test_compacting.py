@@ -130,6 +130,17 @@ def test_while_a_node_is_missing_nothing_happens(world: Compacting) -> None:
     assert all(node.replica.contents.floor == 0 for node in world.cluster.nodes.values())
 
 
+def test_what_a_node_said_before_it_was_connected_anew_is_not_relied_on(world: Compacting) -> None:
+    coordinator = world.cluster.coordinator
+    coordinator._view.connected(1, world.cluster.clock.seconds())  # noqa: SLF001 - no report between
+    refusal = world.failure(coordinator.compacting.compact(20))
+    assert isinstance(refusal, NotApplied)
+    assert "nodes [1] do not know for certain" in str(refusal)
+    assert all(node.replica.contents.floor == 0 for node in world.cluster.nodes.values())
+    world.cluster.run(1)
+    assert world.compact(20) == 20
+
+
 def test_a_node_that_lacks_something_stops_it() -> None:
     world = Compacting(limits=Limits(compact_s=2.0))
     world.store([1], None, 10)

@@ -133,6 +133,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "floor": lambda: view.floor,
         "silent": partial(view.silent, now),
         "up": view.up,
+        "has_reported": lambda: [view.has_reported(node) for node in range(4)],
         "writers": view.writers,
         "refusals": view.refusals,
         "readers": view.readers,

@@ -4,6 +4,7 @@ Watchers of a whole cluster in memory.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from errno import EIO
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -43,11 +44,16 @@ class Reading:
     def counts(self) -> dict[str, int]:
         return {event.tenant: event.counter for event in self.events if isinstance(event, CountChanged)}
 
+    def node_changes(self) -> list[NodeChanged]:
+        return [event for event in self.events if isinstance(event, NodeChanged)]
+
 
 class Watched:
-    def __init__(self, nodes: int = 2, *, old: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self, nodes: int = 2, *, old: bool = False, limits: Limits | None = None, disks: bool = False
+    ) -> None:
         parts = Parts(abilities=lambda process: OLD if old and process != "coordinator" else ABILITIES)
-        self.cluster = Cluster(nodes, limits=limits, parts=parts)
+        self.cluster = Cluster(nodes, limits=limits, parts=parts, disks=disks)
         self.cluster.start()
         self.cluster.run(1)
         self.watches = self.cluster.coordinator._watches  # noqa: SLF001 - what it keeps shows nowhere else
@@ -184,6 +190,33 @@ def test_at_the_stop_watchers_are_told_so(world: Watched) -> None:
 
 
 def test_a_node_that_takes_no_writes_is_told_of() -> None:
+    world = Watched(disks=True)
+    reading = world.watch()
+    disk = world.cluster.disks[0]
+    disk.errors["sync"] = EIO
+    world.store("a", *range(10))
+    world.cluster.wait_for(lambda: len(reading.node_changes()) == 1)
+    [refuses] = reading.node_changes()
+    assert (refuses.node, refuses.change) == (0, "refuses")
+    assert refuses.reason
+    disk.errors.clear()
+    world.cluster.wait_for(lambda: len(reading.node_changes()) > 1, 60)
+    assert reading.node_changes()[1:] == [NodeChanged(0, "accepts")]
+    world.cluster.stop()
+
+
+def test_a_node_that_is_removed_is_told_of() -> None:
+    world = Watched(3)
+    reading = world.watch()
+    world.cluster.kill_node(2)
+    world.cluster.run(3)
+    world.cluster.result(world.cluster.coordinator.remove(2))
+    world.cluster.wait_for(lambda: NodeChanged(2, "removed") in reading.events)
+    assert reading.node_changes() == [NodeChanged(2, "down"), NodeChanged(2, "removed")]
+    world.cluster.stop()
+
+
+def test_a_node_that_stops_is_told_of() -> None:
     world = Watched()
     reading = world.watch()
     stopping = world.cluster.nodes[1]

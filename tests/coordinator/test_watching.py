@@ -178,6 +178,17 @@ def test_what_is_told_at_once_is_bounded(board: Board) -> None:
     assert sizes == [1, 1, 1]
 
 
+def test_news_for_those_who_come_back_while_nothing_happens_take_bounded_memory(board: Board) -> None:
+    since = board.id_at(board.last)
+    board.changed(["a"], [1])
+    for i in range(1_000):
+        reader = join(board, Wanted(("a", str(i)), nodes=False), since)
+        assert told(board, reader) == [CountChanged("a", 1)]
+        board.leave(reader)
+    # It shows nowhere else.
+    assert len(board._told) <= 256  # noqa: SLF001
+
+
 def test_one_that_has_left_leaves_nothing(board: Board) -> None:
     for wanted in (Wanted(), Wanted(("a", "b")), Wanted(prefixes=("a", "b"))):
         reader = join(board, wanted)
