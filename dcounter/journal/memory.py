@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
@@ -24,9 +26,8 @@ class MemoryJournal:
         self._clock = clock
         self._entries: list[JournalEntry] = []
         self._flush: IDelayedCall | None = None
-        # The next line of a snapshot that is being taken, and who waits for its end.
-        self._taking: IDelayedCall | None = None
-        self._taken: Deferred[bool] | None = None
+        # Takes the next line of a snapshot in each turn.
+        self._taking: LoopingCall | None = None
 
     def recover(self) -> Iterable[JournalEntry]:
         return ()
@@ -49,16 +50,21 @@ class MemoryJournal:
         # Whoever makes the lines learns from them what the snapshot holds.
         if self._taking is not None:
             return succeed(False)
-        taken: Deferred[bool] = Deferred()
-        self._taken = taken
+        kept = False
 
         def take() -> None:
-            self._taking = self._clock.callLater(0, take)
+            nonlocal kept
             if next(lines, None) is None:
-                self._end_snapshot(kept=ready())
+                kept = ready()
+                taking.stop()
 
-        take()
-        return taken
+        def over(result: LoopingCall | Failure) -> bool | Failure:
+            self._taking = None
+            return result if isinstance(result, Failure) else kept
+
+        self._taking = taking = LoopingCall(take)
+        taking.clock = self._clock
+        return taking.start(0).addBoth(over)
 
     @property
     def size(self) -> int:
@@ -68,15 +74,9 @@ class MemoryJournal:
         if self._flush is not None:
             self._flush.cancel()
             self._sync()
-        self._end_snapshot(kept=False)
+        if self._taking is not None:
+            self._taking.stop()
         return succeed(None)
-
-    def _end_snapshot(self, *, kept: bool) -> None:
-        taking, taken = self._taking, self._taken
-        self._taking = self._taken = None
-        if taking is not None and taken is not None:
-            taking.cancel()
-            taken.callback(kept)
 
     def _sync(self) -> None:
         self._flush = None

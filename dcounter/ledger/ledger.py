@@ -162,15 +162,8 @@ class Ledger:
         """
         self.settle()
         scan = Scan(self._entries, after, limit + 1, self._sizes.compared)
-        self._entries.watchers.append(scan)
-        try:
-            while not scan.complete:
-                scan.step(self._tenants.numbers.get(tenant))
-                yield
-                self.settle()
-            return scan.page(self._tenants.numbers.get(tenant), limit)
-        finally:
-            self._entries.watchers.remove(scan)
+        number = yield from self._scan(scan, tenant)
+        return scan.page(number, limit)
 
     def owned_by(self, tenant: str, until: int, begin: int = 0, limit: int = 1000) -> Steps[OwnedPage]:
         """
@@ -180,15 +173,22 @@ class Ledger:
         """
         self.settle()
         scan = OwnedScan(self._entries, until, begin, limit, self._sizes.compared)
+        number = yield from self._scan(scan, tenant)
+        return scan.page(number)
+
+    def _scan(self, scan: Scan | OwnedScan, tenant: str) -> Steps[int | None]:
+        """
+        Scan for a tenant to the end; returns its number, as it is then.
+        """
         self._entries.watchers.append(scan)
         try:
             while not scan.complete:
                 scan.step(self._tenants.numbers.get(tenant))
                 yield
                 self.settle()
-            return scan.page(self._tenants.numbers.get(tenant))
         finally:
             self._entries.watchers.remove(scan)
+        return self._tenants.numbers.get(tenant)
 
     def statistics(self) -> Statistics:
         """
@@ -297,7 +297,10 @@ class Ledger:
         try:
             self.settle()
             while first < len(self._entries):
-                chunk = self._fitting(first, first + size, limit)
+                chunk = self._rows(slice(first, min(first + size, len(self._entries))))
+                some = chunk.fitting(limit)
+                if some < len(chunk.ids):
+                    chunk = self._rows(slice(first, first + some))
                 yield chunk
                 first += len(chunk.ids)
                 self.settle()
@@ -355,14 +358,6 @@ class Ledger:
         ids = self._entries.table.ids[first:][kept]
         lines = export_lines(ids, self._entries.stamps[first:][kept], names)
         return ExportedRows(lines, len(names), last)
-
-    def _fitting(self, first: int, last: int, limit: float) -> Rows:
-        """
-        Rows, as many as fit; at least one, if there is one.
-        """
-        chunk = self._rows(slice(first, min(last, len(self._entries))))
-        fitting = chunk.fitting(limit)
-        return chunk if fitting >= len(chunk.ids) else self._rows(slice(first, first + fitting))
 
     def _rows(self, rows: slice) -> Rows:
         numbers, owners = np.unique(self._entries.owners[rows], return_inverse=True)

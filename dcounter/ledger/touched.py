@@ -5,7 +5,7 @@ One flag per tenant's number is enough, however often counts change: a merge set
 looked up when the names are taken. Nothing is kept of a ledger that nobody watches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,11 @@ from dcounter.ledger.tenants import TOMBSTONE, Tenants
 _GONE = 100_000
 """
 The most names that are kept of tenants that own nothing any more.
+"""
+
+_SOME = 2**16
+"""
+Flags that are looked at together. All at once would take 8 bytes for each that is set.
 """
 
 
@@ -84,10 +89,7 @@ class Touched:
             del self._gone[name]
             # It may own something again.
             found.append((name, self._tenants.count(name)))
-        numbers = np.flatnonzero(self._flags)
-        # Those that were not reached last time come first.
-        start = int(np.searchsorted(numbers, self._next))
-        for number in np.roll(numbers, -start)[: limit - len(found)].tolist():
+        for number in islice(self._flagged(), limit - len(found)):
             tenant = names[number]
             if tenant is None:
                 self._flags[number] = False
@@ -99,3 +101,12 @@ class Touched:
             self._next = number + 1
             found.append((tenant, int(counts[number])))
         return found
+
+    def _flagged(self) -> Iterator[int]:
+        """
+        Numbers with a flag. Those that were not reached last time come first.
+        """
+        for begin, end in [(self._next, len(self._flags)), (0, self._next)]:
+            for first in range(begin, end, _SOME):
+                some = self._flags[first : min(first + _SOME, end)]
+                yield from (first + np.flatnonzero(some)).tolist()

@@ -116,9 +116,9 @@ class Answers:
         for each in self._waits.take_ready(self._can_answer):
             self._answer(each.channel, each.question, each.until, able=True)
 
-    def answer_expired(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """
-        Time has passed: some wait no longer.
+        Time has passed: some questions wait no longer, and watchers are told what has changed.
         """
         self.watching.tick(now)
         for each in self._waits.take_expired(now):

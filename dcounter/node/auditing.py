@@ -65,7 +65,7 @@ class AtPosition:
     :ivar counts: what is to be added to the count of each tenant.
     """
 
-    rows: Ledger = field(default_factory=Ledger)
+    rows: Ledger
     sums: Words = field(default_factory=lambda: np.zeros(1 << GROUP_BITS, np.uint64))
     counts: Counter[str | None] = field(default_factory=Counter)
 
@@ -266,7 +266,7 @@ class Auditing:
         """
         if held.at is not None and held.at[0] == position:
             return held.at[1]
-        at = AtPosition()
+        at = AtPosition(self._contents.new_ledger())
         # More may be applied meanwhile, but nothing that this position covers.
         for node, run, number, line in list(held.batches):
             if position.number(node, run) >= number:

@@ -84,7 +84,7 @@ class Contents:
 
     def __init__(self, backlog: Backlog, runs: Runs, seed: int) -> None:
         self._seed = seed
-        self.ledger = Ledger(seed)
+        self.ledger = self.new_ledger()
         self.applied = Position()
         self.stamp = 0
         self.journal_bytes = 0
@@ -96,12 +96,18 @@ class Contents:
         self.fresh: Ledger | None = None
         # What that copy's giver has compacted, and the part of the ledger that is not in `fresh` yet.
         self._cut = 0
+        self._rest: Iterator[Rows] = iter(())
         # What of the rest of the journal is too old: a copy has taken its place before all was loaded.
         self._journal_cut = 0
-        self._rest: Iterator[Rows] = iter(())
         self.was_behind = False
         self.backlog = backlog
         self.runs = runs
+
+    def new_ledger(self) -> Ledger:
+        """
+        An empty ledger, with a hash table that no caller can foresee.
+        """
+        return Ledger(self._seed)
 
     # Compactions, see `dcounter.node.compaction`
 
@@ -159,7 +165,7 @@ class Contents:
         if begin.compacted is not None:
             self.hear(begin.compacted)
         if self.behind and begin.compacted is not None:
-            self.fresh = Ledger(self._seed)
+            self.fresh = self.new_ledger()
             self.fresh.reserve(begin.entries)
             self._cut = begin.compacted.stamp
             self._rest = self.ledger.chunks(_CHUNK_ROWS)
@@ -216,19 +222,20 @@ class Contents:
         :param line: the record as it is journalled and handed on.
         """
         self.merge(self.without_compacted(record, batch))
-        self._merge_beside(batch)
-        stamp = max(record.stamp, batch.largest_stamp())
-        self.advance(record.node, record.run, record.number, stamp, record.opening, line)
+        self._merged(record, batch, line)
 
     def apply_with_receipt(self, record: Record, batch: Batch, line: bytes) -> Receipt:
         """
         The same, and tell what the batch changed.
         """
         receipt = self.ledger.merge_with_receipt(*batch.unpacked())
+        self._merged(record, batch, line)
+        return receipt
+
+    def _merged(self, record: Record, batch: Batch, line: bytes) -> None:
         self._merge_beside(batch)
         stamp = max(record.stamp, batch.largest_stamp())
         self.advance(record.node, record.run, record.number, stamp, record.opening, line)
-        return receipt
 
     def _merge_beside(self, batch: Batch) -> None:
         """

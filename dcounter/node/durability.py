@@ -18,8 +18,7 @@ What holds, after each call:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Final, assert_never
+from typing import assert_never
 
 from dcounter.journal.framing import JournalEntry
 from dcounter.node.effects import Append, Outbox, Snapshot
@@ -35,8 +34,6 @@ Time (s) between two requests for a snapshot that the node cannot do without.
 """
 
 _NOWHERE = Position()
-
-NOTHING_REFUSED: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,7 @@ class Own(JournalEntry):
         batch: Batch,
         channel: int,
         message: messages.Store,
-        refused: Mapping[int, str] = NOTHING_REFUSED,
+        refused: Mapping[int, str] | None = None,
     ) -> "Own":
         """
         The line of a record.
@@ -80,7 +77,7 @@ class Own(JournalEntry):
             channel=channel,
             request=message.request,
             receipt=message.receipt,
-            refused=refused,
+            refused=refused or {},
         )
 
 

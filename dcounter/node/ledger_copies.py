@@ -132,7 +132,7 @@ class LedgerCopies:
         mine = self._contents
         chunks = mine.ledger.chunks(self._limits.chunk_rows, self._limits.slice_bytes)
         # From its first chunk on no tombstone is dropped: the beginning says which ones were.
-        first = next(chunks, None)
+        chunk = next(chunks, None)
         yield copies.CopyBegin(
             mine.applied,
             mine.runs.live(mine.applied),
@@ -140,9 +140,9 @@ class LedgerCopies:
             mine.ledger.known,
             compacted=mine.compacted,
         )
-        while first is not None:
-            yield copies.CopyChunk.of(first.packed(), self._upper_bound())
-            first = next(chunks, None)
+        while chunk is not None:
+            yield copies.CopyChunk.of(chunk.packed(), self._upper_bound())
+            chunk = next(chunks, None)
         yield copies.CopyEnd(self._upper_bound(), mine.stamp)
 
     def _upper_bound(self) -> Position:

@@ -348,7 +348,7 @@ class Replica:
         if self.compaction.tick():
             self._ledger_completed()
         self._drop_lost(now)
-        self._answers.answer_expired(now)
+        self._answers.tick(now)
         self._store(self._receipts.take_expired(now))
         return self._out.take()
 

@@ -91,10 +91,10 @@ class Status:
             loading=mine.loading or mine.behind,
             in_doubt=self._durability.in_doubt,
             secrets=self.accepted_secrets(),
-            # Then another process takes its place, or the other members report.
             floor=mine.floor,
             compacted=mine.compacted,
             tombstones=mine.ledger.known - items,
+            # Then another process takes its place, or the other members report.
             passing=self._before_drain is not None or self._empty_journal.undecided,
         )
 

@@ -234,14 +234,14 @@ class Report(Struct, frozen=True, tag="report", omit_defaults=True):
     :ivar lost: what it knows to be lost.
     :ivar removed: members that were removed.
     :ivar refuses: why it takes no writes; `None` if it takes them.
-    :ivar floor: new items with this stamp or an older one are refused; 0 if there is no such stamp.
-    :ivar compacted: its last compaction.
-    :ivar tombstones: IDs that are deleted, in its ledger.
     :ivar passing: the reason in `refuses` passes by itself within seconds.
     :ivar loading: its ledger is not complete yet: it counts nothing exactly, whatever it has applied.
     :ivar in_doubt: it is not certain that all of its own log is on its disk. What may be missing there is not
         in `applied`, and it answers no count.
     :ivar secrets: how many secrets of the cluster it accepts.
+    :ivar floor: new items with this stamp or an older one are refused; 0 if there is no such stamp.
+    :ivar compacted: its last compaction.
+    :ivar tombstones: IDs that are deleted, in its ledger.
     """
 
     node: NodeId

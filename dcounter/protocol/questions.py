@@ -321,10 +321,9 @@ class Declined(Struct, frozen=True, tag="declined"):
     :ivar why: `late`: the time of the question was over before the answer was complete, or the question was
         withdrawn. `too_large`: the answer would not fit a message. `busy`: the node has too many questions.
         `failed`: the node made a mistake, and has logged it. `renumbered`: rows of the ledger have other
-        numbers now. The others are about audits. `taken`: another
-        coordinator has one. `closed`: there is none any more. `disturbed`: the rows at that position cannot
-        be told, because the node took a copy or compacted meanwhile. `too_many_writes`: because there were
-        too many writes.
+        numbers now. The others are about audits. `taken`: another coordinator has one. `closed`: there is
+        none any more. `disturbed`: the rows at that position cannot be told, because the node took a copy or
+        compacted meanwhile. `too_many_writes`: because there were too many writes.
     """
 
     why: Literal[

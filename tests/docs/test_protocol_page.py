@@ -6,11 +6,12 @@ import hmac
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
+from dcounter.node.auditing import IDLE_S
 from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
 from dcounter.protocol.batch import Batch, decode_batch, encode_batch
@@ -83,6 +84,18 @@ class TestPage:
         else:
             value = msgspec.json.decode(line, type=kind)
             assert msgspec.json.encode(value) == line
+
+    def test_what_a_coordinator_sends_and_gets_is_listed(self) -> None:
+        form = r"^- A coordinator sends ([^.]+), and gets ([^.]+)\."
+        said = re.search(form, PAGE.read_text("utf-8"), re.MULTILINE)
+        assert said is not None
+        both = (messages.FromCoordinator, messages.ToCoordinator)
+        for names, kinds in zip(said.groups(), both, strict=True):
+            tags = {kind.__struct_config__.tag for kind in get_args(kinds)}
+            assert set(re.findall(r"`(\w+)`", names)) == tags
+
+    def test_an_audit_is_closed_when_it_says(self) -> None:
+        assert f"and after {IDLE_S:.0f} s without a question." in PAGE.read_text("utf-8")
 
     def test_the_handshake_of_the_examples_is_a_real_one(self) -> None:
         lines = [_examples(kind)[0] for kind in (messages.Hello, messages.Challenge, messages.Proof)]

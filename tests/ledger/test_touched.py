@@ -67,6 +67,20 @@ def test_a_tenant_that_changes_all_the_time_does_not_keep_others_waiting() -> No
     assert met == set(tenants)
 
 
+def test_of_many_tenants_each_is_told_once_and_those_that_wait_come_first() -> None:
+    ledger = Ledger()
+    touched = ledger.touched()
+    # More than are looked at together.
+    number = 70_000
+    tenants = [f"t{each}" for each in range(number)]
+    ledger.merge(range(number), [1] * number, tenants)
+    told = [tenant for tenant, _ in touched.take(30_000, _ALL)]
+    ledger.merge([number], [1], ["t0"])
+    told += [tenant for _ in range(2) for tenant, _ in touched.take(20_000, _ALL)]
+    assert sorted(told) == sorted(tenants)
+    assert touched.take(_ALL, _ALL) == [("t0", 2)]
+
+
 def test_names_that_are_long_come_a_few_at_a_time() -> None:
     ledger = Ledger()
     touched = ledger.touched()

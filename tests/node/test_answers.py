@@ -58,15 +58,15 @@ def test_a_count_waits_for_what_is_missing_and_is_answered_once(node: Answering)
     node.contents.applied = NEEDED
     node.all.answer_ready()
     node.all.answer_ready()
-    node.all.answer_expired(9.0)
+    node.all.tick(9.0)
     assert node.sent() == [counted(complete=True)]
 
 
 def test_after_its_time_it_is_answered_with_what_there_is(node: Answering) -> None:
     node.count()
-    node.all.answer_expired(0.4)
+    node.all.tick(0.4)
     assert node.sent() == []
-    node.all.answer_expired(0.5)
+    node.all.tick(0.5)
     assert node.sent() == [counted(complete=False, applied=Position())]
 
 
@@ -82,7 +82,7 @@ def test_one_that_does_not_wait_or_finds_no_room_is_answered_at_once() -> None:
 def test_who_has_left_is_not_answered(node: Answering) -> None:
     node.count()
     node.all.disconnected(1)
-    node.all.answer_expired(9.0)
+    node.all.tick(9.0)
     assert node.sent() == []
 
 
@@ -135,7 +135,7 @@ def test_other_questions_wait_as_counts_do(node: Answering) -> None:
 
 def test_other_questions_are_answered_after_their_time_with_what_there_is(node: Answering) -> None:
     node.all.take(1, Ask(3, LookUp([1]), NEEDED, 500), 0.0)
-    node.all.answer_expired(0.5)
+    node.all.tick(0.5)
     assert node.sent() == [(1, Told(3, LookedUp([1], ["t"]), False, Position(), 0))]
 
 

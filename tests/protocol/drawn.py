@@ -2,7 +2,7 @@
 Messages and batches, drawn at random: one strategy per class.
 """
 
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from hypothesis import strategies as st
@@ -102,7 +102,10 @@ receipts = st.builds(
 )
 
 
+compactions = st.builds(compaction.Compacted, stamps, positions)
 limits = st.integers(1, 10_000)
+bits = st.integers(0, 16)
+signed = st.integers(-(2**63), 2**63 - 1)
 names = st.lists(strategies.tenants, max_size=3)
 
 
@@ -121,6 +124,11 @@ any_question = st.one_of(
         st.booleans(),
         st.lists(texts, max_size=2),
     ),
+    st.builds(questions.AuditCount, st.booleans(), st.booleans(), st.none() | stamps),
+    st.builds(questions.AuditCompare, bits),
+    st.builds(questions.AuditRows, bits, st.lists(st.integers(0, 65_535), max_size=3)),
+    st.builds(questions.AuditTenants, st.lists(strategies.owners, max_size=3)),
+    st.builds(questions.AuditEnd),
 )
 
 
@@ -143,7 +151,24 @@ any_answer = st.one_of(
     ),
     st.builds(questions.Measured, naturals, naturals, naturals, naturals, naturals, naturals),
     st.builds(exports.Exported, st.binary(max_size=9), *[naturals] * 5),
-    st.builds(questions.Declined, st.sampled_from(["late", "too_large", "busy", "failed", "renumbered"])),
+    st.builds(
+        questions.AuditCounted,
+        naturals,
+        naturals,
+        st.booleans(),
+        st.lists(st.builds(questions.WrongCount, strategies.owners, signed, signed), max_size=3),
+        naturals,
+    ),
+    st.builds(questions.AuditCompared, signed, signed, st.binary(max_size=9)),
+    st.builds(
+        questions.AuditRowsFound,
+        st.lists(strategies.item_ids, max_size=3),
+        st.lists(stamps, max_size=3),
+        st.lists(strategies.owners, max_size=3),
+    ),
+    st.builds(questions.AuditTenantsFound, st.lists(signed, max_size=3), st.lists(signed, max_size=3)),
+    st.builds(questions.AuditEnded),
+    st.builds(questions.Declined, st.sampled_from(get_args(get_type_hints(questions.Declined)["why"]))),
 )
 
 
@@ -222,6 +247,10 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
         lost_runs,
         st.lists(node_ids, max_size=3),
         st.none() | texts,
+        secrets=naturals,
+        floor=stamps,
+        compacted=st.none() | compactions,
+        tombstones=naturals,
     ),
     messages.Follow: st.builds(messages.Follow, node_ids, strategies.any_node_positions),
     messages.Unfollow: st.builds(messages.Unfollow, node_ids),
@@ -236,7 +265,9 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
     messages.Gap: st.builds(messages.Gap, node_ids),
     copies.Copy: st.builds(copies.Copy),
-    copies.CopyBegin: st.builds(copies.CopyBegin, positions, opening_lists, lost_runs),
+    copies.CopyBegin: st.builds(
+        copies.CopyBegin, positions, opening_lists, lost_runs, naturals, compacted=st.none() | compactions
+    ),
     copies.CopyChunk: copy_pieces(),
     copies.CopyEnd: st.builds(copies.CopyEnd, positions, stamps),
 }
