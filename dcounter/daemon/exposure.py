@@ -13,7 +13,7 @@ from dcounter.http.callers import is_loopback
 
 _OPEN: Final = (
     "HTTP can be reached from other machines, and neither tokens (--tokens-file) nor client certificates"
-    " (--tls-client-ca) are required: any caller there can store and count"
+    " (--tls-client-ca) are required: any caller there can read and delete everything"
 )
 
 

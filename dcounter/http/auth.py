@@ -1,8 +1,8 @@
 """
 Tokens: how a caller proves which rights it has. Unlike an address, no proxy adds a token by itself.
 
-The operator's token lets its owner restart and remove nodes, from the daemon's machine. The other tokens are
-in a file, each with its own rights; the daemon knows only their hashes.
+The operator's token lets its owner do what needs the scope `admin`, from the daemon's machine. The other
+tokens are in a file, each with its own rights; the daemon knows only their hashes.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ By how many bytes of its hash a token is looked up. The rest is compared in cons
 
 Scope = Literal["read", "write", "admin"]
 """
-A right: to count and look up; to store and delete; to restart and remove nodes. The last includes the first.
+A right: to count and look up; to store and delete; to restart and remove nodes, audit and compact. The last
+includes the first.
 """
 
 
