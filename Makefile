@@ -30,7 +30,7 @@ run: $(VENV)/.run
 	@exec $(BIN)/twistd -n --pidfile= dcounter $(ARGS)
 
 test: lint types
-	@$(BIN)/python -m pytest --cov
+	@$(BIN)/python -m pytest --cov -n auto --dist worksteal
 
 # Of the tests, those that start no process and play no long story.
 FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
