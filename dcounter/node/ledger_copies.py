@@ -11,7 +11,7 @@ What holds, after each call:
 - a channel gets one copy at a time: a follower that asks again gets a new one, from its beginning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from dcounter.limits import Limits
 from dcounter.node.catch_up import CatchUp
@@ -92,7 +92,7 @@ class LedgerCopies:
 
     # To the journal
 
-    def snapshot(self) -> Iterator[bytes]:
+    def snapshot(self) -> Generator[bytes, None, None]:
         """
         The lines of a snapshot, made one after the other while the node goes on.
         """

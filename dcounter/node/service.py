@@ -2,8 +2,8 @@
 A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import assert_never, cast
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TypeVar, assert_never, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
@@ -50,6 +50,8 @@ from dcounter.protocol import codec, messages
 from dcounter.protocol.handshake import Callee, Identity, Peer
 
 _log = Logger()
+
+_T = TypeVar("_T")
 
 _LOCK_PATIENCE = 10.0
 """
@@ -449,7 +451,10 @@ class Node(Service):
         self._perform(self.replica.mended())
 
     def _take_snapshot(self) -> None:
-        taking = self._journal.snapshot(self.replica.copies.snapshot(), self.replica.copies.snapshot_ready)
+        lines = self.replica.copies.snapshot()
+        taking = self._journal.snapshot(lines, self.replica.copies.snapshot_ready)
+        # If it breaks off, a failure may hold them for long. No tombstone is dropped until they are closed.
+        taking.addBoth(_closed, lines)
         taking.addCallback(lambda kept: self._perform(self.replica.snapshot_kept()) if kept else None)
         taking.addErrback(lambda why: _log.failure("node {node}: no snapshot", why, node=self.node))
 
@@ -480,6 +485,11 @@ class Node(Service):
                     _log.emit(level, "node {node}: {text}", node=self.node, text=effect.text)
                 case _:
                     assert_never(effect)
+
+
+def _closed(result: _T, lines: Generator[bytes, None, None]) -> _T:
+    lines.close()
+    return result
 
 
 def _ours(entries: Sequence[JournalEntry]) -> Sequence[Pending]:

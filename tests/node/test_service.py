@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
@@ -44,6 +44,40 @@ class Unreadable(MemoryJournal):
         if self.errors:
             raise self.errors.pop(0)
         yield from super().recover()
+
+
+class FullDisk(MemoryJournal):
+    """
+    A journal that breaks off its first snapshot after a line, and keeps what it was given.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(ProcessClock(cluster.clock))
+        self.kept: list[Iterator[bytes]] = []
+
+    @property
+    def due(self) -> bool:
+        return not self.kept
+
+    def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
+        self.kept.append(lines)
+        next(lines)
+        return succeed(False)
+
+
+def test_a_snapshot_that_breaks_off_does_not_keep_tombstones() -> None:
+    cluster = Cluster(1)
+    journal = FullDisk(cluster)
+    node = make_node(cluster, 0, journal=journal)
+    ledger = node.replica.contents.ledger
+    ledger.merge([1, 2], [5, 6], ["t", None])
+    cluster.nodes[0] = node
+    node.startService()
+    cluster.wait_for(lambda: bool(journal.kept))
+    dropping = ledger.compact(6)
+    # So many steps are more than enough for two rows.
+    assert any(next(dropping, "dropped") == "dropped" for _ in range(100))
+    stopped(cluster)
 
 
 class TestStart:
