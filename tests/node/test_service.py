@@ -53,13 +53,11 @@ class FullDisk(MemoryJournal):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(ProcessClock(cluster.clock))
+        self.due = True
         self.kept: list[Iterator[bytes]] = []
 
-    @property
-    def due(self) -> bool:
-        return not self.kept
-
     def snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> Deferred[bool]:
+        self.due = False
         self.kept.append(lines)
         next(lines)
         return succeed(False)
