@@ -82,8 +82,8 @@ class News(Struct):
 
     :ivar events: none: there is nothing new.
     :ivar id: where to go on after these; `None` if they do not say.
-    :ivar shown: the same as bytes, as whoever sends it to many watchers has encoded it; the store leaves it
-        alone.
+    :ivar shown: the same events as bytes, kept by the sender for its other watchers. The store
+        does not use it.
     """
 
     events: Sequence[Event]
@@ -95,8 +95,8 @@ class Feed(Protocol):
     """
     The events for one watcher: iterate over it until it ends, or close it.
 
-    It gives news without events from time to time, so that whoever sends them sees whether the watcher is
-    still there.
+    From time to time it gives news without events. By sending these, the sender notices
+    a watcher that is gone.
 
     :ivar position: the events tell of all changes after it.
     :ivar id: where the feed begins, as `watch` may be given it later.

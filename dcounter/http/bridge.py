@@ -118,7 +118,7 @@ class BridgedRequest(Request):
     A request that is rendered by one resource, whatever its path.
 
     :ivar resource: answers it.
-    :ivar ends_with_caller: whether it is given up when its caller sends no more; its route sets it.
+    :ivar ends_with_caller: whether it is cancelled when its caller stops sending. The route sets it.
     """
 
     ends_with_caller = False
