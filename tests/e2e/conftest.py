@@ -74,4 +74,4 @@ def client(daemon: Daemon) -> Iterator[Client]:
     before = len(daemon.bad_lines())
     yield caller
     pytest_twisted.blockon(Deferred.fromCoroutine(caller.close()))
-    assert not daemon.bad_lines()[before:]
+    assert daemon.bad_lines()[before:] == []

@@ -480,7 +480,7 @@ class Daemon:
         # twistd shuts down in order and then dies of the signal that it was sent.
         assert (ended.code, ended.signal) in {(0, None), (None, signal.SIGTERM)}, ended
         assert ended.output.rstrip().endswith("[dcounter.daemon.process#info] stopped")
-        assert not self.bad_lines()
+        assert self.bad_lines() == []
         return ended
 
     async def until_logged(self, pattern: str, *, times: int = 1) -> list[str]:

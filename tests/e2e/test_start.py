@@ -183,7 +183,7 @@ async def test_a_signal_ends_the_daemon_and_nothing_listens_any_more(
     # After a clean shutdown twistd dies of the very signal, as systemd and shells expect it to.
     assert (ended.code, ended.signal) in {(0, None), (None, number)}
     assert ended.output.rstrip().endswith("stopped")
-    assert not daemon.bad_lines()
+    assert daemon.bad_lines() == []
     assert not any(is_open(port) for port in listening)
     for each in stalled:
         await each.until_closed()

@@ -253,6 +253,6 @@ def test_sixteen_nodes_start_in_turns_and_become_ready(tmp_path: Path) -> None:
         assert caller.exact_count("t") == 1
         caller.close()
         assert daemon.running.stop() == 0
-        assert not daemon.running.bad_lines()
+        assert daemon.running.bad_lines() == []
     finally:
         daemon.close()
