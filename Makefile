@@ -141,6 +141,6 @@ dist: $(VENV)/.made
 	@$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf .venv build dist $(NODE_PEER)/node_modules *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv build dist $(NODE_PEER)/node_modules *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .coverage*
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
