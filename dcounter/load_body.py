@@ -2,7 +2,6 @@
 The body of a load, as `dcounter.client` sends it: lines that are made of items while they are sent.
 """
 
-import sys
 import zlib
 from collections.abc import AsyncIterable, Mapping
 from typing import Any, Final, Literal, Protocol
@@ -14,10 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from dcounter import zstd
 
 Encoding = Literal["gzip", "zstd"]
 

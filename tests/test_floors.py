@@ -26,6 +26,7 @@ FLOORS = {
     "dcounter.outlet": 0,
     "dcounter.stamps": 0,
     "dcounter.words": 0,
+    "dcounter.zstd": 0,
     "dcounter.erasing": 0,
     "dcounter.compaction_errors": 0,
     "dcounter.store": 0,
@@ -59,6 +60,7 @@ ONLY = {
     "dcounter.limits": set(),
     "dcounter.stamps": set(),
     "dcounter.words": set(),
+    "dcounter.zstd": set(),
     "dcounter.answers": {"dcounter.words"},
     "dcounter.erasing": {"dcounter.errors", "dcounter.words"},
     "dcounter.compaction_errors": {"dcounter.errors", "dcounter.stamps"},
@@ -85,6 +87,7 @@ ONLY = {
         "dcounter.outlet",
         "dcounter.stamps",
         "dcounter.store",
+        "dcounter.zstd",
     },
 }
 NEVER = {
@@ -109,6 +112,7 @@ PURE_ROOMS = {
     "dcounter.limits",
     "dcounter.stamps",
     "dcounter.store",
+    "dcounter.zstd",
     "dcounter.protocol",
     "dcounter.ledger",
 }

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from backports import zstd
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
+from dcounter import zstd
 from dcounter.load_body import Encoding, LoadBody
 
 

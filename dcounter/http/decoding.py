@@ -4,20 +4,15 @@ Decompresses the body of a load while it arrives, within bounds.
 Pure: bytes go in, bytes come out, never many at once. A small body that becomes huge (a "bomb") is refused.
 """
 
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
+from dcounter import zstd
 from dcounter.errors import MalformedBody
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import ExpandsTooMuch, UnsupportedEncoding
 from dcounter.limits import MEBIBYTE
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 ENCODINGS: Final = ("gzip", "zstd")
 

@@ -5,15 +5,11 @@ Pure: bytes go in, bytes come out, never many at once.
 """
 
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from dcounter import zstd
 
 _LEVEL: Final = 1
 """

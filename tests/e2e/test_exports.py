@@ -12,9 +12,9 @@ from zlib import MAX_WBITS, decompress
 
 import pytest
 import pytest_twisted
-from backports import zstd
 
 import dcounter.client
+from dcounter import zstd
 from dcounter.client import ExportCutShort, Unreachable
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import Client, Daemon, Raw, eventually, pause

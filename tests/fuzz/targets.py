@@ -7,12 +7,12 @@ atheris drives them for hours (`make fuzz`), hypothesis for seconds (`test_fuzz.
 import base64
 import contextlib
 import gzip
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import msgpack
 
+from dcounter import zstd
 from dcounter.errors import CorruptJournal, MalformedMessage
 from dcounter.journal.framing import JournalEntry, format_of, frame, scan, unframe, unframe_begin
 from dcounter.ledger.ledger import Ledger
@@ -23,11 +23,6 @@ from dcounter.protocol.token import CursorSeal, TokenSeal
 from dcounter.testing.http import MemoryStore
 from tests.fuzz.answers import Answered, Defect, read_answers
 from tests.support.servers import CalledServer, Connection, turn
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 Target = Callable[[bytes], None]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcounter import zstd
 from dcounter.errors import MalformedBody
 from dcounter.http.decoding import decoder_for
 from dcounter.http.limits import HttpLimits

@@ -8,9 +8,9 @@ from typing import Any
 from zlib import MAX_WBITS, decompress
 
 import pytest
-from backports import zstd
 from twisted.internet.defer import Deferred
 
+from dcounter import zstd
 from dcounter.errors import AnswerBroken
 from dcounter.http.auth import Principal, Token, hash_token
 from dcounter.http.encoding import encoding_for

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from backports import zstd
 from twisted.internet.defer import Deferred
 
+from dcounter import zstd
+from dcounter.compaction_errors import StampTooOld
 from dcounter.errors import InvalidPosition, NotApplied, NotReplicated, OutcomeUnknown, Refusal
 from dcounter.http.table import ROUTES
 from dcounter.store import Ack, Items, Receipt
@@ -401,7 +402,17 @@ class TestFailures:
         assert refusal.code in reply.json["detail"]
         assert "nothing of" not in reply.json["detail"]
         assert reply.headers["retry-after"] == ("3" if refusal.retry_after else "1")
+        assert reply.json["retryable"]
         assert len(narrow.store.given) == 3
+
+    def test_that_would_come_again_say_so(self, narrow: Loader) -> None:
+        narrow.store.refusals[1] = StampTooOld(10**9)
+        reply = narrow.load(lines(range(4)))
+        assert reply.problem == (503, "load_stopped")
+        assert (reply.json["items_stored"], reply.json["retryable"]) == (2, False)
+        assert "stamp_too_old" in reply.json["detail"]
+        assert "send it again" not in reply.json["detail"]
+        assert "retry-after" not in reply.headers
 
     def test_are_told_before_the_rest_comes(self, narrow: Loader) -> None:
         narrow.store.refusals[1] = NotApplied("no room", retry_after=1)
