@@ -378,7 +378,10 @@ class Store(Questions, Erasing, Watchable, Protocol):
 
     def join(self, first: str, second: str) -> str:
         """
-        A position token that covers what each of two tokens of this store covers.
+        A position token that covers what each of two tokens covers.
+
+        Both were answered by this store, since it started. Those of callers are not for this: it need not
+        check them, and may not refuse what it no longer accepts from callers.
         """
         ...
 

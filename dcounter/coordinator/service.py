@@ -279,8 +279,7 @@ class Coordinator(Service, Inquiries, Auditing):
         return await self._watches.watch(wanted, since=since)
 
     def join(self, first: str, second: str) -> str:
-        (position, stamp), (other, later) = self._seal.open(first), self._seal.open(second)
-        return self._seal.seal(position.join(other), max(stamp, later))
+        return self._seal.join(first, second)
 
     def latest_stamp(self) -> int:
         return self._clock.latest_allowed()

@@ -716,6 +716,20 @@ class TestTokens:
         for each in (token[:-1] + last, token[1:], token + "=", strange):
             world.refused(InvalidPosition, world.counting(after=each))
 
+    def test_that_were_answered_here_can_be_joined_whatever_became_of_the_secret(
+        self, world: CalledCluster
+    ) -> None:
+        # So a load ends well that began before the secret was changed.
+        first = world.store([1]).position
+        secrets = world.cluster.processes.secrets
+        for _ in range(3):
+            secrets.begin_step()
+            for process in secrets.behind:
+                secrets.take_step(process)
+        world.refused(InvalidPosition, world.counting(after=first))
+        joined = world.coordinator.join(first, world.store([2]).position)
+        assert world.count(after=joined) == 2
+
     def test_of_a_clock_far_ahead_are_not_believed(self, world: CalledCluster) -> None:
         for node in range(4):
             world.cluster.part("coordinator", f"node {node}")

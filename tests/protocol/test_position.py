@@ -380,6 +380,15 @@ class TestTokenSeal:
             seal.cursors.open(["list"], cursor, int)
         # Those that other processes seal meanwhile are read as well.
         assert TokenSeal(Secrets(b"older", b"new"), "cluster").open(later) == (self.POSITION, 3)
+        # This process knows which ones it made, and goes on with them.
+        assert seal.open(seal.join(token, later)) == (self.POSITION, 3)
+
+    @given(strategies.any_positions, strategies.any_positions, strategies.stamps, strategies.stamps)
+    def test_a_token_of_what_two_cover(
+        self, first: Position, second: Position, stamp: int, other: int
+    ) -> None:
+        token = self.SEAL.join(self.SEAL.seal(first, stamp), self.SEAL.seal(second, other))
+        assert self.SEAL.open(token) == (first.join(second), max(stamp, other))
 
 
 class TestCursor:
