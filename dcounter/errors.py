@@ -132,7 +132,7 @@ class Refusal(DcounterError):
     :cvar code: the kind of refusal, a stable word for programs.
     :cvar status: the HTTP status of the answer.
     :cvar title: what happened, in a few words.
-    :cvar retryable: whether the same request may succeed if it is sent again later. Whether to repeat it is
+    :ivar retryable: whether the same request may succeed if it is sent again later. Whether to repeat it is
         harmless is another question: see `outcome`.
     :ivar outcome: what became of a request that changes something: nothing was changed (`not_applied`), that
         is not known (`unknown`), the items are `stored`, though not as requested, or a known part of them is
@@ -143,7 +143,7 @@ class Refusal(DcounterError):
     code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[str]
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     outcome: Outcome | None = None
     retry_after: float | None = None
 

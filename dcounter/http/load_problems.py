@@ -69,7 +69,7 @@ class LoadStopped(_OfLoad, HttpRefusal):
     """
     A part of a load could not be stored, after other parts were. The rest was not sent on.
 
-    :param cause: why.
+    :param cause: why. Sending the load again helps only where it helps against that.
     :param outcome: `partial` if it is known what is stored, else `unknown`.
     """
 
@@ -79,13 +79,16 @@ class LoadStopped(_OfLoad, HttpRefusal):
     retryable = True
 
     def __init__(self, cause: Refusal, so_far: SoFar, outcome: Outcome) -> None:
+        self.retryable = cause.retryable
         super().__init__(
             f"the load stopped at line {so_far.next_line}, with {so_far.items_stored} items stored:"
-            f" {str(cause).removesuffix(NOTHING_STORED)} ({cause.code}); send it again from that line"
+            f" {str(cause).removesuffix(NOTHING_STORED)} ({cause.code})"
+            + ("; send it again from that line" if self.retryable else "")
         )
         self.so_far = so_far
         self.outcome = outcome
-        self.retry_after = cause.retry_after or RETRY_SOON_S
+        if self.retryable:
+            self.retry_after = cause.retry_after or RETRY_SOON_S
 
 
 class LoadBroken(_OfLoad, HttpRefusal):
