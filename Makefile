@@ -26,8 +26,7 @@ INPUTS = setup.cfg pyproject.toml constraints.txt
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
-	@# No pid file: a foreground process needs none, and a stale one would stop the next start.
-	@exec $(BIN)/twistd -n --pidfile= dcounter $(ARGS)
+	@exec $(BIN)/dcounter serve $(ARGS)
 
 test: lint types
 	@$(BIN)/python -m pytest --cov -n auto --dist worksteal

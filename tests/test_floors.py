@@ -162,7 +162,7 @@ SHELLS = {
     },
 }
 # What comes from outside is passed in: these alone may take it from where it is.
-OUTSIDE = {"dcounter.daemon", "dcounter.tap", "dcounter.testing"}
+OUTSIDE = {"dcounter.cli", "dcounter.daemon", "dcounter.tap", "dcounter.testing"}
 FROM_OUTSIDE = {"time", "random", "secrets", "twisted.internet.reactor", "os.environ"}
 # It waits for a lock that is held by a process of before, when no reactor runs yet.
 WAITS_BY_ITSELF = "dcounter.journal.locks"

@@ -1,0 +1,109 @@
+"""
+Runs the coroutine of a command under the reactor. It is imported when a command that calls a daemon runs.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from dcounter.cli.exits import Exit
+from dcounter.cli.explaining import explained
+from dcounter.cli.failures import Failed, Stopped
+from dcounter.cli.output import Output
+from dcounter.cli.session import Session
+from dcounter.cli.settings import Settings
+from dcounter.client import Client
+from dcounter.errors import DcounterError
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(settings: Settings, work: Callable[[Session], Coroutine[Any, Any, Exit | None]]) -> Exit | None:
+    """
+    Run a coroutine to its end.
+
+    :raises Failed: it failed; the error says why in words.
+    :raises Stopped: a signal ended it.
+    """
+    # Not at the top: it is what chooses the reactor.
+    from twisted.internet import reactor
+
+    client = Client(settings.url, reactor, token=_token(settings))
+    session = Session(settings.url, client, Output(json=settings.json), reactor, time.time_ns)
+    ends: list[Exit | Failure | None] = []
+
+    def end(result: Exit | Failure | None) -> None:
+        ends.append(result)
+        reactor.stop()
+
+    running: list[Deferred[None]] = []
+
+    def start() -> None:
+        running.append(Deferred.fromCoroutine(work(session)).addBoth(end))
+
+    def cancel() -> None:
+        for each in running:
+            each.cancel()
+
+    reactor.callWhenRunning(start)
+    with _stopping(reactor, cancel) as signals:
+        cast(Any, reactor).run(installSignalHandlers=False)
+    (result,) = ends
+    if signals:
+        raise Stopped(signals[0])
+    if not isinstance(result, Failure):
+        return result
+    try:
+        result.raiseException()
+    except CancelledError as error:
+        raise Failed("the request was cancelled", code="cancelled") from error
+    except DcounterError as error:
+        raise explained(error, settings.url) from error
+
+
+@contextmanager
+def _stopping(reactor: Any, cancel: Callable[[], None]) -> Iterator[list[int]]:
+    """
+    Have signals that end a process cancel the work; the second one ends the process at once.
+
+    :returns: the signals that came.
+    """
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for each in _STOPPING:
+            signal.signal(each, signal.SIG_DFL)
+        reactor.callFromThread(cancel)
+
+    before = {each: signal.signal(each, stop) for each in _STOPPING}
+    try:
+        yield came
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _token(settings: Settings) -> str | None:
+    """
+    The token to show.
+
+    :raises Failed: the file cannot be read, or holds none.
+    """
+    if settings.token_file is None:
+        return settings.token
+    try:
+        with open(settings.token_file, encoding="ascii") as file:
+            token = file.read(4096).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise Failed(f"the token cannot be read: {why}: {settings.token_file}", exit=Exit.USAGE) from error
+    if not token or not all("!" <= each <= "~" for each in token):
+        raise Failed(f"{settings.token_file} does not hold a token, and nothing else", exit=Exit.USAGE)
+    return token
