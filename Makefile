@@ -1,8 +1,9 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
-# make test    lint, types, tests with branch coverage and its gate
+# make test    lint, types, tests with branch coverage and its gate, then test-browser
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
+# make test-browser  the pages in Chromium; installs it with apt-get
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
@@ -22,7 +23,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults test-clients test-openapi fuzz bench bench-tools lint types constraints dist clean
+.PHONY: run test check test-faults test-clients test-browser test-openapi fuzz bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -30,6 +31,9 @@ run: $(VENV)/.run
 
 test: lint types
 	@$(BIN)/python -m pytest --cov -n auto --dist worksteal
+	@if command -v $(CHROMIUM) >/dev/null || [ "$$(id -u)" = 0 ]; then \
+		$(MAKE) --no-print-directory test-browser; else \
+		echo "Left out: the tests of the pages in a browser. Install $(CHROMIUM) for them." >&2; fi
 
 # Of the tests, those that start no process and play no long story.
 FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
@@ -45,6 +49,16 @@ test-faults: $(VENV)/.test
 	@dpkg -s $(FAULT_TOOLS) >/dev/null 2>&1 || { \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(FAULT_TOOLS); }
 	@$(BIN)/python -m pytest tests/faults
+
+# The browser is Debian's; Playwright would fetch one of its own. A process of its own, since Playwright leaves a
+# running event loop behind.
+CHROMIUM = chromium
+
+test-browser: $(VENV)/.test
+	@command -v $(CHROMIUM) >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install this first: $(CHROMIUM)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(CHROMIUM); }
+	@$(BIN)/python -m pytest tests/browser
 
 # What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
 # and behind the colon a program of it: some systems have the program from elsewhere.
