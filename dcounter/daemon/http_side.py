@@ -21,6 +21,7 @@ from dcounter.daemon.tls import tls_of_http
 from dcounter.daemon.tokens import TokensFile
 from dcounter.daemon.unix_sockets import cleared
 from dcounter.http.auth import OperatorToken
+from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
 from dcounter.store import Operator, Store
@@ -93,6 +94,7 @@ class HttpSide:
             ack=options["ack"],
             consistency=options["consistency"],
             tokens=None if self._tokens is None else self._tokens.tokens,
+            figures=HttpFigures(time.monotonic),
         )
         server = Server(
             api, reactor=reactor, now=time.time_ns, names=options["host"], origins=options["cors-origin"]

@@ -10,6 +10,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
+from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Answer, Forbidden
 from dcounter.http.streams import Body
@@ -42,6 +43,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar consistency: the default of the parameter `consistency`.
     :ivar document: the OpenAPI document, encoded.
     :ivar page: the answer with the page that describes the API.
+    :ivar figures: what the HTTP side counts.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     :ivar room_for_watchers: how many more watchers there may be.
@@ -56,6 +58,7 @@ class Api(Struct, frozen=True, kw_only=True):
     consistency: Consistency
     document: bytes
     page: Answer
+    figures: HttpFigures
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)

@@ -379,8 +379,12 @@ class Connection(Protocol):
             outcome = exchange.outcome
             to_head = exchange.head.method == b"HEAD"
         answer = problem(refusal, outcome=outcome)
-        if exchange is not None:
+        if exchange is None:
+            figures = self._shared.api.figures
+            figures.unrouted(b"", answer.status, answer.refusal, figures.seconds())
+        else:
             answer = exchange.marked(answer)
+            exchange.count(answer)
         self.outlet.write(encode(answer, b"HTTP/1.1", self._shared.date(), last=True, to_head=to_head))
         self._linger()
 

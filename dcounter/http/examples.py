@@ -44,6 +44,11 @@ def _stored(items: int, **more: Any) -> bodies.Stored:
 
 
 _TWO: Final = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
+_METRICS: Final = """\
+# HELP dcounter_http_requests_total Requests that were answered, by the route that the API has for them.
+# TYPE dcounter_http_requests_total counter
+dcounter_http_requests_total{code="200",method="POST",route="/items"} 2.0
+"""
 _NODE: Final = NodeStatus(
     id=0,
     address="127.0.0.1:8090",
@@ -170,6 +175,7 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
     ("POST", "/cluster/forget", "application/json"): (
         Example("/cluster/forget", bodies.Operated("OK", 3), '{"node":3}'),
     ),
+    ("GET", "/metrics", "application/json"): (Example("/metrics", _METRICS),),
     ("GET", "/healthz", "application/json"): (Example("/healthz", bodies.Alive("OK")),),
     ("GET", "/readyz", "application/json"): (Example("/readyz", _READY),),
 }

@@ -73,9 +73,11 @@ class Exchange:
     __slots__ = (
         "_body",
         "_caller",
+        "_counted",
         "_gone",
         "_held",
         "_shared",
+        "_since",
         "_task",
         "_writable",
         "answering",
@@ -91,6 +93,8 @@ class Exchange:
         self.found = found
         self._body: bytes | BytesIO | IncomingBody = b""
         self._held = 0
+        self._since = shared.api.figures.seconds()
+        self._counted = False
         self._task: Task | BridgedRequest | None = None
         self._writable: Deferred[None] | None = None
         self._gone = False
@@ -378,6 +382,8 @@ class Exchange:
             return
         if version == b"HTTP/1.1":
             caller.outlet.write(LAST_CHUNK)
+        if not answer.lasting:
+            self.count(answer)
         caller.answered()
 
     async def _next_turn(self) -> None:
@@ -398,6 +404,20 @@ class Exchange:
 
     def _write(self, answer: Answer) -> None:
         self._caller.outlet.write(encode(answer, self.head.version, self._shared.date(), last=self._last))
+        if answer.stream is None or answer.lasting:
+            self.count(answer)
+
+    def count(self, answer: Answer) -> None:
+        """
+        Count the request: its answer is written.
+        """
+        found, figures = self.found, self._shared.api.figures
+        self._counted = True
+        if found is None:
+            figures.unrouted(self.head.method, answer.status, answer.refusal, self._since)
+        else:
+            route = found.route
+            figures.answered(route.method, route.path, answer.status, answer.refusal, self._since)
 
     def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """
@@ -431,6 +451,8 @@ class Exchange:
         Nobody waits for the answer any more.
         """
         self.over()
+        if not self._counted:
+            self._shared.api.figures.abandoned()
         task, self._task = self._task, None
         if isinstance(task, BridgedRequest):
             task.connectionLost(reason)

@@ -297,6 +297,7 @@ class Load:
         """
         tally = self._tally
         if isinstance(result, Receipt):
+            self._api.figures.stored(result.items)
             tally.items += result.items
             tally.warning = tally.warning or result.warning
             tally.ack = min(tally.ack or result.ack, result.ack, key=_ACKS.index)

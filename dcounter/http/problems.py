@@ -32,6 +32,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     :ivar lasting: whether `stream` goes on for as long as the caller stays. Its connection is then used for
         nothing else, and does not count as one that is served.
+    :ivar refusal: the code of the refusal that it tells of; empty if there is none.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[bytes, bytes]] = ()
     stream: Parts | None = None
     lasting: bool = False
+    refusal: str = ""
 
     def with_headers(self, added: Iterable[tuple[bytes, bytes]]) -> "Answer":
         """
@@ -436,6 +438,7 @@ def problem(refusal: Refusal, *, outcome: Outcome | None = None) -> Answer:
         body=msgspec.json.encode(content),
         content_type=b"application/problem+json",
         headers=headers,
+        refusal=refusal.code,
     )
 
 

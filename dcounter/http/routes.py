@@ -44,6 +44,12 @@ A plain segment: visible ASCII characters without slashes, question marks and nu
 """
 
 
+Unrouted = Callable[[IRequest, Answer], bytes]
+"""
+Prepares the answer to a request that no route took.
+"""
+
+
 class Found(Struct, frozen=True):
     """
     The route of a request, and the parts of its target that the route leaves open, percent-encoded.
@@ -101,15 +107,16 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: IResource) -> None:
+    def __init__(self, routes: IResource, unrouted: Unrouted) -> None:
         super().__init__()
         self._routes = routes
+        self._unrouted = unrouted
 
     def render(self, request: IRequest) -> int:
         try:
             request.postpath = raw_segments(request.uri)
         except Refusal as refusal:
-            request.write(prepare(request, problem(refusal)))
+            request.write(self._unrouted(request, problem(refusal)))
             request.finish()
             return NOT_DONE_YET
         # Always NOT_DONE_YET.
@@ -127,16 +134,22 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
         rule = _OPEN_SEGMENT.sub(r"<\1>", route.path)
         endpoint = f"{route.method} {route.path}"
         app.route(rule, methods=[route.method], endpoint=endpoint)(_by_klein(api, route))
-    _keep_apart(app, routes)
-    app.handle_errors(MethodNotAllowed)(_wrong_method)
-    app.handle_errors(HTTPException)(_unknown_path)
-    app.handle_errors(Exception)(_internal_error)
-    return Root(app.resource())
+
+    def unrouted(request: IRequest, answer: Answer) -> bytes:
+        api.figures.unrouted(request.method, answer.status, answer.refusal, api.figures.seconds())
+        return prepare(request, answer)
+
+    _keep_apart(app, routes, unrouted)
+    app.handle_errors(MethodNotAllowed)(lambda request, why: unrouted(request, _wrong_method(why)))
+    app.handle_errors(HTTPException)(lambda request, why: unrouted(request, problem(UnknownPath())))
+    app.handle_errors(Exception)(lambda request, why: unrouted(request, _internal_error(request, why)))
+    return Root(app.resource(), unrouted)
 
 
 def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes]]:
     async def by_klein(request: IRequest, **segments: str) -> bytes:
         named = [segments[each.name] for each in route.segments]
+        since = api.figures.seconds()
         headers = _headers(request)
         content: BytesIO = request.content
         body = content.read()
@@ -149,6 +162,7 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         whole = prepare(request, found)
         if found.stream is not None:
             await _write(request, found.stream, lasting=found.lasting)
+        api.figures.answered(request.method.decode(), route.path, found.status, found.refusal, since)
         return whole
 
     return by_klein
@@ -186,7 +200,7 @@ def methods_by_path(routes: Sequence[Route]) -> Mapping[str, Collection[str]]:
     return found
 
 
-def _keep_apart(app: Klein, routes: Sequence[Route]) -> None:
+def _keep_apart(app: Klein, routes: Sequence[Route], unrouted: Unrouted) -> None:
     """
     Refuse all other methods of a path that has no variable segment.
 
@@ -195,23 +209,18 @@ def _keep_apart(app: Klein, routes: Sequence[Route]) -> None:
     for path, methods in methods_by_path(routes).items():
 
         def wrong_method(request: IRequest, methods: Collection[str] = methods) -> bytes:
-            return prepare(request, problem(WrongMethod(methods)))
+            return unrouted(request, problem(WrongMethod(methods)))
 
         # Of the rules for a path, the first one that fits is taken, and this one is the last.
         app.route(path, endpoint=f"other methods of {path}")(wrong_method)
 
 
-def _wrong_method(request: IRequest, failure: Failure) -> bytes:
-    allowed = cast("MethodNotAllowed", failure.value).valid_methods or ()
-    return prepare(request, problem(WrongMethod(allowed)))
+def _wrong_method(failure: Failure) -> Answer:
+    return problem(WrongMethod(cast("MethodNotAllowed", failure.value).valid_methods or ()))
 
 
-def _unknown_path(request: IRequest, failure: Failure) -> bytes:
-    return prepare(request, problem(UnknownPath()))
-
-
-def _internal_error(request: IRequest, failure: Failure) -> bytes:
-    return prepare(request, report_bug(request.method, request.uri, _headers(request), failure))
+def _internal_error(request: IRequest, failure: Failure) -> Answer:
+    return report_bug(request.method, request.uri, _headers(request), failure)
 
 
 def report_bug(

@@ -19,6 +19,7 @@ from dcounter.http.call import Api
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
 from dcounter.http.docs_page import docs_page
+from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document
 from dcounter.http.problems import Answer
@@ -40,6 +41,7 @@ def make_api(
     ack: Ack = "node",
     consistency: Consistency = "exact",
     tokens: Tokens | None = None,
+    figures: HttpFigures | None = None,
 ) -> Api:
     """
     Bundle what the routes need.
@@ -49,6 +51,7 @@ def make_api(
     :param ack: which nodes must have written the items before the answer, if the request does not say.
     :param consistency: what a count may answer, if the request does not say.
     :param tokens: what callers must show; `None` if anyone may store and count.
+    :param figures: what the HTTP side counts with; `None`: it takes no times.
     """
     limits = limits or HttpLimits()
     described, page = _documents(frozenset(store.capabilities), ack, consistency)
@@ -61,6 +64,7 @@ def make_api(
         consistency=consistency,
         document=described,
         page=page,
+        figures=figures or HttpFigures(lambda: 0.0),
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
         room_for_watchers=DeferredSemaphore(limits.max_watchers),

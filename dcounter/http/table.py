@@ -30,11 +30,23 @@ from dcounter.errors import (
     UnknownNode,
 )
 from dcounter.http import answer_bodies
-from dcounter.http.api import audit, cluster, daemon, documents, erasing, events, exports, items, questions
+from dcounter.http.api import (
+    audit,
+    cluster,
+    daemon,
+    documents,
+    erasing,
+    events,
+    exports,
+    items,
+    metrics,
+    questions,
+)
 from dcounter.http.audit_bodies import AuditResult, AuditsShown
 from dcounter.http.bodies import IDS, ITEMS, LINES
 from dcounter.http.decoding import ENCODINGS
 from dcounter.http.event_stream import CONTENT_TYPE as CONTENT_TYPE_OF_EVENTS
+from dcounter.http.exposition import CONTENT_TYPE as CONTENT_TYPE_OF_METRICS
 from dcounter.http.lists import AuditWanted, Tenants
 from dcounter.http.load_problems import ExportCutShort, InvalidLine, LoadBroken, LoadStopped
 from dcounter.http.loads import CONTENT_TYPE
@@ -368,6 +380,15 @@ ROUTES: Final = (
         path="/cluster/forget",
         summary="The name of `/cluster/remove` in release 0.1.0.",
         successor=_REMOVE.path,
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        function=metrics.show,
+        summary="Show what the daemon counts and measures about itself, for Prometheus.",
+        scope="read",
+        answer={"type": "string", "description": "Text in the exposition format of Prometheus."},
+        answer_type=CONTENT_TYPE_OF_METRICS,
     ),
     Route(
         method="GET",

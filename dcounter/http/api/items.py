@@ -86,6 +86,7 @@ async def _store(api: Api, call: Call, items: Items, found: ValidItems | None = 
         receipt = await _store_as_told(api, call, items)
     else:
         receipt = await api.store.store(items, ack=api.ack)
+    api.figures.stored(receipt.items)
     warning = UNSET if receipt.warning is None else receipt.warning
     stored = Stored("OK", receipt.items, receipt.ack, receipt.position, warning)
     if receipt.changes is not None:

@@ -1,0 +1,67 @@
+"""
+Writes figures as Prometheus reads them.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from dcounter.figures import Family, Histogram, Measured
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""
+The form for callers that do not ask for another one.
+"""
+
+
+class _Collected(Collector):
+    """
+    Figures, as a registry of prometheus-client collects them.
+    """
+
+    def __init__(self, measured: Iterable[Measured]) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterable[Metric]:
+        return map(_metric, self._measured)
+
+
+def exposed(measured: Iterable[Measured], accept: str = "") -> tuple[bytes, str]:
+    """
+    Figures in the form that a caller prefers.
+
+    :param accept: the header `Accept` of its request.
+    :returns: the text, and its content type.
+    """
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(measured))
+    return encode(registry), content_type
+
+
+def _metric(measured: Measured) -> Metric:
+    family = measured.family
+    if family.kind == "histogram":
+        return _histogram(family, measured.values)
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=family.labels)
+    for labels, value in measured.values:
+        assert not isinstance(value, Histogram)
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _histogram(family: Family, values: Sequence[tuple[tuple[str, ...], float | Histogram]]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in values:
+        assert isinstance(value, Histogram)
+        bounds = [*map(floatToGoString, value.bounds), "+Inf"]
+        buckets = list(zip(bounds, map(float, accumulate(value.counts)), strict=True))
+        metric.add_metric(labels, buckets, value.total)
+    return metric

@@ -1,0 +1,128 @@
+"""
+What the HTTP side counts: requests, how long they take, refusals, and the items that callers stored.
+
+All of it is kept in plain numbers, because every request pays for it. `GET /metrics` gives them names.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dcounter.figures import Family, Histogram, Measured
+
+OTHER: Final = "other"
+"""
+The route of requests for which there is none, and the method of those whose method no route has.
+"""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+REQUESTS: Final = Family(
+    "dcounter_http_requests_total",
+    "counter",
+    "Requests that were answered, by the route that the API has for them.",
+    ("method", "route", "code"),
+)
+DURATIONS: Final = Family(
+    "dcounter_http_request_duration_seconds",
+    "histogram",
+    "Time from the last byte of a request's head to the last byte of its answer; to the first byte if the"
+    " answer goes on for as long as the caller stays.",
+    ("method", "route"),
+)
+REFUSALS: Final = Family(
+    "dcounter_refusals_total",
+    "counter",
+    "Requests that were refused, by the code in the answer.",
+    ("code",),
+)
+ABANDONED: Final = Family(
+    "dcounter_http_requests_abandoned_total",
+    "counter",
+    "Requests whose callers hung up before the whole answer was written.",
+)
+STORED: Final = Family(
+    "dcounter_items_stored_total",
+    "counter",
+    "Items in requests that were answered as stored, those that delete IDs among them.",
+)
+FAMILIES: Final = (REQUESTS, DURATIONS, REFUSALS, ABANDONED, STORED)
+
+
+class RouteFigures:
+    """
+    The figures of one method of one route.
+
+    :ivar codes: how many answers had each status.
+    :ivar durations: how long they took (s).
+    """
+
+    __slots__ = ("codes", "durations")
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = defaultdict(int)
+        self.durations = Histogram()
+
+
+class HttpFigures:
+    """
+    The figures of one server.
+
+    :param seconds: a clock that never goes back.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.seconds = seconds
+        self._routes: dict[tuple[str, str], RouteFigures] = defaultdict(RouteFigures)
+        self._refusals: dict[str, int] = defaultdict(int)
+        self._abandoned = 0
+        self._stored = 0
+
+    def answered(self, method: str, route: str, status: int, refusal: str, since: float) -> None:
+        """
+        Count a request that is answered.
+
+        :param route: the path of its route, with the variable segments open.
+        :param refusal: the code of the refusal; empty if it was not refused.
+        :param since: when (s) its head was complete.
+        """
+        figures = self._routes[method, route]
+        figures.codes[status] += 1
+        figures.durations.add(self.seconds() - since)
+        if refusal:
+            self._refusals[refusal] += 1
+
+    def unrouted(self, method: bytes, status: int, refusal: str, since: float) -> None:
+        """
+        Count a request for which there is no route, or none was looked for.
+        """
+        name = method.decode("latin-1")
+        self.answered(name if name in _METHODS else OTHER, OTHER, status, refusal, since)
+
+    def abandoned(self) -> None:
+        """
+        Count a request whose caller hung up.
+        """
+        self._abandoned += 1
+
+    def stored(self, items: int) -> None:
+        """
+        Count the items of a request that are stored.
+        """
+        self._stored += items
+
+    def measured(self) -> Sequence[Measured]:
+        """
+        All figures, with their names.
+        """
+        routes = sorted(self._routes.items())
+        return [
+            Measured(
+                REQUESTS,
+                [((*key, str(code)), number) for key, each in routes for code, number in each.codes.items()],
+            ),
+            Measured(DURATIONS, [(key, each.durations) for key, each in routes]),
+            Measured(REFUSALS, [((code,), number) for code, number in sorted(self._refusals.items())]),
+            Measured(ABANDONED, [((), self._abandoned)]),
+            Measured(STORED, [((), self._stored)]),
+        ]
