@@ -4,6 +4,7 @@
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
+# make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
@@ -23,7 +24,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check test-faults test-clients test-browser test-openapi fuzz bench bench-tools lint types constraints dist clean
+.PHONY: run test check docs test-faults test-clients test-browser test-openapi fuzz bench bench-tools lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -40,6 +41,12 @@ FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py te
 
 check: lint types
 	@$(BIN)/python -m pytest --quiet $(FAST)
+
+# Warnings are errors: a link that leads nowhere is one.
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -d build/docs/doctrees
+docs: $(VENV)/.docs
+	@$(SPHINX) -b html docs build/docs/html
+	@echo "built build/docs/html/index.html"
 
 # What breaks networks, disks and clocks; installed if it is not there.
 FAULT_TOOLS = strace iproute2 nftables libfaketime
@@ -125,12 +132,17 @@ $(VENV)/.run: $(VENV)/.made $(INPUTS)
 
 $(VENV)/.test: $(VENV)/.made $(INPUTS)
 	@echo "installing into $(VENV) ..."
-	@$(PIP) install -c constraints.txt -e '.[test]'
+	@$(PIP) install -c constraints.txt -e '.[test,docs]'
+	@touch $(VENV)/.run $(VENV)/.docs $@
+
+$(VENV)/.docs: $(VENV)/.made $(INPUTS)
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $(VENV)/.run $@
 
 $(VENV)/.fuzz-tools: $(VENV)/.test
 	@echo "installing into $(VENV) ..."
-	@$(PIP) install -c constraints.txt -e '.[test,fuzz]'
+	@$(PIP) install -c constraints.txt -e '.[test,docs,fuzz]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.made $(INPUTS)
@@ -142,8 +154,8 @@ $(VENV)/.bench: $(VENV)/.made $(INPUTS)
 constraints:
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,dev,bench,fuzz]'; \
-	{ echo "# Everything that '.[test,dev,bench,fuzz]' pulls in, for Python 3.11 to 3.13."; \
+	"$$tmp/venv/bin/python" -m pip --quiet --disable-pip-version-check install -e '.[test,docs,dev,bench,fuzz]'; \
+	{ echo "# Everything that '.[test,docs,dev,bench,fuzz]' pulls in, for Python 3.11 to 3.13."; \
 	  echo "# Made by: make constraints PYTHON=python3.11"; \
 	  "$$tmp/venv/bin/python" -m pip --disable-pip-version-check freeze --exclude dcounter; \
 	} > "$$tmp/constraints.txt"; \

@@ -1,0 +1,52 @@
+"""
+The Sphinx extension of this site: pages get the parts that are made from the code, and links that work in it.
+
+A page has `<!-- reference: NAME -->` where such a part belongs. What the parts say is Markdown, made by the
+functions in `PARTS`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
+from docs.reference.links import ROOT, linked
+
+PARTS: Final[Mapping[str, Callable[[], str]]] = {}
+"""
+Parts of pages that are made from the code, by their names in pages.
+"""
+
+_PART: Final = re.compile(r"^<!-- reference: (?P<name>[\w-]+) -->$", re.MULTILINE)
+
+
+def complete(text: str) -> str:
+    """
+    A page with its parts that are made from the code.
+
+    :raises KeyError: there is no part of a name that the page has.
+    """
+    return _PART.sub(lambda match: PARTS[match["name"]](), text)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """
+    What Sphinx calls.
+    """
+    app.connect("source-read", _read)
+    app.connect("include-read", _included)
+    # Pygments does not know its configuration files.
+    app.add_lexer("haproxy", TextLexer)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _read(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = linked(complete(source[0]))
+
+
+def _included(app: Sphinx, path: Path, page: str, source: list[str]) -> None:
+    folder = (Path(app.srcdir) / path).resolve().parent.relative_to(ROOT)
+    source[0] = linked(source[0], str(folder))
