@@ -1,0 +1,57 @@
+"""
+Pictures of letters: bars and histograms.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+
+
+def bar(share: float, width: int) -> str:
+    """
+    A bar.
+
+    :param share: of the width, from 0 to 1.
+    """
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    if share > 0:
+        eighths = max(1, eighths)
+    whole, rest = divmod(eighths, 8)
+    return _EIGHTHS[8] * whole + (_EIGHTHS[rest] if rest else "")
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """
+    The value below which a share of the ordered values lies.
+    """
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def buckets(ordered: Sequence[float]) -> list[tuple[float, int]]:
+    """
+    Ordered values in buckets: the upper bound of each, and how many values are in it.
+
+    The bounds are 1, 2 and 5 times powers of ten, from the first bucket with a value to the last one.
+    """
+    bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in (1, 2, 5)]
+    first, last = (bisect_left(bounds, ordered[end]) for end in (0, -1))
+    found = []
+    before = 0
+    for bound in bounds[first : last + 1]:
+        upto = _up_to(ordered, bound)
+        found.append((bound, upto - before))
+        before = upto
+    return found
+
+
+def _up_to(ordered: Sequence[float], bound: float) -> int:
+    low, high = 0, len(ordered)
+    while low < high:
+        middle = (low + high) // 2
+        if ordered[middle] <= bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
