@@ -31,9 +31,7 @@ class Refused(DcounterError):
     :ivar retry_after: time (s) after which to send the request again; `None` if the daemon does not tell.
     """
 
-    def __init__(
-        self, status: int, problem: Mapping[str, Any], *, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after: int | None = None) -> None:
         super().__init__(f"{problem.get('title')}: {problem.get('detail')}")
         self.status = status
         self.code = str(problem.get("code"))
@@ -76,11 +74,13 @@ class Answer(msgspec.Struct, frozen=True):
     Each method raises `Unexpected` if it is none that a daemon gives.
 
     :ivar retry_after: time (s) after which to send the request again; `None` if the answer does not tell.
+    :ivar date: the daemon's clock, as in the header `Date`; an empty text if the answer does not tell.
     """
 
     status: int
     body: bytes
-    retry_after: float | None = None
+    retry_after: int | None = None
+    date: str = ""
 
     @property
     def content(self) -> Any:

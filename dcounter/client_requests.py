@@ -60,12 +60,10 @@ def of_store(
     }
 
 
-def _retry_after(response: IResponse) -> float | None:
-    """
-    The seconds that a header asks a caller to wait. A proxy may send a date, which is ignored.
-    """
-    (value, *_) = response.headers.getRawHeaders("Retry-After") or [""]
-    return float(value) if value.isdecimal() else None
+def _answer(response: IResponse, body: bytes) -> Answer:
+    seconds, date = (response.headers.getRawHeaders(name, [""])[0] for name in ("Retry-After", "Date"))
+    # A proxy may send a date in place of the seconds; it is ignored.
+    return Answer(response.code, body, int(seconds) if seconds.isdecimal() else None, date)
 
 
 class Http(Protocol):
@@ -151,7 +149,7 @@ class Requests:
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         with our_errors():
             response = await self._request(method, url, **how)
-            return Answer(response.code, await body_of(response), _retry_after(response))
+            return _answer(response, await body_of(response))
 
     def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
         # Unbuffered, so that giving up an answer that does not end closes its connection.

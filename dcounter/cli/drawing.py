@@ -2,7 +2,7 @@
 Pictures of letters: bars and histograms.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,25 +33,14 @@ def buckets(ordered: Sequence[float]) -> list[tuple[float, int]]:
     """
     Ordered values in buckets: the upper bound of each, and how many values are in it.
 
-    The bounds are 1, 2 and 5 times powers of ten, from the first bucket with a value to the last one.
+    The bounds are 1, 1.5, 2, 3, 5 and 7 times powers of ten, from the first bucket with a value to the last one.
     """
-    bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in (1, 2, 5)]
+    bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in (1, 1.5, 2, 3, 5, 7)]
     first, last = (bisect_left(bounds, ordered[end]) for end in (0, -1))
     found = []
     before = 0
     for bound in bounds[first : last + 1]:
-        upto = _up_to(ordered, bound)
+        upto = bisect_right(ordered, bound)
         found.append((bound, upto - before))
         before = upto
     return found
-
-
-def _up_to(ordered: Sequence[float], bound: float) -> int:
-    low, high = 0, len(ordered)
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle] <= bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -12,7 +12,8 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from gzip import GzipFile
-from typing import Any, Final, NamedTuple, cast
+from select import select
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -34,6 +35,7 @@ _COLUMNS: Final = {"id": "ID", "tenant": "tenant", "lastupdatedt": "lastUpdateDt
 Columns of CSV, in lower case, and the fields of items.
 """
 
+_BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = ",;\t|"
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _TRUE: Final = frozenset({"1", "true", "t", "yes", "y"})
@@ -73,32 +75,64 @@ class Measured(io.RawIOBase):
         self.read_bytes += size or 0
         return size
 
+    def waits(self) -> bool:
+        """
+        Whether there is nothing to read at present, as in a pipe.
+        """
+        return not select([self._file], [], [], 0)[0]
 
-def entries(file: io.RawIOBase) -> Iterator[Entry]:
+
+class Reading:
     """
-    The items of a file, in its order.
+    The items of a file, in its order: iterate over it once.
 
+    In between it gives `None`, when all lines were given that have arrived.
+
+    :ivar unit: what the numbers of the items count.
     :raises Failed: the file cannot be understood from here on.
     """
-    number = 0
-    try:
-        for entry in _read(_expanded(io.BufferedReader(file, _BUFFER_BYTES))):
-            number = entry.number
-            yield entry
-    except (EOFError, zlib.error, zstd.ZstdError) as error:
-        raise _broken(number, f"it cannot be decompressed: {error}") from error
-    except UnicodeDecodeError as error:
-        raise _broken(number, f"it is not UTF-8: {error.reason}") from error
-    except csv.Error as error:
-        raise _broken(number, f"it is not CSV: {error}") from error
-    except OSError as error:
-        raise _broken(number, f"it cannot be read: {error.strerror or error}") from error
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        self._file = file
+        self._number = 0
+        self.unit: Literal["line", "item"] = "line"
+
+    def __iter__(self) -> Iterator[Entry | None]:
+        try:
+            for entry in self._entries(_expanded(io.BufferedReader(self._file, _BUFFER_BYTES))):
+                if entry is not None:
+                    self._number = entry.number
+                yield entry
+        except (EOFError, zlib.error, zstd.ZstdError) as error:
+            raise self._broken(f"it cannot be decompressed: {error}") from error
+        except UnicodeDecodeError as error:
+            raise self._broken(f"it is not UTF-8: {error.reason}") from error
+        except csv.Error as error:
+            raise self._broken(f"it is not CSV: {error}") from error
+        except OSError as error:
+            raise self._broken(f"it cannot be read: {error.strerror or error}") from error
+        except Unreadable as error:
+            raise self._broken(str(error)) from error
+
+    def _entries(self, stream: io.BufferedReader) -> Iterator[Entry | None]:
+        start = stream.peek(1).removeprefix(_BOM).lstrip()[:1]
+        if start == b"[":
+            self.unit = "item"
+            return _array(io.TextIOWrapper(stream, "utf-8-sig"))
+        # A first line that is blank is told as what it is.
+        if start in {b"{", b""}:
+            return _lines(stream)
+        return _rows(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+
+    def _broken(self, why: str) -> Failed:
+        where = f"the input breaks off after {self.unit} {self._number}" if self._number else "the input"
+        return Failed(f"{where}: {why}", code="input")
 
 
-def _broken(number: int, why: str) -> Failed:
-    return Failed(
-        f"the input ends after line {number}: {why}" if number else f"the input: {why}", code="input"
-    )
+class Unreadable(ValueError):
+    """
+    The input is not what its beginning promised.
+    """
 
 
 def _expanded(stream: io.BufferedReader) -> io.BufferedReader:
@@ -110,27 +144,23 @@ def _expanded(stream: io.BufferedReader) -> io.BufferedReader:
     return stream
 
 
-def _read(stream: io.BufferedReader) -> Iterator[Entry]:
-    start = stream.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start == b"[":
-        return _array(io.TextIOWrapper(stream, "utf-8-sig"))
-    # A blank or broken first line is told as such a line.
-    return (
-        _lines(stream) if start in {b"{", b""} else _rows(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
-    )
-
-
-def _lines(stream: io.BufferedReader) -> Iterator[Entry]:
+def _lines(stream: io.BufferedReader) -> Iterator[Entry | None]:
     number = 0
-    while line := stream.readline(_LONGEST_ITEM):
-        number += 1
-        if len(line) == _LONGEST_ITEM and line[-1:] != b"\n":
-            raise _broken(number - 1, f"the next one is longer than {_LONGEST_ITEM} bytes")
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        line = line.strip()
-        if line:
-            yield Entry(number, line)
+    rest = b""
+    while True:
+        part = stream.read1(_BUFFER_BYTES)
+        lines = (rest + part).split(b"\n") if part else [rest, b""]
+        rest = lines.pop()
+        for line in lines:
+            number += 1
+            text = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if text:
+                yield Entry(number, text)
+        if not part:
+            return
+        if len(rest) > _LONGEST_ITEM:
+            raise Unreadable(f"the next one is longer than {_LONGEST_ITEM} bytes")
+        yield None
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[Entry]:
@@ -187,18 +217,18 @@ def _array(text: io.TextIOWrapper) -> Iterator[Entry]:
         start = place = _after_space(rest, place)
         if rest[place : place + 1] == "]":
             if rest[place + 1 :].strip() or text.read(_BUFFER_BYTES).strip():
-                raise _broken(number, "more follows after the end of the JSON array")
+                raise Unreadable("more follows after the end of the JSON array")
             return
         if number and place < len(rest):
             if rest[place] != ",":
-                raise _broken(number, "a comma or the end of the JSON array is missing")
+                raise Unreadable("a comma or the end of the JSON array is missing")
             place = _after_space(rest, place + 1)
         try:
             _, end = scan(rest, place)
         except json.JSONDecodeError:
             end = len(rest)
         except RecursionError as error:
-            raise _broken(number, "the next item is nested too deeply") from error
+            raise Unreadable("the next item is nested too deeply") from error
         # What ends with the buffer may go on.
         if end < len(rest):
             number += 1
@@ -207,10 +237,10 @@ def _array(text: io.TextIOWrapper) -> Iterator[Entry]:
             place = end
             continue
         if len(rest) - start > _LONGEST_ITEM:
-            raise _broken(number, f"the next item is no JSON, or longer than {_LONGEST_ITEM} characters")
+            raise Unreadable(f"the next item is no JSON, or longer than {_LONGEST_ITEM} characters")
         more = text.read(_BUFFER_BYTES)
         if not more:
-            raise _broken(number, "the JSON array breaks off, or the next item is no JSON")
+            raise Unreadable("the JSON array breaks off, or the next item is no JSON")
         rest, place = rest[start:] + more, 0
 
 

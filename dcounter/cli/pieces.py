@@ -2,7 +2,7 @@
 Cuts the items of a file into pieces that are sent at once, in a thread: a file may keep its reader waiting.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from threading import Thread
 from typing import Any, Final, TypeVar, cast
@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from dcounter.cli.failures import Failed
-from dcounter.cli.formats import Entry
+from dcounter.cli.formats import Entry, Measured
 from dcounter.cli.sending import Line, Mistake, Piece
 from dcounter.cli.stamping import NoJson, Stamps
 
@@ -30,34 +30,50 @@ How the first and the last line of an export begin, which hold no items.
 _T = TypeVar("_T")
 
 
-def pieces(entries: Iterator[Entry], stamps: Stamps, read_bytes: Callable[[], int]) -> Iterator[Piece]:
+def pieces(entries: Iterable[Entry | None], stamps: Stamps, file: Measured) -> Iterator[Piece]:
     """
-    The items of a file, stamped and in pieces.
+    The items of a file, stamped and in pieces. What has arrived does not wait for more.
 
-    :param read_bytes: how much of the file has been read.
     :raises Failed: it is an export of which lines are missing.
     """
     lines: list[Line] = []
     mistakes: list[Mistake] = []
     size = 0
     whole = True
-    for number, source in entries:
-        if source.startswith((_EXPORT, _END)):
-            whole = source.startswith(_END)
-            continue
+    broken: Failed | None = None
+    reading = iter(entries)
+    while True:
         try:
-            item = stamps.stamped(number, source)
-        except NoJson as error:
-            mistakes.append(Mistake(Line(number, source, source), str(error)))
-            item = b""
+            entry = next(reading)
+        except StopIteration:
+            break
+        except Failed as error:
+            broken = error
+            break
+        if entry is None:
+            if not file.waits():
+                continue
+        elif entry.text.startswith((_EXPORT, _END)):
+            whole = entry.text.startswith(_END)
+            continue
         else:
-            lines.append(Line(number, source, item))
-        size += len(source) + len(item)
-        if len(lines) + len(mistakes) >= _MOST_LINES or size >= _MOST_BYTES:
-            yield Piece(lines, mistakes, read_bytes())
+            number, source = entry
+            item = b""
+            try:
+                item = stamps.stamped(number, source)
+                lines.append(Line(number, source, item))
+            except NoJson as error:
+                mistakes.append(Mistake(Line(number, source, source), str(error)))
+            size += len(source) + len(item)
+            if len(lines) + len(mistakes) < _MOST_LINES and size < _MOST_BYTES:
+                continue
+        if lines or mistakes:
+            yield Piece(lines, mistakes, file.read_bytes)
             lines, mistakes, size = [], [], 0
     if lines or mistakes:
-        yield Piece(lines, mistakes, read_bytes())
+        yield Piece(lines, mistakes, file.read_bytes)
+    if broken is not None:
+        raise broken
     if not whole:
         raise Failed("the export is cut short: its last line is missing", "All lines that it has were sent.")
 

@@ -67,7 +67,7 @@ async def put(
     return await store_file(
         session,
         file,
-        stamp=session.wall() if stamp is None else stamp,
+        stamp=stamp,
         ack=ack,
         refused=refused,
         parallel=parallel,

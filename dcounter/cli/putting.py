@@ -8,7 +8,8 @@ import random
 import shlex
 import sys
 from contextlib import ExitStack
-from typing import IO
+from email.utils import parsedate_to_datetime
+from typing import IO, Final
 
 import click
 import msgspec
@@ -16,8 +17,8 @@ import msgspec
 from dcounter.cli.exits import Exit
 from dcounter.cli.explaining import explained
 from dcounter.cli.failures import Failed
-from dcounter.cli.formats import Measured, entries
-from dcounter.cli.output import Output, shown
+from dcounter.cli.formats import Measured, Reading
+from dcounter.cli.output import Output, many, shown
 from dcounter.cli.pieces import in_thread, pieces
 from dcounter.cli.progress import Bar
 from dcounter.cli.sending import GaveUp, Mistake, Piece, Sending
@@ -28,7 +29,13 @@ from dcounter.http.answer_bodies import Stored
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack
 
-_SHOWN_MISTAKES = 5
+_SECOND: Final = 1_000_000_000
+_SMALL_BYTES: Final = 1024 * 1024
+"""
+A file of this size is stored so quickly that nobody stops it.
+"""
+
+_SHOWN_MISTAKES: Final = 5
 """
 How many refused lines people are shown. A file takes all of them.
 """
@@ -58,7 +65,7 @@ async def store_file(
     session: Session,
     path: str,
     *,
-    stamp: int,
+    stamp: int | None,
     ack: Ack | None,
     refused: str | None,
     parallel: int,
@@ -69,6 +76,8 @@ async def store_file(
 
     :raises Failed: not all of it could be sent.
     """
+    if stamp is None:
+        stamp = await _now(session)
     started = session.reactor.seconds()
     finished = False
     with ExitStack() as closing:
@@ -78,8 +87,11 @@ async def store_file(
             closing.enter_context(Bar(_size(path), enabled=not session.output.json)),
             closing.enter_context(_create(refused)) if refused else None,
         )
-        # Also a process that is killed has said it.
-        session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
+        size = _size(path)
+        if size is None or size > _SMALL_BYTES:
+            # Also a process that is killed has said it.
+            session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
+        reading = Reading(file)
 
         async def post(body: bytes) -> Stored:
             parameters = {**of_store(ack, None, None), "partial": "1"}
@@ -87,7 +99,7 @@ async def store_file(
             return answer.read(Stored)
 
         sending = Sending(
-            in_thread(session.reactor, pieces(entries(file), Stamps(stamp), lambda: file.read_bytes)),
+            in_thread(session.reactor, pieces(reading, Stamps(stamp), file)),
             post,
             watching,
             clock=session.reactor,
@@ -106,7 +118,7 @@ async def store_file(
                 details=failed.details,
             ) from error
         finally:
-            watching.close()
+            watching.close(reading.unit)
             _tell(
                 session.output,
                 Account(
@@ -121,6 +133,23 @@ async def store_file(
                 path,
             )
     return Exit.NO if sending.sent.refused else None
+
+
+async def _now(session: Session) -> int:
+    """
+    A stamp for a new run: newer than what is stored, although the clock of this machine may be slow.
+    """
+    here = session.wall()
+    try:
+        date = parsedate_to_datetime((await session.client.ask("GET", "/readyz")).date)
+    except ValueError:
+        return here
+    # It is rounded down.
+    there = (int(date.timestamp()) + 1) * _SECOND
+    if here > there - _SECOND:
+        return here
+    session.output.remark("the clock of this machine is behind that of the daemon, which is used instead")
+    return there
 
 
 class _Watching:
@@ -148,28 +177,30 @@ class _Watching:
     def waits(self, why: str, sending: Sending) -> None:
         self._bar.trouble(why)
 
-    def close(self) -> None:
+    def close(self, unit: str) -> None:
         """
         Take down the bar, and show what was refused first.
+
+        :param unit: what the numbers of the items count.
         """
         self._bar.close()
         for line, why in sorted(self._first, key=lambda each: each.line.number):
-            self._output.remark(click.style(f"line {line.number}: {shown(why)}", fg="yellow"))
+            self._output.remark(click.style(f"{unit} {line.number}: {shown(why)}", fg="yellow"))
 
 
 def _tell(output: Output, account: Account, warning: str, path: str) -> None:
     rate = account.items / account.seconds if account.seconds else 0
-    text = f"stored {account.items:,} items in {account.seconds:.1f} s, {rate:,.0f} per second"
+    text = f"stored {many(account.items, 'item')} in {account.seconds:.1f} s, {rate:,.0f} per second"
     if account.refused:
-        text += f"; refused {account.refused:,} lines"
+        text += f"; refused {many(account.refused, 'other')}"
     if account.repeated:
-        text += f"; sent {account.repeated:,} requests again"
+        text += f"; sent {many(account.repeated, 'request')} again"
     output.result(account, text)
     if warning:
         output.warn(warning)
     if not account.finished:
         again = shlex.join(["dcounter", "put", path, "--stamp", account.stamp])
-        output.remark(f"not all of it was sent; to go on without harm: {again}")
+        output.remark(f"not all of it was sent; to go on without harm:\n  {again}")
 
 
 def _open(path: str) -> io.RawIOBase:

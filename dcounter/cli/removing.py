@@ -10,7 +10,7 @@ import click
 
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
-from dcounter.cli.output import shown
+from dcounter.cli.output import many, shown
 from dcounter.cli.parameters import STAMP
 from dcounter.cli.remote import remote
 from dcounter.cli.session import Session
@@ -50,7 +50,6 @@ async def delete(
     """
     deleted = 0
     some: list[int] = []
-    stamp = session.wall() if stamp is None else stamp
 
     async def send() -> None:
         nonlocal deleted
@@ -70,7 +69,7 @@ async def delete(
     if some:
         await send()
     if not receipt:
-        session.output.result({"IDs": deleted}, f"deleted {deleted:,} {'ID' if deleted == 1 else 'IDs'}")
+        session.output.result({"IDs": deleted}, f"deleted {many(deleted, 'ID')}")
     return None
 
 
@@ -90,7 +89,7 @@ async def erase(session: Session, tenant: str, yes: bool, stamp: int | None, ack
         if not sys.stdin.isatty():
             raise click.UsageError("give --yes: there is no terminal on which to ask")
         owned = (await session.client.count(tenant)).counter
-        session.ask(f"Delete all {owned:,} items of {shown(tenant)!r}?")
+        session.ask(f"Delete {many(owned, 'item')} of {shown(tenant)!r}?")
     erased = await session.client.erase(tenant, ack=ack, stamp=stamp)
-    session.output.result(erased, f"deleted {erased.deleted:,} items of {shown(erased.tenant)}")
+    session.output.result(erased, f"deleted {many(erased.deleted, 'item')} of {shown(erased.tenant)}")
     return None

@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "serve": Row("serving", "Run the daemon in the foreground."),
         "status": Row("statuses", "Show whether counts are exact, writes are taken, and how the nodes are."),
         "audit": Row("auditing", "Count everything anew, and compare all nodes."),
+        "token": Row("tokens", "Make, list and revoke the tokens of callers."),
     },
     "Store": {
         "put": Row("put", "Store the items of a file."),
@@ -37,6 +38,11 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "items": Row("listing", "List the IDs that a tenant owns, in ascending order."),
         "events": Row("watching", "Tell what changes, as it happens, until Ctrl-C."),
         "export": Row("copying", "Write everything that is stored, as lines of JSON."),
+    },
+    "Try": {
+        "demo": Row("demonstrating", "Store items of invented tenants that grow, shrink and move."),
+        "bench": Row("benchmarking", "Measure how fast the daemon stores and counts, from here."),
+        "completion": Row("completing", "Print a script that completes commands and options in a shell."),
     },
 }
 
