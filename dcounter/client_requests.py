@@ -11,6 +11,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer
 from dcounter.client_bodies import body_of
@@ -57,6 +58,14 @@ def of_store(
         "lastUpdateDt": None if stamp is None else show_stamp(stamp),
         "receipt": "1" if receipt else None,
     }
+
+
+def _retry_after(response: IResponse) -> float | None:
+    """
+    The seconds that a header asks a caller to wait. A proxy may send a date, which is ignored.
+    """
+    (value, *_) = response.headers.getRawHeaders("Retry-After") or [""]
+    return float(value) if value.isdecimal() else None
 
 
 class Http(Protocol):
@@ -142,7 +151,7 @@ class Requests:
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         with our_errors():
             response = await self._request(method, url, **how)
-            return Answer(response.code, await body_of(response))
+            return Answer(response.code, await body_of(response), _retry_after(response))
 
     def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
         # Unbuffered, so that giving up an answer that does not end closes its connection.

@@ -23,6 +23,9 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "serve": Row("serving", "Run the daemon in the foreground."),
         "status": Row("statuses", "Show whether counts are exact, writes are taken, and how the nodes are."),
     },
+    "Store": {
+        "put": Row("put", "Store the items of a file."),
+    },
     "Ask": {
         "count": Row("counting", "Count the items of tenants."),
         "get": Row("counting", "Show which tenant owns an ID."),
