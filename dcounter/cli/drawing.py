@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final
 
+_MANTISSAS: Final = (1, 1.5, 2, 3, 5, 7)
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
@@ -35,7 +36,7 @@ def buckets(ordered: Sequence[float]) -> list[tuple[float, int]]:
 
     The bounds are 1, 1.5, 2, 3, 5 and 7 times powers of ten, from the first bucket with a value to the last one.
     """
-    bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in (1, 1.5, 2, 3, 5, 7)]
+    bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in _MANTISSAS]
     first, last = (bisect_left(bounds, ordered[end]) for end in (0, -1))
     found = []
     before = 0

@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import re
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from gzip import GzipFile
@@ -17,11 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
+from dcounter import zstd
 from dcounter.cli.failures import Failed
 
 _BUFFER_BYTES: Final = 256 * 1024
