@@ -345,7 +345,9 @@ class TestCommand:
     async def test_what_stops_it_is_told_with_how_to_go_on(self, terminal: Terminal, tmp_path: Path) -> None:
         path = write(tmp_path / "my items", [{"ID": 1, "tenant": "a"}])
         terminal.store.refusal = NotApplied("no node is connected", retry_after=1)
-        with pytest.raises(Failed, match="gave up after 0 s without progress: Unavailable") as failed:
+        with pytest.raises(
+            Failed, match="gave up after 0 s without progress: Temporarily unavailable: no node"
+        ) as failed:
             await terminal.type(put, path, "--patience", "0")
         assert failed.value.exit == Exit.UNAVAILABLE
         assert f"dcounter put '{path}' --stamp 20" in terminal.remarks
