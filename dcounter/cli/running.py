@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -21,7 +21,8 @@ from dcounter.cli.settings import Settings
 from dcounter.client import Client
 from dcounter.errors import DcounterError
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_LONGEST_TOKEN: Final = 1024
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -105,10 +106,10 @@ def _token(settings: Settings) -> str | None:
         return settings.token
     try:
         with open(settings.token_file, encoding="ascii") as file:
-            token = file.read(4096).strip()
+            token = file.read(_LONGEST_TOKEN + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise Failed(f"the token cannot be read: {why}: {settings.token_file}", exit=Exit.USAGE) from error
-    if not token or not all("!" <= each <= "~" for each in token):
+    if not 0 < len(token) <= _LONGEST_TOKEN or not all("!" <= each <= "~" for each in token):
         raise Failed(f"{settings.token_file} does not hold a token, and nothing else", exit=Exit.USAGE)
     return token

@@ -9,10 +9,8 @@ from typing import Any
 import click
 import pytest
 
-from dcounter.cli.exits import Exit
 from dcounter.cli.output import Output
 from dcounter.cli.session import Session
-from dcounter.client import Client
 from dcounter.testing.http import MemoryClient, MemoryOperator, MemoryStore
 
 NOW = 1_700_000_000 * 10**9
@@ -29,9 +27,11 @@ class Terminal:
     def __init__(self, capsys: pytest.CaptureFixture[str], reactor: Any) -> None:
         self.store = MemoryStore()
         self.operator = MemoryOperator()
-        self.client: Client = MemoryClient(self.store, self.operator)
-        self.exit: Exit | None = None
+        self.client = MemoryClient(self.store, self.operator)
+        self.exit: Any = None
+        self.output = ""
         self.remarks = ""
+        self._seen = ""
         self._capsys = capsys
         self._reactor = reactor
 
@@ -39,7 +39,8 @@ class Terminal:
         """
         Run a command; return what it writes to standard output, without colours.
 
-        Its exit status and what it writes to standard error are then `exit` and `remarks`.
+        Its exit status and what it writes to standard error are then `exit` and `remarks`; its output is
+        `output`, too, also if it fails.
         """
         context = command.make_context("it", [*arguments])
         work: Any = getattr(command.callback, "__wrapped__", None)
@@ -48,8 +49,17 @@ class Terminal:
             self.exit = await work(session, **context.params)
         finally:
             out, err = self._capsys.readouterr()
-            self.remarks = click.unstyle(err)
-        return click.unstyle(out)
+            self.output, self.remarks = click.unstyle(self._seen + out), click.unstyle(err)
+            self._seen = ""
+        return self.output
+
+    def peek(self) -> str:
+        """
+        What a command that still runs has written to standard output.
+        """
+        out, _ = self._capsys.readouterr()
+        self._seen += out
+        return self._seen
 
     async def type_json(self, command: click.Command, *arguments: str) -> Sequence[Any]:
         """
