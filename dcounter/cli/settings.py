@@ -5,7 +5,6 @@ The options that all commands share: `--url`, `--token-file`, `--json`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
@@ -37,6 +36,8 @@ def check_url(text: str) -> str:
 
     :raises ValueError: it cannot be one; the message says why.
     """
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(text)
         named = parts.hostname and (parts.port is None or parts.port > 0)
