@@ -10,6 +10,7 @@ import click
 @click.command(
     # All that follows is for the daemon, --help as well.
     add_help_option=False,
+    options_metavar="",
     context_settings={"ignore_unknown_options": True},
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION]...")
