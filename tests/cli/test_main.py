@@ -57,6 +57,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (["probe"], {"DCOUNTER_URL": "http://a:1/", "DCOUNTER_TOKEN": "t"}, "http://a:1 None t False"),
         (["--url", "http://b:2", "probe"], {"DCOUNTER_URL": "http://a:1"}, "http://b:2 None None False"),
         (["--url", "http://b:2", "probe", "--url", "https://c/x"], {}, "https://c/x None None False"),
+        (["probe", "--url", "unix:/run/d.sock"], {}, "unix:/run/d.sock None None False"),
         (["--json", "--token-file", "f", "probe"], {}, f"{DEFAULT_URL} f None True"),
         (["probe", "--json", "--token-file", "f"], {}, f"{DEFAULT_URL} f None True"),
     ],

@@ -24,6 +24,7 @@ from dcounter.cli.put import put
 from dcounter.cli.sending import GaveUp, Line, Mistake, Piece, Sending
 from dcounter.cli.stamping import NoJson, Stamps
 from dcounter.client import Refused, Unexpected, Unreachable
+from dcounter.compaction_errors import StampTooOld
 from dcounter.errors import ItemError, NotApplied
 from dcounter.http.answer_bodies import Stored
 from dcounter.stamps import parse_stamp, show_stamp
@@ -351,6 +352,19 @@ class TestCommand:
             await terminal.type(put, path, "--patience", "0")
         assert failed.value.exit == Exit.UNAVAILABLE
         assert f"dcounter put '{path}' --stamp 20" in terminal.remarks
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_stamp_that_is_too_old_ends_the_run_at_once(
+        self, terminal: Terminal, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "items", [{"ID": each, "tenant": "a"} for each in range(100)])
+        terminal.store.refusal = StampTooOld(NOW)
+        with pytest.raises(Failed, match="the stamp of this run is too old") as failed:
+            await terminal.type(put, path, "--stamp", show_stamp(NOW))
+        assert failed.value.exit == Exit.REFUSED
+        # It is that of each line.
+        await terminal.type(put, path, "--stamp", show_stamp(NOW + 1))
+        assert "refused 100 others" in terminal.output
 
     @pytest.mark.parametrize(
         ("arguments", "why"),
