@@ -315,7 +315,7 @@ class View:
         """
         Whether a node that is up has journalled all of a position, as far as is known, and nothing is lost.
         """
-        member = self._members[node]
+        member = self._member(node)
         if not (member.up and member.reported):
             # What it said in a former life it may not have any more.
             return False
