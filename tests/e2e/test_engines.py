@@ -62,6 +62,9 @@ async def test_what_it_cannot_do_is_refused_and_not_in_its_document(tmp_path: Pa
     assert able <= document["paths"].keys()
     assert not {"/stats", "/export", "/events", "/audit", "/counts"} & document["paths"].keys()
     assert document["paths"]["/tenants/{tenant}"].keys() == {"get"}
+    storing = document["paths"]["/items"]["post"]
+    assert "receipt" not in {each.get("name") for each in storing["parameters"]}
+    assert "receipts" not in json.dumps(storing)
     *refused, last = others
     assert [each["code"] for each in refused] == ["not_supported_here"] * 9
     assert last["counter"] == 1
