@@ -28,15 +28,17 @@ class Refused(DcounterError):
     :ivar retryable: whether the same request may succeed if it is sent again later; `False` if the daemon
         does not tell, as those of release 0.1.0 do not.
     :ivar problem: the whole problem document.
+    :ivar retry_after: time (s) after which to send the request again; `None` if the daemon does not tell.
     """
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after: int | None = None) -> None:
         super().__init__(f"{problem.get('title')}: {problem.get('detail')}")
         self.status = status
         self.code = str(problem.get("code"))
         self.outcome = problem.get("outcome")
         self.retryable = problem.get("retryable") is True
         self.problem = problem
+        self.retry_after = retry_after
 
 
 class Unreachable(DcounterError):
@@ -70,10 +72,15 @@ class Answer(msgspec.Struct, frozen=True):
     Any answer.
 
     Each method raises `Unexpected` if it is none that a daemon gives.
+
+    :ivar retry_after: time (s) after which to send the request again; `None` if the answer does not tell.
+    :ivar date: the daemon's clock, as in the header `Date`; an empty text if the answer does not tell.
     """
 
     status: int
     body: bytes
+    retry_after: int | None = None
+    date: str = ""
 
     @property
     def content(self) -> Any:
@@ -114,7 +121,7 @@ class Answer(msgspec.Struct, frozen=True):
         problem = self._decoded(dict[str, Any])
         if not isinstance(problem.get("code"), str) or not isinstance(problem.get("title"), str):
             raise Unexpected(self.status, self.body)
-        return Refused(self.status, problem)
+        return Refused(self.status, problem, retry_after=self.retry_after)
 
     def _decoded(self, kind: type[_T]) -> _T:
         try:

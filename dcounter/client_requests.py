@@ -11,6 +11,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer
 from dcounter.client_bodies import body_of
@@ -57,6 +58,12 @@ def of_store(
         "lastUpdateDt": None if stamp is None else show_stamp(stamp),
         "receipt": "1" if receipt else None,
     }
+
+
+def _answer(response: IResponse, body: bytes) -> Answer:
+    seconds, date = (response.headers.getRawHeaders(name, [""])[0] for name in ("Retry-After", "Date"))
+    # A proxy may send a date in place of the seconds; it is ignored.
+    return Answer(response.code, body, int(seconds) if seconds.isdecimal() else None, date)
 
 
 class Http(Protocol):
@@ -142,7 +149,7 @@ class Requests:
     async def _exchange(self, method: str, url: str, **how: Any) -> Answer:
         with our_errors():
             response = await self._request(method, url, **how)
-            return Answer(response.code, await body_of(response))
+            return _answer(response, await body_of(response))
 
     def _request(self, method: str, url: str, **how: Any) -> Deferred[Any]:
         # Unbuffered, so that giving up an answer that does not end closes its connection.

@@ -11,6 +11,7 @@ if sys.version_info >= (3, 14):
         ZstdCompressor,
         ZstdDecompressor,
         ZstdError,
+        ZstdFile,
         compress,
         decompress,
     )
@@ -21,6 +22,7 @@ else:
         ZstdCompressor,
         ZstdDecompressor,
         ZstdError,
+        ZstdFile,
         compress,
         decompress,
     )
@@ -31,6 +33,7 @@ __all__ = [
     "ZstdCompressor",
     "ZstdDecompressor",
     "ZstdError",
+    "ZstdFile",
     "compress",
     "decompress",
 ]

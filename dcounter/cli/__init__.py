@@ -24,5 +24,5 @@ the option `--json`.
 Modules of commands are imported to complete options and to show help, so they must be light: Twisted, NumPy,
 rich and `dcounter.client` are imported inside the functions that need them. `tests/cli/test_table.py` looks.
 
-docs/cli.md is made from the commands: `python -m dcounter.cli.reference > docs/cli.md`.
+The reference in docs/cli.md is made from the commands (docs/reference/cli.py): a new one is in it by itself.
 """

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from dcounter.cli.exits import Exit
-from dcounter.cli.output import Output, columns, shown
+from dcounter.cli.output import Output, columns, many, shown
 from dcounter.cli.remote import remote
 from dcounter.cli.session import Session
 from dcounter.words import Consistency
@@ -70,7 +70,7 @@ async def count(
     client, output = session.client, session.output
     if not tenants:
         whole = await client.count_prefix(prefix or "", consistency=consistency, after=after)
-        output.result(whole, f"{whole.counter} items of {whole.tenants} tenants")
+        output.result(whole, f"{many(whole.counter, 'item')} of {many(whole.tenants, 'tenant')}")
         return None if is_exact(output, whole) else Exit.NO
     exact = True
     for first in range(0, len(tenants), _AT_ONCE):

@@ -15,7 +15,10 @@ from dcounter.cli.failures import Failed, Stopped
 from dcounter.cli.group import LazyGroup
 from dcounter.cli.settings import Settings, json_option, url_options
 
-_COMPLETE = "_DCOUNTER_COMPLETE"
+COMPLETE = "_DCOUNTER_COMPLETE"
+"""
+The environment variable by which a shell asks for completions.
+"""
 
 
 @click.group(
@@ -42,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Run `dcounter`, and end the process.
     """
     given = [*(sys.argv[1:] if arguments is None else arguments)]
-    if _COMPLETE in os.environ:
+    if COMPLETE in os.environ:
         from click.shell_completion import shell_complete
 
-        raise SystemExit(shell_complete(root, {}, "dcounter", _COMPLETE, os.environ[_COMPLETE]))
+        raise SystemExit(shell_complete(root, {}, "dcounter", COMPLETE, os.environ[COMPLETE]))
     try:
         code = run(given)
         sys.stdout.flush()

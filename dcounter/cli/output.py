@@ -23,6 +23,13 @@ def shown(text: str) -> str:
     )
 
 
+def many(number: int, noun: str) -> str:
+    """
+    A number of things, in words.
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class Output:
     """
     Writes results for people or, with `--json`, for programs.

@@ -2,9 +2,12 @@
 What a command that calls a daemon has to work with.
 """
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from dcounter.cli.output import Output
 
@@ -30,3 +33,16 @@ class Session:
     output: Output
     reactor: Any
     wall: Callable[[], int]
+
+    def ask(self, question: str) -> None:
+        """
+        Go on only if the person at the terminal says yes.
+
+        :raises click.Abort: the answer is no.
+        """
+        # While people think, nothing else is under way that Ctrl-C would have to end in order.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            click.confirm(question, abort=True, err=True)
+        finally:
+            signal.signal(signal.SIGINT, before)

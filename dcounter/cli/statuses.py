@@ -1,26 +1,109 @@
 """
-The command that shows how the cluster is.
+The command that shows how the cluster stands.
 """
+
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from dcounter.cli.exits import Exit
 from dcounter.cli.output import columns, shown
 from dcounter.cli.remote import remote
+from dcounter.cli.screens import good, redraw
 from dcounter.cli.session import Session
+
+if TYPE_CHECKING:
+    from dcounter.cli.standing import Look, Standing
+
+_BETWEEN_LOOKS_S: Final = 0.5
+"""
+Time (s) between two looks, from which rates are told: nodes report five times a second.
+"""
+
+_BETWEEN_PICTURES_S: Final = 1.0
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
 @remote
-async def status(session: Session) -> Exit | None:
+async def status(session: Session, watch: bool) -> Exit | None:
     """
     Show whether counts are exact, writes are taken, and how the nodes are.
 
-    The exit status is 3 unless counts are exact and writes are taken.
+    The first line says how many nodes may still be lost for good, whichever they are, before anything is lost
+    that was stored half a second ago. The exit status is 3 unless counts are exact and writes are taken.
     """
-    cluster = await session.client.status()
-    rows = [
-        [str(each.id), each.role, each.state, str(each.lag), shown(each.address)] for each in cluster.nodes
-    ]
-    session.output.result(cluster, columns(["node", "role", "state", "lag", "address"], rows))
-    return None
+    from twisted.internet.task import deferLater
+
+    from dcounter.cli.standing import Standing, standing
+
+    last = await _look(session)
+
+    async def draw() -> tuple[Standing, str]:
+        nonlocal last
+        now = await _look(session)
+        found, last = standing(last, now), now
+        return found, _picture(found)
+
+    await deferLater(session.reactor, _BETWEEN_LOOKS_S)
+    if watch:
+        await redraw(session, _BETWEEN_PICTURES_S, draw)
+    found, text = await draw()
+    session.output.result(found, text)
+    return None if found.exact and found.writes else Exit.NO
+
+
+async def _look(session: Session) -> "Look":
+    from dcounter.cli.standing import Look
+    from dcounter.client_answers import Refused
+
+    try:
+        ready = await session.client.readiness()
+        told = True, ready.exact, ready.warnings
+    except Refused as refused:
+        if refused.code != "not_ready":
+            raise
+        told = False, refused.problem["exact"], refused.problem["warnings"]
+    try:
+        cluster = await session.client.status()
+    except Refused as refused:
+        # An engine over another database has no nodes.
+        if refused.code != "not_supported":
+            raise
+        cluster = None
+    return Look(session.reactor.seconds(), *told, cluster)
+
+
+def _picture(found: "Standing") -> str:
+    line = "  ".join(
+        [
+            f"exact: {good('yes', well=True) if found.exact else good('no', well=False)}",
+            f"writes: {good('yes', well=True) if found.writes else good('no', well=False)}",
+        ]
+    )
+    if found.may_be_lost is not None:
+        number = good(str(found.may_be_lost), well=found.may_be_lost > 0)
+        line += f"  nodes that may still be lost: {number} of {len(found.nodes)}"
+    parts = [line]
+    if found.nodes:
+        rows = [
+            [
+                str(each.id),
+                each.role,
+                each.state,
+                f"{each.items:,}",
+                f"{each.lag:,}",
+                "-" if each.writes_per_s is None else f"{each.writes_per_s:,.0f}",
+                shown(each.address),
+                shown("; ".join(each.remarks)),
+            ]
+            for each in found.nodes
+        ]
+        heads = ["node", "role", "state", "items", "lag", "writes/s", "address", ""]
+        parts += ["", columns(heads, rows, right=[0, 3, 4, 5])]
+    parts += (
+        ["", *(click.style(f"! {shown(each)}", fg="yellow") for each in found.warnings)]
+        if found.warnings
+        else []
+    )
+    return "\n".join(parts)

@@ -1,38 +1,27 @@
 """
-The file with the tokens of callers, and `python -m dcounter.daemon.tokens`, which adds one to it.
+The file with the tokens of callers, as a daemon reads it.
 
 The file is TOML, so that people can edit it and explain in comments whose token it is. It holds hashes only:
 a token is shown once, when it is made.
 """
 
-import argparse
-import base64
-import contextlib
 import math
 import os
-import secrets
 import stat
-import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Final, get_args
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 from twisted.logger import Logger
 
 from dcounter.errors import ConfigurationError
-from dcounter.http.auth import Principal, Scope, Token, Tokens, hash_token
+from dcounter.http.auth import Principal, Scope, Token, Tokens
 from dcounter.http.rates import Rate
 
 _log = Logger()
-
-_RANDOM_BYTES: Final = 32
-_BEGINNING: Final = "dct_"
-"""
-How tokens begin, so that programs that search for leaked secrets can recognise them.
-"""
 
 _MOST_BYTES: Final = 16 * 2**20
 _MICROSECOND: Final = 1_000
@@ -151,105 +140,3 @@ class TokensFile:
             )
         _log.info("{count} tokens are accepted, of {path}", count=len(found), path=self._path)
         return found
-
-
-def make_token(randbytes: Callable[[int], bytes]) -> str:
-    """
-    A new token.
-    """
-    return _BEGINNING + base64.urlsafe_b64encode(randbytes(_RANDOM_BYTES)).decode().rstrip("=")
-
-
-def describe_token(
-    token: str,
-    name: str,
-    scopes: Sequence[str],
-    prefixes: Sequence[str] = (),
-    **more: str | None,
-) -> str:
-    """
-    The lines of a file that say which rights a token has.
-
-    :param more: the other fields, as TOML; one that is `None` is left out.
-    """
-    lines = [
-        "[[token]]",
-        f"name = {_quoted(name)}",
-        f"sha256 = {_quoted(hash_token(token.encode()).hex())}",
-        f"scopes = [{', '.join(map(_quoted, scopes))}]",
-    ]
-    if prefixes:
-        lines.append(f"prefixes = [{', '.join(map(_quoted, prefixes))}]")
-    lines += [f"{field} = {value}" for field, value in more.items() if value is not None]
-    return "\n".join([*lines, ""])
-
-
-def _quoted(text: str) -> str:
-    # A text of JSON is one of TOML, but for a character that JSON need not escape.
-    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")
-
-
-def _add(path: str, text: str) -> None:
-    """
-    Add a token to a file, and make the file if there is none.
-
-    :raises ValueError: the file would be wrong, or is so already. It is unchanged.
-    """
-    before = ""
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        before = file.read()
-    parse_tokens(before)
-    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    parse_tokens(before + gap + text)
-    # One write at the end of the file: a daemon that reads it meanwhile sees all of it or nothing.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, (gap + text).encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dcounter.daemon.tokens",
-        description="Make a token, add its hash and rights to a file, and print it: it cannot be shown again."
-        " A daemon that runs reads the file again at SIGHUP.",
-    )
-    parser.add_argument("file", help="the file of --tokens-file; made if it does not exist")
-    parser.add_argument("name", help="letters, digits and ._@-: answers and errors may show it")
-    parser.add_argument(
-        "--scope", action="append", choices=get_args(Scope), required=True, help="may be given again"
-    )
-    parser.add_argument(
-        "--prefix",
-        action="append",
-        default=[],
-        help="bind the token to tenants that begin so; may be given again",
-    )
-    parser.add_argument("--expires", metavar="TIME", help="such as 2027-01-31T00:00:00Z")
-    parser.add_argument("--rate", help="how many requests per second it permits, in the long run")
-    parser.add_argument("--burst", help="how many requests at once; by default those of a second")
-    return parser
-
-
-def main(
-    arguments: Sequence[str] | None = None, *, randbytes: Callable[[int], bytes] = secrets.token_bytes
-) -> int:
-    """
-    Run the command; return its exit status.
-    """
-    given = _options().parse_args(arguments)
-    token = make_token(randbytes)
-    try:
-        more = {"expires": given.expires, "rate": given.rate, "burst": given.burst}
-        _add(given.file, describe_token(token, given.name, given.scope, given.prefix, **more))
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{given.file} was not changed: {error}\n")
-        return 1
-    sys.stdout.write(f"{token}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

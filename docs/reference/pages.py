@@ -13,9 +13,14 @@ from typing import Any, Final
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
+from docs.reference import cli
 from docs.reference.links import ROOT, linked
 
-PARTS: Final[Mapping[str, Callable[[], str]]] = {}
+PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    "command-options": cli.shared_options,
+    "commands": cli.commands,
+    "exit-statuses": cli.exit_statuses,
+}
 """
 Parts of pages that are made from the code, by their names in pages.
 """

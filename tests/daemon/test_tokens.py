@@ -2,16 +2,14 @@
 The file of tokens: what it may hold, how it is read again, and how a token gets into it.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from dcounter.daemon.tokens import TokensFile, describe_token, main, make_token, parse_tokens
+from dcounter.daemon.token_file import describe_token
+from dcounter.daemon.tokens import TokensFile, parse_tokens
 from dcounter.errors import ConfigurationError
-from dcounter.http.auth import Principal, Scope, Token, hash_token
+from dcounter.http.auth import Principal, Scope, Token
 from dcounter.http.rates import Rate
 
 HASH = "ab" * 32
@@ -151,68 +149,3 @@ class TestFile:
         path.chmod(0o664)
         TokensFile(str(path), now=lambda: 0, seconds=lambda: 0.0)
         assert f"other users can write to {path}" in caplog.text
-
-
-class TestMaking:
-    def test_has_256_bits_that_a_url_can_hold(self) -> None:
-        assert make_token(bytes) == "dct_" + "A" * 43
-        assert make_token(lambda size: b"\xff" * size) == "dct_" + "_" * 42 + "8"
-
-    @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a\x7fb", "a\u2028b", "é"])
-    def test_what_is_written_can_be_read(self, name: str) -> None:
-        described = describe_token("dct_x", "n", ["read"], [name], expires="2027-01-01T00:00:00Z")
-        [token] = parse_tokens(described)
-        assert token.principal.prefixes == (name,)
-        assert token.digest == hash_token(b"dct_x")
-        assert token.expires == 1_798_761_600 * 10**9
-
-    def test_adds_to_the_file_and_shows_the_token_once(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        path = tmp_path / "tokens"
-        assert main([str(path), "one", "--scope=read", "--prefix=acme/"], randbytes=bytes) == 0
-        shown = capsys.readouterr().out
-        assert shown == "dct_" + "A" * 43 + "\n"
-        assert path.stat().st_mode & 0o777 == 0o600
-        path.write_text("# Jo's\n" + path.read_text().rstrip("\n"))
-        assert main([str(path), "two", "--scope=read", "--scope=write", "--rate=5", "--burst=9"]) == 0
-        assert path.read_text().startswith("# Jo's\n[[token]]\n")
-        one, two = parse_tokens(path.read_text())
-        assert one == Token(
-            hash_token(shown.strip().encode()), Principal("one", frozenset({"read"}), ("acme/",))
-        )
-        assert two.principal == Principal("two", frozenset({"read", "write"}), (), Rate(5.0, 9))
-        assert shown.strip() not in path.read_text()
-
-    @pytest.mark.parametrize(
-        "more",
-        [
-            ["billing", "--scope=read"],
-            ["a b", "--scope=read"],
-            ["b", "--scope=write", "--prefix=a"],
-            ["b", "--scope=read", "--expires=tomorrow"],
-            ["b", "--scope=read", "--expires=2027-01-01T00:00:00Z\ncolour = 1"],
-        ],
-    )
-    def test_what_cannot_be_used_changes_nothing(
-        self, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        path = tmp_path / "tokens"
-        path.write_text(ONE)
-        assert main([str(path), *more]) == 1
-        assert path.read_text() == ONE
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert f"{path} was not changed: " in said.err
-
-    def test_a_file_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main([str(tmp_path / "none" / "tokens"), "one", "--scope=read"]) == 1
-        assert "No such file or directory" in capsys.readouterr().err
-
-    def test_is_a_command(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "dcounter.daemon.tokens", "tokens", "one", "--scope", "read"]
-        run = subprocess.run(
-            command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=True
-        )
-        [token] = parse_tokens((tmp_path / "tokens").read_text())
-        assert token.digest == hash_token(run.stdout.strip().encode())

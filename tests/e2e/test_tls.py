@@ -16,7 +16,7 @@ from typing import Any
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from dcounter.daemon.tokens import describe_token
+from dcounter.daemon.token_file import describe_token
 from tests.e2e.harness import Ports, Twistd, eventually, is_open
 from tests.support.certificates import Authority
 

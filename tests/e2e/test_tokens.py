@@ -21,7 +21,7 @@ def make(file: Path, name: str, *options: str) -> str:
     """
     The command that makes a token.
     """
-    command = [sys.executable, "-m", "dcounter.daemon.tokens", str(file), name, *options]
+    command = [str(Path(sys.executable).with_name("dcounter")), "token", "new", str(file), name, *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -1,0 +1,62 @@
+"""
+The command that exports everything.
+"""
+
+import os
+from typing import IO
+
+import click
+
+from dcounter.cli.counting import read_options
+from dcounter.cli.exits import Exit
+from dcounter.cli.failures import Failed
+from dcounter.cli.remote import remote
+from dcounter.cli.session import Session
+from dcounter.words import Consistency
+
+
+@click.command()
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write to a file. [default: standard output]",
+)
+@click.option(
+    "--deleted", is_flag=True, help="With the IDs that are deleted, as it is needed to restore exactly."
+)
+@read_options
+@remote
+async def export(
+    session: Session, output: str | None, deleted: bool, consistency: Consistency | None, after: str | None
+) -> Exit | None:
+    """
+    Write everything that is stored, as lines of JSON.
+
+    The first line tells the position that the export includes, the last one how many lines came: without it
+    the export is not whole, and the exit status is 1. A file is there only if it is whole.
+    """
+    exported = await session.client.export(deleted=deleted, consistency=consistency, after=after)
+    try:
+        if output is None:
+            async for part in exported:
+                session.output.raw(part)
+            return None
+        # Not under its name until it is whole.
+        with _create(f"{output}.part") as file:
+            async for part in exported:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{output}.part", output)
+    finally:
+        exported.close()
+    session.output.remark(f"wrote {output}")
+    return None
+
+
+def _create(path: str) -> IO[bytes]:
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror}") from error
