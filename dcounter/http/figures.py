@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dcounter.figures import Family, Histogram, Measured
+from dcounter.figures import Family, Measured, histogram
 
 OTHER: Final = "other"
 """
@@ -61,7 +61,7 @@ class RouteFigures:
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = defaultdict(int)
-        self.durations = Histogram()
+        self.durations = histogram()
 
 
 class HttpFigures:

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from dcounter.errors import NotApplied
-from dcounter.figures import Family, Histogram, Measured
+from dcounter.figures import Family, Measured, histogram
 from dcounter.http.exposition import CONTENT_TYPE, exposed
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
@@ -244,12 +244,12 @@ def test_openmetrics_is_there_for_those_who_ask(daemon: Daemon) -> None:
 
 @given(values=st.lists(st.floats(min_value=0, max_value=20), max_size=30), label=st.text())
 def test_what_is_read_is_what_was_counted(values: list[float], label: str) -> None:
-    histogram = Histogram((0.5, 1.0, 10.0))
+    counted = histogram((0.5, 1.0, 10.0))
     for value in values:
-        histogram.add(value)
+        counted.add(value)
     family = Family("a_seconds", "histogram", "Some values.", ("what",))
 
-    text, _ = exposed([Measured(family, [((label,), histogram)])])
+    text, _ = exposed([Measured(family, [((label,), counted)])])
 
     [found] = parse(text.decode())
     samples = {(each.name, each.labels.get("le")): each.value for each in found.samples}

@@ -44,7 +44,7 @@ class Bench:
         self.segments = Segments(self.disk, _kept(**found), segment_bytes=segment_bytes)
 
     def write(self, *lines: bytes) -> int:
-        return self.segments.write([line_of(line) for line in lines])
+        return self.segments.write([line_of(line) for line in lines]).size
 
     def fail(self, operation: DiskOperation, *lines: bytes) -> None:
         self.disk.errors[operation] = EIO
