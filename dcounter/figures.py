@@ -2,7 +2,7 @@
 Figures that a process keeps about itself, and what they are called when they are shown.
 
 Whoever counts something adds to a plain number, which costs next to nothing. Names and labels come in only
-when somebody asks (`Measured`). Nodes send them to coordinators in this form.
+when somebody asks (`Samples`). Nodes send them to coordinators in this form.
 """
 
 from bisect import bisect_left
@@ -79,7 +79,7 @@ class Family(Struct, frozen=True, omit_defaults=True):
 Value = tuple[tuple[str, ...], float | Histogram]
 
 
-class Measured(Struct, frozen=True):
+class Samples(Struct, frozen=True):
     """
     A family with its values.
 
@@ -96,19 +96,21 @@ class Measured(Struct, frozen=True):
                 raise ValueError(f"a value does not fit {self.family.name}")
 
 
-def merged(measured: Iterable[Measured]) -> list[Measured]:
+def merged(measured: Iterable[Samples]) -> list[Samples]:
     """
     The same figures, each family once, in the order in which they came first.
 
     Of families with one name that are not the same in kind and labels, the first is kept: a node of another
     release may mean something else by it.
     """
-    found: dict[str, Measured] = {}
+    found: dict[str, Samples] = {}
     for each in measured:
         known = found.setdefault(each.family.name, each)
         if known is each:
             continue
         if (known.family.kind, known.family.labels) == (each.family.kind, each.family.labels):
-            values = dict([*each.values, *known.values])
-            found[each.family.name] = Measured(known.family, [*values.items()])
+            values = dict(known.values)
+            for labels, value in each.values:
+                values.setdefault(labels, value)
+            found[each.family.name] = Samples(known.family, [*values.items()])
     return list(found.values())

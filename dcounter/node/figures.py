@@ -5,7 +5,7 @@ What a node counts and measures about itself.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from dcounter.figures import Family, Measured, Value
+from dcounter.figures import Family, Samples, Value
 from dcounter.journal.interface import Journal
 from dcounter.node.channels import Channels
 from dcounter.node.contents import Contents
@@ -175,7 +175,7 @@ class Figures:
         channels: Channels,
     ) -> None:
         self._journal: Journal | None = None
-        self._process: Callable[[], Sequence[Measured]] = tuple
+        self._process: Callable[[], Sequence[Samples]] = tuple
         self._node = node
         self._out = out
         self._contents = contents
@@ -185,7 +185,7 @@ class Figures:
         self._lag = Lag()
         self._changes = Changes(contents)
 
-    def attach(self, journal: Journal, process: Callable[[], Sequence[Measured]]) -> None:
+    def attach(self, journal: Journal, process: Callable[[], Sequence[Samples]]) -> None:
         """
         Set what else has figures: the node's journal, and its process.
         """
@@ -207,7 +207,7 @@ class Figures:
         self.look(now)
         self._out.send(channel, Scraped(request, self._contents.applied, [*self._measured(now)]))
 
-    def _measured(self, now: float) -> Iterable[Measured]:
+    def _measured(self, now: float) -> Iterable[Samples]:
         yield from self._of_ledger()
         yield from self._of_journal()
         applied, me = self._contents.applied, str(self._node)
@@ -217,28 +217,28 @@ class Figures:
         yield self._one(CONNECTIONS, sum(1 for _ in self._channels))
         origins = sorted(self._members.peers)
         lags: list[Value] = [((me, str(each)), self._lag.seconds(each, applied, now)) for each in origins]
-        yield Measured(LAG, lags)
+        yield Samples(LAG, lags)
         yield from self._process()
 
-    def _of_ledger(self) -> Iterable[Measured]:
+    def _of_ledger(self) -> Iterable[Samples]:
         found, changes, me = self._contents.ledger.statistics(), self._changes, str(self._node)
         yield self._one(ITEMS, found.items)
         yield self._one(TENANTS, found.tenants)
         yield self._one(TOMBSTONES, found.tombstones)
         yield self._one(LEDGER_BYTES, found.bytes)
         by_change = {"created": changes.created, "moved": changes.moved, "deleted": changes.deleted}
-        yield Measured(CHANGES, [((me, change), number) for change, number in by_change.items()])
+        yield Samples(CHANGES, [((me, change), number) for change, number in by_change.items()])
 
-    def _of_journal(self) -> Iterable[Measured]:
+    def _of_journal(self) -> Iterable[Samples]:
         if self._journal is None:
             return
         journal, key = self._journal.figures, (str(self._node),)
         yield self._one(JOURNAL_BYTES, self._journal.size)
-        yield Measured(COMMITS, [(key, journal.commits)])
-        yield Measured(SYNCS, [(key, journal.syncs)])
-        yield Measured(LINES, [(key, journal.lines)])
+        yield Samples(COMMITS, [(key, journal.commits)])
+        yield Samples(SYNCS, [(key, journal.syncs)])
+        yield Samples(LINES, [(key, journal.lines)])
         yield self._one(SNAPSHOTS, journal.snapshots)
         yield self._one(FAILURES, journal.failures)
 
-    def _one(self, family: Family, value: float) -> Measured:
-        return Measured(family, [((str(self._node),), value)])
+    def _one(self, family: Family, value: float) -> Samples:
+        return Samples(family, [((str(self._node),), value)])

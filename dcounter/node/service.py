@@ -21,7 +21,7 @@ from dcounter.errors import (
     Removed,
     SecondHolder,
 )
-from dcounter.figures import Measured
+from dcounter.figures import Samples
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
@@ -115,7 +115,7 @@ class Node(Service):
         tell: Tell | None = None,
         place: str = "",
         remedy: str = "",
-        process: Callable[[], Sequence[Measured]] = tuple,
+        process: Callable[[], Sequence[Samples]] = tuple,
     ) -> None:
         self.node = node
         self._tell = tell or self._log_progress

@@ -4,7 +4,7 @@ The messages by which a coordinator learns the figures of a node, to show them a
 
 from msgspec import Struct
 
-from dcounter.figures import Measured
+from dcounter.figures import Samples
 from dcounter.protocol.batch import RequestId
 from dcounter.protocol.position import Position
 
@@ -27,4 +27,4 @@ class Scraped(Struct, frozen=True, tag="scraped"):
 
     request: RequestId
     applied: Position
-    measured: list[Measured]
+    measured: list[Samples]
