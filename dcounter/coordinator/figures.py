@@ -128,7 +128,7 @@ class Changes:
                     # A node that has started again begins at 0.
                     self._totals[change] += value - before if value >= before else value
 
-    def measured(self) -> Iterable[Samples]:
+    def samples(self) -> Iterable[Samples]:
         """
         The figures, with their names.
         """

@@ -87,6 +87,8 @@ class Scraping:
         told = {node: answer for node, answer in zip(able, answers, strict=True) if answer is not None}
         found = [measured for answer in told.values() for measured in answer.measured]
         applied = {node: answer.applied for node, answer in told.items()}
+        # A primary that was shown stays until it is gone.
+        self._view.elect()
         self._changes.look(self._view.primary(), found)
         # An older node that is up has no figures to tell.
         shown = [node for node in up if node in told or node not in able]
@@ -95,7 +97,7 @@ class Scraping:
             *self._of_coordinator(),
             *of_view(self._view, applied, shown, now, self._wall()),
             *of_dispatch(self._dispatch, self._limits),
-            *self._changes.measured(),
+            *self._changes.samples(),
             *found,
         ]
 

@@ -122,7 +122,7 @@ class ProcessFigures(Service):
         super().stopService()
         self._delay.stop()
 
-    def measured(self) -> Sequence[Samples]:
+    def samples(self) -> Sequence[Samples]:
         """
         All figures, with their names. What the system does not tell is left out.
         """

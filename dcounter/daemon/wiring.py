@@ -287,7 +287,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     figures.setServiceParent(daemon)
 
     async def measure() -> Sequence[Samples]:
-        return [build(), *await coordinator.scraping.measure(), *figures.measured()]
+        return [build(), *await coordinator.scraping.measure(), *figures.samples()]
 
     server = http.serve(
         coordinator,
@@ -410,7 +410,7 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
     remedy = "" if options["parent"] else SET_ASIDE if options["peers"] else RESTORE
     figures = ProcessFigures(reactor, f"node-{options['id']}", path)
     figures.setServiceParent(node)
-    wiring.figures = figures.measured
+    wiring.figures = figures.samples
     wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
     return node
 

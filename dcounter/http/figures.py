@@ -111,7 +111,7 @@ class HttpFigures:
         """
         self._stored += items
 
-    def measured(self) -> Sequence[Samples]:
+    def samples(self) -> Sequence[Samples]:
         """
         All figures, with their names.
         """

@@ -14,6 +14,6 @@ async def show(api: Api, call: Call) -> Answer:
     """
     of_store = () if api.measure is None else await api.measure()
     accept = b",".join(call.headers.get(b"accept", ())).decode("latin-1")
-    stream, content_type = exposed(merged([*api.figures.measured(), *of_store]), accept)
+    stream, content_type = exposed(merged([*api.figures.samples(), *of_store]), accept)
     # Others have their turns between two parts: to write all of it at once may take 10 ms.
     return Answer(200, b"", content_type.encode(), stream=stream)
