@@ -114,7 +114,7 @@ def table(settings: Sequence[Setting]) -> str:
     """
     lines: list[str] = []
     for group, members in groupby(settings, lambda each: each.group):
-        lines += [f"#### {group}", "", "| option | value | default | what it does | at `SIGHUP` |"]
+        lines += [f"### {group}", "", "| option | value | default | what it does | at `SIGHUP` |"]
         lines += ["|---|---|---|---|---|", *map(_row, members), ""]
     return "\n".join(lines)
 

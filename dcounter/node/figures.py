@@ -3,10 +3,10 @@ What a node counts and measures about itself.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from dcounter.figures import Family, Samples, Value
-from dcounter.journal.interface import Journal
+from dcounter.journal.figures import JournalFigures
 from dcounter.node.channels import Channels
 from dcounter.node.contents import Contents
 from dcounter.node.effects import Outbox
@@ -100,6 +100,23 @@ How many moments are remembered for the lag. When there are more, every second o
 """
 
 
+class MeasuredJournal(Protocol):
+    """
+    What is measured of a journal. Its whole interface speaks of Deferreds, which nothing here needs.
+
+    :ivar figures: what it counts and measures about itself.
+    """
+
+    figures: JournalFigures
+
+    @property
+    def size(self) -> int:
+        """
+        The bytes that it takes on its disk.
+        """
+        ...
+
+
 class Lag:
     """
     How long a node has known of batches that it has not applied.
@@ -174,7 +191,7 @@ class Figures:
         status: Status,
         channels: Channels,
     ) -> None:
-        self._journal: Journal | None = None
+        self._journal: MeasuredJournal | None = None
         self._process: Callable[[], Sequence[Samples]] = tuple
         self._node = node
         self._out = out
@@ -185,7 +202,7 @@ class Figures:
         self._lag = Lag()
         self._changes = Changes(contents)
 
-    def attach(self, journal: Journal, process: Callable[[], Sequence[Samples]]) -> None:
+    def attach(self, journal: MeasuredJournal, process: Callable[[], Sequence[Samples]]) -> None:
         """
         Set what else has figures: the node's journal, and its process.
         """

@@ -98,7 +98,7 @@ def node() -> Machines:
 def test_a_coordinator_is_told_all(node: Machines) -> None:
     watched = Figures(0, node.out, node.contents, node.members, node.status, node.channels)
     journal = Journal()
-    watched.attach(journal, lambda: [PROCESS])  # type: ignore[arg-type]
+    watched.attach(journal, lambda: [PROCESS])
     node.contents.ledger.merge([1, 2, 3], [10, 10, 10], ["a", "b", None])
     journal.figures.committed(lines=4, commit_s=0.25, sync_s=0.125)
     node.hears(report(1, applied=has((1, 5, 3))))
