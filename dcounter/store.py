@@ -62,9 +62,11 @@ Capability = Literal[
     "export",
     "audit",
     "watch",
+    "receipts",
 ]
 """
-What a store may be unable to do. Each is the name of a method of `Store`.
+What a store may be unable to do. `receipts` is to say what a request changes; each other one is the name of a
+method of `Store`.
 """
 
 
@@ -363,8 +365,9 @@ class Store(Questions, Erasing, Watchable, Protocol):
         Store all items of a request; return when the nodes that `ack` asks for have written them.
 
         :param after: a position token: these items are newer than everything that it covers.
-        :param changes: whether the receipt is to say what the request changed.
-        :raises NotSupportedHere: the store cannot say what a request changes; nothing of it is stored.
+        :param changes: whether the receipt is to say what the request changed; only for a store that can, see
+            `capabilities`.
+        :raises NotSupportedHere: it cannot do so at present; nothing of the request is stored.
         """
         ...
 

@@ -34,6 +34,7 @@ class Asking:
     :param clock: the coordinator's clock, moved past every stamp that a node has heard of.
     :param seal: makes tokens of the positions that answers include.
     :param flush_soon: asks for `flush` at the end of this turn of the reactor.
+    :ivar retries: how often a question was asked again.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Asking:
         self._time = time
         self._flush_soon = flush_soon
         self._reads = Reads(view, limits)
+        self.retries = 0
 
     @property
     def busy(self) -> bool:
@@ -62,6 +64,13 @@ class Asking:
         Whether a question has not ended.
         """
         return bool(self._reads.open)
+
+    @property
+    def open(self) -> int:
+        """
+        How many questions have not ended.
+        """
+        return len(self._reads.open)
 
     def until(self) -> float:
         """
@@ -118,6 +127,7 @@ class Asking:
                 answer = link.ask(make)
             except LinkLost:
                 continue
+            self.retries += question.asked_at > float("-inf")
             self._reads.sent(question, now)
             if question.feature:
                 question.under_way.append(answer)

@@ -20,12 +20,14 @@ next one, after the next event or tick.
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from dcounter.coordinator.requests import Request, Slice
 from dcounter.coordinator.slices import assign
 from dcounter.coordinator.stamping import StampedItems
 from dcounter.coordinator.windows import Flight, Window
 from dcounter.errors import NotApplied
+from dcounter.figures import NUMBERS, Histogram, histogram
 from dcounter.limits import Limits
 from dcounter.protocol.position import Position
 
@@ -41,6 +43,12 @@ Time (s) after which a batch that is still under way is no reason for others to 
 """
 
 
+Reason = Literal["refused", "lost", "slow", "unsent"]
+"""
+Why a slice is placed at another node: the first one refused it, is gone, takes long, or takes no more writes.
+"""
+
+
 class Dispatch:
     """
     Places requests at nodes.
@@ -49,6 +57,8 @@ class Dispatch:
     :param writers: gives the nodes that take writes now.
     :param receipts: gives those of them that give receipts, the preferred one first.
     :param flush_soon: asks for `launch` at the end of this turn of the reactor.
+    :ivar batch_items: how many items the batches had that were sent; whoever sends them says so.
+    :ivar retries: how often a slice was placed again, by the reason.
     """
 
     def __init__(
@@ -75,6 +85,8 @@ class Dispatch:
         self._again: deque[Slice] = deque()
         self._exhausted: list[Slice] = []
         self._rotation = 0
+        self.batch_items: Histogram = histogram(NUMBERS)
+        self.retries: dict[Reason, int] = {"refused": 0, "lost": 0, "slow": 0, "unsent": 0}
 
     def admit(self, request: Request) -> None:
         """
@@ -126,6 +138,27 @@ class Dispatch:
                 return True
         return bool(self._small) and not self._gathers() and self._next_place(self._writers()) is not None
 
+    @property
+    def windows(self) -> Mapping[int, Window]:
+        """
+        Node -> what is under way to it.
+        """
+        return self._windows
+
+    @property
+    def queued(self) -> int:
+        """
+        How many requests wait for a node.
+        """
+        return len(self._queue) + len(self._small)
+
+    @property
+    def queued_bytes(self) -> int:
+        """
+        About the bytes that they take on the wire.
+        """
+        return self._queued_bytes
+
     def _ask_for_flush(self) -> None:
         if not self._flush_asked and self.waiting:
             self._flush_asked = True
@@ -162,7 +195,7 @@ class Dispatch:
             if slice_.settled:
                 continue
             if i in refused:
-                self._retry_alone(slice_, flight.node)
+                self._retry_alone(slice_, flight.node, "refused")
                 continue
             slice_.stored = True
             request = slice_.request
@@ -182,7 +215,7 @@ class Dispatch:
         for slice_ in flight.slices:
             slice_.flights -= 1
             if not slice_.settled:
-                self._retry_alone(slice_, flight.node)
+                self._retry_alone(slice_, flight.node, "lost")
         self._place_waiting()
         self._ask_for_flush()
 
@@ -193,7 +226,7 @@ class Dispatch:
         window = self._windows[node]
         for slice_ in [slice_ for flight in window.open for slice_ in flight.slices]:
             window.withdraw(slice_)
-            self._retry(slice_, node)
+            self._retry(slice_, node, "unsent")
         self._place_waiting()
         self._ask_for_flush()
 
@@ -220,7 +253,7 @@ class Dispatch:
                     flight.slow = True
                     for slice_ in flight.slices:
                         if not (slice_.settled or slice_.waits) and slice_.flights < _AT_ONCE:
-                            self._retry(slice_, flight.node)
+                            self._retry(slice_, flight.node, "slow")
         exhausted, self._exhausted = self._exhausted, []
         for slice_ in exhausted:
             if slice_.flights == 0:
@@ -262,7 +295,7 @@ class Dispatch:
         """
         size = request.size
         limits = self._limits
-        number = len(self._queue) + len(self._small)
+        number = self.queued
         if number >= limits.queue_requests:
             raise NotApplied(f"{number} requests are waiting for a node, the most allowed", retry_after=1)
         if number and self._queued_bytes + size > limits.queue_bytes:
@@ -272,15 +305,16 @@ class Dispatch:
         waiting.append(request)
         self._queued_bytes += size
 
-    def _retry_alone(self, slice_: Slice, node: int) -> None:
+    def _retry_alone(self, slice_: Slice, node: int, why: Reason) -> None:
         """
         Place a slice again unless another node has it on its way.
         """
         slice_.tried.add(node)
         if slice_.flights == 0 and not slice_.waits:
-            self._retry(slice_, node)
+            self._retry(slice_, node, why)
 
-    def _retry(self, slice_: Slice, node: int) -> None:
+    def _retry(self, slice_: Slice, node: int, why: Reason) -> None:
+        self.retries[why] += 1
         slice_.tried.add(node)
         slice_.waits = True
         self._again.append(slice_)

@@ -29,6 +29,7 @@ from dcounter.coordinator.inquiries import Inquiries, OwnedInquiry
 from dcounter.coordinator.receipts import Receipts
 from dcounter.coordinator.removal import remove
 from dcounter.coordinator.requests import Request
+from dcounter.coordinator.scraping import Scraping
 from dcounter.coordinator.stamping import StampedItems, stamped
 from dcounter.coordinator.status import cluster_status
 from dcounter.coordinator.unplaced import why_unplaced
@@ -81,6 +82,7 @@ class Coordinator(Service, Inquiries, Auditing):
     :param troubles: gives what an operator must know about the processes of the nodes, one sentence each.
     :param watches: makes what tells watchers of changes.
     :ivar compacting: has old deletions forgotten.
+    :ivar scraping: gathers its figures and those of the nodes.
     """
 
     def __init__(
@@ -166,6 +168,16 @@ class Coordinator(Service, Inquiries, Auditing):
             limits=self._limits,
             time=self._time,
             session=f"{wall():x}",
+        )
+        self.scraping = Scraping(
+            self._links,
+            self._view,
+            self._dispatch,
+            self._asking,
+            readiness=self.readiness,
+            limits=self._limits,
+            time=self._time,
+            wall=wall,
         )
         self._last_beat = 0.0
         self._announced = False
@@ -350,7 +362,9 @@ class Coordinator(Service, Inquiries, Auditing):
 
     def _send(self, flight: Flight) -> None:
         batch = flight.batch()
-        if batch.items >= self._limits.packed_items:
+        items = batch.items
+        self._dispatch.batch_items.add(items)
+        if items >= self._limits.packed_items:
             batch = batch.pack()
         raw = Raw(encode_batch(batch))
         # Only a batch that is full with one slice may have a receipt.
@@ -382,6 +396,7 @@ class Coordinator(Service, Inquiries, Auditing):
 
     def link_up(self, link: NodeLink) -> None:
         self._view.connected(link.node, self._time.seconds())
+        self.scraping.connected(link.node)
 
     def link_down(self, link: NodeLink) -> None:
         self._view.disconnected(link.node)

@@ -47,6 +47,7 @@ class View:
     :param members: ids of all nodes.
     :param clock: the coordinator's clock, moved past every stamp that a node has heard of.
     :param now: the time (s) at which the coordinator starts.
+    :ivar failovers: how often another node became primary.
     """
 
     def __init__(self, members: Collection[int], *, clock: HybridClock, limits: Limits, now: float) -> None:
@@ -56,6 +57,8 @@ class View:
         self._started = self._last_look = now
         self._takes_writes = False
         self._primary: int | None = None
+        self._former_primary: int | None = None
+        self.failovers = 0
         # Before every member had the chance to report, the first to do so would be preferred.
         self._settled = False
         self.required = Position()
@@ -159,6 +162,9 @@ class View:
         """
         if self._settled:
             self._primary = self.primary()
+            if self._primary is not None:
+                self.failovers += self._former_primary not in {None, self._primary}
+                self._former_primary = self._primary
 
     def members(self) -> list[int]:
         """
@@ -315,7 +321,7 @@ class View:
         """
         Whether a node that is up has journalled all of a position, as far as is known, and nothing is lost.
         """
-        member = self._members[node]
+        member = self._member(node)
         if not (member.up and member.reported):
             # What it said in a former life it may not have any more.
             return False

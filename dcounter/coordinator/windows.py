@@ -53,8 +53,22 @@ class Window:
         self.flights: dict[Flight, None] = {}
         self.open: list[Flight] = []
 
+    @property
+    def batches(self) -> int:
+        """
+        How many batches are under way, or being filled.
+        """
+        return len(self.flights) + len(self.open)
+
+    @property
+    def size(self) -> int:
+        """
+        Their bytes.
+        """
+        return self._bytes
+
     def has_room(self, size: int) -> bool:
-        busy = len(self.flights) + len(self.open)
+        busy = self.batches
         if not busy:
             return True
         if self._bytes + size > self._limits.window_bytes:

@@ -5,7 +5,7 @@ Importing this module installs a reactor, because it imports Klein: the reactor 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from dcounter.daemon.process import Process
 from dcounter.daemon.tls import tls_of_http
 from dcounter.daemon.tokens import TokensFile
 from dcounter.daemon.unix_sockets import cleared
+from dcounter.figures import Samples
 from dcounter.http.auth import OperatorToken
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
@@ -76,6 +77,7 @@ class HttpSide:
         operator: Operator,
         *,
         token: OperatorToken | None,
+        measure: Callable[[], Awaitable[Sequence[Samples]]],
         daemon: Process,
         new: bool,
     ) -> Server:
@@ -83,6 +85,7 @@ class HttpSide:
         Listen when the daemon starts.
 
         :param token: the operator's.
+        :param measure: gives the figures of the store.
         :param new: whether this start made the cluster.
         """
         options, reactor = self._options, self._reactor
@@ -95,6 +98,7 @@ class HttpSide:
             consistency=options["consistency"],
             tokens=None if self._tokens is None else self._tokens.tokens,
             figures=HttpFigures(time.monotonic),
+            measure=measure,
         )
         server = Server(
             api, reactor=reactor, now=time.time_ns, names=options["host"], origins=options["cors-origin"]

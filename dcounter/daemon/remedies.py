@@ -23,6 +23,20 @@ _REMEDIES = {
     errno.ENOLCK: "put the directory on a local file system",
 }
 
+SET_ASIDE = (
+    "If all other nodes of the cluster are up and take writes, set that directory aside (keep it) and "
+    "start the node again: it is rebuilt from them. Otherwise leave it: it may hold data that no other has"
+)
+
+"""
+What to do about a damaged journal of a node by itself, if its cluster has other nodes.
+"""
+
+RESTORE = "The cluster has no other node to rebuild it from: restore a backup, but keep that directory"
+"""
+What to do about a damaged journal of a node by itself, if its cluster has no other node.
+"""
+
 
 def trouble(error: OSError, path: str, *, elsewhere: bool = True) -> str:
     """

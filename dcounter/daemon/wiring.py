@@ -40,7 +40,9 @@ from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
+from dcounter.daemon.process_figures import ProcessFigures, build
 from dcounter.daemon.rebuilding import Rebuilding
+from dcounter.daemon.remedies import RESTORE, SET_ASIDE
 from dcounter.daemon.secrets import (
     ClusterSecrets,
     Rotation,
@@ -56,6 +58,7 @@ from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
 from dcounter.errors import ConfigurationError
+from dcounter.figures import Samples
 from dcounter.http.auth import OperatorToken
 from dcounter.journal.disk import RealDisk
 from dcounter.journal.file import FileJournal
@@ -82,20 +85,6 @@ _log = Logger()
 _CONNECT_TIMEOUT = 2
 """
 Longest time (s) to connect to a node.
-"""
-
-_SET_ASIDE = (
-    "If all other nodes of the cluster are up and take writes, set that directory aside (keep it) and "
-    "start the node again: it is rebuilt from them. Otherwise leave it: it may hold data that no other has"
-)
-
-"""
-What to do about a damaged journal of a node by itself, if its cluster has other nodes.
-"""
-
-_RESTORE = "The cluster has no other node to rebuild it from: restore a backup, but keep that directory"
-"""
-What to do about a damaged journal of a node by itself, if its cluster has no other node.
 """
 
 
@@ -140,6 +129,8 @@ class Wiring:
         # Unlike the monotonic clock, this one goes on while the machine sleeps.
         self.wall = SteadyWall(time.time_ns, partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME))
         self.complaints = Complaints(reactor.seconds)
+        # Of the process, where a node is all of it.
+        self.figures: Callable[[], Sequence[Samples]] = tuple
 
     def descriptors(self, nodes: int) -> int:
         """
@@ -216,6 +207,7 @@ class Wiring:
             tell=tell,
             place="" if path is None else os.path.abspath(path),
             remedy=remedy,
+            process=self.figures,
         )
 
     def coordinator(self, troubles: Callable[[], Sequence[str]]) -> Coordinator:
@@ -291,10 +283,17 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         wall=wiring.wall,
         time=reactor,
     ).setServiceParent(daemon)
+    figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
+    figures.setServiceParent(daemon)
+
+    async def measure() -> Sequence[Samples]:
+        return [build(), *await coordinator.scraping.measure(), *figures.samples()]
+
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),
         token=token,
+        measure=measure,
         daemon=daemon,
         new=directory.new if directory is not None else options["in-memory"],
     )
@@ -408,7 +407,10 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
         if progress.state == "cannot start":
             node.end(CANNOT_START)
 
-    remedy = "" if options["parent"] else _SET_ASIDE if options["peers"] else _RESTORE
+    remedy = "" if options["parent"] else SET_ASIDE if options["peers"] else RESTORE
+    figures = ProcessFigures(reactor, f"node-{options['id']}", path)
+    figures.setServiceParent(node)
+    wiring.figures = figures.samples
     wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
     return node
 

@@ -2,12 +2,13 @@
 The arguments of a route's function: the request, and what the function needs to answer it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct, field
 from twisted.internet.defer import DeferredSemaphore
 
+from dcounter.figures import Samples
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.figures import HttpFigures
@@ -44,6 +45,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar document: the OpenAPI document, encoded.
     :ivar page: the answer with the page that describes the API.
     :ivar figures: what the HTTP side counts.
+    :ivar measure: gives the figures of the store; `None` if it has none.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     :ivar room_for_watchers: how many more watchers there may be.
@@ -59,6 +61,7 @@ class Api(Struct, frozen=True, kw_only=True):
     document: bytes
     page: Answer
     figures: HttpFigures
+    measure: Callable[[], Awaitable[Sequence[Samples]]] | None = None
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)

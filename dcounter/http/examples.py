@@ -186,9 +186,11 @@ By method, path and content type of the body. The documents themselves, such as 
 
 def examples_of(route: Route) -> Sequence[Example]:
     """
-    The examples of a route.
+    The examples of a route, with the parameters that it has.
     """
-    return EXAMPLES.get((route.method, route.path, route.content_type), ())
+    known = {each.name for each in route.query}
+    examples = EXAMPLES.get((route.method, route.path, route.content_type), ())
+    return [each for each in examples if known.issuperset(dict(parse_qsl(each.target.partition("?")[2])))]
 
 
 def values_of(route: Route) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 Writes figures as Prometheus reads them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from dcounter.figures import Family, Histogram, Measured
+from dcounter.figures import Family, Histogram, Samples
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """
@@ -20,32 +20,48 @@ The form for callers that do not ask for another one.
 """
 
 
+_EOF: Final = b"# EOF\n"
+
+
 class _Collected(Collector):
     """
     Figures, as a registry of prometheus-client collects them.
     """
 
-    def __init__(self, measured: Iterable[Measured]) -> None:
+    def __init__(self, measured: Iterable[Samples]) -> None:
         self._measured = measured
 
     def collect(self) -> Iterable[Metric]:
         return map(_metric, self._measured)
 
 
-def exposed(measured: Iterable[Measured], accept: str = "") -> tuple[bytes, str]:
+def exposed(measured: Iterable[Samples], accept: str = "") -> tuple[AsyncGenerator[bytes, None], str]:
     """
-    Figures in the form that a caller prefers.
+    Figures in the form that a caller prefers, family by family.
 
     :param accept: the header `Accept` of its request.
     :returns: the text, and its content type.
     """
     encode, content_type = choose_encoder(accept)
+    return _text(measured, encode), content_type
+
+
+async def _text(
+    measured: Iterable[Samples], encode: Callable[[Collector], bytes]
+) -> AsyncGenerator[bytes, None]:
+    for each in measured:
+        yield encode(_registry([each])).removesuffix(_EOF)
+    # The end of OpenMetrics; nothing in the other form.
+    yield encode(_registry([]))
+
+
+def _registry(measured: Iterable[Samples]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(measured))
-    return encode(registry), content_type
+    return registry
 
 
-def _metric(measured: Measured) -> Metric:
+def _metric(measured: Samples) -> Metric:
     family = measured.family
     if family.kind == "histogram":
         return _histogram(family, measured.values)

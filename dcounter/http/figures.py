@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dcounter.figures import Family, Histogram, Measured
+from dcounter.figures import Family, Samples, histogram
 
 OTHER: Final = "other"
 """
@@ -61,7 +61,7 @@ class RouteFigures:
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = defaultdict(int)
-        self.durations = Histogram()
+        self.durations = histogram()
 
 
 class HttpFigures:
@@ -111,18 +111,18 @@ class HttpFigures:
         """
         self._stored += items
 
-    def measured(self) -> Sequence[Measured]:
+    def samples(self) -> Sequence[Samples]:
         """
         All figures, with their names.
         """
         routes = sorted(self._routes.items())
         return [
-            Measured(
+            Samples(
                 REQUESTS,
                 [((*key, str(code)), number) for key, each in routes for code, number in each.codes.items()],
             ),
-            Measured(DURATIONS, [(key, each.durations) for key, each in routes]),
-            Measured(REFUSALS, [((code,), number) for code, number in sorted(self._refusals.items())]),
-            Measured(ABANDONED, [((), self._abandoned)]),
-            Measured(STORED, [((), self._stored)]),
+            Samples(DURATIONS, [(key, each.durations) for key, each in routes]),
+            Samples(REFUSALS, [((code,), number) for code, number in sorted(self._refusals.items())]),
+            Samples(ABANDONED, [((), self._abandoned)]),
+            Samples(STORED, [((), self._stored)]),
         ]

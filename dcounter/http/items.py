@@ -36,6 +36,10 @@ _WIDEST_CHARACTER: Final = 4
 _ELEMENT: Final = re.compile(r"\$\[([0-9]+)\]")
 _DECIMAL: Final = re.compile("-?[0-9]{1,19}")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LINE: Final = re.compile(rb"\{.{0,1000}\}\r?\n")
+"""
+The first of several lines with an item each, as most begin.
+"""
 
 _Int64 = Annotated[int, msgspec.Meta(ge=SMALLEST_ID, le=LARGEST_ID)]
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -306,6 +310,8 @@ def _malformed(body: bytes, error: Exception) -> MalformedBody:
     if isinstance(error, RecursionError):
         return MalformedBody("the body is nested too deeply")
     hint = ", or it contains half of a surrogate pair" if _SURROGATE.search(body) else ""
+    if _LINE.match(body):
+        hint += "; to send lines with one item each, add the header Content-Type: application/x-ndjson"
     return MalformedBody(f"the body is not JSON: {error}{hint}")
 
 

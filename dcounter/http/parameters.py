@@ -32,11 +32,12 @@ RECEIPT: Final = Parameter(
     " do not have it.",
     ("0", "1"),
     default="0",
+    needs="receipts",
 )
 PARTIAL: Final = Parameter(
     "partial", "`1`: store what is valid, and list the first mistakes in the rest.", ("0", "1"), default="0"
 )
-NO_RECEIPT: Final = Parameter("receipt", "Loads have no receipts.", ("0",), default="0")
+NO_RECEIPT: Final = Parameter("receipt", "Loads have no receipts.", ("0",), default="0", needs="receipts")
 STORED_BY: Final = (ACK, AFTER, STAMP, RECEIPT)
 """
 What a request to store or to delete says of how that is done.

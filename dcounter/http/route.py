@@ -35,6 +35,7 @@ class Parameter:
     :ivar default: the value that counts if it is left out; `None` if there is none, or the daemon's options
         set it.
     :ivar empty: whether it may be an empty text.
+    :ivar needs: what the store must be able to do; `None` if every store can.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string", "minLength": 1}, hash=False)
     default: str | None = None
     empty: bool = False
+    needs: Capability | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 The daemon's HTTP server: HTTP/1 within bounds, which answers even the worst request with problem+json.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
+from dcounter.figures import Samples
 from dcounter.http.auth import OperatorToken, Tokens
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
@@ -42,6 +43,7 @@ def make_api(
     consistency: Consistency = "exact",
     tokens: Tokens | None = None,
     figures: HttpFigures | None = None,
+    measure: Callable[[], Awaitable[Sequence[Samples]]] | None = None,
 ) -> Api:
     """
     Bundle what the routes need.
@@ -52,6 +54,7 @@ def make_api(
     :param consistency: what a count may answer, if the request does not say.
     :param tokens: what callers must show; `None` if anyone may store and count.
     :param figures: what the HTTP side counts with; `None`: it takes no times.
+    :param measure: gives the figures of the store, for `GET /metrics`; `None` if it has none.
     """
     limits = limits or HttpLimits()
     described, page = _documents(frozenset(store.capabilities), ack, consistency)
@@ -65,6 +68,7 @@ def make_api(
         document=described,
         page=page,
         figures=figures or HttpFigures(lambda: 0.0),
+        measure=measure,
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
         room_for_watchers=DeferredSemaphore(limits.max_watchers),

@@ -4,7 +4,7 @@ The one list of routes. Klein's routes, the short way past Klein and the OpenAPI
 A new route is a row here and a function under `dcounter.http.api`.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ from dcounter.http.problems import (
     TooManyWatchers,
     UnknownItem,
 )
-from dcounter.http.route import Route
+from dcounter.http.route import Parameter, Route
 from dcounter.store import Capability, ClusterStatus
 
 _NOT_STORED: Final = (
@@ -429,16 +429,28 @@ ROUTES: Final = (
 )
 
 
-def offered(routes: Sequence[Route], capabilities: Container[Capability]) -> Sequence[Route]:
+def offered(routes: Iterable[Route], capabilities: Container[Capability]) -> Sequence[Route]:
     """
-    Those routes that a store with these capabilities can serve.
+    Those routes that a store with these capabilities can serve, with the parameters that it can.
     """
-    return [route for route in routes if route.needs is None or route.needs in capabilities]
+    found = []
+    for route in routes:
+        if _is_able(route, capabilities):
+            query = tuple(each for each in route.query if _is_able(each, capabilities))
+            others = dict(zip(route.by_type, offered(route.by_type.values(), capabilities), strict=True))
+            found.append(replace(route, query=query, by_type=others))
+    return found
 
 
-def served(routes: Sequence[Route], capabilities: Container[Capability]) -> Sequence[Route]:
+def served(routes: Iterable[Route], capabilities: Container[Capability]) -> Sequence[Route]:
     """
     All routes; requests for those that the store cannot serve are refused.
     """
-    able = offered(routes, capabilities)
-    return [route if route in able else replace(route, function=daemon.not_supported) for route in routes]
+    return [
+        route if _is_able(route, capabilities) else replace(route, function=daemon.not_supported)
+        for route in routes
+    ]
+
+
+def _is_able(what: Route | Parameter, capabilities: Container[Capability]) -> bool:
+    return what.needs is None or what.needs in capabilities

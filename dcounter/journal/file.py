@@ -25,10 +25,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dcounter.journal.disk import Disk
+from dcounter.journal.figures import JournalFigures
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 from dcounter.journal.recovery import JournalReading, Recovery
-from dcounter.journal.segments import Finished, Segments
+from dcounter.journal.segments import Finished, Segments, Written
 from dcounter.journal.thread import InThread
 
 _log = Logger()
@@ -138,6 +139,7 @@ class FileJournal:
     :param snapshot_bytes: size of all segments from which a snapshot is due, unless half of the last is more.
     :param recovery: what reads the directory.
     :param segments: what writes to it, in the writer's thread.
+    :ivar figures: what it counts and measures about itself.
     """
 
     def __init__(
@@ -156,17 +158,17 @@ class FileJournal:
     ) -> None:
         self._disk = disk
         self._recovery = recovery(disk, is_chunk=is_chunk, owner=owner)
-        self._make_segments = partial(segments, segment_bytes=segment_bytes)
+        self._make_segments = partial(segments, segment_bytes=segment_bytes, seconds=clock.seconds)
         self._in_thread = in_thread
         self._clock = clock
         self._snapshot_bytes = snapshot_bytes
         self._pace_s = pace_s
         self._paced_until = float("-inf")
+        self.figures = JournalFigures()
         self._queue: list[JournalEntry] = []
         # Whether an answer waits for any of it.
         self._awaited = False
         self._state: _State = _Idle()
-        self._failures = 0
         # The writer's thread owns it: only `_work` may touch it here.
         self._segments: Segments | None = None
         # Whether a segment may be open there.
@@ -246,15 +248,19 @@ class FileJournal:
 
     def _commit(self) -> None:
         entries, self._queue, self._awaited = self._queue, [], False
-        self._paced_until = self._clock.seconds() + self._pace_s
+        began = self._clock.seconds()
+        self._paced_until = began + self._pace_s
         self._state = _Committing()
         self._open = True
         done = self._work(lambda segments: segments.write(entries))
-        done.addCallbacks(self._committed, self._failed, callbackArgs=(entries,), errbackArgs=(entries,))
+        done.addCallbacks(
+            self._committed, self._failed, callbackArgs=(entries, began), errbackArgs=(entries,)
+        )
         done.addErrback(_stuck)
 
-    def _committed(self, size: int, entries: Sequence[JournalEntry]) -> None:
-        self._size = size
+    def _committed(self, written: Written, entries: Sequence[JournalEntry], began: float) -> None:
+        self._size = written.size
+        self.figures.committed(len(entries), self._clock.seconds() - began, written.sync_s)
         try:
             self._user.journal_synced(entries)
         finally:
@@ -269,7 +275,7 @@ class FileJournal:
     def _failed(self, why: Failure, entries: Sequence[JournalEntry]) -> None:
         failed = [*entries, *self._queue]
         self._queue = []
-        self._failures += 1
+        self.figures.failures += 1
         reason = _reason(why)
         _log.error("the disk failed: {why}", why=reason)
         self._break(reason)
@@ -350,11 +356,11 @@ class FileJournal:
         return result
 
     async def _take_snapshot(self, lines: Iterator[bytes], ready: Callable[[], bool]) -> bool:
-        failures = self._failures
+        failures = self.figures.failures
 
         def in_vain() -> bool:
             # After a failure, the user may have dropped lines that this snapshot does not hold.
-            return self._closed or self._failures != failures
+            return self._closed or self.figures.failures != failures
 
         self._open = True
         number = await self._work(lambda segments: segments.split())
@@ -391,6 +397,7 @@ class FileJournal:
 
     def _finished(self, snapshot: Finished) -> Sequence[str]:
         self._size, self._snapshot_size = snapshot.size, snapshot.snapshot_size
+        self.figures.snapshots += 1
         return snapshot.obsolete
 
     async def _remove_in_parts(self, names: Iterable[str]) -> None:

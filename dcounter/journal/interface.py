@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from dcounter.journal.figures import JournalFigures
 from dcounter.journal.framing import JournalEntry
 
 
@@ -45,7 +46,11 @@ class JournalUser(Protocol):
 class Journal(Protocol):
     """
     Takes lines in order and tells when they are durable, in the same order.
+
+    :ivar figures: what it counts and measures about itself.
     """
+
+    figures: JournalFigures
 
     def recover(self) -> Iterable[JournalEntry]:
         """

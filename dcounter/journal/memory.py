@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from dcounter.journal.figures import JournalFigures
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import JournalUser
 
@@ -23,6 +24,7 @@ class MemoryJournal:
     due = False
 
     def __init__(self, clock: IReactorTime) -> None:
+        self.figures = JournalFigures()
         self._clock = clock
         self._entries: list[JournalEntry] = []
         self._flush: IDelayedCall | None = None

@@ -13,7 +13,7 @@ What holds:
 Every method may raise `OSError`. What earlier calls have made durable stays so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EIO
@@ -80,6 +80,19 @@ class Finished:
     obsolete: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    Lines are durable.
+
+    :ivar size: bytes of all segments.
+    :ivar sync_s: how long their sync took.
+    """
+
+    size: int
+    sync_s: float
+
+
 @dataclass(slots=True)
 class _Unfinished:
     """
@@ -102,11 +115,19 @@ class Segments:
     :param kept: what the journal held at the start.
     :param segment_bytes: size from which a new segment is begun.
     :param file_format: the format of new files.
+    :param seconds: a clock, to tell how long syncs take.
     """
 
     def __init__(
-        self, disk: Disk, kept: JournalReading, *, segment_bytes: int, file_format: int = FORMAT
+        self,
+        disk: Disk,
+        kept: JournalReading,
+        *,
+        segment_bytes: int,
+        file_format: int = FORMAT,
+        seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._seconds = seconds
         self._disk = disk
         self._header = header(file_format)
         self._segment_bytes = segment_bytes
@@ -123,11 +144,9 @@ class Segments:
 
     # Appending
 
-    def write(self, entries: Sequence[JournalEntry]) -> int:
+    def write(self, entries: Sequence[JournalEntry]) -> Written:
         """
         Make lines durable.
-
-        :returns: bytes of all segments.
         """
         data = b"".join(map(frame, entries))
         self._last_write = len(data)
@@ -139,14 +158,16 @@ class Segments:
         self._doubt = Excess(self._name)
         try:
             self._file.write(data)
+            began = self._seconds()
             self._file.sync()
+            sync_s = self._seconds() - began
         except OSError:
             self._hide_excess(self._name)
             raise
         self._doubt = None
         self._sizes[self._name] += len(data)
         self._size += len(data)
-        return self._size
+        return Written(self._size, sync_s)
 
     def _hide_excess(self, name: str) -> None:
         """

@@ -65,10 +65,13 @@ class Ledger:
 
     :param seed: see `IdTable`.
     :param sizes: how much each step of long work does.
+    :ivar moved: how often a tenant lost an ID to another one.
+    :ivar deleted: how often an ID that had a tenant was deleted.
     """
 
     def __init__(self, seed: int = 0, sizes: StepSizes | None = None) -> None:
         self._sizes = sizes or StepSizes()
+        self.moved = self.deleted = 0
         self._entries = Entries(seed)
         self._tenants = Tenants()
         self._pages = TenantPages(self._tenants, self.settle, self._sizes)
@@ -430,9 +433,10 @@ class Ledger:
             owner = int(entries.owners[row])
             if self._wins_tie(number, owner):
                 emptied.append(owner)
-                tied = np.array([row])
+                tied, given = np.array([row]), np.array([number], np.int32)
                 entries.about_to_change(tied)
-                self._move(tied, np.array([number], np.int32))
+                self._count_changes(entries.owners[tied], given)
+                self._move(tied, given)
         tenants.release(emptied)
 
     def _merge_newer(self, rows: RowNumbers, stamps: Stamps, numbers: Owners) -> list[int]:
@@ -455,6 +459,7 @@ class Ledger:
         entries.owners[rows] = before
         if not marked.all():
             rows, numbers, before = rows[marked], numbers[marked], before[marked]
+        self._count_changes(before, numbers)
         self._move(rows, numbers)
         emptied: list[int] = before[self._tenants.counts[before] == 0].tolist()
         return emptied
@@ -470,6 +475,18 @@ class Ledger:
         np.subtract.at(counts, before, 1)
         owners[rows] = numbers
         np.add.at(counts, numbers, 1)
+
+    def _count_changes(self, before: Owners, after: Owners) -> None:
+        """
+        Count what becomes of rows that have other owners than before.
+        """
+        changed = before != after
+        number = int(np.count_nonzero(changed))
+        if number:
+            deleted = int(np.count_nonzero(after[changed] == TOMBSTONE))
+            self.deleted += deleted
+            # The others had no tenant before: new rows belong to nobody at first.
+            self.moved += number - deleted - int(np.count_nonzero(before[changed] == TOMBSTONE))
 
     def _wins_tie(self, number: int, owner: int) -> bool:
         # Code points of two texts compare as their UTF-8 bytes do.

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from dcounter.errors import LinkLost, MalformedMessage, PeerError
 from dcounter.links.address_book import AddressBook
 from dcounter.links.call import Call, SearchLog
-from dcounter.protocol import compaction, messages, questions, watching
+from dcounter.protocol import compaction, messages, questions, scraping, watching
 from dcounter.protocol.handshake import Caller, Peer
 
 _log = Logger()
@@ -319,6 +319,9 @@ class Link(ClientService, Generic[_M]):
     def ask(
         self, make: Callable[[int], compaction.SetFloor | compaction.Compact]
     ) -> Deferred[compaction.Agreed]: ...
+
+    @overload
+    def ask(self, make: Callable[[int], scraping.Scrape]) -> Deferred[scraping.Scraped]: ...
 
     @overload
     def ask(self, make: Callable[[int], messages.Request]) -> Deferred[Any]: ...

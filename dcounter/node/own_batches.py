@@ -95,6 +95,7 @@ class OwnBatches:
         else:
             receipt = self._receipts.apply(own, own.receipt)
         self._status.items_taken += own.batch.items
+        self._status.batches_taken += 1
         if own.channel in self._channels:
             stamp = self._contents.stamp
             refused = dict(own.refused)

@@ -6,8 +6,7 @@ a vote is that the ledger is merged (`dcounter.ledger.ledger`) and that position
 (`dcounter.protocol.position`) say exactly what a copy holds: a batch is journalled, then applied, then
 answered and offered to the followers, each of whom accepts only the next number.
 
-The shell around it (`dcounter.node.service`) performs the effects in their order, tells it when the journal
-has made lines durable (`synced`) and lets time pass (`tick`).
+`dcounter.node.service` performs the effects, tells what became durable (`synced`), lets time pass (`tick`).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -26,6 +25,7 @@ from dcounter.node.contents import Contents
 from dcounter.node.durability import Agreement, Durability, Followed, Own, Pending, PlainLine, Removal
 from dcounter.node.effects import Effect, Outbox
 from dcounter.node.empty_journal import EmptyJournal
+from dcounter.node.figures import Figures
 from dcounter.node.folding import Folding
 from dcounter.node.following import Following, RelayFacts
 from dcounter.node.ledger_copies import LedgerCopies
@@ -37,7 +37,7 @@ from dcounter.node.removing import Removing
 from dcounter.node.restoring import Restoring
 from dcounter.node.runs import Runs
 from dcounter.node.status import Status
-from dcounter.protocol import codec, compaction, copies, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, messages, questions, scraping, watching
 from dcounter.protocol.batch import decode_batch
 from dcounter.protocol.handshake import Peer
 from dcounter.protocol.messages import Record, Report
@@ -63,6 +63,7 @@ class Replica:
     :ivar catch_up: the copies of a ledger that it takes.
     :ivar inquiries: the questions whose answers it is computing.
     :ivar copies: the copies of its ledger that it gives, snapshots among them.
+    :ivar figures: what it counts and measures about itself.
     """
 
     def __init__(
@@ -97,10 +98,9 @@ class Replica:
         self._folding = Folding(*state)
         self.status = Status(node, pid, *state, self.empty_journal, self._own, limits.unfolded_runs)
         self._receipts = Receipts(self.contents, self._durability, self._answers, self.status, limits)
-        membership = (self.members, self.empty_journal)
-        self._own_batches = OwnBatches(
-            node, out, self.contents, *membership, self._own, self.status, self._channels, self._receipts
-        )
+        self.figures = Figures(node, out, self.contents, self.members, self.status, self._channels)
+        own = (self.members, self.empty_journal, self._own, self.status, self._channels, self._receipts)
+        self._own_batches = OwnBatches(node, out, self.contents, *own)
         links = (self._following, self._channels, self._answers)
         calls = (self._append, self._broadcast, self._decide_empty_journal)
         self._removing = Removing(node, out, self._durability, self.members, *links, *calls)
@@ -221,6 +221,8 @@ class Replica:
                 self._removing.remove({message.node}, channel, message.request)
             case compaction.SetFloor() | compaction.Compact():
                 self.compaction.asked(channel, message)
+            case scraping.Scrape():
+                self.figures.tell(channel, message.request, now)
             case messages.Beat():
                 self.contents.observe(message.stamp)
             case messages.Follow():
@@ -342,6 +344,7 @@ class Replica:
         if now - self._last_beat >= self._limits.heartbeat_s:
             self._last_beat = now
             self._broadcast()
+            self.figures.look(now)
         self._choose_relays()
         if not self.contents.loading:
             self._durability.ask_for_snapshot(now)
@@ -490,8 +493,8 @@ class Replica:
         if unreached and self._following.sources(self.members.reports).keys() == self.members.peers:
             known = self.members.known(self.applied)
         undecided = self.empty_journal.undecided
-        is_closed = partial(self.members.is_closed, own_run=self._own.run, undecided=undecided)
-        self.catch_up.drop_lost(now, known, is_closed)
+        closed = partial(self.members.is_closed, own_run=self._own.run, undecided=undecided)
+        self.catch_up.drop_lost(now, known, closed)
 
     def _broadcast(self) -> None:
         self._out.broadcast(self._channels, self.report())

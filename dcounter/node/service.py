@@ -3,6 +3,7 @@ A node as a service: sockets, timers and a journal around a `Replica`.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import TypeVar, assert_never, cast
 
 from twisted.application.service import Service
@@ -20,6 +21,7 @@ from dcounter.errors import (
     Removed,
     SecondHolder,
 )
+from dcounter.figures import Samples
 from dcounter.journal.framing import JournalEntry
 from dcounter.journal.interface import Journal
 from dcounter.limits import Limits
@@ -91,6 +93,7 @@ class Node(Service):
     :param tell: is told how its start goes; the log, unless something runs this node.
     :param place: the directory of its journal, for messages.
     :param remedy: how a damaged journal is made anew, for messages.
+    :param process: gives the figures of its process, unless another node or a coordinator there shows them.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Node(Service):
         tell: Tell | None = None,
         place: str = "",
         remedy: str = "",
+        process: Callable[[], Sequence[Samples]] = tuple,
     ) -> None:
         self.node = node
         self._tell = tell or self._log_progress
@@ -121,20 +125,15 @@ class Node(Service):
         self.complaints = address_book.complaints
         self.replica = replica(node, identity.members, wall=wall, limits=limits, pid=pid)
         self.replica.status.accepted_secrets = lambda: len(identity.secrets.accepted)
+        self.replica.figures.attach(journal, process)
         self._identity = identity
         self._address_book = address_book
         self._journal = journal
         self._limits = limits
         self._clock = clock
         self._nonce = nonce
-        self._listener = Listener(
-            node,
-            address_book.addresses[node],
-            listen,
-            lambda port: address_book.probe(node, port),
-            user=self,
-            clock=clock,
-        )
+        probe = partial(address_book.probe, node)
+        self._listener = Listener(node, address_book.addresses[node], listen, probe, user=self, clock=clock)
         self._starting: Deferred[None] = succeed(None)
         self._channels: dict[int, Channel] = {}
         self._link_channels: dict[PeerLink, int] = {}

@@ -22,6 +22,7 @@ class Status:
     :param unfolded_runs: runs of its own that may be unfolded while it takes writes.
     :ivar port: where it listens; 0 if it does not.
     :ivar items_taken: how many items it stored for coordinators.
+    :ivar batches_taken: in how many batches they came.
     :ivar accepted_secrets: gives how many secrets of the cluster it accepts.
     """
 
@@ -37,7 +38,7 @@ class Status:
         unfolded_runs: int,
     ) -> None:
         self.port = 0
-        self.items_taken = 0
+        self.items_taken = self.batches_taken = 0
         self.accepted_secrets: Callable[[], int] = lambda: 1
         self._node = node
         self._pid = pid

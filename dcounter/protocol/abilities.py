@@ -56,6 +56,11 @@ COMPACTS = "compact"
 The feature of a node that understands `compaction.SetFloor` and `compaction.Compact`.
 """
 
+SCRAPES = "scrape"
+"""
+The feature of a node that tells its figures (`scraping.Scrape`).
+"""
+
 Version = Annotated[int, Meta(ge=1, le=65_535)]
 # These and a thousand members fit into the longest line before the handshake is over.
 Features = Annotated[list[Annotated[str, Meta(min_length=1, max_length=32)]], Meta(max_length=32)]
@@ -94,6 +99,7 @@ ABILITIES = Abilities(
         AUDITS,
         WATCHES,
         COMPACTS,
+        SCRAPES,
     ],
 )
 """

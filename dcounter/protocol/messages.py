@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
-from dcounter.protocol import compaction, copies, questions
+from dcounter.protocol import compaction, copies, questions, scraping
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Milliseconds, Natural, RequestId
 from dcounter.protocol.position import LostRun, NodeId, NodePosition, Number, Opening, Position, Stamp
@@ -347,12 +347,22 @@ WelcomeLast = Welcome | Farewell
 The four steps of a handshake, in order; either end may leave at each.
 """
 
-Request = Store | Count | questions.Ask | Await | Remove | Watch | compaction.SetFloor | compaction.Compact
+Request = (
+    Store
+    | Count
+    | questions.Ask
+    | Await
+    | Remove
+    | Watch
+    | compaction.SetFloor
+    | compaction.Compact
+    | scraping.Scrape
+)
 """
 What a coordinator asks a node.
 """
 
-Reply = Stored | Counted | questions.Told | Awaited | Changed | compaction.Agreed
+Reply = Stored | Counted | questions.Told | Awaited | Changed | compaction.Agreed | scraping.Scraped
 """
 What a node answers.
 """
@@ -366,6 +376,7 @@ REPLIES: Mapping[type[Request], type[Reply]] = {
     Watch: Changed,
     compaction.SetFloor: compaction.Agreed,
     compaction.Compact: compaction.Agreed,
+    scraping.Scrape: scraping.Scraped,
 }
 """
 The reply to each kind of request.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from dcounter.compaction_errors import CompactionStopped, StampTooOld
 from dcounter.coordinator.compacting import Tombstones
@@ -161,6 +162,23 @@ def test_a_node_that_lacks_something_stops_it() -> None:
     world.compact(world.now())
     world.cluster.run(2)
     assert world.tombstones() == [0, 0, 0]
+    world.cluster.stop()
+
+
+def test_a_node_that_is_removed_meanwhile_stops_it() -> None:
+    world = Compacting(limits=Limits(compact_s=2.0))
+    world.store([1], None, 10)
+    for other in ("node 0", "node 1"):
+        world.cluster.part("node 2", other)
+    world.cluster.result(world.cluster.coordinator.store(Items([2], ["a"]), ack="node"))
+    compacting = Deferred.fromCoroutine(world.cluster.coordinator.compacting.compact(world.now()))
+    world.cluster.run(0.5)
+    world.cluster.kill_node(2)
+    world.cluster.wait_for(lambda: world.cluster.coordinator.status().nodes[2].state != "up")
+    world.cluster.result(world.cluster.coordinator.remove(2))
+    refusal = world.failure(compacting)
+    assert isinstance(refusal, CompactionStopped)
+    assert "nodes [2]" in str(refusal)
     world.cluster.stop()
 
 

@@ -1027,3 +1027,18 @@ class TestReceipts:
         desk.givers = [0]
         desk.dispatch.tick(desk.now)
         assert [flight.slices[0].request for flight in desk.launch()] == waiting
+
+
+def test_why_slices_went_to_other_nodes_is_counted() -> None:
+    desk = Desk(3)
+    desk.admit(3)
+    refusing, lost, slow = desk.launch()
+    desk.stored(refusing, refused=[0])
+    desk.dispatch.flight_failed(lost)
+    desk.tick(LIMITS.slow_after_s)
+    assert desk.dispatch.retries == {"refused": 1, "lost": 1, "slow": 1, "unsent": 0}
+    assert slow.slow
+    other = Desk(2)
+    other.admit(LIMITS.small_items + 1)
+    other.dispatch.writer_gone(0)
+    assert other.dispatch.retries == {"refused": 0, "lost": 0, "slow": 0, "unsent": 1}

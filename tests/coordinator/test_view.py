@@ -143,10 +143,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "state": lambda: [view.state(node) for node in range(4)],
         "applied": lambda: [view.applied(node) for node in range(4)],
         "durable": lambda: [view.durable(node) for node in range(4)],
-        # It is asked about members only.
-        "has_durable": lambda: [
-            view.has_durable(node, position) for node in range(3) if node not in view.removed
-        ],
+        "has_durable": lambda: [view.has_durable(node, position) for node in range(4)],
         "everything": view.everything,
         "lag": lambda: [view.lag(node, position) for node in range(4)],
         "report_age": lambda: [view.report_age(node, now) for node in range(4)],

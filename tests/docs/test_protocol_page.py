@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from dcounter.figures import Family, Histogram, Samples
 from dcounter.node.auditing import IDLE_S
 from dcounter.protocol import codec, messages, questions
 from dcounter.protocol.abilities import ABILITIES, Abilities
@@ -37,6 +38,9 @@ VALUES: tuple[type[Any], ...] = (
     ReceiptGiven,
     questions.WrongCount,
     Compacted,
+    Family,
+    Samples,
+    Histogram,
     *sorted(QUESTIONS, key=lambda kind: kind.__name__),
 )
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from dcounter.client import Answer
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import Client, Daemon, Json, eventually, items
-from tests.e2e.test_http_page import examples, run_shell, shown_alike
+from tests.e2e.test_http_page import examples, keep_token, run_shell, shown_alike
 from tests.support.planted import Row, edit_journal
 
 VICTIM = 1
@@ -53,8 +53,7 @@ async def _audit(daemon: Daemon, **body: Json) -> Json:
 @pytest_twisted.ensureDeferred
 async def test_examples_of_the_page(start_daemon: StartDaemon, tmp_path: Path) -> None:
     daemon = await start_daemon()
-    (tmp_path / "dcounter-data").mkdir()
-    (tmp_path / "dcounter-data" / "operator-token").write_text(daemon.token.read_text())
+    keep_token(daemon, tmp_path)
     found = list(examples("Auditing"))
     assert len(found) == 2
     for command, shown in found:

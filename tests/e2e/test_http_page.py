@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.harness import Daemon, Json
+from tests.e2e.test_tokens import make
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
 _SECTION = re.compile(r"^## (?P<title>.+?)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
-_COMMAND = re.compile(r"    (?:curl|stamp=|printf|gzip)")
+_COMMAND = re.compile(r"    (?:curl|stamp=|printf|gzip|ACME=)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 """
 Times change from run to run.
@@ -70,6 +72,14 @@ async def run_shell(command: str, daemon: Daemon, directory: Path) -> bytes:
     return output[0]
 
 
+def keep_token(daemon: Daemon, directory: Path) -> None:
+    """
+    Put the operator's token where commands that run in a directory find it.
+    """
+    (directory / "dcounter-data").mkdir()
+    (directory / "dcounter-data" / "operator-token").write_text(daemon.token.read_text())
+
+
 @pytest.mark.parametrize(
     "titles",
     [
@@ -79,6 +89,7 @@ async def run_shell(command: str, daemon: Daemon, directory: Path) -> bytes:
         ["Retries"],
         ["Loads"],
         ["Exporting"],
+        ["Status", "Compaction", "Operating"],
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -86,6 +97,7 @@ async def test_the_examples_answer_what_the_page_shows(
     titles: list[str], start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
     daemon = await start_daemon()
+    keep_token(daemon, tmp_path)
     found = [each for title in titles for each in examples(title)]
     assert len(found) >= len(titles)
     for command, shown in found:
@@ -93,3 +105,26 @@ async def test_the_examples_answer_what_the_page_shows(
         *_, answer = re.findall(rb'\{"(?:[^{}]|\{[^{}]*\})*\}', output)
         if shown is not None:
             assert shown_alike(shown, json.loads(answer)), answer
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_describes_itself(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    daemon = await start_daemon()
+    [(command, _)] = examples("OpenAPI")
+    await run_shell(command, daemon, tmp_path)
+    document = json.loads((tmp_path / "openapi.json").read_text())
+    OpenAPIV31SpecValidator(document).validate()
+    page = (tmp_path / "docs.html").read_text()
+    assert len(document["paths"]) > 20
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    assert [each["operationId"] for each in operations if f'id="{each["operationId"]}"' not in page] == []
+    assert not re.search(r"<script|<link[^>]+stylesheet|src=", page)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bound_token_is_refused_as_the_page_shows(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    (tmp_path / "acme.token").write_text(make(file, "acme-dashboard", "--scope=read", "--prefix=acme/"))
+    daemon = await start_daemon(f"--tokens-file={file}")
+    [(command, shown)] = examples("Tokens")
+    assert shown_alike(shown, json.loads(await run_shell(command, daemon, tmp_path)))

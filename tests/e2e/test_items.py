@@ -200,6 +200,13 @@ async def test_s05_only_who_asks_for_it_waits_for_a_node_that_is_away(start_daem
         assert after.ok()["counter"] == 300
     # It finds one as soon as there is one.
     await client.until_equal(300)
+    # The answer named the stamp with which that is safe to repeat: what came later stays.
+    await client.store(items([299], "s05-later"))
+    again = await client.store(
+        items(range(300), "s05"), ack="all", lastUpdateDt=refused.content["lastUpdateDt"]
+    )
+    assert again["ack"] == "all"
+    assert await client.counts(["s05", "s05-later"]) == {"s05": 299, "s05-later": 1}
     await client.store(items(range(301), "s05"), ack="all")
     await client.close()
 

@@ -2,11 +2,12 @@
 Loads through a real daemon: any number of items in one request.
 """
 
+import gzip
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 import dcounter.client
+from dcounter import zstd
 from dcounter.client import Refused
 from dcounter.load_body import Encoding
 from tests.e2e.conftest import StartDaemon
@@ -136,6 +138,19 @@ async def test_invalid_items_are_skipped_if_the_caller_says_so(daemon: Daemon, c
     assert [each.line for each in loaded.errors] == [1, 1_001, 2_001]  # type: ignore[union-attr]
     assert await client.count("mixed") == 2_997
     await loader.close()
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+@pytest_twisted.ensureDeferred
+async def test_bombs_are_refused(
+    encoding: str, compress: Callable[[bytes], bytes], daemon: Daemon, client: Client
+) -> None:
+    bomb = compress((b" " * 16_383 + b"\n") * 4_096)
+    before = daemon.memory()
+    headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": encoding}
+    answer = await client.ask("POST", "/items", body=bomb, headers=headers)
+    assert (answer.status, answer.code) == (413, "expands_too_much")
+    assert daemon.memory() - before < 32 * MEBIBYTE
 
 
 @pytest_twisted.ensureDeferred

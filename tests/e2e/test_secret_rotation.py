@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import CALM, StartDaemon
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, items, together
+
+_PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 OLD, NEW = "the old secret of this cluster", "the new secret of this cluster"
 REFUSALS = r"does not have this cluster's secret|another cluster, or another secret"
@@ -105,6 +108,17 @@ async def rotate(
     assert await client.count("rotated") == stored
 
 
+def script(begin: str) -> str:
+    """
+    The commands of the page that begin so.
+    """
+    section = _PAGE.read_text().split("\n## Changing the secret\n")[1].split("\n## ")[0]
+    [found] = [
+        each for each in re.findall(r"\n```sh\n(.*?)```\n", section, re.DOTALL) if each.startswith(begin)
+    ]
+    return str(found)
+
+
 class Machines:
     """
     Three nodes by themselves and a coordinator, each with a file of its own for the secret.
@@ -127,12 +141,18 @@ class Machines:
 
     def give(self, name: str, accepted: Sequence[str]) -> None:
         """
-        Put secrets into the file of a process, as an operator does, and tell it.
+        Put secrets into the file of a process, as the page says, and tell it.
         """
-        new = self._file(f"{name}.new")
-        new.write_text("\n".join([f"cluster {self.cluster}", *accepted, ""]))
-        new.rename(self._file(name))
-        self.processes[name].send_signal(signal.SIGHUP)
+        used, *others = accepted
+        commands = script("umask 077\nprintf")
+        if not others:
+            commands = commands.replace(' "$NEW"', "")
+        commands = re.sub(r"\bsecret\b", f"secret-{name}", commands)
+        secrets = {"CLUSTER": self.cluster, "OLD": used, "NEW": "".join(others)}
+        pid = str(self.processes[name].pid)
+        subprocess.run(
+            ["/bin/sh", "-ec", commands], cwd=self._directory, env={**secrets, "PID": pid}, check=True
+        )
 
     def start(self, name: str, *options: str) -> None:
         self.processes[name] = Twistd(
@@ -225,13 +245,18 @@ async def test_a_daemon_and_its_nodes(tmp_path: Path, start_daemon: StartDaemon)
     client = daemon.client()
     file = tmp_path / "data" / "cluster.json"
     before: dict[str, Any] = json.loads(file.read_bytes())
+    (tmp_path / "dcounter-data").symlink_to("data")
+    new, steps = "02" * 32, script("cd dcounter-data")
+    done: list[int] = []
 
     def give(accepted: Sequence[str]) -> None:
-        used, *others = accepted
-        new = tmp_path / "data" / "cluster.json.new"
-        new.write_text(json.dumps({**before, "secret": used, **({"accepted": others} if others else {})}))
-        new.rename(file)
-        os.kill(daemon.pid, signal.SIGHUP)
+        done.append(len(done) + 1)
+        others = rf"^change .*# step (?!{done[-1]}\n).*\n"
+        commands = re.sub(others, "", steps.replace("change()", f"NEW={new}\nchange()"), flags=re.MULTILINE)
+        given = {**os.environ, "PID": str(daemon.pid)}
+        subprocess.run(["/bin/sh", "-ec", commands], cwd=tmp_path, env=given, check=True)
+        now = json.loads(file.read_bytes())
+        assert [now["secret"], *now.get("accepted", [])] == list(accepted)
 
     async def restart(node: int) -> None:
         pid = (await client.nodes())[node]["pid"]
@@ -243,7 +268,7 @@ async def test_a_daemon_and_its_nodes(tmp_path: Path, start_daemon: StartDaemon)
 
         await eventually(another, what="another process of the node")
 
-    await rotate(client, [give], (before["secret"], "02" * 32), restart)
+    await rotate(client, [give], (before["secret"], new), restart)
     assert not re.findall(REFUSALS, daemon.log)
     await client.close()
     await daemon.stop()

@@ -30,11 +30,14 @@ def script(page: str, section: str) -> str:
 
 async def run(commands: str, directory: Path, ports: Ports) -> str:
     """
-    Run a script with ports of the test, and without nodes in processes of their own.
+    Run a script with ports of the test. A daemon that it starts has no nodes in processes of their own.
     """
-    http = f"tcp:{ports.http}:interface=127.0.0.1"
-    own = f"dcounter --in-memory --inline --node-port {ports.nodes[0]} --http {http}"
-    commands = re.sub(r"\bdcounter --t", f"{own} --t", commands).replace(":8085", f":{ports.http}")
+    http = f"--http tcp:{ports.http}:interface=127.0.0.1"
+    inline = f"--in-memory --inline --node-port {ports.nodes[0]}"
+    commands = re.sub(r"\bdcounter --t", f"dcounter {inline} {http} --t", commands)
+    commands = re.sub(r"\bdcounter --j", f"dcounter {http} --j", commands)
+    for shown, own in ((8085, ports.http), (9090, ports.nodes[0]), (9190, ports.nodes[50])):
+        commands = commands.replace(f":{shown}", f":{own}")
     whole = f"set -eu\ntrap 'kill $(jobs -p); wait' EXIT\n{commands}"
     environment = {"PATH": f"{TWISTD.parent}:/usr/bin:/bin", "PYTHONPATH": str(DOCS.parent)}
     output: Any = await getProcessOutputAndValue(
@@ -60,6 +63,15 @@ async def test_certificates(tmp_path: Path, ports: Ports) -> None:
     output = await run(script("operations.md", "HTTPS"), tmp_path, ports)
     assert output.endswith("}")
     assert '{"counter":0,"tenant":"hello"' in output
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificates_of_nodes(tmp_path: Path, ports: Ports) -> None:
+    output = await run(script("operations.md", "TLS between nodes"), tmp_path, ports)
+    assert '"items":2' in output
+    assert '"counter":2,"tenant":"hello"' in output
+    for log in ("log-0", "log-1", "log"):
+        assert "TLS uses the certificate in" in (tmp_path / log).read_text()
 
 
 @pytest_twisted.ensureDeferred

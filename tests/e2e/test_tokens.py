@@ -2,6 +2,7 @@
 Whom a daemon lets in: tokens as its operator makes, changes and revokes them; callers on other machines.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
+from dcounter.client import Answer
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import Client, Ports, Twistd, items
+from tests.e2e.harness import Client, Json, Ports, Raw, Twistd, eventually, items
 
 
 def make(file: Path, name: str, *options: str) -> str:
@@ -21,6 +23,17 @@ def make(file: Path, name: str, *options: str) -> str:
     """
     command = [str(Path(sys.executable).with_name("dcounter")), "token", "new", str(file), name, *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def command_line(pid: int) -> str:
+    """
+    What the list of processes shows of one.
+    """
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 async def count(client: Client, tenant: str, token: str | None) -> tuple[int, str | None]:
@@ -84,6 +97,90 @@ async def test_tokens_are_made_bound_and_revoked_while_the_daemon_runs(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_bound_token_learns_nothing_of_others(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    writer = make(file, "loader", "--scope=write")
+    acme = make(file, "acme", "--scope=read", "--prefix=acme/")
+    daemon = await start_daemon(f"--tokens-file={file}", processes=True)
+    client = daemon.client()
+    hidden = "hidden-tenant"
+    stored = await client.ask(
+        "POST",
+        "/items",
+        json=[*items([1, 2], "acme/one"), *items([3], "acme/two"), *items([4, 5], hidden)],
+        headers=bearer(writer),
+    )
+    assert stored.status == 200
+
+    async def ask(method: str, path: str, body: Json = None) -> Answer:
+        answer = await client.ask(method, path, json=body, headers=bearer(acme))
+        # Neither in answers nor in errors, unless it is what the request named.
+        assert hidden in path or hidden.encode() not in answer.body
+        return answer
+
+    listed = (await ask("GET", "/tenants?prefix=acme/&sort=-count")).ok()
+    assert [each["tenant"] for each in listed["tenants"]] == ["acme/one", "acme/two"]
+    assert (await ask("GET", "/counts?prefix=acme/")).ok()["counter"] == 3
+    assert (await ask("GET", "/tenants/acme%2Fone/items")).ok()["IDs"] == [1, 2]
+    assert (await ask("GET", "/items/3")).ok()["tenant"] == "acme/two"
+    looked = (await ask("POST", "/items/lookup", [1, 4, 9])).ok()
+    assert ([each["ID"] for each in looked["items"]], looked["unknown"]) == ([1], [4, 9])
+    # What another tenant owns looks like what nobody owns.
+    theirs, nobodys = [(await ask("GET", f"/items/{item}")).content for item in (4, 9)]
+    assert (theirs["code"], theirs["detail"].replace("4", "9")) == (nobodys["code"], nobodys["detail"])
+    for path in (
+        *("/tenants", "/tenants?prefix=acme", "/counts", "/counts?prefix=", f"/tenants/{hidden}"),
+        *(
+            f"/tenants/{hidden}/items",
+            "/stats",
+            "/cluster",
+            "/audit",
+            "/export?deleted=1",
+            "/events?prefix=a",
+        ),
+    ):
+        assert (await ask("GET", path)).code == "forbidden", path
+    # No secret is in the log, or where all users of the machine can read it.
+    nodes = (await client.ask("GET", "/cluster", headers=bearer(daemon.token.read_text().strip()))).ok()[
+        "nodes"
+    ]
+    secret = json.loads((tmp_path / "data" / "cluster.json").read_text())["secret"]
+    readable = [daemon.log, *map(command_line, [daemon.pid, *(each["pid"] for each in nodes)])]
+    for each in (writer, acme, secret, daemon.token.read_text().strip()):
+        assert not [text for text in readable if each in text]
+    await client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_with_a_rate_has_to_wait(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    slow = make(file, "slow", "--scope=read", "--rate=0.5", "--burst=2")
+    daemon = await start_daemon(f"--tokens-file={file}")
+
+    async def ask() -> tuple[bytes, dict[bytes, bytes]]:
+        caller = await Raw.connect(daemon.ports.http)
+        caller.write(
+            b"GET /items/a/count HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Authorization: Bearer %s\r\n\r\n" % slow.encode()
+        )
+        await caller.until_closed()
+        first, *lines = bytes(caller.received).partition(b"\r\n\r\n")[0].split(b"\r\n")
+        return first, dict(each.split(b": ", 1) for each in lines)
+
+    (first, told), (second, _), (third, refused) = [await ask() for _ in range(3)]
+    assert first == second == b"HTTP/1.1 200 OK"
+    assert told[b"RateLimit-Policy"] == b'"requests";q=2;w=4'
+    assert third == b"HTTP/1.1 429 Too Many Requests"
+    assert refused[b"RateLimit"].startswith(b'"requests";r=0;t=')
+    assert int(refused[b"Retry-After"]) in {1, 2}
+
+    async def permitted() -> bool:
+        return (await ask())[0] == first
+
+    await eventually(permitted, what="a permit")
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_operator_restarts_a_node_as_before(start_daemon: StartDaemon, tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     admin = make(file, "admin", "--scope=admin")
@@ -127,7 +224,13 @@ async def test_a_page_and_the_name_of_a_request(start_daemon: StartDaemon) -> No
     assert (await client.ask("OPTIONS", "/items", headers=asking)).status == 200
     assert (await client.ask("GET", "/cluster", headers={"Origin": page})).status == 200
     assert (await client.ask("GET", "/cluster", headers={"Origin": "https://evil.example"})).status == 403
-    headers = {"X-Request-ID": "7f3a", "Authorization": f"Bearer {daemon.token.read_text().strip()}"}
+    traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = {
+        "X-Request-ID": "7f3a",
+        "traceparent": traced,
+        "Authorization": f"Bearer {daemon.token.read_text().strip()}",
+    }
     (await client.ask("POST", "/cluster/restart", json={"node": 1}, headers=headers)).ok()
-    await daemon.until_logged(r"(operator at 127\.0\.0\.1 asked to restart node 1, X-Request-ID 7f3a)")
+    named = rf"X-Request-ID 7f3a, traceparent {traced}"
+    await daemon.until_logged(rf"operator at 127\.0\.0\.1 asked to restart node 1, {named}")
     await client.close()

@@ -190,6 +190,7 @@ def test_stamps_that_count_as_absent(absent: str) -> None:
         (b'[{"ID":1,"tenant":"a"}', "the body is not JSON: Input data was truncated"),
         (b'[{"ID":1,"tenant":"a"}] x', "trailing characters (byte 25)"),
         (b'[{"ID":"x","tenant":"a"}] x', "trailing characters (byte 27)"),
+        (b'{"ID":1,"tenant":"a"}\n{"ID":2}\n', "add the header Content-Type: application/x-ndjson"),
         (b"[1,2,]", "trailing comma in array"),
         (b'[{"ID":NaN,"tenant":"a"}]', "the body is not JSON"),
         (b"\xef\xbb\xbf[]", "invalid character (byte 0)"),

@@ -34,6 +34,8 @@ class LoadStore(SlowStore):
     :ivar reached: the acknowledgement that was reached, by the number of the request, if it is another.
     """
 
+    capabilities = frozenset({"receipts"})
+
     def __init__(self) -> None:
         super().__init__()
         self.holds = False

@@ -2,7 +2,7 @@
 What the HTTP side counts, and how it shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from dcounter.errors import NotApplied
-from dcounter.figures import Family, Histogram, Measured
+from dcounter.figures import Family, Samples, histogram
 from dcounter.http.exposition import CONTENT_TYPE, exposed
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
@@ -242,16 +242,29 @@ def test_openmetrics_is_there_for_those_who_ask(daemon: Daemon) -> None:
     assert "dcounter_http_requests" in {each.name for each in parse_openmetrics(reply.text.decode())}
 
 
+def _all(stream: AsyncGenerator[bytes, None]) -> list[bytes]:
+    """
+    The parts of a stream that waits for nothing.
+    """
+    found: list[bytes] = []
+
+    async def read() -> None:
+        found.extend([part async for part in stream])
+
+    Deferred.fromCoroutine(read())
+    return found
+
+
 @given(values=st.lists(st.floats(min_value=0, max_value=20), max_size=30), label=st.text())
 def test_what_is_read_is_what_was_counted(values: list[float], label: str) -> None:
-    histogram = Histogram((0.5, 1.0, 10.0))
+    counted = histogram((0.5, 1.0, 10.0))
     for value in values:
-        histogram.add(value)
+        counted.add(value)
     family = Family("a_seconds", "histogram", "Some values.", ("what",))
 
-    text, _ = exposed([Measured(family, [((label,), histogram)])])
+    stream, _ = exposed([Samples(family, [((label,), counted)])])
 
-    [found] = parse(text.decode())
+    [found] = parse(b"".join(_all(stream)).decode())
     samples = {(each.name, each.labels.get("le")): each.value for each in found.samples}
     assert all(each.labels["what"] == label for each in found.samples)
     for bound in (0.5, 1.0, 10.0):

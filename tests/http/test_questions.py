@@ -99,12 +99,21 @@ class TestEvery:
         assert (reply.status, reply.json["code"]) == (501, "not_supported_here")
 
 
+def test_receipts_are_a_capability(store: MemoryStore) -> None:
+    store.capabilities = frozenset()
+    refused = Caller(store).ask("POST", "/items?receipt=1", b'[{"ID":1,"tenant":"a"}]', {})
+    assert (refused.status, refused.json["code"]) == (501, "not_supported_here")
+    assert refused.json["outcome"] == "not_applied"
+    assert store.tenants == {}
+    assert Caller(store).ask("POST", "/items?receipt=0", b'[{"ID":1,"tenant":"a"}]', {}).status == 200
+
+
 def test_what_a_store_does_not_define_it_cannot_do() -> None:
     class Nothing(Questions, Erasing, Watchable):
         pass
 
     assert not Nothing().capabilities
-    assert all(hasattr(Nothing, each) for each in get_args(Capability))
+    assert all(hasattr(Nothing, each) for each in {*get_args(Capability)} - {"receipts"})
     calls: list[Any] = [
         Nothing().look_up([1], consistency="exact"),
         Nothing().count_many(["a"], consistency="exact"),

@@ -51,6 +51,19 @@ def test_all_that_comes_while_a_sync_runs_shares_the_next_one(shell: Shell) -> N
     assert shell.files == {"1.journal": [b"a", b"b", b"c", b"d", b"e"]}
 
 
+def test_commits_and_the_lines_that_share_them_are_counted(shell: Shell) -> None:
+    shell.append(b"a", b"b")
+    shell.run(0.01)
+    for line in (b"c", b"d", b"e"):
+        shell.append(line)
+    shell.run(1)
+    figures = shell.journal.figures
+    assert (sum(figures.lines.counts), figures.lines.total) == (2, 5)
+    assert sum(figures.commits.counts) == sum(figures.syncs.counts) == 2
+    # What the first commit takes is what it takes until the user is told.
+    assert 0.25 < figures.commits.total < 0.6
+
+
 def test_what_the_user_appends_when_told_is_next(shell: Shell) -> None:
     shell.user.whenever = lambda: shell.append(b"more") if len(shell.told) < 3 else None
     shell.commit(b"a")

@@ -44,7 +44,7 @@ class Bench:
         self.segments = Segments(self.disk, _kept(**found), segment_bytes=segment_bytes)
 
     def write(self, *lines: bytes) -> int:
-        return self.segments.write([line_of(line) for line in lines])
+        return self.segments.write([line_of(line) for line in lines]).size
 
     def fail(self, operation: DiskOperation, *lines: bytes) -> None:
         self.disk.errors[operation] = EIO
@@ -237,3 +237,11 @@ def test_a_segment_that_was_ended_is_followed_by_another_one() -> None:
     bench.segments.end()
     bench.write(b"b")
     assert bench.files == {_FIRST: [b"a"], _SECOND: [b"b"]}
+
+
+def test_a_sync_is_timed_by_the_clock_that_is_passed_in() -> None:
+    disk = SimulatedDisk()
+    disk.open()
+    ticks = iter([10.0, 10.5])
+    segments = Segments(disk, _kept(), segment_bytes=1_000, seconds=lambda: next(ticks))
+    assert segments.write([line_of(b"a")]).sync_s == 0.5

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from dcounter.figures import Family, Histogram, Samples
 from dcounter.ledger.ledger import Ledger
-from dcounter.protocol import codec, compaction, copies, exports, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, exports, messages, questions, scraping, watching
 from dcounter.protocol.abilities import Abilities
 from dcounter.protocol.batch import Batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
@@ -103,6 +104,35 @@ receipts = st.builds(
 
 
 compactions = st.builds(compaction.Compacted, stamps, positions)
+_numbers = st.floats(0, 1e9)
+_histograms = st.lists(st.integers(1, 1_000), max_size=3, unique=True).flatmap(
+    lambda bounds: st.builds(
+        Histogram,
+        st.just([float(each) for each in sorted(bounds)]),
+        st.lists(naturals, min_size=len(bounds) + 1, max_size=len(bounds) + 1),
+        _numbers,
+    )
+)
+_families = st.builds(
+    Family,
+    st.from_regex("[a-z][a-z0-9_]{0,20}", fullmatch=True),
+    st.sampled_from(["counter", "gauge", "histogram"]),
+    texts,
+    st.sampled_from([(), ("node",), ("node", "origin")]),
+)
+measured = _families.flatmap(
+    lambda family: st.builds(
+        Samples,
+        st.just(family),
+        st.lists(
+            st.tuples(
+                st.tuples(*[texts] * len(family.labels)),
+                _histograms if family.kind == "histogram" else _numbers,
+            ),
+            max_size=3,
+        ),
+    )
+)
 limits = st.integers(1, 10_000)
 bits = st.integers(0, 16)
 signed = st.integers(-(2**63), 2**63 - 1)
@@ -230,6 +260,8 @@ STRATEGIES: dict[type[Any], st.SearchStrategy[Any]] = {
     compaction.SetFloor: st.builds(compaction.SetFloor, requests, stamps),
     compaction.Compact: st.builds(compaction.Compact, requests, stamps, positions),
     compaction.Agreed: st.builds(compaction.Agreed, requests, positions, stamps, texts),
+    scraping.Scrape: st.builds(scraping.Scrape, requests),
+    scraping.Scraped: st.builds(scraping.Scraped, requests, positions, st.lists(measured, max_size=3)),
     messages.JournalState: st.builds(messages.JournalState, st.booleans(), st.booleans()),
     messages.Beat: st.builds(messages.Beat, stamps),
     messages.Report: st.builds(

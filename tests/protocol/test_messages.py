@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from dcounter.errors import MalformedMessage, PeerError
 from dcounter.links.link import Link
-from dcounter.protocol import codec, compaction, copies, messages, questions, watching
+from dcounter.protocol import codec, compaction, copies, messages, questions, scraping, watching
 from dcounter.protocol.batch import decode_batch, encode_batch
 from dcounter.protocol.clock import MAX_STAMP
 from dcounter.protocol.messages import Message
@@ -43,6 +43,7 @@ COORDINATORS: set[type[Any]] = {
     messages.Remove,
     compaction.SetFloor,
     compaction.Compact,
+    scraping.Scrape,
     messages.Beat,
 }
 ANSWERS: set[type[Any]] = {
@@ -52,6 +53,7 @@ ANSWERS: set[type[Any]] = {
     messages.Awaited,
     watching.Changed,
     compaction.Agreed,
+    scraping.Scraped,
     messages.Report,
 }
 NODES: set[type[Any]] = {

@@ -8,7 +8,7 @@ from typing import cast
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from dcounter.errors import MalformedBody, TooManyItems
+from dcounter.errors import NOTHING_STORED, MalformedBody, NotSupportedHere, TooManyItems
 from dcounter.http.answer_bodies import Counted, Stored
 from dcounter.http.call import Api, Call, require_scope
 from dcounter.http.decoding import decoder_for
@@ -105,6 +105,8 @@ def _store_as_told(api: Api, call: Call, items: Items) -> Awaitable[Receipt]:
     if changes and api.tokens is not None:
         # Receipts tell what was there, and the counts of tenants.
         require_scope("read", call.principal, "receipt=1")
+    if changes and "receipts" not in api.store.capabilities:
+        raise NotSupportedHere(f"this store cannot say what a request changes{NOTHING_STORED}")
     if changes and len(items) > api.limits.max_receipt_items:
         raise TooManyItems(
             f"the request has {len(items)} items; with receipt=1 the limit is {api.limits.max_receipt_items}"
