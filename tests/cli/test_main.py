@@ -3,16 +3,20 @@ The frame of `dcounter`: shared options, errors, exit statuses.
 """
 
 import json
+from collections.abc import Sequence
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
-from dcounter.cli.main import root, run
+from dcounter.cli.main import COMPLETE, main, root, run
 from dcounter.cli.output import Output
 from dcounter.cli.remote import offline
 from dcounter.cli.settings import DEFAULT_URL, Settings, check_url, json_option, url_options
+from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.settings import Setting
 
 
 @click.command()
@@ -138,3 +142,34 @@ def test_an_offline_command_ends_with_its_status(capsys: pytest.CaptureFixture[s
 
 def test_every_status_has_a_meaning() -> None:
     assert all(each.meaning.endswith(".") for each in Exit)
+
+
+@pytest.mark.parametrize(("words", "options"), [((), DAEMON), (("node",), NODE)])
+def test_serve_shows_and_completes_the_options_of_the_daemon(
+    words: tuple[str, ...], options: Sequence[Setting], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", *words, "--help"]) == 0
+    text = capsys.readouterr().out
+    completing = ShellComplete(root, {}, "dcounter", COMPLETE)
+    completed = [each.value for each in completing.get_completions(["serve", *words], "--")]
+    for each in options:
+        assert f"--{each.name}" in text
+        assert f"--{each.name}" in completed
+
+
+def test_what_serve_cannot_understand_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--idle", "0"]) == Exit.USAGE
+    assert "--idle must be 1 to 86400 seconds, not '0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_get_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert f"{COMPLETE}={shell}_complete" in capsys.readouterr().out
+
+
+def test_the_process_ends_with_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["completion", "tcsh"])
+    assert ended.value.code == Exit.USAGE
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
