@@ -147,7 +147,7 @@ async def _now(session: Session) -> int:
         return here
     # It is rounded down.
     there = (int(date.timestamp()) + 1) * _SECOND
-    if here > there - _SECOND:
+    if here >= there - _SECOND:
         return here
     session.output.remark("the clock of this machine is behind that of the daemon, which is used instead")
     return there

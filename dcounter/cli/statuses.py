@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dcounter.cli.exits import Exit
-from dcounter.cli.output import columns, shown
+from dcounter.cli.output import coloured, columns, shown
 from dcounter.cli.remote import remote
 from dcounter.cli.screens import good, redraw
 from dcounter.cli.session import Session
@@ -89,13 +89,13 @@ def _picture(found: "Standing") -> str:
         rows = [
             [
                 str(each.id),
-                click.style(each.role, bold=each.role == "primary"),
+                click.style(each.role, bold=True) if each.role == "primary" else each.role,
                 each.state if each.state == "up" else good(each.state, well=False),
                 f"{each.items:,}",
                 f"{each.lag:,}",
                 "-" if each.writes_per_s is None else f"{each.writes_per_s:,.0f}",
                 shown(each.address),
-                click.style(shown("; ".join(each.remarks)), fg="yellow"),
+                coloured(shown("; ".join(each.remarks)), "yellow"),
             ]
             for each in found.nodes
         ]

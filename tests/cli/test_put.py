@@ -23,11 +23,12 @@ from dcounter.cli.pieces import pieces
 from dcounter.cli.put import put
 from dcounter.cli.sending import GaveUp, Line, Mistake, Piece, Sending
 from dcounter.cli.stamping import NoJson, Stamps
-from dcounter.client import Refused, Unexpected, Unreachable
+from dcounter.client import Answer, Refused, Unexpected, Unreachable
 from dcounter.compaction_errors import StampTooOld
 from dcounter.errors import ItemError, NotApplied
 from dcounter.http.answer_bodies import Stored
 from dcounter.stamps import parse_stamp, show_stamp
+from dcounter.testing.http import MemoryClient
 from tests.support.commands import NOW, Terminal
 
 BASE = parse_stamp("2026-01-01T00:00:00Z")
@@ -288,6 +289,12 @@ class TestSending:
         assert [(each.line.number, each.why) for each in world.watcher.mistakes] == [(2, "too old")]
         assert world.sending.sent.stored == 3
 
+    def test_what_the_daemon_wants_to_be_known_is_kept(self) -> None:
+        world = World(["{1}"])
+        world.answers = [lambda body: Stored("OK", 1, "node", "p", warning="clocks are wrong")]
+        assert outcome(world.run()) is None
+        assert world.sending.sent.warning == "clocks are wrong"
+
     def test_cancelling_cancels_what_is_under_way(self) -> None:
         world = World(["{1}"], ["{2}"])
         world.hold = True
@@ -300,6 +307,20 @@ class TestSending:
 def write(path: Path, items: Sequence[Any]) -> str:
     path.write_bytes(gzip.compress(b"".join(json.dumps(each).encode() + b"\n" for each in items)))
     return str(path)
+
+
+class Dated(MemoryClient):
+    """
+    A client of a daemon with a clock.
+
+    :ivar date: what it shows.
+    """
+
+    date = ""
+
+    async def ask(self, method: str, path: str, **how: Any) -> Answer:
+        answer = await super().ask(method, path, **how)
+        return Answer(answer.status, answer.body, None, self.date)
 
 
 class TestCommand:
@@ -352,6 +373,26 @@ class TestCommand:
             await terminal.type(put, path, "--patience", "0")
         assert failed.value.exit == Exit.UNAVAILABLE
         assert f"dcounter put '{path}' --stamp 20" in terminal.remarks
+
+    @pytest.mark.parametrize(
+        ("date", "stamp"),
+        [
+            # One second is what the header may hide.
+            ("Tue, 14 Nov 2023 23:00:00 GMT", "2023-11-14T23:00:01.000000000Z"),
+            ("Tue, 14 Nov 2023 22:13:20 GMT", show_stamp(NOW)),
+            ("Tue, 14 Nov 2023 20:00:00 GMT", show_stamp(NOW)),
+            ("some day", show_stamp(NOW)),
+            ("", show_stamp(NOW)),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_a_clock_that_is_slow_is_not_used(
+        self, terminal: Terminal, tmp_path: Path, date: str, stamp: str
+    ) -> None:
+        terminal.client = Dated(terminal.store)
+        terminal.client.date = date
+        [put_] = await terminal.type_json(put, write(tmp_path / "items", [{"ID": 1, "tenant": "a"}]))
+        assert put_["stamp"] == stamp
 
     @pytest_twisted.ensureDeferred
     async def test_a_stamp_that_is_too_old_ends_the_run_at_once(
