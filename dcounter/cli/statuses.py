@@ -75,12 +75,7 @@ async def _look(session: Session) -> "Look":
 
 
 def _picture(found: "Standing") -> str:
-    line = "  ".join(
-        [
-            f"exact: {good('yes', well=True) if found.exact else good('no', well=False)}",
-            f"writes: {good('yes', well=True) if found.writes else good('no', well=False)}",
-        ]
-    )
+    line = f"exact: {_yes_or_no(found.exact)}  writes: {_yes_or_no(found.writes)}"
     if found.may_be_lost is not None:
         number = good(str(found.may_be_lost), well=found.may_be_lost > 0)
         line += f"  nodes that may still be lost: {number} of {len(found.nodes)}"
@@ -101,9 +96,10 @@ def _picture(found: "Standing") -> str:
         ]
         heads = ["node", "role", "state", "items", "lag", "writes/s", "address", ""]
         parts += ["", columns(heads, rows, right=[0, 3, 4, 5])]
-    parts += (
-        ["", *(click.style(f"! {shown(each)}", fg="yellow") for each in found.warnings)]
-        if found.warnings
-        else []
-    )
+    if found.warnings:
+        parts += ["", *(coloured(f"! {shown(each)}", "yellow") for each in found.warnings)]
     return "\n".join(parts)
+
+
+def _yes_or_no(well: bool) -> str:
+    return good("yes" if well else "no", well=well)

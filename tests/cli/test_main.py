@@ -45,13 +45,23 @@ def mine(output: Output, status: int | None) -> Exit | None:
     return None if status is None else Exit(status)
 
 
-GROUP = click.Group("dcounter", {"probe": probe, "mine": mine}, callback=root.callback, params=root.params)
-
-
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DCOUNTER_URL", "DCOUNTER_TOKEN", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@click.command()
+def full() -> None:
+    """
+    Write to a full disk.
+    """
+    raise OSError(28, "No space left on device", "dump")
+
+
+GROUP = click.Group(
+    "dcounter", {"probe": probe, "mine": mine, "full": full}, callback=root.callback, params=root.params
+)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +137,11 @@ def test_programs_get_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> No
             "at": 3,
         }
     }
+
+
+def test_a_full_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["full"], GROUP) == Exit.FAILED
+    assert "dcounter: No space left on device: dump" in capsys.readouterr().err
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,7 @@ class World:
         self.bodies: list[bytes] = []
         self.waiting: list[Deferred[Stored]] = []
         self.hold = False
+        self.broken: Failed | None = None
         self._pieces = [
             Piece([Line(n, t.encode(), t.encode()) for n, t in enumerate(texts, 1)], [], 10 * place)
             for place, texts in enumerate(all_lines, 1)
@@ -157,6 +158,8 @@ class World:
         )
 
     async def _take(self) -> Piece | None:
+        if not self._pieces and self.broken:
+            raise self.broken
         return self._pieces.pop(0) if self._pieces else None
 
     async def _post(self, body: bytes) -> Stored:
@@ -288,6 +291,16 @@ class TestSending:
         assert outcome(world.run()) is None
         assert [(each.line.number, each.why) for each in world.watcher.mistakes] == [(2, "too old")]
         assert world.sending.sent.stored == 3
+
+    def test_what_came_before_the_input_broke_is_still_sent(self) -> None:
+        world = World(["{1}"])
+        world.hold = True
+        world.broken = Failed("broken")
+        running = world.run(3)
+        [waiting] = world.waiting
+        waiting.callback(Stored("OK", 1, "node", "p"))
+        assert outcome(running) is world.broken
+        assert world.sending.sent.stored == 1
 
     def test_what_the_daemon_wants_to_be_known_is_kept(self) -> None:
         world = World(["{1}"])
