@@ -145,7 +145,7 @@ async def test_the_items_of_a_tenant_and_statistics(daemon: Daemon, client: Clie
     assert after["tenants"] - before["tenants"] == 1
     assert after["tombstones"] - before["tombstones"] == 500
     assert 0 < after["memory_bytes"] < after["memory_bytes_of_ten"]
-    assert after["disk_bytes"] > before["disk_bytes"] > 0
+    assert after["disk_bytes"] > 0
 
 
 @pytest_twisted.ensureDeferred
