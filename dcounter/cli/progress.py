@@ -27,11 +27,12 @@ class Bar:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
             TaskProgressColumn(),
             TextColumn("{task.fields[stored]:,} stored", style="bold"),
             TextColumn("{task.fields[rate]:,.0f}/s"),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             TextColumn("{task.fields[remark]}", style="yellow"),
             console=Console(stderr=True),
             transient=True,

@@ -29,6 +29,7 @@ import dcounter.client
 from dcounter.client import Answer
 
 TWISTD = Path(sys.executable).with_name("twistd")
+DCOUNTER = TWISTD.with_name("dcounter")
 
 DEADLINE = 20.0
 """
@@ -300,6 +301,7 @@ class Twistd:
     One `twistd` process.
 
     :param arguments: what follows `twistd`.
+    :param program: another program instead, written in Python.
     :param release: a directory with the package of another release, which is run instead of this version.
     :param passed: a socket that it gets as systemd passes one to a service.
     """
@@ -309,11 +311,12 @@ class Twistd:
         arguments: Sequence[str],
         directory: Path,
         *,
+        program: Path = TWISTD,
         release: Path | None = None,
         passed: socket.socket | None = None,
     ) -> None:
         self._watched = _Watched()
-        command = [sys.executable, str(TWISTD), *arguments]
+        command = [sys.executable, str(program), *arguments]
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if release is not None:
