@@ -7,6 +7,7 @@
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
+# make options  the files that are made from the list of options
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -24,7 +25,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser test-openapi fuzz bench bench-tools lint types constraints dist clean
+.PHONY: run test check docs test-faults test-clients test-browser test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -105,6 +106,10 @@ bench-tools:
 $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/package-lock.json | bench-tools
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
+
+# etc/*.toml and the tables of docs/configuration.md, from the list of options.
+options: $(VENV)/.run
+	@$(BIN)/python -m dcounter.daemon.reference
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
 from dcounter.daemon.secrets import in_hexadecimal
+from dcounter.daemon.settings import VARIABLES
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR
 from dcounter.errors import ConfigurationError
 from dcounter.links.address_book import Address
@@ -44,7 +45,9 @@ def child_environment(identity: Identity) -> dict[str, str]:
     The environment of a node's process: the parent's, the secrets, and the id of this start of the daemon.
     """
     accepted = in_hexadecimal(identity.secrets.accepted)
-    environment = {**os.environ, SECRET_VARIABLE: accepted, BOOT_VARIABLE: identity.boot}
+    # Options in the environment are the daemon's; a node has all of its own on its command line.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
+    environment |= {SECRET_VARIABLE: accepted, BOOT_VARIABLE: identity.boot}
     path = environment.pop("PYTHONPATH", "")
     # Python takes an empty part, as in "$NOT_SET:/opt/lib", for the working directory.
     parts = [part for part in path.split(os.pathsep) if part]

@@ -1,11 +1,11 @@
 """
-The command-line options of `twistd dcounter` and `twistd dcounter node`.
+The options of `twistd dcounter` and `twistd dcounter node`, from all their sources.
 """
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 from twisted.internet.endpoints import (
     serverFromString,
@@ -14,10 +14,10 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from dcounter import __version__
+from dcounter.daemon.configuration import FILE_VARIABLE, Source, did_you_mean, read_environment, read_file
 from dcounter.daemon.http_endpoint import speaks_tls
-from dcounter.daemon.logs import LEVELS
-from dcounter.limits import LONGEST_TENANT, MEBIBYTE, Limits
-from dcounter.store import Ack, Consistency
+from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.settings import Setting, shown
 
 HOST = "127.0.0.1"
 """
@@ -29,361 +29,196 @@ SECRET_VARIABLE = "DCOUNTER_SECRET"  # noqa: S105 - the name of a variable
 The environment variable with the secrets for a child process. Other users can read arguments, but not this.
 """
 
-_MOST_NODES = 16
-"""
-Every node holds everything and follows every other one, so heartbeats grow with the square of the number. On
-2 busy cores 16 nodes became ready in half a minute; 32 nodes were not ready after a minute and a half.
-"""
+_PEER_TLS = ("peer-tls-cert", "peer-tls-key", "peer-tls-ca")
 
 
-def _at_least(option: str, least: int) -> Any:
-    def coerce(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and int(text) >= least):
-            raise ValueError(f"--{option} must be an integer >= {least}, not {text!r}")
-        return int(text)
-
-    return coerce
-
-
-def _seconds(option: str, least: float, most: float, *, or_never: bool = False) -> Any:
+class ConfiguredOptions(TwistedOptions):
     """
-    :param or_never: 0 is allowed as well.
+    Options that the environment and a configuration file can give as well.
+
+    After parsing, each has its value: that of the command line, else of the environment, else of the file,
+    else its default.
+
+    :param environ: the environment; that of this process unless a test passes another one.
+    :cvar settings: what there is.
     """
 
-    def coerce(text: str) -> float:
+    settings: ClassVar[Sequence[Setting]]
+    optParameters: ClassVar[list[list[Any]]]
+    optFlags: ClassVar[list[list[Any]]]
+
+    def __init_subclass__(cls) -> None:
+        cls.optParameters = [
+            ["config", None, None, "A file with options (TOML); see docs/configuration.md.", str],
+            *(
+                [each.name, None, None, _help(each), _reader(each)]
+                for each in cls.settings
+                if not (each.is_flag or each.many)
+            ),
+        ]
+        cls.optFlags = [[each.name, None, each.help] for each in cls.settings if each.is_flag]
+        for each in cls.settings:
+            if each.many:
+                setattr(cls, f"opt_{each.name.replace('-', '_')}", _collector(each))
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._environ = dict(os.environ if environ is None else environ)
+        self._arguments: Sequence[str] = ()
+        self._sources: list[Source] = []
+        # The configuration file; twistd changes the working directory afterwards.
+        self.file: str | None = None
+        for each in self.settings:
+            self[each.name] = None
+
+    def opt_version(self) -> None:
+        """
+        Show the version of dcounter and exit.
+        """
+        # Twisted's own option would show Twisted's version. This is the output of a command, not a log.
+        os.write(1, f"dcounter {__version__}\n".encode())
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        self._arguments = list(options or ())
         try:
-            number = float(text)
-        except ValueError:
-            number = -1
-        if not (least <= number <= most or (or_never and number == 0)):
-            never = "0 or " if or_never else ""
-            raise ValueError(f"--{option} must be {never}{least:g} to {most:.10g} seconds, not {text!r}")
-        return number
+            super().parseOptions(options)
+        except UsageError as error:
+            unknown = re.fullmatch(r"option --(\S+) not recognized", str(error))
+            if unknown is None:
+                raise
+            raise UsageError(f"{error}{did_you_mean(unknown[1], self.settings)}") from None
 
-    return coerce
+    def postOptions(self) -> None:
+        """
+        Add what the other sources say, and check everything.
+
+        :raises UsageError: it cannot work.
+        """
+        given = {each.name: self[each.name] for each in self.settings if self[each.name] is not None}
+        if self.subCommand is not None:
+            if given:
+                names = ", ".join(f"--{name}" for name in given)
+                raise UsageError(f"options of a node come after the word node: {names}")
+            return
+        self._sources = [Source("the command line", given), read_environment(self.settings, self._environ)]
+        path = self["config"] or self._environ.get(FILE_VARIABLE)
+        if path:
+            self.file = self["config"] = self.file or os.path.abspath(path)
+            self._sources.append(read_file(self.settings, self.file))
+        findings = [str(finding) for source in self._sources for finding in source.findings]
+        if findings:
+            raise UsageError("\n".join(findings))
+        for source in reversed(self._sources):
+            self.update(source.values)
+        self.settle()
+
+    def settle(self) -> None:
+        """
+        Check what was given, and fill in the defaults.
+
+        :raises UsageError: it cannot work.
+        """
+        for each in self.settings:
+            if self[each.name] is None:
+                self[each.name] = [] if each.many else each.default
+
+    def source_of(self, name: str) -> str:
+        """
+        Where the value of an option comes from.
+        """
+        return next((source.name for source in self._sources if name in source.values), "the default")
+
+    def reread(self) -> Self:
+        """
+        The same options, with what the file says now.
+
+        :raises UsageError: that cannot work.
+        """
+        again = type(self)(self._environ)
+        again.parent, again.file = self.parent, self.file
+        again.parseOptions(self._arguments)
+        return again
 
 
-def _share(option: str) -> Any:
-    def coerce(text: str) -> float:
+def _help(setting: Setting) -> str:
+    default = setting.shown_default.replace("`", "") or shown(setting.default)
+    return (
+        f"{setting.help} [default: {default} {setting.kind.unit}".rstrip() + "]" if default else setting.help
+    )
+
+
+def _reader(setting: Setting) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
         try:
-            number = float(text)
-        except ValueError:
-            number = -1
-        if not 0 <= number < 1:
-            raise ValueError(f"--{option} must be at least 0 and below 1, not {text!r}")
-        return number
+            return setting.read(text, f"--{setting.name}")
+        except ValueError as error:
+            # Twisted would put words of its own before a ValueError.
+            raise UsageError(str(error)) from None
 
-    return coerce
+    return read
 
 
-def _address(text: str) -> tuple[str, int]:
+def _collector(setting: Setting) -> Callable[[ConfiguredOptions, str], None]:
     """
-    Host and port of `tcp:host:port`.
+    The method by which Twisted adds a value to an option that may be given again.
     """
-    found = re.fullmatch(r"tcp:([^:]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", text)
-    if found is None or not 0 < int(found[2]) < 65_536:
-        raise UsageError(f"{text!r} is not an address like tcp:HOST:PORT")
-    return found[1], int(found[2])
+    read = _reader(setting)
+
+    def collect(self: ConfiguredOptions, text: str) -> None:
+        self[setting.name] = [*(self[setting.name] or []), read(text)]
+
+    collect.__doc__ = f"{setting.help} May be given again."
+    return collect
 
 
-def _listen_address(text: str) -> tuple[str, int]:
-    """
-    Interface and first port of `tcp:port:interface=address`.
-    """
-    found = re.fullmatch(r"tcp:([0-9]{1,5})(?::interface=([0-9.]+))?", text)
-    if found is None or not 0 < int(found[1]) < 65_536:
-        raise UsageError(f"--listen: {text!r} is not like tcp:8090 or tcp:8090:interface=10.0.0.1")
-    return found[2] or "", int(found[1])
-
-
-def _show_version() -> None:
-    # Twisted's own option would show Twisted's version. This is the output of a command, not a log.
-    os.write(1, f"dcounter {__version__}\n".encode())
-    raise SystemExit(0)
-
-
-def _level(text: str) -> str:
-    if text not in LEVELS:
-        raise ValueError(f"--log-level must be one of {', '.join(LEVELS)}, not {text!r}")
-    return text
-
-
-_LOG_LEVEL = ["log-level", None, "info", f"The lowest level that is logged: {', '.join(LEVELS)}.", _level]
-
-
-_PEER_TLS: list[list[Any]] = [
-    ["peer-tls-cert", None, None, "TLS between nodes and coordinators: this process's certificate (PEM)."],
-    ["peer-tls-key", None, None, "TLS between nodes and coordinators: its private key (PEM)."],
-    ["peer-tls-ca", None, None, "TLS between nodes and coordinators: the authority of all certificates."],
-]
-
-
-def _check_peer_tls(options: TwistedOptions) -> None:
-    """
-    Refuse a part of what TLS between nodes needs.
-
-    :raises UsageError: something is missing.
-    """
-    if len({options[name] is None for name, *_ in _PEER_TLS}) > 1:
-        raise UsageError("--peer-tls-cert, --peer-tls-key and --peer-tls-ca work only together")
-
-
-class NodeOptions(TwistedOptions):
+class NodeOptions(ConfiguredOptions):
     """
     The options of `twistd dcounter node`.
     """
 
     synopsis = "[options]"
     longdesc = "Runs one node of a cluster."
+    settings = NODE
 
-    optParameters: ClassVar[list[list[Any]]] = [
-        ["id", None, 0, "The id of this node; the nodes of a cluster are 0, 1, 2, ...", _at_least("id", 0)],
-        ["listen", None, "tcp:8090", "First port of this node: tcp:PORT or tcp:PORT:interface=ADDRESS."],
-        ["data-dir", None, "./dcounter-data", "The directory of this node's journal."],
-        ["secret-file", None, None, "A file with the secret of the cluster."],
-        [
-            "suspicion",
-            None,
-            1.0,
-            "Silence after which a node counts as down, in seconds.",
-            _seconds("suspicion", 0.1, 3600),
-        ],
-        *_PEER_TLS,
-        ["cluster", None, None, "The id of the cluster; the default is derived from the secret."],
-        ["parent", None, 0, "The process with which this one ends.", _at_least("parent", 1)],
-        [
-            "status",
-            None,
-            0,
-            "The file descriptor for reports about the start.",
-            _at_least("status", 3),
-        ],
-        _LOG_LEVEL,
-    ]
-    optFlags: ClassVar[list[list[Any]]] = [
-        ["in-memory", None, "Keep nothing on disk: all items are lost when the node stops."],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["peers"] = {}
-
-    def opt_version(self) -> None:
-        """
-        Show the version of dcounter and exit.
-        """
-        _show_version()
-
-    def opt_peer(self, peer: str) -> None:
-        """
-        Another node, as ID=tcp:HOST:PORT; once for each.
-        """
-        found = re.fullmatch(r"([0-9]{1,5})=(.*)", peer)
-        if found is None:
-            raise UsageError(f"--peer: {peer!r} is not like 1=tcp:HOST:PORT")
-        self["peers"][int(found[1])] = _address(found[2])
-
-    def postOptions(self) -> None:
-        """
-        Check what was given.
-
-        :raises UsageError: it cannot work.
-        """
-        members = sorted({self["id"], *self["peers"]})
-        if self["id"] in self["peers"] or members != list(range(len(members))):
+    def settle(self) -> None:
+        super().settle()
+        given = [node for node, _ in self["peer"]]
+        members = sorted({self["id"], *given})
+        if self["id"] in given or len(set(given)) < len(given) or members != list(range(len(members))):
             raise UsageError(f"--id and --peer must name nodes 0, 1, 2, ..., each once, not {members}")
-        self["interface"], self["port"] = _listen_address(self["listen"])
+        self["peers"] = dict(self["peer"])
+        self["interface"], self["port"] = self["listen"]
         _check_peer_tls(self)
-        if self["secret-file"] is None and SECRET_VARIABLE not in os.environ:
+        if self["secret-file"] is None and SECRET_VARIABLE not in self._environ:
             raise UsageError("--secret-file is needed")
 
 
-_OWN_NODES: Mapping[str, Any] = {"nodes": 4, "node-port": 8090, "data-dir": "./dcounter-data"}
+_OWN_NODES = ("nodes", "node-port", "data-dir")
 """
-Options about a daemon's own nodes, with their defaults.
+Options with a default that are about a daemon's own nodes.
 """
 
 
-class Options(TwistedOptions):
+class Options(ConfiguredOptions):
     """
     The options of `twistd dcounter`.
     """
 
     synopsis = "[options] [node [options]]"
     longdesc = "Stores items and counts, exactly, how many each tenant owns."
+    settings = DAEMON
 
     subCommands: ClassVar[list[Any]] = [["node", None, NodeOptions, "Run one node by itself."]]
-    optParameters: ClassVar[list[list[Any]]] = [
-        ["http", None, "tcp:8085:interface=127.0.0.1", "Where HTTP listens: a Twisted endpoint description."],
-        # The defaults of these are in _OWN_NODES, so that an option that was given can be told from a
-        # default.
-        ["nodes", None, None, "How many nodes store and count. [default: 4]", _at_least("nodes", 1)],
-        [
-            "node-port",
-            None,
-            None,
-            "First port for nodes; a port in use is skipped. [default: 8090]",
-            _at_least("node-port", 1),
-        ],
-        ["data-dir", None, None, "The directory of the nodes' journals. [default: ./dcounter-data]"],
-        ["secret-file", None, None, "With --join: a file with the secret of the cluster."],
-        [
-            "max-body",
-            None,
-            16 * MEBIBYTE,
-            "Largest body of a request, in bytes.",
-            _at_least("max-body", 1024),
-        ],
-        ["max-tenant", None, 256, "Longest tenant name, in bytes of UTF-8.", _at_least("max-tenant", 1)],
-        [
-            "ack",
-            None,
-            "node",
-            f"Which nodes must have the items on disk before the answer: {', '.join(get_args(Ack))}.",
-        ],
-        [
-            "idle",
-            None,
-            75.0,
-            "Silence after which an HTTP connection is closed, in seconds.",
-            _seconds("idle", 1, 86_400),
-        ],
-        [
-            "operator-token-file",
-            None,
-            None,
-            "A file with the token for what only operators may do, such as to restart a node.",
-        ],
-        [
-            "tokens-file",
-            None,
-            None,
-            "A file with the tokens that callers must show, and their rights.",
-        ],
-        *_PEER_TLS,
-        ["tls-cert", None, None, "HTTPS: a file with the certificate (PEM), and the chain after it."],
-        ["tls-key", None, None, "HTTPS: a file with the private key of the certificate (PEM)."],
-        ["tls-client-ca", None, None, "HTTPS: callers must have a certificate of an authority in this file."],
-        [
-            "consistency",
-            None,
-            "exact",
-            f"What a count may answer by default: {', '.join(get_args(Consistency))}.",
-        ],
-        [
-            "audit-every",
-            None,
-            0.0,
-            "Compare all nodes again and again: the time between two audits, in seconds. 0: only on request.",
-            _seconds("audit-every", 10, 31_536_000, or_never=True),
-        ],
-        [
-            "compact-share",
-            None,
-            0.2,
-            "Forget old deletions when they are more than this share of all IDs, 0 to 1. 0: only on request.",
-            _share("compact-share"),
-        ],
-        [
-            "compact-age",
-            None,
-            Limits().compact_age_s,
-            "Forget only deletions that are older than this, in seconds; older updates are then refused.",
-            _seconds("compact-age", 60, 3_153_600_000),
-        ],
-        [
-            "suspicion",
-            None,
-            1.0,
-            "Silence after which a node counts as down, in seconds.",
-            _seconds("suspicion", 0.1, 3600),
-        ],
-        _LOG_LEVEL,
-    ]
-    optFlags: ClassVar[list[list[Any]]] = [
-        ["in-memory", None, "Keep nothing on disk: all items are lost when the daemon stops."],
-        ["inline", None, "Run the nodes in this process instead of each in its own."],
-        [
-            "insecure",
-            None,
-            "Let anyone on other machines store and count, without tokens or client certificates.",
-        ],
-        [
-            "accept-data-loss",
-            None,
-            "With --rebuild: rebuild although data is lost. A start without this option names that data.",
-        ],
-    ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self["rebuild"] = []
-        self["join"] = []
-        self["host"] = []
-        self["cors-origin"] = []
-
-    def opt_version(self) -> None:
-        """
-        Show the version of dcounter and exit.
-        """
-        _show_version()
-
-    def opt_rebuild(self, node: str) -> None:
-        """
-        Rebuild this node from the other ones, if they have all of its data; may be given again.
-        """
-        try:
-            self["rebuild"].append(int(node))
-        except ValueError as error:
-            raise UsageError(f"--rebuild: {node!r} is not a node id") from error
-
-    def opt_host(self, name: str) -> None:
-        """
-        Another host name of the daemon, as a proxy passes it on in the header Host; may be given again.
-        """
-        if re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", name) is None:
-            raise UsageError(f"--host: {name!r} is not a host name; leave out scheme and port")
-        self["host"].append(name)
-
-    def opt_cors_origin(self, origin: str) -> None:
-        """
-        A site of which web pages may call, such as https://app.example; may be given again.
-        """
-        if re.fullmatch(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", origin) is None:
-            raise UsageError(f"--cors-origin: {origin!r} is not like https://app.example or http://HOST:PORT")
-        self["cors-origin"].append(origin)
-
-    def opt_join(self, address: str) -> None:
-        """
-        Start no nodes but use this one, as tcp:HOST:PORT; once for each, in the order of their ids.
-        """
-        self["join"].append(_address(address))
-
-    def postOptions(self) -> None:
-        """
-        Check what was given.
-
-        :raises UsageError: it cannot work.
-        """
-        if self.subCommand is not None:
-            return
-        for name, words in (("ack", get_args(Ack)), ("consistency", get_args(Consistency))):
-            if self[name] not in words:
-                raise UsageError(f"--{name} must be one of {', '.join(words)}, not {self[name]!r}")
-        if self["max-tenant"] > LONGEST_TENANT:
-            raise UsageError(
-                f"--max-tenant must be at most {LONGEST_TENANT}: a name must fit into one message"
-            )
-        self._settle_nodes()
-        if self["nodes"] > _MOST_NODES:
-            raise UsageError(
-                f"--nodes must be at most {_MOST_NODES}: every node holds everything and follows all others"
-            )
+    def settle(self) -> None:
+        self._refuse_what_has_no_effect()
+        super().settle()
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: {self['node-port']} is too high for {self['nodes']} nodes")
         if self["accept-data-loss"] and not self["rebuild"]:
             raise UsageError("--accept-data-loss works only with --rebuild")
-        if any(not 0 <= node < self["nodes"] for node in self["rebuild"]):
+        if any(node >= self["nodes"] for node in self["rebuild"]):
             raise UsageError(f"--rebuild: the cluster has only nodes 0 to {self['nodes'] - 1}")
         self._check_http()
 
@@ -424,17 +259,17 @@ class Options(TwistedOptions):
         if self["tls-cert"] is not None and speaks_tls(self["http"]):
             raise UsageError(f"--http: {self['http']!r} speaks TLS by itself: use tcp: with --tls-cert")
 
-    def _settle_nodes(self) -> None:
+    def _refuse_what_has_no_effect(self) -> None:
         """
-        Refuse options that would have no effect, and fill in the defaults of the daemon's own nodes.
+        Refuse options that others make useless. Only what was given has a value so far.
         """
         ignored = [*_OWN_NODES, "in-memory", "inline", "rebuild"]
-        given = [f"--{name}" for name in ignored if self[name] not in (None, [], False)]
+        given = [f"--{name}" for name in ignored if self[name]]
         if self["join"] and given:
             raise UsageError(
                 f"--join starts no nodes, so {', '.join(given)} would have no effect: give one or the other"
             )
-        given = [f"--{name}" for name in ("data-dir", "rebuild") if self[name] not in (None, [])]
+        given = [f"--{name}" for name in ("data-dir", "rebuild") if self[name]]
         if self["in-memory"] and given:
             raise UsageError(f"--in-memory keeps nothing on disk, so {', '.join(given)} would have no effect")
         _check_peer_tls(self)
@@ -448,9 +283,16 @@ class Options(TwistedOptions):
             raise UsageError(
                 "--secret-file works only with --join: a daemon that starts its nodes makes its own secret"
             )
-        for name, default in _OWN_NODES.items():
-            if self[name] is None:
-                self[name] = default
+
+
+def _check_peer_tls(options: TwistedOptions) -> None:
+    """
+    Refuse a part of what TLS between nodes needs.
+
+    :raises UsageError: something is missing.
+    """
+    if len({options[name] is None for name in _PEER_TLS}) > 1:
+        raise UsageError("--peer-tls-cert, --peer-tls-key and --peer-tls-ca work only together")
 
 
 def twistd_options(options: TwistedOptions) -> Mapping[str, Any]:
@@ -458,6 +300,6 @@ def twistd_options(options: TwistedOptions) -> Mapping[str, Any]:
     The options of `twistd` itself; empty if another program runs this.
     """
     above: Any = options
-    while isinstance(above, Options | NodeOptions):
+    while isinstance(above, ConfiguredOptions):
         above = above.parent
     return above or {}

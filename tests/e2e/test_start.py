@@ -115,9 +115,9 @@ async def test_a_busy_http_port_ends_the_daemon(tmp_path: Path, ports: Ports) ->
     [
         (["--ack=foo"], "--ack must be one of node, primary, majority, all, not 'foo'"),
         (["--consistency=maybe"], "--consistency must be one of exact, available, eventual, not 'maybe'"),
-        (["--nodes=0"], "--nodes must be an integer >= 1"),
-        (["--nodes=17"], "--nodes must be at most 16"),
-        (["--nodes=four"], "--nodes must be an integer >= 1, not 'four'"),
+        (["--nodes=0"], "--nodes must be an integer from 1 to 16"),
+        (["--nodes=17"], "--nodes must be an integer from 1 to 16"),
+        (["--nodes=four"], "--nodes must be an integer from 1 to 16, not 'four'"),
         (["--node-port=65535"], "--node-port: 65535 is too high for 4 nodes"),
         (["--http=nonsense"], "--http: 'nonsense' is not an endpoint"),
         (["--suspicion=0"], "--suspicion must be 0.1 to 3600 seconds"),
