@@ -75,6 +75,7 @@ class TestOptions:
             "host": [],
             "cors-origin": [],
             "log-level": "info",
+            "log-format": "text",
             "in-memory": 0,
             "inline": 0,
             "accept-data-loss": 0,

@@ -24,10 +24,9 @@ from dcounter.daemon.announcing import Announced, CannotListen
 from dcounter.daemon.children import die_with
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.options import Options
-from dcounter.daemon.process import Process
+from dcounter.daemon.process import Daemon, Process
 from dcounter.daemon.supervisor import ProcessSupervisor
 from dcounter.daemon.tenure import Tenure
-from dcounter.daemon.wiring import Daemon
 from dcounter.errors import ConfigurationError, NotSupported
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 import dcounter.client
 from dcounter.client import Answer
+from tests.support.logs import bad_lines
 
 TWISTD = Path(sys.executable).with_name("twistd")
 
@@ -44,8 +45,6 @@ _BLOCK = 120
 _NODE_PORTS = 100
 _FIRST_BLOCK = 12_000
 _LAST_BLOCK = 32_000
-
-_BAD_IN_A_LOG = ("Traceback", "Unhandled", "#error", "#critical")
 
 _T = TypeVar("_T")
 
@@ -479,7 +478,7 @@ class Daemon:
             self.ports.release()
         # twistd shuts down in order and then dies of the signal that it was sent.
         assert (ended.code, ended.signal) in {(0, None), (None, signal.SIGTERM)}, ended
-        assert ended.output.rstrip().endswith("[dcounter.daemon.process#info] stopped")
+        assert ended.output.rstrip().endswith(" info  stopped")
         assert self.bad_lines() == []
         return ended
 
@@ -500,11 +499,7 @@ class Daemon:
         """
         What in its log tells of an error that no test announced.
         """
-        return [
-            line
-            for line in self.log.splitlines()
-            if any(bad in line for bad in _BAD_IN_A_LOG) and not any(each in line for each in self.expected)
-        ]
+        return bad_lines(self.log, self.expected)
 
     def memory(self) -> int:
         """

@@ -2,8 +2,10 @@
 The log of real daemons: nobody reads it, it is moved away, and it is short.
 """
 
+import json
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, pause
 
@@ -134,3 +136,35 @@ async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> Non
         await client.close()
         process.send_signal(signal.SIGKILL)
         ports.release()
+
+
+async def test_json_for_programs_and_another_level_at_sighup(tmp_path: Path) -> None:
+    ports = Ports()
+    file = tmp_path / "dcounter.toml"
+    file.write_text('nodes = 2\nlog-format = "json"\n')
+    process = Twistd(
+        ["-n", "--pidfile=", "dcounter", f"--config={file}", *_options(ports, tmp_path)], tmp_path
+    )
+
+    def entries() -> list[dict[str, Any]]:
+        # The last line may not be complete.
+        return [json.loads(line) for line in process.output.split("\n")[:-1]]
+
+    async def debugs() -> bool:
+        return {0, 1} <= {each.get("node") for each in entries() if each["level"] == "debug"}
+
+    try:
+        await _until_ready(process, ports)
+        assert {each["level"] for each in entries()} == {"info"}
+        file.write_text('nodes = 2\nlog-format = "json"\nlog-level = "debug"\n')
+        process.send_signal(signal.SIGHUP)
+        await eventually(debugs, what="entries of both nodes for debugging")
+        await _stop(process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+    told = [
+        each for each in entries() if each.get("template") == "{name} is {new} now, it was {old} ({source})"
+    ]
+    assert [each["fields"]["new"] for each in told] == ["debug"]
+    assert entries()[-1]["message"] == "stopped"
