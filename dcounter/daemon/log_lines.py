@@ -110,10 +110,17 @@ def record_of(event: LogEvent) -> Record | None:
         logger=str(event.get("log_namespace", "")),
         message=message,
         template=str(event.get("log_format") or ""),
-        fields={name: _plain(value) for name, value in event.items() if not name.startswith("log_")},
+        fields=_fields(event),
         traceback="" if failure is None else failure.getTraceback(),
         node=event.get("log_node"),
     )
+
+
+def _fields(event: LogEvent) -> dict[str, object]:
+    # What Twisted's older log adds to an event is no value of its sentence.
+    if "log_text" in event:
+        return {}
+    return {name: _plain(value) for name, value in event.items() if not name.startswith("log_")}
 
 
 def _plain(value: object) -> object:

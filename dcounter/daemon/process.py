@@ -85,7 +85,7 @@ class Process(MultiService):
         self._level = LogLevel.levelWithName(level)
         if self._observer is not None:
             self._observer.level = self._level
-        _log.debug("entries of level {level} and above are logged from now on", level=level)
+        _log.debug("entries of level {lowest} and above are logged from now on", lowest=level)
 
     def on_hangup(self, reload: Callable[[], None]) -> None:
         """
