@@ -249,12 +249,21 @@ def layout_for(name: str, descriptor: int | None, environ: Mapping[str, str]) ->
     """
     if name == "json":
         return json
-    if descriptor is not None and os.isatty(descriptor):
-        colour = not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    if descriptor is None:
+        return file
+    colour = colour_of(descriptor, environ)
+    if colour is not None:
         return lambda record: terminal(record, colour=colour)
-    if descriptor is not None and _is_journal(descriptor, environ):
-        return journal
-    return file
+    return journal if _is_journal(descriptor, environ) else file
+
+
+def colour_of(descriptor: int, environ: Mapping[str, str]) -> bool | None:
+    """
+    Whether an output may have colours; `None` if it is no terminal.
+    """
+    if not os.isatty(descriptor):
+        return None
+    return not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
 def _is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:

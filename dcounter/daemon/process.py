@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.components import Componentized
 
-from dcounter.daemon.log_lines import layout_for
+from dcounter.daemon.log_lines import colour_of, layout_for
 from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output, Sink
 from dcounter.errors import ConfigurationError
 
@@ -58,6 +58,7 @@ class Process(MultiService):
         self._level = LogLevel.levelWithName(level)
         self._log_format = log_format
         self._observer: LinesObserver | None = None
+        self._colour: bool | None = None
         self._stop_level = LogLevel.debug if child else LogLevel.info
         self._writer: LogWriter | None = None
         self._stopping = False
@@ -77,6 +78,17 @@ class Process(MultiService):
         """
         self._status = self._status or status
         self._reactor.callWhenRunning(self._stop_reactor)
+
+    def show(self, text: Callable[[bool], str]) -> bool:
+        """
+        Write a text among the log, if that is on a terminal, and say whether it is.
+
+        :param text: makes it, given whether it may have colours.
+        """
+        if self._writer is None or self._colour is None:
+            return False
+        self._writer.write(text(self._colour).encode("utf-8", "backslashreplace"))
+        return True
 
     def use_level(self, level: str) -> None:
         """
@@ -108,6 +120,8 @@ class Process(MultiService):
                 sink = self._sink()
                 descriptor = sink.descriptor if isinstance(sink, Output) else None
                 layout = layout_for(self._log_format, descriptor, os.environ)
+                if self._log_format == "text" and descriptor is not None:
+                    self._colour = colour_of(descriptor, os.environ)
                 self._writer = LogWriter(sink, wall=time.time, layout=layout)
                 self._observer = LinesObserver(self._writer, self._level)
                 parent.setComponent(ILogObserver, self._observer)

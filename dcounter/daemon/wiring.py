@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.usage import Options as TwistedOptions
 
+from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
 from dcounter.daemon.audit_schedule import AuditSchedule
@@ -36,7 +37,9 @@ from dcounter.daemon.children import child_environment, node_command
 from dcounter.daemon.compaction_schedule import CompactionSchedule
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory
 from dcounter.daemon.descriptors import Descriptors
+from dcounter.daemon.first_screen import FirstScreen, Start
 from dcounter.daemon.instructions import LOG_LEVEL, SECRETS
+from dcounter.daemon.memory_watch import MemoryWatch
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, Options, twistd_options
@@ -52,6 +55,7 @@ from dcounter.daemon.secrets import (
 )
 from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.surroundings import memory_of_group
 from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
@@ -248,7 +252,9 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         daemon.on_hangup(Rotation(identity, directory.read_secrets, _teller(identity, supervisor)).reload)
     troubles = tuple if supervisor is None else supervisor.troubles
     of_peers = list if tls is None else tls.warnings
-    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers()])
+    memory = MemoryWatch(memory_of_group, reactor)
+    memory.setServiceParent(daemon)
+    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers(), *memory.warnings()])
     coordinator.setServiceParent(daemon)
     _upkeep(options, wiring, coordinator, daemon, reloading)
     server = http.serve(
@@ -256,14 +262,26 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         _operations(wiring, coordinator, supervisor, directory),
         token=token,
         daemon=daemon,
-        new=directory.new if directory is not None else options["in-memory"],
+        tell=FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings),
     )
     daemon.after(coordinator, server.ended)
     reloading.on_change("host", server.shared.guard.use_names)
     reloading.on_change("cors-origin", server.shared.guard.use_origins)
-    if options["in-memory"]:
-        _log.warn("--in-memory: all items are lost when the daemon stops")
     return daemon
+
+
+def _start(options: Options, directory: DataDirectory | None) -> Start:
+    elsewhere = bool(options["join"])
+    nodes = len(options["join"]) or options["nodes"]
+    return Start(
+        __version__,
+        nodes,
+        options["ack"],
+        elsewhere=elsewhere,
+        directory=None if directory is None else directory.path,
+        places=[] if directory is None else [directory.node(node) for node in range(nodes)],
+        new=not elsewhere if directory is None else directory.new,
+    )
 
 
 def _upkeep(

@@ -301,6 +301,7 @@ class Twistd:
     :param arguments: what follows `twistd`.
     :param release: a directory with the package of another release, which is run instead of this version.
     :param passed: a socket that it gets as systemd passes one to a service.
+    :param terminal: the descriptor to which it writes, without colours; a pipe if there is none.
     """
 
     def __init__(
@@ -308,13 +309,16 @@ class Twistd:
         arguments: Sequence[str],
         directory: Path,
         *,
+        terminal: int | None = None,
         release: Path | None = None,
         passed: socket.socket | None = None,
     ) -> None:
         self._watched = _Watched()
         command = [sys.executable, str(TWISTD), *arguments]
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        if terminal is not None:
+            descriptors[1] = descriptors[2] = terminal
         if release is not None:
             environment["PYTHONPATH"] = str(release)
         if passed is not None:
