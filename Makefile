@@ -117,7 +117,7 @@ $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/pac
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
 
-# etc/*.toml and the tables of docs/configuration.md, from the list of options.
+# etc/*.toml, from the list of options.
 options: $(VENV)/.run
 	@$(BIN)/python -m dcounter.daemon.reference
 

@@ -204,7 +204,7 @@ async def test_other_machines_are_not_let_in_by_accident(tmp_path: Path, ports: 
 @pytest_twisted.ensureDeferred
 async def test_an_insecure_daemon_says_so(start_daemon: StartDaemon, ports: Ports) -> None:
     daemon = await start_daemon(f"--http=tcp:{ports.http}", "--insecure", ports=ports)
-    (line,) = await daemon.until_logged(r"#warn\] (--insecure: HTTP can be reached from other machines.*)")
+    (line,) = await daemon.until_logged(r" warn  (--insecure: HTTP can be reached from other machines.*)")
     client = daemon.client()
     assert (await client.cluster())["warnings"] == [line]
     await client.close()
