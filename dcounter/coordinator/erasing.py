@@ -246,6 +246,9 @@ class _Erasure:
         what = questions.ListOwned(self._tenant, self._stamp, self._all.page_items, begin)
         reply = await self._all.ask(self._after, what=what)
         assert isinstance(reply.what, questions.OwnedListed)
+        if self._after is not None:
+            # It covers that of the caller, which is worth nothing after two steps of a change of the secret.
+            self._after = reply.position
         return reply.what, reply.position
 
     async def _delete(self, ids: list[int], stamps: list[int]) -> None:
