@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dcounter.coordinator import figures as of_coordinator
-from dcounter.daemon import process_figures
+from dcounter.daemon import process_figures, tenant_figures
 from dcounter.figures import Family
 from dcounter.http import figures as of_http
 from dcounter.node import figures as of_node
@@ -20,6 +20,7 @@ FAMILIES: Final[Mapping[str, Sequence[Family]]] = {
     "coordinator": of_coordinator.FAMILIES,
     "nodes": of_node.FAMILIES,
     "processes": process_figures.FAMILIES,
+    "tenants": tenant_figures.FAMILIES,
 }
 """
 By the part of the page that lists them.
