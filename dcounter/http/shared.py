@@ -42,6 +42,7 @@ class Shared:
     What all connections of a server share.
 
     :ivar api: what the routes answer from.
+    :ivar figures: what counts the requests.
     :ivar short_way: finds the route of most requests.
     :ivar resource: answers the others.
     :ivar guard: refuses requests that web pages elsewhere have sent.
@@ -69,6 +70,7 @@ class Shared:
     ) -> None:
         self.api = api
         self.limits = api.limits
+        self.figures = api.figures
         self.short_way = short_way
         self.resource = resource
         self.guard = guard
