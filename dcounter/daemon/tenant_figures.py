@@ -8,14 +8,10 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from dcounter.daemon.option_table import MOST_TENANTS
 from dcounter.errors import Refusal
 from dcounter.figures import Family, Samples
 from dcounter.store import Store
-
-MOST: Final = 1_000
-"""
-The most tenants that are shown: each is a series that Prometheus keeps.
-"""
 
 _ANY_END: Final = "*"
 """
@@ -46,7 +42,7 @@ class TenantFigures:
     def __init__(self, store: Store, wanted: Sequence[str], reactor: Any) -> None:
         self._store = store
         self._reactor = reactor
-        self._names = [each for each in wanted if not each.endswith(_ANY_END)][:MOST]
+        self._names = [each for each in wanted if not each.endswith(_ANY_END)]
         self._prefixes = [each.removesuffix(_ANY_END) for each in wanted if each.endswith(_ANY_END)]
 
     async def samples(self) -> Sequence[Samples]:
@@ -61,7 +57,7 @@ class TenantFigures:
         )
         found: dict[str, int] = {}
         for tenant, number in (pair for answer in answers for pair in answer):
-            if len(found) == MOST:
+            if len(found) == MOST_TENANTS:
                 break
             found.setdefault(tenant, number)
         return [Samples(ITEMS, [((tenant,), number) for tenant, number in found.items()])] if asked else []
@@ -78,7 +74,7 @@ class TenantFigures:
     async def _list(self, prefix: str) -> Sequence[tuple[str, int]]:
         try:
             page = await self._store.list_tenants(
-                order="-count", prefix=prefix, limit=MOST, consistency="eventual"
+                order="-count", prefix=prefix, limit=MOST_TENANTS, consistency="eventual"
             )
         except Refusal:
             return ()

@@ -36,11 +36,12 @@ from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with,
 from dcounter.daemon.compaction_schedule import CompactionSchedule
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
 from dcounter.daemon.descriptors import Descriptors
+from dcounter.daemon.measuring import measuring
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
 from dcounter.daemon.process import Process
-from dcounter.daemon.process_figures import ProcessFigures, build
+from dcounter.daemon.process_figures import ProcessFigures
 from dcounter.daemon.rebuilding import Rebuilding
 from dcounter.daemon.remedies import RESTORE, SET_ASIDE
 from dcounter.daemon.secrets import (
@@ -54,6 +55,7 @@ from dcounter.daemon.secrets import (
 )
 from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.tenant_figures import TenantFigures
 from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
@@ -286,14 +288,12 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
     figures.setServiceParent(daemon)
 
-    async def measure() -> Sequence[Samples]:
-        return [build(), *await coordinator.scraping.measure(), *figures.samples()]
-
+    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor)
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),
         token=token,
-        measure=measure,
+        measure=measuring(coordinator, figures, tenants),
         daemon=daemon,
         new=directory.new if directory is not None else options["in-memory"],
     )
