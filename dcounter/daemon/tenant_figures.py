@@ -18,11 +18,6 @@ _ANY_END: Final = "*"
 What a prefix ends with, to tell it from the name of a tenant.
 """
 
-_PATIENCE_S: Final = 0.8
-"""
-How long a scrape waits for the counts.
-"""
-
 ITEMS: Final = Family(
     "dcounter_tenant_items",
     "gauge",
@@ -37,11 +32,13 @@ class TenantFigures:
     The counts of some tenants.
 
     :param wanted: names of tenants; one that ends in `*` stands for all that begin so.
+    :param patience_s: how long their counts are waited for.
     """
 
-    def __init__(self, store: Store, wanted: Sequence[str], reactor: Any) -> None:
+    def __init__(self, store: Store, wanted: Sequence[str], reactor: Any, *, patience_s: float) -> None:
         self._store = store
         self._reactor = reactor
+        self._patience_s = patience_s
         self._names = [each for each in wanted if not each.endswith(_ANY_END)]
         self._prefixes = [each.removesuffix(_ANY_END) for each in wanted if each.endswith(_ANY_END)]
 
@@ -53,7 +50,10 @@ class TenantFigures:
         """
         asked = [self._count(), *map(self._list, self._prefixes)] if self._names or self._prefixes else []
         answers = await gatherResults(
-            [Deferred.fromCoroutine(each).addTimeout(_PATIENCE_S, self._reactor, _too_late) for each in asked]
+            [
+                Deferred.fromCoroutine(each).addTimeout(self._patience_s, self._reactor, _too_late)
+                for each in asked
+            ]
         )
         found: dict[str, int] = {}
         for tenant, number in (pair for answer in answers for pair in answer):

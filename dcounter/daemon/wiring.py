@@ -288,7 +288,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
     figures.setServiceParent(daemon)
 
-    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor)
+    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor, patience_s=limits.scrape_s)
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),

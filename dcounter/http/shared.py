@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
+from dcounter.http.figures import Connections
 from dcounter.http.routes import ShortWay
 
 
@@ -71,6 +72,7 @@ class Shared:
         self.api = api
         self.limits = api.limits
         self.figures = api.figures
+        self.figures.connections = self.count
         self.short_way = short_way
         self.resource = resource
         self.guard = guard
@@ -83,6 +85,14 @@ class Shared:
         self.watching: set[Guest] = set()
         self.body_bytes = 0
         self._full_until = 0.0
+
+    def count(self) -> Connections:
+        """
+        How many connections there are.
+        """
+        watching = len(self.watching)
+        here = len(self.connections) - watching
+        return Connections(here, self.limits.max_connections, watching, self.body_bytes)
 
     def admit(self, guest: Guest) -> bool:
         """

@@ -33,7 +33,7 @@ def filled(store: MemoryStore, owned: dict[str, int]) -> MemoryStore:
 
 def counted(store: MemoryStore, *wanted: str, seconds: float = 0.0) -> dict[str, float] | None:
     clock = Clock()
-    figures = TenantFigures(store, wanted, clock)
+    figures = TenantFigures(store, wanted, clock, patience_s=0.8)
     done = Deferred.fromCoroutine(figures.samples())
     clock.advance(seconds)
     answers: list[dict[str, float]] = []
