@@ -117,7 +117,7 @@ $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/pac
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
 
-# etc/*.toml and the tables of docs/configuration.md and docs/metrics.md.
+# etc/*.toml, from the list of options, and the tables of docs/metrics.md.
 options: $(VENV)/.run
 	@$(BIN)/python -m dcounter.daemon.reference
 	@$(BIN)/python -m dcounter.daemon.families

@@ -7,12 +7,15 @@ functions in `PARTS`.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
+from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.reference import table
 from docs.reference import cli
 from docs.reference.links import ROOT, linked
 
@@ -20,6 +23,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "command-options": cli.shared_options,
     "commands": cli.commands,
     "exit-statuses": cli.exit_statuses,
+    "options-of-a-daemon": partial(table, DAEMON),
+    "options-of-a-node": partial(table, NODE),
 }
 """
 Parts of pages that are made from the code, by their names in pages.
