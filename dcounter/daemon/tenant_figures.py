@@ -49,12 +49,10 @@ class TenantFigures:
         They are those of the primary, which may lack the last moments: a scrape must not wait.
         """
         asked = [self._count(), *map(self._list, self._prefixes)] if self._names or self._prefixes else []
-        answers = await gatherResults(
-            [
-                Deferred.fromCoroutine(each).addTimeout(self._patience_s, self._reactor, _too_late)
-                for each in asked
-            ]
-        )
+        waiting = [Deferred.fromCoroutine(each) for each in asked]
+        for each in waiting:
+            each.addTimeout(self._patience_s, self._reactor, _too_late)
+        answers = await gatherResults(waiting)
         found: dict[str, int] = {}
         for tenant, number in (pair for answer in answers for pair in answer):
             if len(found) == MOST_TENANTS:
