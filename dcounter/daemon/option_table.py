@@ -299,6 +299,7 @@ DAEMON: Final = (
         "A tenant whose count GET /metrics shows; NAME* stands for all tenants whose names begin with NAME.",
         example="shop/*",
         group="Upkeep",
+        reload="value",
         many=True,
         details=f"At most {MOST_TENANTS:,} tenants are shown: see [Tenants](metrics.md#tenants).",
     ),

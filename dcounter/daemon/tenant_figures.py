@@ -39,6 +39,12 @@ class TenantFigures:
         self._store = store
         self._reactor = reactor
         self._patience_s = patience_s
+        self.use(wanted)
+
+    def use(self, wanted: Sequence[str]) -> None:
+        """
+        Show the counts of other tenants from now on.
+        """
         self._names = [each for each in wanted if not each.endswith(_ANY_END)]
         self._prefixes = [each.removesuffix(_ANY_END) for each in wanted if each.endswith(_ANY_END)]
 

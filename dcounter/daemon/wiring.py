@@ -7,7 +7,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -264,15 +264,11 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers(), *memory.warnings()])
     coordinator.setServiceParent(daemon)
     _upkeep(options, wiring, coordinator, daemon, reloading)
-    figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
-    figures.setServiceParent(daemon)
-
-    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor, patience_s=limits.scrape_s)
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),
         token=token,
-        measure=measuring(coordinator, figures, tenants),
+        measure=_measuring(options, wiring, coordinator, daemon, reloading),
         daemon=daemon,
         tell=FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings),
     )
@@ -294,6 +290,22 @@ def _start(options: Options, directory: DataDirectory | None) -> Start:
         places=[] if directory is None else [directory.node(node) for node in range(nodes)],
         new=not elsewhere if directory is None else directory.new,
     )
+
+
+def _measuring(
+    options: Options, wiring: Wiring, coordinator: Coordinator, daemon: Daemon, reloading: Reloading
+) -> Callable[[], Awaitable[Sequence[Samples]]]:
+    """
+    What gives the figures of `GET /metrics`.
+    """
+    reactor = wiring.reactor
+    diskless = options["join"] or options["in-memory"]
+    process = ProcessFigures(reactor, "coordinator", None if diskless else options["data-dir"])
+    process.setServiceParent(daemon)
+    patience_s = wiring.limits.scrape_s
+    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor, patience_s=patience_s)
+    reloading.on_change("metrics-tenants", tenants.use)
+    return measuring(coordinator, process, tenants)
 
 
 def _upkeep(
