@@ -8,7 +8,7 @@
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
-# make options  the files that are made from the list of options
+# make options  the files that are made from the lists of options and of metrics
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -117,9 +117,10 @@ $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/pac
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
 
-# etc/*.toml, from the list of options.
+# etc/*.toml, from the list of options, and the tables of docs/metrics.md.
 options: $(VENV)/.run
 	@$(BIN)/python -m dcounter.daemon.reference
+	@$(BIN)/python -m dcounter.daemon.families
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

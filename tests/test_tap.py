@@ -74,6 +74,7 @@ class TestOptions:
             "tls-client-ca": None,
             "host": [],
             "cors-origin": [],
+            "metrics-tenants": [],
             "log-level": "info",
             "log-format": "text",
             "in-memory": 0,
@@ -106,6 +107,7 @@ class TestOptions:
                 ["--node-port", "65520", "--nodes", "16", "--max-body", "9"],
                 "--max-body must be an integer >= 1024",
             ),
+            (["--metrics-tenants=a"] * 1_001, "--metrics-tenants names more than 1,000 tenants"),
             (["--max-tenant", "0"], "--max-tenant must be an integer from 1 to 1048576, not '0'"),
             (
                 ["--max-tenant", str(2**20 + 1)],

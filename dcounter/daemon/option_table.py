@@ -32,6 +32,11 @@ Every node holds everything and follows every other one, so heartbeats grow with
 2 busy cores 16 nodes became ready in half a minute; 32 nodes were not ready after a minute and a half.
 """
 
+MOST_TENANTS: Final = 1_000
+"""
+The most tenants whose counts are shown as metrics: each is a series that Prometheus keeps.
+"""
+
 _PEER_TLS: Final = (
     Setting(
         "peer-tls-cert",
@@ -287,6 +292,16 @@ DAEMON: Final = (
         "exact",
         group="Promises",
         details="A request may say otherwise: see [http.md](http.md).",
+    ),
+    Setting(
+        "metrics-tenants",
+        TEXT,
+        "A tenant whose count GET /metrics shows; NAME* stands for all tenants whose names begin with NAME.",
+        example="shop/*",
+        group="Upkeep",
+        reload="value",
+        many=True,
+        details=f"At most {MOST_TENANTS:,} tenants are shown: see [Tenants](metrics.md#tenants).",
     ),
     Setting(
         "audit-every",

@@ -7,7 +7,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -39,12 +39,13 @@ from dcounter.daemon.data_directory import DataDirectory, open_data_directory
 from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.first_screen import FirstScreen, Start
 from dcounter.daemon.instructions import LOG_LEVEL, SECRETS
+from dcounter.daemon.measuring import measuring
 from dcounter.daemon.memory_watch import MemoryWatch
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, Options, twistd_options
 from dcounter.daemon.process import Daemon, Process
-from dcounter.daemon.process_figures import ProcessFigures, build
+from dcounter.daemon.process_figures import ProcessFigures
 from dcounter.daemon.rebuilding import Rebuilding
 from dcounter.daemon.reloading import Reloading
 from dcounter.daemon.secrets import (
@@ -57,6 +58,7 @@ from dcounter.daemon.secrets import (
 from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.surroundings import memory_of_group
+from dcounter.daemon.tenant_figures import TenantFigures
 from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
@@ -262,17 +264,11 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers(), *memory.warnings()])
     coordinator.setServiceParent(daemon)
     _upkeep(options, wiring, coordinator, daemon, reloading)
-    figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
-    figures.setServiceParent(daemon)
-
-    async def measure() -> Sequence[Samples]:
-        return [build(), *await coordinator.scraping.measure(), *figures.samples()]
-
     server = http.serve(
         coordinator,
         _operations(wiring, coordinator, supervisor, directory),
         token=token,
-        measure=measure,
+        measure=_measuring(options, wiring, coordinator, daemon, reloading),
         daemon=daemon,
         tell=FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings),
     )
@@ -294,6 +290,22 @@ def _start(options: Options, directory: DataDirectory | None) -> Start:
         places=[] if directory is None else [directory.node(node) for node in range(nodes)],
         new=not elsewhere if directory is None else directory.new,
     )
+
+
+def _measuring(
+    options: Options, wiring: Wiring, coordinator: Coordinator, daemon: Daemon, reloading: Reloading
+) -> Callable[[], Awaitable[Sequence[Samples]]]:
+    """
+    What gives the figures of `GET /metrics`.
+    """
+    reactor = wiring.reactor
+    diskless = options["join"] or options["in-memory"]
+    process = ProcessFigures(reactor, "coordinator", None if diskless else options["data-dir"])
+    process.setServiceParent(daemon)
+    patience_s = wiring.limits.scrape_s
+    tenants = TenantFigures(coordinator, options["metrics-tenants"], reactor, patience_s=patience_s)
+    reloading.on_change("metrics-tenants", tenants.use)
+    return measuring(coordinator, process, tenants)
 
 
 def _upkeep(

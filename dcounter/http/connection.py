@@ -380,7 +380,7 @@ class Connection(Protocol):
             to_head = exchange.head.method == b"HEAD"
         answer = problem(refusal, outcome=outcome)
         if exchange is None:
-            figures = self._shared.api.figures
+            figures = self._shared.figures
             figures.unrouted(b"", answer.status, answer.refusal, figures.seconds())
         else:
             answer = exchange.marked(answer)

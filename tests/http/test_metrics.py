@@ -196,10 +196,14 @@ def test_one_that_watches_is_counted_when_it_comes_and_not_when_it_goes(daemon: 
     channel.dataReceived(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     daemon.clock.advance(100)
     short = daemon.value(REQUESTS, method="GET", route="/events", code="200") == 1
+    assert daemon.value("dcounter_http_watchers") == short
 
     channel.connectionLost(Failure(ConnectionDone()))
 
     assert daemon.value(REQUESTS, method="GET", route="/events", code="200") == 1
+    assert daemon.value("dcounter_http_watchers") == 0
+    # The one that scrapes.
+    assert daemon.value("dcounter_http_connections") == 1
     if short:
         assert daemon.value(f"{DURATION}_sum", method="GET", route="/events") == 0
         assert daemon.value("dcounter_http_requests_abandoned_total") == 0
