@@ -98,8 +98,8 @@ HEADERS: Final = {
     "Allow": "The methods that this path has.",
     "Deprecation": "Since when this path is deprecated (RFC 9745): `@` and seconds since 1970. Not on answers"
     " that come before the path is known.",
-    "ETag": "Names this state of the file. With it in `If-None-Match`, the answer is 304 while the file is the"
-    " same.",
+    "ETag": "Names this state of the file. With it in `If-None-Match`, the answer is 304 while the file is"
+    " the same.",
     "Link": 'The path to use instead, with `rel="successor-version"`; where `Deprecation` is.',
     "RateLimit": "What is left: `r` requests, and all of them again after `t` seconds. On answers to a token"
     " that may not ask as often as it likes.",

@@ -12,6 +12,13 @@ from tests.support.callers import Reply
 from tests.support.servers import CalledServer
 
 NAMES = sorted(dashboard_files())
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
+}
 _NAMED = re.compile(r'(?:href|src)="dashboard/([^"]+)"|(?:from|import) "\./([^"]+)"')
 
 
@@ -43,11 +50,7 @@ def test_the_page_names_files_that_are_there_and_each_is_named() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_file_has_its_type_and_the_policy(world: CalledServer, name: str) -> None:
     reply = get(world, f"/dashboard/{name}")
-    types = {"html": "text/html", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
-    assert (reply.status, reply.headers["content-type"]) == (
-        200,
-        f"{types[name.rpartition('.')[2]]}; charset=utf-8",
-    )
+    assert (reply.status, reply.headers["content-type"]) == (200, TYPES[name.rpartition(".")[2]])
     assert reply.text == dashboard_files()[name].body != b""
     policy = dict(each.split(" ", 1) for each in reply.headers["content-security-policy"].split("; "))
     assert policy.pop("default-src") == policy["frame-ancestors"] == "'none'"
@@ -59,7 +62,7 @@ def test_each_file_has_its_type_and_the_policy(world: CalledServer, name: str) -
 def test_the_page_is_the_root(world: CalledServer) -> None:
     page = get(world, "/")
     assert page.text == get(world, "/dashboard/index.html").text
-    # So it works behind a proxy that serves it in a folder.
+    # So the page works behind a proxy that serves it in a folder.
     assert b'="/' not in page.text
 
 
