@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import CALM
-from tests.e2e.harness import DEADLINE, Daemon
+from tests.e2e.harness import DEADLINE, Client, Daemon
 
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 """
@@ -26,6 +26,8 @@ The browser: a program that Debian, or somebody else, has packaged.
 """
 
 _T = TypeVar("_T")
+
+expect.set_options(timeout=DEADLINE * 1000)
 
 
 def run(coroutine: Coroutine[Deferred[Any], Any, _T]) -> _T:
@@ -67,6 +69,9 @@ class Seen:
             self.foreign.append(request.url)
 
     def check(self) -> None:
+        """
+        Fail the test if the page did any of this.
+        """
         assert self.foreign == []
         assert [each for each in self.errors if not any(part in each for part in self.expected)] == []
 
@@ -99,6 +104,27 @@ def tab(browser: Browser, origin: str, **options: Any) -> Iterator[tuple[Page, S
     seen.check()
 
 
+def origin_of(daemon: Daemon) -> str:
+    """
+    How the addresses of a daemon's pages begin.
+    """
+    return f"http://127.0.0.1:{daemon.ports.http}"
+
+
+@contextmanager
+def dashboard(
+    browser: Browser, daemon: Daemon, fragment: str = "", **options: Any
+) -> Iterator[tuple[Page, Seen]]:
+    """
+    The dashboard of a daemon, once it shows figures.
+    """
+    with tab(browser, origin_of(daemon), **options) as (page, seen):
+        seen.expected.append("/metrics")
+        page.goto(f"{origin_of(daemon)}/{fragment}")
+        expect(page.locator("#connection-text")).to_have_text("Live")
+        yield page, seen
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """
@@ -107,3 +133,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     shared = run(Daemon.start(tmp_path_factory.mktemp("daemon"), CALM))
     yield shared
     run(shared.stop())
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    """
+    A caller of the module's daemon.
+    """
+    caller = daemon.client()
+    yield caller
+    run(caller.close())
