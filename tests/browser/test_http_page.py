@@ -37,7 +37,7 @@ async def test_the_example_shows_counts_as_they_change(
         await client.store(items([3], "hello"))
         await client.store(items([4], "other"))
         page.wait_for_function("shown.hello === 3")
-        await client.ask("DELETE", "/tenants/hello")
+        (await client.ask("DELETE", "/tenants/hello")).ok()
         page.wait_for_function("shown.hello === 0")
         # Of nobody else.
         assert page.evaluate("shown") == {"hello": 0}

@@ -321,7 +321,7 @@ def test_what_is_wrong_is_said_in_plain_words(js: Modules, known: Any, level: st
 def test_nothing_is_said_if_all_is_well(js: Modules) -> None:
     assert js.run("advice", "return [m.advice(args[0]), m.verdict(args[0])];", WELL) == [
         [],
-        {"level": "good", "text": "Counts are exact; all 2 nodes take writes"},
+        {"level": "good", "text": "Counts are exact; both nodes take writes"},
     ]
 
 

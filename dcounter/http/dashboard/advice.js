@@ -118,7 +118,8 @@ function aboutAudit(audit) {
 
 /** @param {Map<string, number>} refused code -> how many requests, since `since` (s ago) */
 function aboutRefusals(refused, since) {
-  const all = [...refused].sort(([, one], [, other]) => other - one);
+  // That the daemon was not ready is said above, as long as it is so.
+  const all = [...refused].filter(([code]) => code !== "not_ready").sort(([, one], [, other]) => other - one);
   return all.slice(0, 5).map(([code, count]) => {
     const times = count === 1 ? "1 request was" : `${integer(count)} requests were`;
     const ours = ["unavailable", "overloaded", "incomplete", "deadline", "ack_not_reached", "internal"];
@@ -176,15 +177,17 @@ export function advice({ cluster, ready, audit, refused = new Map(), since = new
  *
  * @returns {{level: "good" | "bad" | "warn", text: string}}
  */
-export function verdict({ cluster, ready }) {
+export function verdict({ cluster, ready, stats }) {
   const members = cluster?.nodes ?? [];
   const writing = members.filter((node) => node.state === "up" && !node.refuses).map(({ id }) => id);
   if (ready && !ready.exact) return { level: "bad", text: "Counts are not exact" };
   if (members.length && !writing.length) return { level: "bad", text: "Writes are refused" };
+  if (stats?.missing) return { level: "warn", text: `Some of what ${nodes(stats.missing)} took may be missing here` };
   const exact = ready ? "Counts are exact" : "";
   if (!members.length) return { level: "good", text: exact };
   if (writing.length < members.length) {
     return { level: "warn", text: `${exact}; ${writing.length} of ${members.length} nodes take writes` };
   }
-  return { level: "good", text: `${exact}; all ${members.length} nodes take writes` };
+  const all = { 1: "the node takes", 2: "both nodes take" }[members.length] ?? `all ${members.length} nodes take`;
+  return { level: "good", text: `${exact}; ${all} writes` };
 }

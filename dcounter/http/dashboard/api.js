@@ -65,8 +65,12 @@ export async function ask(path, options) {
   }
 }
 
-/** A path with a query; parameters that are `undefined` are left out. */
-export function query(path, parameters) {
+/**
+ * The path of a question about what is stored, with its parameters; those that are `undefined` are left out.
+ *
+ * The best answer that there is will do: it says if it is not exact.
+ */
+export function question(path, parameters = {}) {
   const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
-  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+  return `${path}?${new URLSearchParams([...given, ["consistency", "available"]])}`;
 }

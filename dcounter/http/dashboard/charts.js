@@ -110,7 +110,7 @@ export class Chart {
       width: this.#place.clientWidth,
       height: this.#place.clientHeight,
       legend: { show: false },
-      padding: [10, 8, 0, 0],
+      padding: [10, 26, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { y: { range: (_, least, most) => range(least, most, counts) } },
       axes: [

@@ -1,5 +1,5 @@
 import { advice, verdict } from "./advice.js";
-import { Refused, ask, query, send, token } from "./api.js";
+import { Refused, ask, question, send, token } from "./api.js";
 import { Audit } from "./audit.js";
 import { Bars } from "./bars.js";
 import { Chart, SPAN_S, recolour } from "./charts.js";
@@ -80,25 +80,29 @@ const prefixes = () => bound ?? [undefined];
 
 async function askTotals() {
   if (bound === null) {
-    const stats = await may("stats", () => ask("stats"));
+    const stats = await may("stats", () => ask(question("stats")));
     if (stats) known.stats = stats;
   } else {
-    const parts = await Promise.all(bound.map((prefix) => ask(query("counts", { prefix }))));
+    const parts = await Promise.all(bound.map((prefix) => ask(question("counts", { prefix }))));
     const all = (name) => parts.reduce((sum, part) => sum + part[name], 0);
-    known.stats = { items: all("counter"), tenants: all("tenants") };
+    const missing = parts.find((part) => part.missing)?.missing;
+    known.stats = { items: all("counter"), tenants: all("tenants"), missing };
   }
+  // What is missing now is there soon, and no event may tell so.
+  if (known.stats?.missing) askTotalsSeldom();
   drawSoon();
 }
 
 async function askLargest() {
   const pages = await Promise.all(
     prefixes().map((prefix) =>
-      may("tenants", () => ask(query("tenants", { sort: "-count", limit: KNOWN, prefix }))),
+      may("tenants", () => ask(question("tenants", { sort: "-count", limit: KNOWN, prefix }))),
     ),
   );
   const found = pages.filter(Boolean);
   const tenants = found.flatMap((page) => page.tenants).sort((one, other) => other.counter - one.counter);
   top.load(tenants, found.some((page) => page.cursor));
+  if (found.some((page) => page.missing)) askLargestSeldom();
   drawSoon();
 }
 
@@ -143,19 +147,24 @@ async function askMetrics() {
   drawSoon();
 }
 
-/** See to it that a question that failed is noticed, once for all of them. */
-async function answered(promise) {
+/**
+ * See to it that a question that failed is noticed, once for all of them.
+ *
+ * @param {() => void} [again] asks again, if the daemon is only busy
+ */
+async function answered(promise, again) {
   try {
     await promise;
   } catch (refused) {
     if (!(refused instanceof Refused)) throw refused;
     if (refused.status === 401) signIn(refused.message);
     else if (refused.status === 0 && connected) feed.start();
+    else if (refused.status >= 429) again?.();
   }
 }
 
-const askTotalsSeldom = seldom(TOTALS_MS, () => connected && answered(askTotals()));
-const askLargestSeldom = seldom(TOTALS_MS, () => connected && answered(askLargest()));
+const askTotalsSeldom = seldom(TOTALS_MS, () => connected && answered(askTotals(), askTotalsSeldom));
+const askLargestSeldom = seldom(TOTALS_MS, () => connected && answered(askLargest(), askLargestSeldom));
 const askClusterSeldom = seldom(DRAW_MS, () => connected && answered(Promise.all([askCluster(), askReady()])));
 
 function askAll() {

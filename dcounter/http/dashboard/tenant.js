@@ -1,7 +1,7 @@
-import { ask, query } from "./api.js";
+import { ask, question } from "./api.js";
 import { Chart } from "./charts.js";
 import { $, element, name, say } from "./dom.js";
-import { integer, visible } from "./format.js";
+import { integer, nodes, visible } from "./format.js";
 
 const SUGGESTED = 8;
 const PAUSE_MS = 120;
@@ -70,10 +70,10 @@ export class Tenant {
     const tenant = this.chosen;
     if (tenant === null) return;
     try {
-      const { counts } = await ask("counts", { method: "POST", body: { tenants: [tenant] } });
+      const found = await ask(question("counts"), { method: "POST", body: { tenants: [tenant] } });
       if (tenant !== this.chosen) return;
-      this.#history.add(tenant, Date.now() / 1000, counts[0].counter);
-      say($("tenant-note"), "");
+      this.#history.add(tenant, Date.now() / 1000, found.counts[0].counter);
+      say($("tenant-note"), found.missing ? `may lack what ${nodes(found.missing)} took` : "");
       this.show();
       await this.#ids(true);
     } catch (refused) {
@@ -108,7 +108,7 @@ export class Tenant {
       return;
     }
     const path = `tenants/${encodeURIComponent(tenant)}/items`;
-    const page = await ask(query(path, { limit: IDS, cursor: anew ? undefined : this.#cursor }));
+    const page = await ask(question(path, { limit: IDS, cursor: anew ? undefined : this.#cursor }));
     if (tenant !== this.chosen) return;
     const made = page.IDs.map((id) => element("span", {}, String(id)));
     if (anew) list.replaceChildren(...made);
@@ -130,7 +130,7 @@ export class Tenant {
     if (!prefix) return this.#close();
     let tenants;
     try {
-      ({ tenants } = await ask(query("tenants", { prefix, sort: "-count", limit: SUGGESTED })));
+      ({ tenants } = await ask(question("tenants", { prefix, sort: "-count", limit: SUGGESTED })));
     } catch (refused) {
       // Whoever is bound to other tenants may still ask for one by its whole name.
       return this.#close();
