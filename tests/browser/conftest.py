@@ -25,6 +25,8 @@ CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 The browser: a program that Debian, or somebody else, has packaged.
 """
 
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
 _T = TypeVar("_T")
 
 expect.set_options(timeout=DEADLINE * 1000)

@@ -9,8 +9,8 @@ const LONGEST_WAIT_MS = 8_000;
 /**
  * Reads `/events`, and begins again whenever they end.
  *
- * Calls back: `event(name, data)` for each event; `up()` when it is connected; `down(refused, wait_ms)` when it is
- * not, and how long it waits before it tries again.
+ * Calls back: `event(name, data)` for each event; `down(refused, wait_ms)` when there are no more, and how long it
+ * waits before it tries again.
  */
 export class Feed {
   #calls;
@@ -63,7 +63,6 @@ export class Feed {
       const response = await send("events", { headers, signal: abort.signal });
       if (abort !== this.#abort) return;
       this.#wait_ms = FIRST_WAIT_MS;
-      this.#calls.up();
       const parser = new EventParser();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {

@@ -58,6 +58,9 @@ const latencies = new Chart("latency", {
   format: duration,
 });
 
+/** What tells of more than some tenants, and so is denied to tokens that are bound to those. */
+const OF_ALL = ["cluster", "metrics", "audit"];
+
 /**
  * Ask for something, unless the daemon has denied it.
  *
@@ -107,7 +110,7 @@ async function askLargest() {
 }
 
 async function askCluster() {
-  const cluster = bound === null ? await may("cluster", () => ask("cluster")) : undefined;
+  const cluster = await may("cluster", () => ask("cluster"));
   if (!cluster) return;
   const at = now();
   for (const node of cluster.nodes) {
@@ -147,6 +150,8 @@ async function askMetrics() {
   drawSoon();
 }
 
+const askAudit = () => may("audit", () => audit.refresh());
+
 /**
  * See to it that a question that failed is noticed, once for all of them.
  *
@@ -180,7 +185,7 @@ async function poll() {
       answered(askCluster()),
       answered(askReady()),
       answered(askMetrics()),
-      answered(may("audit", () => audit.refresh())),
+      answered(askAudit()),
       // Without events, whatever may have changed.
       denied.has("events") ? answered(Promise.all([askTotals(), askLargest()])) : null,
     ]);
@@ -189,21 +194,18 @@ async function poll() {
 }
 
 const feed = new Feed({
-  up() {
-    if (!connected) note("good", "Connected to the daemon");
-    connected = true;
-    delete document.documentElement.dataset.stale;
-    drawSoon();
-  },
   event(name, data) {
     if (name === "hello") {
       bound = data.nodes ? null : data.prefixes;
+      if (bound !== null) OF_ALL.forEach((what) => denied.add(what));
+      live();
       if (!data.resumed) askAll();
     } else if (name === "reset") {
       askAll();
     } else if (name === "count") {
       history.add(data.tenant, now(), data.counter);
       top.apply(data.tenant, data.counter);
+      if (data.tenant === tenant.chosen) tenant.changed();
       if (top.stale) askLargestSeldom();
       askTotalsSeldom();
       drawSoon();
@@ -217,8 +219,7 @@ const feed = new Feed({
     if (refused.status === 501 || refused.code === "too_many_watchers") {
       // The figures come all the same, only not at once.
       denied.add("events");
-      if (!connected) this.up();
-      return undefined;
+      return live();
     }
     if (connected) {
       note("bad", "The daemon does not answer");
@@ -232,6 +233,14 @@ const feed = new Feed({
     return undefined;
   },
 });
+
+/** What is shown is so now. */
+function live() {
+  if (!connected) note("good", "Connected to the daemon");
+  connected = true;
+  delete document.documentElement.dataset.stale;
+  drawSoon();
+}
 
 /** Begin anew, such as with another token. */
 function restart() {
@@ -316,7 +325,8 @@ function drawAdvice() {
 
 function drawCluster() {
   const { cluster } = known;
-  $("cluster").hidden = bound !== null || denied.has("cluster");
+  $("audit").hidden = denied.has("audit");
+  $("cluster").hidden = denied.has("cluster");
   if (!cluster || $("cluster").hidden) return;
   const up = cluster.nodes.filter(({ state }) => state === "up").length;
   say($("cluster-aside"), `${up} of ${cluster.nodes.length} up`);
@@ -327,6 +337,7 @@ function drawCluster() {
 }
 
 function drawRates() {
+  for (const id of ["tiles", "rates", "latency"]) $(id).hidden = denied.has("metrics");
   const { points } = rates;
   const column = (name) => points.map((point) => point[name]);
   const last = points.at(-1) ?? {};

@@ -1,11 +1,13 @@
 import { ask, question } from "./api.js";
 import { Chart } from "./charts.js";
-import { $, element, name, say } from "./dom.js";
+import { $, element, name, say, seldom } from "./dom.js";
 import { integer, nodes, visible } from "./format.js";
 
 const SUGGESTED = 8;
 const PAUSE_MS = 120;
 const IDS = 200;
+/** The list of IDs follows the count, but not that closely (ms). */
+const IDS_MS = 2_000;
 
 /** Browsers take these for steps in a path, however they are written. */
 const NO_SEGMENT = new Set([".", ".."]);
@@ -18,21 +20,23 @@ const NO_SEGMENT = new Set([".", ".."]);
 export class Tenant {
   chosen = null;
   #history;
-  #changed;
+  #chose;
   #chart = new Chart("tenant", { series: [{ name: "Items", colour: "writes" }], format: integer, counts: true, filled: true });
   #timer = null;
   #asked = 0;
   #cursor;
+  #idsSeldom = seldom(IDS_MS, () => this.#pages === 1 && this.#ids(true).catch(() => {}));
+  #pages = 0;
   #input = $("tenant-input");
   #list = $("suggestions");
 
   /**
    * @param {History} history of counts
-   * @param {(tenant: ?string) => void} changed is called when another one is shown
+   * @param {() => void} chose is called when another one is shown
    */
-  constructor(history, changed) {
+  constructor(history, chose) {
     this.#history = history;
-    this.#changed = changed;
+    this.#chose = chose;
     this.#input.addEventListener("input", () => this.#typed());
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.#input.addEventListener("blur", () => this.#close());
@@ -43,7 +47,7 @@ export class Tenant {
       const marked = this.#list.querySelector('[aria-selected="true"]');
       if (marked || this.#input.value) this.choose(marked?.dataset.tenant ?? this.#input.value);
     });
-    $("ids-more").addEventListener("click", () => this.#ids());
+    $("ids-more").addEventListener("click", () => this.#ids().catch(({ message }) => say($("ids-note"), message)));
     addEventListener("hashchange", () => this.follow());
   }
 
@@ -55,7 +59,7 @@ export class Tenant {
     if (this.chosen === tenant) return this.refresh();
     this.chosen = tenant;
     this.#input.value = tenant;
-    this.#changed(tenant);
+    this.#chose();
     $("tenant").hidden = false;
     $("tenant-none").hidden = true;
     $("tenant-name").replaceChildren(name(visible(tenant)));
@@ -79,6 +83,11 @@ export class Tenant {
     } catch (refused) {
       if (tenant === this.chosen) say($("tenant-note"), refused.message);
     }
+  }
+
+  /** The tenant that is shown owns other items. Whoever has asked for more IDs still reads them, so they stay. */
+  changed() {
+    this.#idsSeldom();
   }
 
   /** Show the count as it is known now, and over the last minutes. */
@@ -114,6 +123,7 @@ export class Tenant {
     if (anew) list.replaceChildren(...made);
     else list.append(...made);
     this.#cursor = page.cursor;
+    this.#pages = anew ? 1 : this.#pages + 1;
     $("ids-more").hidden = !page.cursor;
     const shown = list.children.length;
     say($("ids-note"), shown ? `${page.cursor ? "The first " : ""}${integer(shown)}, in ascending order` : "It owns none");
