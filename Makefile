@@ -5,6 +5,7 @@
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
 # make test-prometheus  Prometheus reads our files and a daemon; installs it with apt-get
+# make screenshots   takes pictures of the dashboard at work, for the documentation; a few minutes
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
@@ -26,7 +27,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser test-prometheus test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs test-faults test-clients test-browser screenshots test-prometheus test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -77,6 +78,16 @@ test-prometheus: $(VENV)/.test
 		[ "$$(id -u)" = 0 ] || { echo "Install this first: prometheus" >&2; exit 1; }; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus; }
 	@$(BIN)/python -m pytest tests/prometheus
+
+# Pages name the fonts of each system; these are what a reader most likely sees.
+SCREENSHOT_FONTS = fonts-inter fonts-noto-color-emoji
+
+screenshots: $(VENV)/.test
+	@dpkg -s $(CHROMIUM) $(SCREENSHOT_FONTS) >/dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(CHROMIUM) $(SCREENSHOT_FONTS)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(CHROMIUM) $(SCREENSHOT_FONTS); }
+	@DCOUNTER_SCREENSHOTS=docs/images FONTCONFIG_FILE=$(CURDIR)/tests/browser/fonts.conf \
+		$(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 # What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
 # and behind the colon a program of it: some systems have the program from elsewhere.

@@ -55,6 +55,7 @@ from dcounter.http.parameters import (
     AFTER,
     ASKED_AT,
     DELETED,
+    FILE,
     ID,
     NO_RECEIPT,
     PAGE,
@@ -74,6 +75,7 @@ from dcounter.http.problems import (
     TooManyExports,
     TooManyWatchers,
     UnknownItem,
+    UnknownPath,
 )
 from dcounter.http.route import Parameter, Route
 from dcounter.store import Capability, ClusterStatus
@@ -408,6 +410,28 @@ ROUTES: Final = (
         answer=answer_bodies.Ready,
         vital=True,
         refusals=(NotReady,),
+    ),
+    Route(
+        method="GET",
+        path="/",
+        function=documents.dashboard,
+        summary="Show the daemon and its nodes at work: a page for browsers.",
+        scope="anyone",
+        answer={"type": "string", "description": "A page in HTML, which asks for the files that it needs."},
+        answer_type="text/html; charset=utf-8",
+        revalidates=True,
+    ),
+    Route(
+        method="GET",
+        path="/dashboard/{file}",
+        function=documents.dashboard_file,
+        summary="Get a file that the page `/` needs.",
+        scope="anyone",
+        answer={"type": "string", "description": "A script, a style sheet, or a licence."},
+        answer_type="*/*",
+        segments=(FILE,),
+        revalidates=True,
+        refusals=(UnknownPath,),
     ),
     Route(
         method="GET",

@@ -1012,7 +1012,10 @@ class TestPaths:
     @pytest.mark.parametrize(
         "target",
         [
-            "/",
+            "/index.html",
+            "/dashboard",
+            "/dashboard/",
+            "/dashboard/..%2Fopenapi.py",
             "/item",
             "/items/",
             "/items/a/",
@@ -1102,8 +1105,8 @@ def test_a_surrogate_as_bytes_is_refused(call: Caller, target: str) -> None:
 def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
     found = set(kinds())
     assert all(400 <= kind.status < 600 and kind.title for kind in found)
-    # Each can be met on some route, or on none: then it names no route.
-    assert found - {problems.UnknownPath, problems.WrongMethod, problems.UnknownMethod} == {
+    # Each can be met on some route, or where there is none.
+    assert found - {problems.WrongMethod, problems.UnknownMethod} == {
         kind for route in ROUTES for kind in refusals(route)
     }
     assert len({kind.code for kind in found}) == len(found)

@@ -239,7 +239,7 @@ class TestBadRequests:
             (b"http://localhost@evil.example/healthz", (400, "bad_request")),
             (b"http:///healthz", (400, "bad_request")),
             (b"/items/%zz/count", (400, "bad_path")),
-            (b"http://localhost", (404, "unknown_path")),
+            (b"http://localhost/nothing", (404, "unknown_path")),
         ],
     )
     def test_odd_targets(self, world: CalledServer, target: bytes, problem: tuple[int, str]) -> None:
