@@ -43,7 +43,7 @@ test: lint types
 		echo "Left out: the tests with Prometheus. Install it for them." >&2; fi
 
 # Of the tests, those that start no process and play no long story.
-FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
+FAST = tests/cli tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
 
 check: lint types
 	@$(BIN)/python -m pytest --quiet $(FAST)

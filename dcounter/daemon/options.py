@@ -51,7 +51,7 @@ class ConfiguredOptions(TwistedOptions):
         cls.optParameters = [
             ["config", None, None, "A file with options (TOML); see docs/configuration.md.", str],
             *(
-                [each.name, None, None, _help(each), _reader(each)]
+                [each.name, None, None, in_help(each), _reader(each)]
                 for each in cls.settings
                 if not (each.is_flag or each.many)
             ),
@@ -141,7 +141,10 @@ class ConfiguredOptions(TwistedOptions):
         return again
 
 
-def _help(setting: Setting) -> str:
+def in_help(setting: Setting) -> str:
+    """
+    What help says of an option.
+    """
     default = setting.shown_default.replace("`", "") or shown(setting.default)
     return (
         f"{setting.help} [default: {default} {setting.kind.unit}".rstrip() + "]" if default else setting.help
