@@ -59,14 +59,12 @@ class Reading:
     Iterating raises `Damaged` or `NotABackup`, and so may making one.
 
     :param file: where it begins.
-    :param size: bytes of the file, for messages; `None` if that is not known.
     :ivar head: its first line.
     :ivar end: its last line; `None` until all of it was read and found to be whole.
     """
 
-    def __init__(self, file: BinaryIO, size: int | None = None) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._size = size
         self._read_bytes = 0
         self._line = 0
         self._rest = b""
@@ -104,6 +102,13 @@ class Reading:
         Whether it is more than a plain export.
         """
         return bool(self.head.backup)
+
+    @property
+    def sha256(self) -> str:
+        """
+        Of all its lines, when they were read: two files with the same one hold the same.
+        """
+        return self._plain.hexdigest()
 
     # The lines
 

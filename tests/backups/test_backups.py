@@ -52,7 +52,7 @@ def written(rows: Sequence[Row], *, compressed: bool, pieces: int = 1) -> bytes:
 
 
 def proved(data: bytes, seed: int = 3) -> Recount:
-    return recount(Reading(io.BytesIO(data), len(data)), Ledger(seed), lambda section: None)
+    return recount(Reading(io.BytesIO(data)), Ledger(seed), lambda section: None)
 
 
 def plain_export(rows: Sequence[Row]) -> bytes:
