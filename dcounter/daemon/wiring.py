@@ -70,7 +70,7 @@ from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.codec import is_chunk
-from dcounter.protocol.handshake import Identity
+from dcounter.protocol.handshake import Identity, journal_owner
 from dcounter.protocol.messages import Role
 from dcounter.protocol.token import TokenSeal
 
@@ -183,7 +183,7 @@ class Wiring:
         """
         The owner that the journal of a node names.
         """
-        return f"node {node} of cluster {self.identity.cluster}"
+        return journal_owner(node, self.identity.cluster)
 
     def journal(self, node: int, path: str | None) -> Journal:
         if path is None:
