@@ -14,7 +14,7 @@ from tests.e2e.test_commands import Shell
 from tests.e2e.test_exports import made
 from tests.e2e.test_loads import caller
 
-NUMBER = 150_000
+NUMBER = 90_000
 
 
 @pytest_twisted.ensureDeferred
