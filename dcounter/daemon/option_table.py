@@ -108,8 +108,8 @@ DAEMON: Final = (
         " [tokens](operations.md#tokens) or [certificates](operations.md#https), or the daemon does not"
         " start. If the port is in use, the daemon does not start. Defaults: `backlog=864`, the number of"
         " connections that may wait to be accepted; `mode=660` for a Unix socket (`unix:PATH`), so that only"
-        " its owner and group can connect. `systemd:domain=INET:name=http` takes a socket from systemd: see"
-        " [etc/README.md](../etc/README.md#socket-activation).",
+        " its owner and group can connect. A socket with the name `http` that systemd passes is the default:"
+        " see [Socket activation](../etc/README.md#socket-activation).",
     ),
     Setting(
         "host",
@@ -154,6 +154,16 @@ DAEMON: Final = (
         group="HTTP",
         details="At most 1 MiB, because a name must fit into one message. Longer names that are already"
         " stored stay.",
+    ),
+    Setting(
+        "drain-delay",
+        seconds(0, 3600),
+        "Time between the order to stop and the stop, in which health checks fail.",
+        0.0,
+        group="HTTP",
+        reload="value",
+        details="Requests are answered meanwhile. Make it longer than a load balancer takes to notice: see"
+        " [Stopping](operations.md#stopping).",
     ),
     Setting(
         "tokens-file",

@@ -68,6 +68,9 @@ PAGE: Final = (
         schema={"type": "string", "format": "cursor", "minLength": 1},
     ),
 )
+VERBOSE: Final = Parameter(
+    "verbose", "Given without a value or as `1`: with what is checked.", ("", "0", "1"), default="0"
+)
 ASKED_AT: Final = (CONSISTENCY, AFTER)
 """
 What a question says of the position at which it is asked.

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
+from dcounter import __version__
 from dcounter.http.problems import Answer
 
+_SERVER: Final = f"Server: dcounter/{__version__}\r\n".encode()
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _NOT_KEPT: Final = b"Cache-Control: no-store\r\n"
 """
@@ -40,10 +42,11 @@ def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last
     else:
         # A caller of HTTP/1.0 expects the end unless it is told otherwise.
         connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
-    return b"%s %d %s\r\nDate: %s\r\n%s%s\r\n" % (
+    return b"%s %d %s\r\n%sDate: %s\r\n%s%s\r\n" % (
         version,
         status,
         _REASONS[status],
+        _SERVER,
         date,
         fields,
         connection,
