@@ -102,9 +102,8 @@ def large() -> bytes:
     """
     A backup with several frames.
     """
-    return written(
-        [Row(each, each, f"tenant-{each * 7919 % 1000}") for each in range(110_000)], compressed=True
-    )
+    rows = [Row(each, each, f"tenant-{each * 7919 % 1000}") for each in range(110_000)]
+    return written(rows, compressed=True, pieces=1_000)
 
 
 def test_a_large_one_is_read_section_by_section(large: bytes) -> None:
