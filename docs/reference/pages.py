@@ -5,6 +5,7 @@ A page has `<!-- reference: NAME -->` where such a part belongs. What the parts 
 functions in `PARTS`.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any, Final
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
-from docs.reference import cli
+from docs.reference import cli, messages, routes
 from docs.reference.links import ROOT, linked
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "command-options": cli.shared_options,
     "commands": cli.commands,
     "exit-statuses": cli.exit_statuses,
+    "messages": messages.messages_of_phases,
+    "refusals": routes.refusals,
+    "routes": routes.routes,
 }
 """
 Parts of pages that are made from the code, by their names in pages.
@@ -43,6 +47,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """
     app.connect("source-read", _read)
     app.connect("include-read", _included)
+    app.connect("build-finished", _add_files)
     # Pygments does not know its configuration files.
     app.add_lexer("haproxy", TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -55,3 +60,8 @@ def _read(app: Sphinx, page: str, source: list[str]) -> None:
 def _included(app: Sphinx, path: Path, page: str, source: list[str]) -> None:
     folder = (Path(app.srcdir) / path).resolve().parent.relative_to(ROOT)
     source[0] = linked(source[0], str(folder))
+
+
+def _add_files(app: Sphinx, error: Exception | None) -> None:
+    if app.builder.format == "html":
+        (Path(app.outdir) / "openapi.json").write_text(json.dumps(routes.openapi(), indent=1), "utf-8")
