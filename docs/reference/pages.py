@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
-from docs.reference import cli, messages, routes
+from docs.reference import cli, man, messages, routes
 from docs.reference.links import ROOT, linked
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
@@ -47,6 +48,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """
     app.connect("source-read", _read)
     app.connect("include-read", _included)
+    app.connect("doctree-resolved", _resolved)
     app.connect("build-finished", _add_files)
     # Pygments does not know its configuration files.
     app.add_lexer("haproxy", TextLexer)
@@ -60,6 +62,11 @@ def _read(app: Sphinx, page: str, source: list[str]) -> None:
 def _included(app: Sphinx, path: Path, page: str, source: list[str]) -> None:
     folder = (Path(app.srcdir) / path).resolve().parent.relative_to(ROOT)
     source[0] = linked(source[0], str(folder))
+
+
+def _resolved(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    if app.builder.format == "man":
+        man.suit_a_terminal(doctree)
 
 
 def _add_files(app: Sphinx, error: Exception | None) -> None:
