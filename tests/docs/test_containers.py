@@ -42,7 +42,7 @@ def test_the_image_has_all_packages_and_what_it_copies_exists() -> None:
 
 
 def test_the_image_starts_a_daemon() -> None:
-    assert _list("ENTRYPOINT") == ["twistd", "--nodaemon", "--pidfile=", "dcounter"]
+    assert _list("ENTRYPOINT") == ["dcounter", "serve"]
     assert _accepted(_list("CMD"))["data-dir"] in re.findall(r"^VOLUME (.*)$", _CONTAINERFILE, re.MULTILINE)
 
 
