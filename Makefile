@@ -5,6 +5,7 @@
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
+# make tutorial  what docs/tutorial.md says, in a new clone, with the time of each step
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make options  the files that are made from the list of options
@@ -25,7 +26,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs tutorial test-faults test-clients test-browser test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -48,6 +49,9 @@ SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -d build/docs/doctrees
 docs: $(VENV)/.docs
 	@$(SPHINX) -b html docs build/docs/html
 	@echo "built build/docs/html/index.html"
+
+tutorial: $(VENV)/.made
+	@$(BIN)/python -m tests.tutorial $(ARGS)
 
 # What breaks networks, disks and clocks; installed if it is not there.
 FAULT_TOOLS = strace iproute2 nftables libfaketime

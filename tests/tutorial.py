@@ -24,7 +24,7 @@ from urllib.request import urlopen
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "tutorial.md"
 
-_SECTION: Final = re.compile(r"^## (\d+\. .+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_SECTION: Final = re.compile(r"^## (\d+\. [^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _WHERE: Final = re.compile(r"^(?:cd |\. ).*$", re.MULTILINE)
 """
