@@ -25,7 +25,6 @@ myst_enable_extensions = ["deflist"]
 suppress_warnings = [
     # "..." stands for what an example leaves out.
     "misc.highlighting_failure",
-    "toc.not_included",
 ]
 
 html_theme = "furo"
@@ -43,3 +42,8 @@ html_theme_options = {
     "light_logo": "icon.svg",
     "dark_logo": "icon.svg",
 }
+
+man_pages = [
+    ("cli", "dcounter", "runs a daemon that counts items per tenant, exactly; fills it, and asks it", author, 1),
+    ("configuration", "dcounter.toml", "the options of a dcounter daemon, and the file that sets them", author, 5),
+]

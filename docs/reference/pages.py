@@ -14,6 +14,7 @@ from typing import Any, Final
 from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from docs.reference import cli, man, messages, routes
 from docs.reference.links import ROOT, linked
@@ -46,6 +47,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """
     What Sphinx calls.
     """
+    app.connect("env-get-outdated", _outdated)
     app.connect("source-read", _read)
     app.connect("include-read", _included)
     app.connect("doctree-resolved", _resolved)
@@ -53,6 +55,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # Pygments does not know its configuration files.
     app.add_lexer("haproxy", TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _outdated(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """
+    Pages that have parts are read again by each build: Sphinx does not see that the code has changed.
+    """
+    return [page for page in env.found_docs if _PART.search(env.doc2path(page).read_text("utf-8"))]
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
