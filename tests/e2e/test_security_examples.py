@@ -34,8 +34,8 @@ async def run(commands: str, directory: Path, ports: Ports) -> str:
     """
     http = f"--http tcp:{ports.http}:interface=127.0.0.1"
     inline = f"--in-memory --inline --node-port {ports.nodes[0]}"
-    commands = re.sub(r"\bdcounter --t", f"dcounter {inline} {http} --t", commands)
-    commands = re.sub(r"\bdcounter --j", f"dcounter {http} --j", commands)
+    commands = commands.replace("dcounter serve --t", f"dcounter serve {inline} {http} --t")
+    commands = commands.replace("dcounter serve --j", f"dcounter serve {http} --j")
     for shown, own in ((8085, ports.http), (9090, ports.nodes[0]), (9190, ports.nodes[50])):
         commands = commands.replace(f":{shown}", f":{own}")
     whole = f"set -eu\ntrap 'kill $(jobs -p); wait' EXIT\n{commands}"
