@@ -55,20 +55,23 @@ class Schemas:
         """
         schema = self.resolved(schema)
         values = _values(schema)
-        if values:
-            found = " | ".join(code(each if isinstance(each, str) else json.dumps(each)) for each in values)
-        else:
-            found = self._kind(schema)
+        found = " | ".join(code(_text(each)) for each in values) if values else self._kind(schema)
         if "maximum" in schema and "format" not in schema:
             found += f" from {schema['minimum']} to {schema['maximum']:,}"
-        if "default" in schema:
-            found += f", default {code(str(schema['default']))}"
+        default = schema.get("default")
+        # An empty one is what a field has that is left out.
+        if default or default in (0, False):
+            found += f", default {code(_text(default))}"
         return found
 
     def _kind(self, schema: Schema) -> str:
         schema = self.resolved(schema)
         if "items" in schema:
             return f"list of {_plural(self._kind(schema['items']))}"
+        if "anyOf" in schema:
+            return " or ".join(dict.fromkeys(map(self._kind, schema["anyOf"])))
+        if _values(schema):
+            return "text"
         kinds = schema.get("type", "object")
         kinds = [kinds] if isinstance(kinds, str) else kinds
         return " or ".join(_KINDS.get(each, each) for each in kinds)
@@ -85,6 +88,13 @@ def answers(operation: Schema) -> dict[str, list[str]]:
                 if "$ref" in each:
                     found.setdefault(each["$ref"], []).append(status)
     return found
+
+
+def _text(value: Any) -> str:
+    """
+    A value as it is written in a request, or as JSON.
+    """
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _values(schema: Schema) -> Sequence[Any]:
