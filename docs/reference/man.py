@@ -2,9 +2,47 @@
 Pages of the site as man pages: tables become lists, since a terminal has no room for wide columns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from docutils import nodes
+
+SYNOPSES: Final[Mapping[str, Sequence[str]]] = {
+    "cli": ["dcounter COMMAND [OPTION]... [ARGUMENT]...", "dcounter [COMMAND] --help"],
+    "configuration": ["dcounter serve --config FILE", "dcounter config check FILE"],
+}
+"""
+Pages that are man pages as well, and how one uses what they describe.
+"""
+
+
+def add_usual_sections(page: nodes.document, name: str) -> None:
+    """
+    Give a page the sections with which readers of man pages begin.
+
+    What the page says before its first section becomes the description.
+
+    :param name: of the page.
+    """
+    whole = next(iter(page.findall(nodes.section)))
+    title, *content = whole.children
+    first = next(
+        (number for number, each in enumerate(content) if isinstance(each, nodes.section)), len(content)
+    )
+    synopsis = nodes.literal_block("", "\n".join(SYNOPSES[name]))
+    whole.clear()
+    whole.extend(
+        [
+            title,
+            _section("Synopsis", [synopsis]),
+            _section("Description", content[:first]),
+            *content[first:],
+        ]
+    )
+
+
+def _section(title: str, content: Sequence[nodes.Node]) -> nodes.section:
+    return nodes.section("", nodes.title("", title), *content, ids=[title.lower()])
 
 
 def suit_a_terminal(page: nodes.document) -> None:

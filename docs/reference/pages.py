@@ -77,6 +77,7 @@ def _included(app: Sphinx, path: Path, page: str, source: list[str]) -> None:
 
 def _resolved(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if app.builder.format == "man":
+        man.add_usual_sections(doctree, page)
         man.suit_a_terminal(doctree)
 
 

@@ -7,7 +7,7 @@ from docutils import nodes
 from docutils.core import publish_doctree, publish_from_doctree
 from myst_parser.parsers.docutils_ import Parser
 
-from docs.reference.man import suit_a_terminal
+from docs.reference.man import SYNOPSES, add_usual_sections, suit_a_terminal
 
 _TABLE = """
 | option | default | what it does |
@@ -35,6 +35,19 @@ def test_a_table_becomes_a_list() -> None:
         "default: node",
     ]
     assert [each.astext() for each in second[1]] == ["everything in one process"]
+
+
+def test_it_begins_as_man_pages_do() -> None:
+    page = _document("# The command\n\nWhat it is for.\n\n## Recipes\n\nOne.\n")
+    # Sphinx has the title in a section.
+    whole = nodes.section(
+        "", nodes.title("", page["title"]), *(each.deepcopy() for each in page.children[1:])
+    )
+    page = nodes.document(page.settings, page.reporter, "", whole)
+    add_usual_sections(page, "cli")
+    assert [each[0].astext() for each in whole[1:]] == ["Synopsis", "Description", "Recipes"]
+    assert whole[1][1].astext() == "\n".join(SYNOPSES["cli"])
+    assert whole[2][1].astext() == "What it is for."
 
 
 def test_only_links_to_other_sites_stay() -> None:
