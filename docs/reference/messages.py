@@ -34,7 +34,7 @@ def messages_of_phases() -> str:
     All messages, by when they may come.
     """
     return "".join(
-        f"## {phase}\n\n{table(['message', 'type', 'fields', ''], map(_row, kinds))}"
+        f"## {phase}\n\n{table(['message', 'type', 'fields', 'meaning'], map(_row, kinds))}"
         for phase, kinds in _PHASES.items()
     )
 

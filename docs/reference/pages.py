@@ -51,6 +51,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", _read)
     app.connect("include-read", _included)
     app.connect("doctree-resolved", _resolved)
+    # After the theme, which makes the list of pages.
+    app.connect("html-page-context", _level_headings, priority=900)
     app.connect("build-finished", _add_files)
     # Pygments does not know its configuration files.
     app.add_lexer("haproxy", TextLexer)
@@ -79,6 +81,16 @@ def _resolved(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if app.builder.format == "man":
         man.add_usual_sections(doctree, page)
         man.suit_a_terminal(doctree)
+
+
+def _level_headings(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """
+    Tell screen readers the level of the headings in the list of pages, which Sphinx leaves out.
+    """
+    pages: str = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = pages.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
 def _add_files(app: Sphinx, error: Exception | None) -> None:

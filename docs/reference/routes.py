@@ -83,7 +83,7 @@ class _Reference:
             (code(each["name"]), each["in"], self._words(each["schema"]), each["description"])
             for each in found
         ]
-        return table(["parameter", "in", "values", ""], rows)
+        return table(["parameter", "in", "values", "meaning"], rows)
 
     def _body(self, operation: Schema) -> str:
         parts = []
@@ -112,7 +112,7 @@ class _Reference:
         return f"**Refusals**: {'; '.join(parts)}.\n\n"
 
     def _fields(self, schema: Schema) -> str:
-        return table(["field", "values", ""], self._rows(schema))
+        return table(["field", "values", "meaning"], self._rows(schema))
 
     def _rows(self, schema: Schema, within: str = "", depth: int = 0) -> Iterator[tuple[str, str, str]]:
         """
