@@ -4,6 +4,7 @@
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
+# make test-prometheus  Prometheus reads our files and a daemon; installs it with apt-get
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make tutorial  what docs/tutorial.md says, in a new clone, with the time of each step
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
@@ -26,7 +27,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs man tutorial test-faults test-clients test-browser test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs man tutorial test-faults test-clients test-browser test-prometheus test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -38,6 +39,9 @@ test: lint types
 	@if command -v $(CHROMIUM) >/dev/null || [ "$$(id -u)" = 0 ]; then \
 		$(MAKE) --no-print-directory test-browser; else \
 		echo "Left out: the tests of the pages in a browser. Install $(CHROMIUM) for them." >&2; fi
+	@if command -v promtool >/dev/null || [ "$$(id -u)" = 0 ]; then \
+		$(MAKE) --no-print-directory test-prometheus; else \
+		echo "Left out: the tests with Prometheus. Install it for them." >&2; fi
 
 # Of the tests, those that start no process and play no long story.
 FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
@@ -86,6 +90,12 @@ test-browser: $(VENV)/.test
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(CHROMIUM); }
 	@$(BIN)/python -m pytest tests/browser
 
+test-prometheus: $(VENV)/.test
+	@command -v promtool >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install this first: prometheus" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus; }
+	@$(BIN)/python -m pytest tests/prometheus
+
 # What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
 # and behind the colon a program of it: some systems have the program from elsewhere.
 CLIENT_TOOLS = curl:curl wrk:wrk nodejs:node default-jdk-headless:javac nginx-light:nginx haproxy:haproxy
@@ -125,7 +135,7 @@ $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/pac
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
 
-# etc/*.toml and the tables of docs/configuration.md, from the list of options.
+# etc/*.toml, from the list of options.
 options: $(VENV)/.run
 	@$(BIN)/python -m dcounter.daemon.reference
 

@@ -31,7 +31,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     use_small_pages()
     # NumPy reads the environment when it is imported.
-    from dcounter.daemon.wiring import make_daemon, make_node
+    from dcounter.daemon.node_wiring import make_node
+    from dcounter.daemon.wiring import make_daemon
 
     at_exit: Callable[[Callable[[], None]], object] = _nothing
     if reactor is None:

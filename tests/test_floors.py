@@ -49,6 +49,7 @@ FLOORS = {
     "dcounter.client_requests": 2,
     "dcounter.client_bodies": 2,
     "dcounter.client_audits": 2,
+    "dcounter.backups": 3,
     "dcounter.daemon": 3,
     "dcounter.tap": 4,
     "dcounter.cli": 4,
@@ -110,6 +111,7 @@ KNOWS_ENGINES = "dcounter.daemon.wiring"
 # Packages and modules that know nothing of Twisted.
 PURE_ROOMS = {
     "dcounter.audits",
+    "dcounter.backups",
     "dcounter.errors",
     "dcounter.events",
     "dcounter.figures",

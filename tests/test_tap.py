@@ -24,7 +24,7 @@ from twisted.python.usage import UsageError
 
 from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
-from dcounter.daemon.announcing import Announced, CannotListen
+from dcounter.daemon.announcing import Announced, CannotListen, Listening
 from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.options import Options
 from dcounter.daemon.supervisor import InlineSupervisor
@@ -75,6 +75,7 @@ class TestOptions:
             "host": [],
             "cors-origin": [],
             "log-level": "info",
+            "log-format": "text",
             "in-memory": 0,
             "inline": 0,
             "accept-data-loss": 0,
@@ -211,7 +212,7 @@ class Port:
         return self.address
 
 
-class Listening:
+class AtOnce:
     """
     An endpoint that listens at once.
     """
@@ -223,55 +224,50 @@ class Listening:
         return succeed(self.port)
 
 
+def told(address: Any, description: str, **more: Any) -> Listening:
+    """
+    What an endpoint tells that listens at an address.
+    """
+    found: list[Listening] = []
+    port: list[Any] = []
+    endpoint = AtOnce(address)
+    announced = Announced(cast(Any, endpoint), description, tell=found.append, **more)
+    announced.listen(Factory()).addCallback(port.append)
+    assert port == [endpoint.port]
+    [listening] = found
+    return listening
+
+
 class TestAnnouncing:
     @pytest.mark.parametrize(
         ("description", "address", "where", "called"),
         [
             ("tcp:80", IPv4Address("TCP", "127.0.0.1", 80), "http://127.0.0.1:80", "http://127.0.0.1:80"),
-            ("tcp:80", IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80", "http://127.0.0.1:80"),
-            ("tcp6:80", IPv6Address("TCP", "::", 80), "http://[::1]:80", "http://[::1]:80"),
-            ("ssl:80", IPv4Address("TCP", "0.0.0.0", 80), "https://127.0.0.1:80", "https://127.0.0.1:80"),
+            (
+                *("tcp:80", IPv4Address("TCP", "0.0.0.0", 80)),
+                *("http://127.0.0.1:80 (every interface)", "http://127.0.0.1:80"),
+            ),
+            ("tcp6:80", IPv6Address("TCP", "::", 80), "http://[::1]:80 (every interface)", "http://[::1]:80"),
+            (
+                *("ssl:80", IPv4Address("TCP", "10.0.0.1", 80)),
+                *("https://10.0.0.1:80", "https://10.0.0.1:80"),
+            ),
             ("unix:/run/x", UNIXAddress("/run/x"), "/run/x", "--unix-socket /run/x http://localhost"),
         ],
     )
-    def test_says_where_and_what_to_try(
-        self, description: str, address: Any, where: str, called: str, caplog: pytest.LogCaptureFixture
+    def test_tells_where_and_how_to_call(
+        self, description: str, address: Any, where: str, called: str
     ) -> None:
-        endpoint = Listening(address)
-        found: list[Any] = []
-        with caplog.at_level("INFO"):
-            Announced(cast(Any, endpoint), description, new=True).listen(Factory()).addCallback(found.append)
-        assert found == [endpoint.port]
-        items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
-        assert [record.getMessage() for record in caplog.records] == [
-            f"HTTP listens on {where}",
-            f"try: curl {called}/items -d '{items}'",
-            f"then: curl {called}/items/hello/count",
-        ]
+        url = None if description.startswith("unix") else called
+        assert told(address, description) == Listening(where, url, f"curl {called}")
 
-    def test_says_that_a_token_is_needed(self, caplog: pytest.LogCaptureFixture) -> None:
-        for description, address in [
-            ("tcp:80", IPv4Address("TCP", "127.0.0.1", 80)),
-            ("unix:/run/x", UNIXAddress("/run/x")),
-        ]:
-            with caplog.at_level("INFO"):
-                Announced(cast(Any, Listening(address)), description, tokens=True).listen(Factory())
+    def test_tells_that_a_token_is_needed(self) -> None:
         shown = '-H "Authorization: Bearer $TOKEN"'
-        assert [record.getMessage() for record in caplog.records if "try" in record.getMessage()] == [
-            f"try: curl {shown} http://127.0.0.1:80/cluster",
-            f"try: curl --unix-socket /run/x {shown} http://localhost/cluster",
-        ]
-
-    def test_nothing_is_to_be_tried_that_would_change_what_is_stored(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        endpoint = Listening(IPv4Address("TCP", "127.0.0.1", 8085))
-        with caplog.at_level("INFO"):
-            Announced(cast(Any, endpoint), "tcp:8085").listen(Factory())
-        assert [record.getMessage() for record in caplog.records] == [
-            "HTTP listens on http://127.0.0.1:8085",
-            "try: curl http://127.0.0.1:8085/cluster",
-        ]
+        for description, address, command in [
+            ("tcp:80", IPv4Address("TCP", "127.0.0.1", 80), f"curl {shown} http://127.0.0.1:80"),
+            ("unix:/run/x", UNIXAddress("/run/x"), f"curl --unix-socket /run/x {shown} http://localhost"),
+        ]:
+            assert told(address, description, tokens=True).curl == command
 
     @pytest.mark.parametrize("in_background", [False, True])
     def test_an_error_of_the_system_is_one_line(self, *, in_background: bool) -> None:
@@ -279,7 +275,9 @@ class TestAnnouncing:
             def listen(self, _: object) -> object:
                 return fail(FileNotFoundError(2, "No such file or directory", "/nowhere/http.lock"))
 
-        announced = Announced(cast(Any, Failing()), "unix:/nowhere/http", in_background=in_background)
+        announced = Announced(
+            cast(Any, Failing()), "unix:/nowhere/http", tell=print, in_background=in_background
+        )
         found: list[Any] = []
         if in_background:
             announced.listen(Factory()).addErrback(lambda why: found.append(why.value))
@@ -290,11 +288,10 @@ class TestAnnouncing:
         assert isinstance(error, CannotListen if in_background else SystemExit)
         assert str(error) == ("HTTP cannot listen: [Errno 2] No such file or directory: '/nowhere/http.lock'")
 
-    def test_an_address_that_nobody_can_call(self, caplog: pytest.LogCaptureFixture) -> None:
-        with caplog.at_level("INFO"):
-            Announced(cast(Any, Listening(UNIXAddress(None))), "systemd:index=0").listen(Factory())
-        assert "HTTP listens on UNIXAddress" in caplog.text
-        assert "try" not in caplog.text
+    def test_an_address_that_nobody_can_call(self) -> None:
+        listening = told(UNIXAddress(None), "systemd:index=0")
+        assert listening.where.startswith("UNIXAddress")
+        assert (listening.url, listening.curl) == (None, None)
 
 
 def built(*arguments: str) -> tuple[Any, MemoryReactorClock, list[IService]]:
@@ -451,10 +448,6 @@ class TestMakeService:
         assert due >= 1_000_000
         wall[0] -= 3600
         assert reactor.seconds() >= due
-
-    def test_it_says_that_nothing_is_kept(self, caplog: pytest.LogCaptureFixture) -> None:
-        built()
-        assert "all items are lost when the daemon stops" in caplog.text
 
 
 @pytest.fixture

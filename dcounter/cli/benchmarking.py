@@ -150,7 +150,11 @@ def _picture(name: str, figures: dict[str, Any], size: int) -> str:
     times = "   ".join(f"{which} {value:.1f} ms" for which, value in figures["milliseconds"].items())
     most = max(each["requests"] for each in figures["histogram"])
     rows = [
-        [f"≤ {each['upto_ms']:g} ms", f"{each['requests']:,}", bar(each["requests"] / most, _BAR)]
+        [
+            f"≤ {each['upto_ms']:g} ms",
+            f"{each['requests']:,}",
+            click.style(bar(each["requests"] / most, _BAR), fg="cyan"),
+        ]
         for each in figures["histogram"]
     ]
     return "\n".join([f"{click.style(name, bold=True)}: {rate}", times, columns([], rows, right=[0, 1]), ""])

@@ -3,6 +3,8 @@ The command that exports everything.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO
 
 import click
@@ -41,22 +43,32 @@ async def export(
         if output is None:
             async for part in exported:
                 session.output.raw(part)
-            return None
-        # Not under its name until it is whole.
-        with _create(f"{output}.part") as file:
-            async for part in exported:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{output}.part", output)
+        else:
+            with _whole(output) as file:
+                async for part in exported:
+                    file.write(part)
+            session.output.remark(f"wrote {output}")
     finally:
         exported.close()
-    session.output.remark(f"wrote {output}")
     return None
 
 
-def _create(path: str) -> IO[bytes]:
+@contextmanager
+def _whole(path: str) -> Iterator[IO[bytes]]:
+    """
+    A file to write, which has its name only when it is whole.
+
+    :raises Failed: it cannot be written.
+    """
+    unfinished = f"{path}.part"
     try:
-        return open(path, "wb")
+        with open(unfinished, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
     except OSError as error:
         raise Failed(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished)

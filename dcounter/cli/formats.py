@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from gzip import GzipFile
+from gzip import BadGzipFile, GzipFile
 from select import select
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -98,7 +98,7 @@ class Reading:
                 if entry is not None:
                     self._number = entry.number
                 yield entry
-        except (EOFError, zlib.error, zstd.ZstdError) as error:
+        except (EOFError, BadGzipFile, zlib.error, zstd.ZstdError) as error:
             raise self._broken(f"it cannot be decompressed: {error}") from error
         except UnicodeDecodeError as error:
             raise self._broken(f"it is not UTF-8: {error.reason}") from error
@@ -220,12 +220,13 @@ def _array(text: io.TextIOWrapper) -> Iterator[Entry]:
             place = _after_space(rest, place + 1)
         try:
             _, end = scan(rest, place)
+            # A number that ends with the buffer may go on.
+            whole = end < len(rest) or not rest[end - 1].isalnum()
         except json.JSONDecodeError:
-            end = len(rest)
+            end, whole = place, False
         except RecursionError as error:
             raise Unreadable("the next item is nested too deeply") from error
-        # What ends with the buffer may go on.
-        if end < len(rest):
+        if whole:
             number += 1
             # Line breaks in JSON are blanks: in a text they are escaped.
             yield Entry(number, re.sub(r"[\r\n]", " ", rest[place:end]).encode())

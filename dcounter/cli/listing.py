@@ -158,9 +158,10 @@ def _picture(found: "Sequence[CountOf]", before: dict[str, int], elapsed: float,
         row = [f"{each.counter:,}"]
         if rates:
             gained = each.counter - before.get(each.tenant, each.counter)
-            row.append(f"{gained / elapsed:+,.0f}/s" if gained and elapsed else "")
+            rate = f"{gained / elapsed:+,.0f}/s" if gained and elapsed else ""
+            row.append(click.style(rate, fg="green" if gained > 0 else "red"))
         if is_terminal():
             name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-            row.append(bar(each.counter / most, min(_BAR, max(5, width() // 3))))
+            row.append(click.style(bar(each.counter / most, min(_BAR, max(5, width() // 3))), fg="cyan"))
         rows.append([*row, name])
     return columns([], rows, right=[0, 1] if rates else [0])

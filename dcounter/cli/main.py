@@ -57,14 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     raise SystemExit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], group: click.Group = root) -> int:
     """
     Run `dcounter`; return the exit status.
+
+    :param group: other commands instead, for tests.
     """
     context: click.Context | None = None
     try:
-        with root.make_context("dcounter", [*arguments]) as context:
-            root.invoke(context)
+        with group.make_context("dcounter", [*arguments]) as context:
+            group.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

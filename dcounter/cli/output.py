@@ -85,18 +85,21 @@ def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     Lines of aligned columns.
 
     :param heads: what stands above each; none: no such line.
-    :param rows: texts that are fit for a terminal (see `shown`).
+    :param rows: texts that are fit for a terminal (see `shown`); they may have colours.
     :param right: which columns are aligned at their right end.
     """
     from rich.cells import cell_len
 
+    def size(cell: str) -> int:
+        return cell_len(click.unstyle(cell))
+
     lines = [*([heads] if heads else []), *rows]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(size, column)) for column in zip(*lines, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-            gap = " " * (width - cell_len(cell))
+            gap = " " * (width - size(cell))
             padded.append(gap + cell if number in right else cell + gap)
         return _SPACES.join(padded).rstrip()
 

@@ -13,25 +13,27 @@ class Bar:
     A progress bar with rate and time left, on standard error if that is a terminal.
 
     :param size: of the whole (bytes); `None` if it is not known.
+    :param done: what became of the items that it counts.
     """
 
-    def __init__(self, size: int | None, *, enabled: bool) -> None:
+    def __init__(self, size: int | None, *, enabled: bool, done: str = "stored") -> None:
         self._progress: Any = None
         self._task: Any = None
         self._read_bytes = 0
         if enabled and sys.stderr.isatty():
-            self._begin(size)
+            self._begin(size, done)
 
-    def _begin(self, size: int | None) -> None:
+    def _begin(self, size: int | None, done: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
             TaskProgressColumn(),
-            TextColumn("{task.fields[stored]:,} stored", style="bold"),
+            TextColumn(f"{{task.fields[stored]:,}} {done}", style="bold"),
             TextColumn("{task.fields[rate]:,.0f}/s"),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             TextColumn("{task.fields[remark]}", style="yellow"),
             console=Console(stderr=True),
             transient=True,

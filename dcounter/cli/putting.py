@@ -80,18 +80,16 @@ async def store_file(
         stamp = await _now(session)
     started = session.reactor.seconds()
     finished = False
+    size = _size(path)
+    if size is None or size > _SMALL_BYTES:
+        # Also a process that is killed has said it.
+        session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
     with ExitStack() as closing:
         file = Measured(closing.enter_context(_open(path)))
-        watching = _Watching(
-            session.output,
-            closing.enter_context(Bar(_size(path), enabled=not session.output.json)),
-            closing.enter_context(_create(refused)) if refused else None,
-        )
-        size = _size(path)
-        if size is None or size > _SMALL_BYTES:
-            # Also a process that is killed has said it.
-            session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
         reading = Reading(file)
+        taken = closing.enter_context(_create(refused)) if refused else None
+        bar = closing.enter_context(Bar(size, enabled=not session.output.json))
+        watching = _Watching(session.output, bar, taken)
 
         async def post(body: bytes) -> Stored:
             parameters = {**of_store(ack, None, None), "partial": "1"}

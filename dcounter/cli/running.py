@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -21,18 +21,22 @@ from dcounter.cli.settings import Settings
 from dcounter.client import Client
 from dcounter.errors import DcounterError
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_LONGEST_TOKEN: Final = 1024
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(settings: Settings, work: Callable[[Session], Coroutine[Any, Any, Exit | None]]) -> Exit | None:
+def run(
+    settings: Settings, work: Callable[[Session], Coroutine[Any, Any, Exit | None]], reactor: Any = None
+) -> Exit | None:
     """
     Run a coroutine to its end.
 
+    :param reactor: Twisted's own unless a test passes another one.
     :raises Failed: it failed; the error says why in words.
     :raises Stopped: a signal ended it.
     """
-    # Not at the top: it is what chooses the reactor.
-    from twisted.internet import reactor
+    if reactor is None:
+        from twisted.internet import reactor
 
     client = Client(settings.url, reactor, token=_token(settings))
     session = Session(settings.url, client, Output(json=settings.json), reactor, time.time_ns)
@@ -53,7 +57,7 @@ def run(settings: Settings, work: Callable[[Session], Coroutine[Any, Any, Exit |
 
     reactor.callWhenRunning(start)
     with _stopping(reactor, cancel) as signals:
-        cast(Any, reactor).run(installSignalHandlers=False)
+        reactor.run(installSignalHandlers=False)
     (result,) = ends
     if signals:
         raise Stopped(signals[0])
@@ -78,11 +82,13 @@ def _stopping(reactor: Any, cancel: Callable[[], None]) -> Iterator[list[int]]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        for each in _STOPPING:
+        for each in heard:
             signal.signal(each, signal.SIG_DFL)
         reactor.callFromThread(cancel)
 
-    before = {each: signal.signal(each, stop) for each in _STOPPING}
+    # What the parent process has ignored, such as a shell for a job in the background, stays so.
+    heard = [each for each in _STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heard}
     try:
         yield came
     finally:
@@ -100,10 +106,10 @@ def _token(settings: Settings) -> str | None:
         return settings.token
     try:
         with open(settings.token_file, encoding="ascii") as file:
-            token = file.read(4096).strip()
+            token = file.read(_LONGEST_TOKEN + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise Failed(f"the token cannot be read: {why}: {settings.token_file}", exit=Exit.USAGE) from error
-    if not token or not all("!" <= each <= "~" for each in token):
+    if not 0 < len(token) <= _LONGEST_TOKEN or not all("!" <= each <= "~" for each in token):
         raise Failed(f"{settings.token_file} does not hold a token, and nothing else", exit=Exit.USAGE)
     return token

@@ -212,7 +212,7 @@ class Sending:
             try:
                 stored = await self._post(body)
             except (Refused, Unreachable, Unexpected) as error:
-                if not _passes(error):
+                if not passes(error):
                     raise
                 if self._clock.seconds() - self._progress_at > self._patience_s:
                     raise GaveUp(error) from error
@@ -226,7 +226,7 @@ class Sending:
                 return stored
 
 
-def _passes(error: Refused | Unreachable | Unexpected) -> bool:
+def passes(error: Refused | Unreachable | Unexpected) -> bool:
     """
     Whether the same request may succeed later.
     """

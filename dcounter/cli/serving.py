@@ -17,8 +17,8 @@ def serve(options: tuple[str, ...]) -> None:
     """
     Run the daemon in the foreground.
 
-    It takes the options of 'twistd dcounter' (docs/operations.md): 'dcounter serve --help' lists them. Ctrl-C
-    stops it.
+    It takes the options of 'twistd dcounter' (docs/configuration.md): 'dcounter serve --help' lists them.
+    Ctrl-C stops it.
     """
     from twisted.python.usage import UsageError
     from twisted.scripts import twistd

@@ -89,13 +89,13 @@ def _picture(found: "Standing") -> str:
         rows = [
             [
                 str(each.id),
-                each.role,
-                each.state,
+                click.style(each.role, bold=each.role == "primary"),
+                each.state if each.state == "up" else good(each.state, well=False),
                 f"{each.items:,}",
                 f"{each.lag:,}",
                 "-" if each.writes_per_s is None else f"{each.writes_per_s:,.0f}",
                 shown(each.address),
-                shown("; ".join(each.remarks)),
+                click.style(shown("; ".join(each.remarks)), fg="yellow"),
             ]
             for each in found.nodes
         ]

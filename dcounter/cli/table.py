@@ -39,6 +39,11 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "events": Row("watching", "Tell what changes, as it happens, until Ctrl-C."),
         "export": Row("copying", "Write everything that is stored, as lines of JSON."),
     },
+    "Keep": {
+        "backup": Row("backups", "Write everything that is stored to a file."),
+        "restore": Row("backups", "Store the items of a backup in an empty cluster."),
+        "check": Row("checking", "Find what is wrong in a data directory that no daemon uses."),
+    },
     "Try": {
         "demo": Row("demonstrating", "Store items of invented tenants that grow, shrink and move."),
         "bench": Row("benchmarking", "Measure how fast the daemon stores and counts, from here."),

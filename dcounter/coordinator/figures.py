@@ -76,6 +76,14 @@ EXACT: Final = Family(
 READY: Final = Family("dcounter_ready", "gauge", "1 if the daemon is ready for requests, as /readyz says.")
 WARNINGS: Final = Family("dcounter_warnings", "gauge", "Warnings that GET /cluster shows.")
 LOST_RUNS: Final = Family("dcounter_lost_runs", "gauge", "Runs of which a part is lost for good.")
+AUDIT_AGE: Final = Family(
+    "dcounter_audit_age_seconds",
+    "gauge",
+    "How long ago the last audit of this daemon ended; missing if there was none since its start.",
+)
+AUDIT_EQUAL: Final = Family(
+    "dcounter_audit_equal", "gauge", "1 if the last audit found all nodes equal and all counts right; else 0."
+)
 SKEW: Final = Family(
     "dcounter_clock_skew_seconds",
     "gauge",
@@ -100,7 +108,7 @@ FAMILIES: Final = (
     *(NODE_UP, PRIMARY, TAKES_WRITES, LOADING, REPORT_AGE, CONNECTED, LAG_BATCHES),
     *(WINDOW_BATCHES, WINDOW_BYTES, WINDOW_LIMIT, QUEUE, QUEUE_BYTES, QUEUE_LIMIT, OPEN_REQUESTS),
     *(OPEN_QUESTIONS, BATCH_ITEMS, RETRIES, QUESTION_RETRIES, FAILOVERS),
-    *(EXACT, READY, WARNINGS, LOST_RUNS, SKEW, CREATED, MOVED, DELETED),
+    *(EXACT, READY, WARNINGS, AUDIT_AGE, AUDIT_EQUAL, LOST_RUNS, SKEW, CREATED, MOVED, DELETED),
 )
 
 

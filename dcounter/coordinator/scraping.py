@@ -9,8 +9,11 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from dcounter.coordinator.asking import Asking
+from dcounter.coordinator.audits import Audits
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.figures import (
+    AUDIT_AGE,
+    AUDIT_EQUAL,
     CONNECTED,
     EXACT,
     OPEN_QUESTIONS,
@@ -45,6 +48,7 @@ class Scraping:
     :param view: the coordinator's picture of the nodes.
     :param dispatch: what is on its way to them.
     :param asking: what they are asked.
+    :param audits: the audits of the coordinator.
     :param readiness: gives whether the coordinator is ready.
     """
 
@@ -54,6 +58,7 @@ class Scraping:
         view: View,
         dispatch: Dispatch,
         asking: Asking,
+        audits: Audits,
         *,
         readiness: Callable[[], Readiness],
         limits: Limits,
@@ -64,6 +69,7 @@ class Scraping:
         self._view = view
         self._dispatch = dispatch
         self._asking = asking
+        self._audits = audits
         self._readiness = readiness
         self._limits = limits
         self._time = time
@@ -102,10 +108,14 @@ class Scraping:
         ]
 
     def _of_coordinator(self) -> list[Samples]:
-        readiness = self._readiness()
+        readiness, audit = self._readiness(), self._audits.state()
+        equal = [] if audit.last is None else [((), audit.last.differences is None)]
+        age = [] if audit.age_s is None else [((), audit.age_s)]
         return [
             Samples(READY, [((), readiness.ready)]),
             Samples(EXACT, [((), readiness.exact)]),
+            Samples(AUDIT_AGE, age),
+            Samples(AUDIT_EQUAL, equal),
             Samples(WARNINGS, [((), len(readiness.warnings))]),
             Samples(OPEN_QUESTIONS, [((), self._asking.open)]),
             Samples(QUESTION_RETRIES, [((), self._asking.retries)]),

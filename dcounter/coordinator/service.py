@@ -174,6 +174,7 @@ class Coordinator(Service, Inquiries, Auditing):
             self._view,
             self._dispatch,
             self._asking,
+            self._audits,
             readiness=self.readiness,
             limits=self._limits,
             time=self._time,

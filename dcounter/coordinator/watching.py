@@ -195,10 +195,10 @@ class Board:
         self._touched.pop(reader, None)
         for readers in self._indexes(reader.wanted):
             readers.pop(reader, None)
-        for tenant in reader.wanted.tenants or ():
+        for tenant in dict.fromkeys(reader.wanted.tenants or ()):
             if not self._want_tenant[tenant]:
                 del self._want_tenant[tenant]
-        for prefix in reader.wanted.prefixes:
+        for prefix in dict.fromkeys(reader.wanted.prefixes):
             if not self._want_prefix[prefix]:
                 del self._want_prefix[prefix]
 

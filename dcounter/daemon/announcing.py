@@ -1,34 +1,52 @@
 """
-Logs where HTTP listens and what to try, or why it cannot listen.
+Tells where HTTP listens, or why it cannot listen.
 """
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
+    IAddress,
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from dcounter.daemon.exposure import Exposure
 from dcounter.daemon.http_endpoint import curl
 
-_log = Logger()
+_EVERYWHERE: Final = {"", "0.0.0.0", "::"}  # noqa: S104 - it only looks
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """
+    Where HTTP listens.
+
+    :ivar where: the URL, or the path of a Unix socket.
+    :ivar url: for a browser on this machine; `None` if none reaches it.
+    :ivar curl: the beginning of a command that calls it, up to the path; `None` if that is unknown.
+    """
+
+    where: str
+    url: str | None = None
+    curl: str | None = None
 
 
 @implementer(IStreamServerEndpoint)
 class Announced:
     """
-    An endpoint that logs where it listens and what to try.
+    An endpoint that tells where it listens.
 
     :param description: the description that it was made from.
-    :param new: whether this start made the cluster.
+    :param tell: is told where it listens.
     :param exposure: may object to the address.
     :param encrypted: whether callers speak TLS, which the description does not say.
     :param tokens: whether callers must show a token.
@@ -39,8 +57,8 @@ class Announced:
         endpoint: IStreamServerEndpoint,
         description: str = "",
         *,
+        tell: Callable[[Listening], None],
         in_background: bool = False,
-        new: bool = False,
         exposure: Exposure | None = None,
         encrypted: bool = False,
         tokens: bool = False,
@@ -48,7 +66,7 @@ class Announced:
         self._endpoint = endpoint
         self._description = description
         self._in_background = in_background
-        self._new = new
+        self._tell = tell
         self._exposure = exposure
         self._encrypted = encrypted
         self._tokens = tokens
@@ -71,25 +89,21 @@ class Announced:
             if objection is not None:
                 port.stopListening()
                 raise self._refused(f"dcounter does not start: {objection}")
-            for warning in self._exposure.warnings():
-                _log.warn("{warning}", warning=warning)
+        self._tell(self._listening(address))
+        return port
+
+    def _listening(self, address: IAddress) -> Listening:
         how = curl(self._description, address, encrypted=self._encrypted)
         if how is None:
-            _log.info("HTTP listens on {address}", address=address)
-            return port
+            return Listening(str(address))
         options, url = how
+        local = isinstance(address, UNIXAddress)
         where = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else url
-        _log.info("HTTP listens on {where}", where=where)
+        if isinstance(address, IPv4Address | IPv6Address) and address.host in _EVERYWHERE:
+            where = f"{url} (every interface)"
         token = '-H "Authorization: Bearer $TOKEN"' if self._tokens else ""
         command = " ".join(filter(None, ["curl", options, token, url]))
-        if not self._new:
-            # The items of the example could overwrite real ones.
-            _log.info("try: {command}/cluster", command=command)
-            return port
-        items = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
-        _log.info("try: {command}/items -d '{items}'", command=command, items=items)
-        _log.info("then: {command}/items/hello/count", command=command)
-        return port
+        return Listening(where, None if local or options else url, command)
 
 
 class CannotListen(Exception):

@@ -64,6 +64,8 @@ def node_command(
     command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", "--rundir=/", "dcounter", "node"]
     command += ["--id", str(node), "--parent", str(os.getpid()), "--cluster", cluster]
     command += ["--status", str(PROGRESS_DESCRIPTOR), "--log-level", options["log-level"]]
+    # Whatever the daemon's own format: this is how it knows level and time of a line.
+    command += ["--log-format", "json"]
     command += ["--listen", f"tcp:{addresses[node].port}:interface={HOST}"]
     for peer, address in addresses.items():
         if peer != node:

@@ -93,6 +93,15 @@ class CompactionSchedule(Schedule):
         self._compacts = False
         self._complaints = Throttle(1, _COMPLAIN_S, time.seconds)
 
+    def use_share(self, share: float) -> None:
+        """
+        Change the share above which it acts.
+
+        :param share: the share of tombstones among all IDs of a node; 0: never.
+        """
+        self._share = share
+        self.use_interval(LOOK_S if share else 0)
+
     async def _look(self) -> None:
         found = self._compactor.tombstones()
         before = self._wall() - self._age

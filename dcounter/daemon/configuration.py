@@ -106,6 +106,8 @@ def read_environment(settings: Sequence[Setting], environ: Mapping[str, str]) ->
             if close is not None and not _OF_A_SERVICE.fullmatch(variable):
                 why = f"there is no such option: did you mean {close.variable}?"
                 source.findings.append(Finding(variable, why))
+            else:
+                source.findings.append(Finding(variable, "no option has this name: ignored", fatal=False))
             continue
         try:
             source.values[setting.name] = (

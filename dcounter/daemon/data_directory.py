@@ -20,7 +20,11 @@ from dcounter.journal.locks import PATIENCE, lock_directory
 from dcounter.protocol.handshake import Identity
 
 _VERSION = 1
-_CLUSTER = "cluster.json"
+CLUSTER_FILE = "cluster.json"
+"""
+The file with the identity of the cluster.
+"""
+
 _PID = "daemon.pid"
 _NEW = ".new"
 _SECRET_BYTES = 32
@@ -101,7 +105,7 @@ class DataDirectory:
 
         :raises ConfigurationError: they cannot be used.
         """
-        name = os.path.join(self.path, _CLUSTER)
+        name = os.path.join(self.path, CLUSTER_FILE)
         return _read_cluster(name).secrets(name)
 
     def begin(self, pid: int) -> None:
@@ -124,7 +128,7 @@ class DataDirectory:
         with suppress(OSError):
             os.remove(os.path.join(self.path, _PID))
         if self.new:
-            for name in (_CLUSTER, FILE_NAME):
+            for name in (CLUSTER_FILE, FILE_NAME):
                 with suppress(OSError):
                     os.remove(os.path.join(self.path, name))
         unmake_directories(self._made)
@@ -165,6 +169,29 @@ def open_data_directory(
     return DataDirectory(path, identity, lock, made=made, new=new)
 
 
+def lock_unchanged(path: str) -> int:
+    """
+    Lock the directory of a daemon or of a node, and change nothing in it.
+
+    :returns: a descriptor; closing it unlocks the directory.
+    :raises DirectoryInUse: a daemon or a node uses it.
+    :raises OSError: it cannot be opened.
+    """
+    return lock_directory(path, named=_named_pids(path), patience=PATIENCE)
+
+
+def read_cluster(path: str) -> tuple[str, Sequence[int]]:
+    """
+    The id and the members of the cluster in a directory.
+
+    :raises ConfigurationError: its file cannot be read, or is damaged.
+    """
+    name = os.path.join(path, CLUSTER_FILE)
+    cluster = _read_cluster(name)
+    cluster.secrets(name)
+    return cluster.cluster, cluster.members
+
+
 def open_node_directory(
     path: str,
     *,
@@ -183,9 +210,9 @@ def open_node_directory(
     account = account or Account()
     # The journals of the daemon's nodes are one level below, so everything stored would seem to be gone.
     with _usable(path, account, elsewhere=alone), account.acting():
-        if os.path.lexists(os.path.join(path, _CLUSTER)):
+        if os.path.lexists(os.path.join(path, CLUSTER_FILE)):
             raise ConfigurationError(
-                f"{path} is the directory of a daemon (it has {_CLUSTER}): give this node one of its own"
+                f"{path} is the directory of a daemon (it has {CLUSTER_FILE}): give this node one of its own"
             )
         if alone:
             try:
@@ -239,11 +266,11 @@ def _why_not_writable(path: str, *, elsewhere: bool) -> str:
 
 
 def _refuse_a_nodes_directory(path: str) -> None:
-    if os.path.lexists(os.path.join(path, _CLUSTER)):
+    if os.path.lexists(os.path.join(path, CLUSTER_FILE)):
         return
     parent, name = os.path.split(path)
     ours = sorted(each for each in os.listdir(path) if _OF_A_NODE.fullmatch(each))
-    if ours or (_NODE.fullmatch(name) and os.path.lexists(os.path.join(parent, _CLUSTER))):
+    if ours or (_NODE.fullmatch(name) and os.path.lexists(os.path.join(parent, CLUSTER_FILE))):
         raise ConfigurationError(
             f"{path} is the directory of a node"
             + (f" (it has {ours[0]})" if ours else "")
@@ -255,14 +282,14 @@ def _make_cluster(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> b
     """
     Make a new cluster, unless there is one already; return whether one was made.
     """
-    name = os.path.join(path, _CLUSTER)
+    name = os.path.join(path, CLUSTER_FILE)
     # A dangling symbolic link is no reason to make a new cluster.
     if os.path.lexists(name):
         return False
     strangers = sorted(each for each in os.listdir(path) if each.startswith("node-"))
     if strangers:
         raise ConfigurationError(
-            f"{path} has {strangers}, but {_CLUSTER} is missing: restore it from a backup"
+            f"{path} has {strangers}, but {CLUSTER_FILE} is missing: restore it from a backup"
         )
     secret = randbytes(_SECRET_BYTES).hex()
     cluster = _Cluster(_VERSION, randbytes(16).hex(), secret, list(range(nodes)))
@@ -271,7 +298,7 @@ def _make_cluster(path: str, nodes: int, randbytes: Callable[[int], bytes]) -> b
 
 
 def _read_identity(path: str, nodes: int) -> Identity:
-    name = os.path.join(path, _CLUSTER)
+    name = os.path.join(path, CLUSTER_FILE)
     cluster = _read_cluster(name)
     secrets = cluster.secrets(name)
     if cluster.members != list(range(nodes)):

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.application import strports
 from twisted.internet.endpoints import wrapServerTLS
 
-from dcounter.daemon.announcing import Announced
+from dcounter.daemon.announcing import Announced, Listening
 from dcounter.daemon.exposure import Exposure
 from dcounter.daemon.http_endpoint import complete
 from dcounter.daemon.options import Options
@@ -79,14 +79,14 @@ class HttpSide:
         token: OperatorToken | None,
         measure: Callable[[], Awaitable[Sequence[Samples]]],
         daemon: Process,
-        new: bool,
+        tell: Callable[[Listening], None],
     ) -> Server:
         """
         Listen when the daemon starts.
 
         :param token: the operator's.
         :param measure: gives the figures of the store.
-        :param new: whether this start made the cluster.
+        :param tell: is told where it listens.
         """
         options, reactor = self._options, self._reactor
         api = make_api(
@@ -112,8 +112,8 @@ class HttpSide:
             endpoint,
             options["http"],
             encrypted=self._certificates is not None,
+            tell=tell,
             in_background=daemon.in_background,
-            new=new,
             exposure=self._exposure,
             tokens=self._tokens is not None,
         )

@@ -132,16 +132,30 @@ class _State:
 
 
 def read_all(
-    members: Collection[int], disks: Mapping[int, Disk], owner: Callable[[int], str], limits: Limits
+    members: Collection[int],
+    disks: Mapping[int, Disk],
+    owner: Callable[[int], str],
+    limits: Limits,
+    look: Callable[[int, Ledger], None] | None = None,
 ) -> dict[int, NodeJournal]:
     """
     Read what each node of a cluster keeps; a node without a disk keeps nothing.
 
     :param disks: disks of nodes that do not run, already open.
     :param owner: the owner that a node's journal must name.
+    :param look: takes the ledger of each node whose journal can be read, one after the other. Without it,
+        none is made.
     """
     states = {node: _State(node, members, limits) for node in disks}
-    found = {node: _read(disk, owner(node), states[node]) for node, disk in disks.items()}
+    found: dict[int, NodeJournal] = {}
+    for node, disk in disks.items():
+        contents = states[node].contents
+        if look is not None:
+            contents.ledger = Ledger()
+        found[node] = _read(disk, owner(node), states[node])
+        if look is not None and found[node].condition in {"whole", "doubtful"}:
+            look(node, contents.ledger)
+        contents.ledger = _Weightless()
     known = join_all(state.contents.applied for state in states.values())
     return dict.fromkeys(members, NodeJournal()) | {
         node: replace(

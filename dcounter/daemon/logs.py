@@ -17,19 +17,12 @@ from twisted.logger import (
     ILogObserver,
     LogEvent,
     LogLevel,
-    formatEventAsClassicLogText,
-    formatTime,
-    timeFormatRFC3339,
 )
 from zope.interface import implementer
 
+from dcounter.daemon.log_lines import Layout, Record, file, record_of
 from dcounter.errors import ConfigurationError
 from dcounter.limits import MEBIBYTE
-
-LEVELS = ("debug", "info", "warn", "error")
-"""
-What `--log-level` may be, from the most lines to the fewest.
-"""
 
 _BUFFER = MEBIBYTE
 """
@@ -82,10 +75,10 @@ class Output:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def write(self, data: bytes) -> None:
-        _write_all(self._descriptor, data)
+        _write_all(self.descriptor, data)
 
     def reopen(self) -> str:
         return "the log is not a file, so there is nothing to open again"
@@ -151,19 +144,18 @@ class _Gap:
     lines: int
     why: str
 
-    def to_line(self, now: float) -> bytes:
+    def to_record(self, now: float) -> Record:
         """
-        The line that takes their place.
+        What takes their place.
         """
-        event: LogEvent = {
-            "log_format": "{lines} log lines were dropped: {why}",
-            "log_time": now,
-            "log_namespace": __name__,
-            "log_level": LogLevel.warn,
-            "lines": self.lines,
-            "why": self.why,
-        }
-        return _as_line(event)
+        return Record(
+            now,
+            "warn",
+            __name__,
+            f"{self.lines} log lines were dropped: {self.why}",
+            template="{lines} log lines were dropped: {why}",
+            fields={"lines": self.lines, "why": self.why},
+        )
 
 
 class LogWriter:
@@ -172,11 +164,15 @@ class LogWriter:
 
     :param sink: what to write to.
     :param wall: the wall clock, seconds since 1970.
+    :param layout: makes the lines of records.
     :param buffer: bytes of lines that may wait.
     """
 
-    def __init__(self, sink: Sink, *, wall: Callable[[], float], buffer: int = _BUFFER) -> None:
+    def __init__(
+        self, sink: Sink, *, wall: Callable[[], float], layout: Layout = file, buffer: int = _BUFFER
+    ) -> None:
         self._sink = sink
+        self._layout = layout
         self._wall = wall
         self._buffer = buffer
         self._queue: deque[bytes | _Gap] = deque()
@@ -195,6 +191,12 @@ class LogWriter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
+
+    def log(self, record: Record) -> None:
+        """
+        Queue the line of a record to be written. This never blocks.
+        """
+        self.write(_encoded(self._layout(record)))
 
     def write(self, line: bytes) -> None:
         """
@@ -261,7 +263,10 @@ class LogWriter:
         now = self._wall()
         try:
             self._sink.write(
-                b"".join(each if isinstance(each, bytes) else each.to_line(now) for each in batch)
+                b"".join(
+                    each if isinstance(each, bytes) else _encoded(self._layout(each.to_record(now)))
+                    for each in batch
+                )
             )
         except OSError as error:
             lost = sum(1 if isinstance(each, bytes) else each.lines for each in batch)
@@ -282,28 +287,27 @@ class LogWriter:
 @implementer(ILogObserver)
 class LinesObserver:
     """
-    Formats log events as lines and passes them to the writer.
+    Passes the log events that matter to the writer.
 
-    :param level: the least level that is written.
+    :param level: the lowest level that is written.
     """
 
     def __init__(self, writer: LogWriter, level: LogLevel) -> None:
         self._writer = writer
-        self._level = level
-        self._quiet = level > LogLevel.debug
+        self.level = level
 
     def __call__(self, event: LogEvent) -> None:
         if self._is_wanted(event):
-            line = _as_line(event)
-            if line:
-                self._writer.write(line)
+            record = record_of(event)
+            if record is not None:
+                self._writer.log(record)
 
     def _is_wanted(self, event: LogEvent) -> bool:
         level = event.get("log_level", LogLevel.info)
         # Twisted logs every port that it opens and every connection that it retries.
-        if self._quiet and level < LogLevel.warn and _is_twisteds(event):
+        if self.level > LogLevel.debug and level < LogLevel.warn and _is_twisteds(event):
             return False
-        return bool(level >= self._level)
+        return bool(level >= self.level)
 
 
 def _is_twisteds(event: LogEvent) -> bool:
@@ -313,12 +317,8 @@ def _is_twisteds(event: LogEvent) -> bool:
     return inherited or str(event.get("log_namespace")).startswith(("twisted.", "log_legacy"))
 
 
-def _as_line(event: LogEvent) -> bytes:
-    if "written_at" in event:
-        # The line of a child: keep the time at which the child wrote it.
-        event = {**event, "log_time": event["written_at"]}
-    text = formatEventAsClassicLogText(event, formatTime=lambda when: formatTime(when, timeFormatRFC3339))
-    return (text or "").encode("utf-8", "backslashreplace")
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "backslashreplace")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -7,7 +7,7 @@ all made from it. A new option is one row here, and one place that uses its valu
 
 from typing import Final, get_args
 
-from dcounter.daemon.logs import LEVELS
+from dcounter.daemon.log_lines import FORMATS, LEVELS
 from dcounter.daemon.settings import (
     ADDRESS,
     FLAG,
@@ -68,8 +68,17 @@ _LOG: Final = (
         f"The lowest level that is logged: {', '.join(LEVELS)}.",
         "info",
         group="Log",
+        reload="value",
         details="It applies to the daemon's nodes as well. Lines of Twisted itself below `warn` appear only"
         " with `debug`.",
+    ),
+    Setting(
+        "log-format",
+        one_of(FORMATS),
+        f"How lines of the log are written: {', '.join(FORMATS)}.",
+        "text",
+        group="Log",
+        details="See [Where it goes](operations.md#where-it-goes).",
     ),
 )
 
@@ -103,6 +112,7 @@ DAEMON: Final = (
         "Another host name of the daemon, as a proxy passes it on in the header Host.",
         example="counts.example",
         group="HTTP",
+        reload="value",
         many=True,
         details="See [Behind a proxy](proxies.md).",
     ),
@@ -112,6 +122,7 @@ DAEMON: Final = (
         "A site of which web pages may call, such as https://app.example.",
         example="https://app.example",
         group="HTTP",
+        reload="value",
         many=True,
         details="See [Web pages](http.md#web-pages).",
     ),
@@ -283,6 +294,7 @@ DAEMON: Final = (
         "Compare all nodes again and again: the time between two audits. 0: only on request.",
         0.0,
         group="Upkeep",
+        reload="value",
         details="See [Auditing](auditing.md).",
     ),
     Setting(
@@ -291,6 +303,7 @@ DAEMON: Final = (
         "Forget old deletions when they are more than this share of all IDs. 0: only on request.",
         0.2,
         group="Upkeep",
+        reload="value",
         details="See [Forgetting deletions](compaction.md).",
     ),
     Setting(

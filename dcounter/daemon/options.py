@@ -106,7 +106,7 @@ class ConfiguredOptions(TwistedOptions):
         if path:
             self.file = self["config"] = self.file or os.path.abspath(path)
             self._sources.append(read_file(self.settings, self.file))
-        findings = [str(finding) for source in self._sources for finding in source.findings]
+        findings = [str(each) for source in self._sources for each in source.findings if each.fatal]
         if findings:
             raise UsageError("\n".join(findings))
         for source in reversed(self._sources):

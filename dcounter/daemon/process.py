@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.components import Componentized
 
+from dcounter.daemon.log_lines import colour_of, layout_for
 from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output, Sink
 from dcounter.errors import ConfigurationError
 
@@ -35,6 +36,7 @@ class Process(MultiService):
 
     :param twistd: twistd's own options; empty if another program runs this.
     :param level: the lowest level that is logged.
+    :param log_format: how lines are written: `text` or `json`.
     :param child: this is a child process, whose parent already logs that everything stops.
     :param at_exit: registers a function that is called when the interpreter exits.
     """
@@ -45,6 +47,7 @@ class Process(MultiService):
         *,
         twistd: Mapping[str, Any],
         level: str = "info",
+        log_format: str = "text",
         child: bool = False,
         at_exit: Callable[[Callable[[], None]], object] = atexit.register,
     ) -> None:
@@ -53,6 +56,9 @@ class Process(MultiService):
         self._twistd = twistd
         self._at_exit = at_exit
         self._level = LogLevel.levelWithName(level)
+        self._log_format = log_format
+        self._observer: LinesObserver | None = None
+        self._colour: bool | None = None
         self._stop_level = LogLevel.debug if child else LogLevel.info
         self._writer: LogWriter | None = None
         self._stopping = False
@@ -73,6 +79,26 @@ class Process(MultiService):
         self._status = self._status or status
         self._reactor.callWhenRunning(self._stop_reactor)
 
+    def show(self, text: Callable[[bool], str]) -> bool:
+        """
+        Write a text among the log, if that is on a terminal, and say whether it is.
+
+        :param text: makes it, given whether it may have colours.
+        """
+        if self._writer is None or self._colour is None:
+            return False
+        self._writer.write(text(self._colour).encode("utf-8", "backslashreplace"))
+        return True
+
+    def use_level(self, level: str) -> None:
+        """
+        Change the lowest level that is logged.
+        """
+        self._level = LogLevel.levelWithName(level)
+        if self._observer is not None:
+            self._observer.level = self._level
+        _log.debug("entries of level {lowest} and above are logged from now on", lowest=level)
+
     def on_hangup(self, reload: Callable[[], None]) -> None:
         """
         Set what else to do at SIGHUP: read a file again.
@@ -91,8 +117,14 @@ class Process(MultiService):
         if isinstance(parent, Componentized) and "nodaemon" in self._twistd:
             # twistd starts its logger next, and takes the observer that it finds here.
             if not (self._twistd["syslog"] or self._twistd["logger"]):
-                self._writer = LogWriter(self._sink(), wall=time.time)
-                parent.setComponent(ILogObserver, LinesObserver(self._writer, self._level))
+                sink = self._sink()
+                descriptor = sink.descriptor if isinstance(sink, Output) else None
+                layout = layout_for(self._log_format, descriptor, os.environ)
+                if self._log_format == "text" and descriptor is not None:
+                    self._colour = colour_of(descriptor, os.environ)
+                self._writer = LogWriter(sink, wall=time.time, layout=layout)
+                self._observer = LinesObserver(self._writer, self._level)
+                parent.setComponent(ILogObserver, self._observer)
             # twistd always exits with 0, and before the log is written completely.
             self._at_exit(self._finish)
 
@@ -180,3 +212,23 @@ class Process(MultiService):
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
+
+
+class Daemon(Process):
+    """
+    The services of the daemon. Callers that wait are answered while it stops.
+    """
+
+    def __init__(self, reactor: Any, **more: Any) -> None:
+        super().__init__(reactor, **more)
+        self._after: dict[IService, Callable[[], Awaitable[None]]] = {}
+
+    def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
+        """
+        Set what to do when that service has stopped.
+        """
+        self._after[service] = action
+
+    async def stopped(self, service: IService) -> None:
+        if service in self._after:
+            await self._after[service]()

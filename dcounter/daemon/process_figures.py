@@ -113,6 +113,8 @@ class ProcessFigures(Service):
         # twistd changes the working directory afterwards.
         self._directory = None if directory is None else os.path.abspath(directory)
         self._delay = ReactorDelay(reactor)
+        # Computed again, it would be a little later or earlier: a restart, to who reads it.
+        self._started = [*_start()]
 
     def startService(self) -> None:
         super().startService()
@@ -126,7 +128,7 @@ class ProcessFigures(Service):
         """
         All figures, with their names. What the system does not tell is left out.
         """
-        values = [*_of_system(), *_of_disk(self._directory)]
+        values = [*_of_system(), *self._started, *_of_disk(self._directory)]
         one_by_one = [Samples(family, [(self._key, value)]) for family, value in values]
         return [*one_by_one, Samples(DELAY, [(self._key, self._delay.delays)])]
 
@@ -144,8 +146,6 @@ def _of_system() -> Iterable[tuple[Family, float]]:
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             virtual, resident = file.read().split()[:2]
-        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[_START_FIELD])
         # One of them is the descriptor of the directory that is read.
         descriptors = len(os.listdir("/proc/self/fd")) - 1
     except OSError:
@@ -153,6 +153,14 @@ def _of_system() -> Iterable[tuple[Family, float]]:
     yield VIRTUAL, int(virtual) * _PAGE
     yield RESIDENT, int(resident) * _PAGE
     yield DESCRIPTORS, descriptors
+
+
+def _start() -> Iterable[tuple[Family, float]]:
+    try:
+        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[_START_FIELD])
+    except OSError:
+        return
     yield STARTED, time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / _TICKS)
 
 

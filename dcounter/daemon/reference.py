@@ -1,8 +1,7 @@
 """
-Makes files from the list of options: `python -m dcounter.daemon.reference`.
+Makes from the list of options what people read: the files in `etc`, and the tables of docs/configuration.md.
 
-These are the configuration files of `etc`, in which every option stands with its default, and the tables of
-docs/configuration.md.
+`python -m dcounter.daemon.reference` writes the files.
 """
 
 import json
@@ -31,10 +30,6 @@ _FILES: Final = {
     "etc/dcounter.toml": ("a daemon", "twistd dcounter", DAEMON),
     "etc/dcounter-node.toml": ("a node by itself", "twistd dcounter node", NODE),
 }
-
-_PAGE: Final = "docs/configuration.md"
-
-_TABLES: Final = {"daemon": DAEMON, "node": NODE}
 
 
 def configuration_file(what: str, command: str, settings: Sequence[Setting]) -> str:
@@ -130,26 +125,13 @@ def _row(setting: Setting) -> str:
     return f"| `--{setting.name}` | {value} | {default} | {does} | {_IN_A_TABLE[setting.reload]} |"
 
 
-def page(before: str) -> str:
-    """
-    The page of the documentation, with its tables made anew.
-    """
-    for name, settings in _TABLES.items():
-        begin, end = f"<!-- options of the {name} -->\n", f"<!-- end of the options of the {name} -->"
-        head, _, rest = before.partition(begin)
-        _, _, tail = rest.partition(end)
-        before = f"{head}{begin}\n{table(settings)}\n{end}{tail}"
-    return before
-
-
 def made(root: Path) -> dict[Path, str]:
     """
     What the files should hold.
 
     :param root: the directory of the project.
     """
-    files = {root / name: configuration_file(*about) for name, about in _FILES.items()}
-    return {**files, root / _PAGE: page((root / _PAGE).read_text("utf-8"))}
+    return {root / name: configuration_file(*about) for name, about in _FILES.items()}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ SET_ASIDE = (
     "If all other nodes of the cluster are up and take writes, set that directory aside (keep it) and "
     "start the node again: it is rebuilt from them. Otherwise leave it: it may hold data that no other has"
 )
-
 """
 What to do about a damaged journal of a node by itself, if its cluster has other nodes.
 """

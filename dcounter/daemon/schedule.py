@@ -32,8 +32,22 @@ class Schedule(Service):
         self._calls = LoopingCall(self._begin)
         self._calls.clock = time
 
+    def use_interval(self, every_s: float) -> None:
+        """
+        Change the time between two; it counts from now.
+
+        :param every_s: the time (s); 0: never.
+        """
+        self._every_s = every_s
+        if self.running:
+            self._stop_calls()
+            self._start_calls()
+
     def startService(self) -> None:
         super().startService()
+        self._start_calls()
+
+    def _start_calls(self) -> None:
         if self._every_s:
             self._calls.start(self._every_s, now=False).addErrback(
                 lambda why: _log.failure("the schedule of {name} stopped", why, name=self._name)
@@ -41,6 +55,9 @@ class Schedule(Service):
 
     def stopService(self) -> None:
         super().stopService()
+        self._stop_calls()
+
+    def _stop_calls(self) -> None:
         if self._calls.running:
             self._calls.stop()
 

@@ -8,12 +8,9 @@ cluster, and has a secret in each further line: then the secret can change, and 
 import hashlib
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from twisted.application.service import Service
-from twisted.internet.process import ProcessReader
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from dcounter.errors import ConfigurationError
 from dcounter.protocol.handshake import Identity
@@ -29,7 +26,6 @@ How many secrets are accepted: the one before a change, and the one after it.
 _LEAST_BYTES: Final = 16
 _MOST_BYTES: Final = 64 * 1024
 _CLUSTER: Final = re.compile(rb"cluster ([0-9a-f]{32})")
-_STDIN: Final = 0
 
 
 class ClusterSecrets(NamedTuple):
@@ -175,30 +171,3 @@ def from_hexadecimal(text: str) -> tuple[bytes, ...]:
     The secrets that `in_hexadecimal` made to a word.
     """
     return tuple(map(bytes.fromhex, text.split(",")))
-
-
-class SecretsOfParent(Service):
-    """
-    Takes the secrets that the parent process writes to the standard input, a line for each change.
-
-    :param secrets: the secrets of this process.
-    """
-
-    def __init__(self, secrets: Secrets, reactor: Any) -> None:
-        self._secrets = secrets
-        self._reactor = reactor
-        self._rest = b""
-
-    def startService(self) -> None:
-        super().startService()
-        ProcessReader(self._reactor, self, "stdin", _STDIN)
-
-    def childDataReceived(self, name: str, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._secrets.replace(from_hexadecimal(line.decode()))
-
-    def childConnectionLost(self, name: str, reason: Failure) -> None:
-        """
-        The parent has ended, and this process is about to.
-        """

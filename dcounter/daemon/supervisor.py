@@ -3,10 +3,8 @@ Keeps a daemon's own nodes running.
 """
 
 import contextlib
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -15,9 +13,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import InvalidLogLevelError, Logger, LogLevel
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from dcounter.daemon.log_lines import RELAYED, from_json
 from dcounter.errors import NodeIsBusy, UnknownNode
 from dcounter.node.progress import Progress, Tell
 from dcounter.node.service import Node
@@ -56,9 +55,6 @@ PROGRESS_DESCRIPTOR = 3
 """
 The descriptor on which a child reports the progress of its start.
 """
-
-_LINE_OF_LOG = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}) \[([\w.]*)#(\w+)\] (.*)", re.DOTALL)
-
 
 Between = Callable[[], Awaitable[None]]
 """
@@ -216,8 +212,6 @@ class _Child(ProcessProtocol):
         self.cannot_start = False
         self.restarted = False
         self._rests: dict[int, bytes] = {}
-        # Output without a level, such as that before the child has a log, is a warning.
-        self._level = LogLevel.warn
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._rests.get(childFD, b"") + data).split(b"\n")
@@ -227,7 +221,7 @@ class _Child(ProcessProtocol):
         self._rests[childFD] = rest
         for line in lines:
             if childFD != PROGRESS_DESCRIPTOR:
-                self._log_line(line.decode(errors="replace"))
+                self._log_line(line)
             elif (progress := Progress.from_line(line)) is not None:
                 self.cannot_start = progress.state == "cannot start"
                 self._on_progress(self.node, progress)
@@ -239,22 +233,15 @@ class _Child(ProcessProtocol):
         self._on_end(self, reason.getErrorMessage())
         self.ended.callback(None)
 
-    def _log_line(self, line: str) -> None:
-        found = _LINE_OF_LOG.fullmatch(line)
-        if found is None:
-            # It belongs to the line before, such as the lines of a traceback.
-            _log.emit(self._level, "{line}", line=line, log_system=f"node {self.node}")
-            return
-        when, module, level, text = found.groups()
-        with contextlib.suppress(InvalidLogLevelError):
-            self._level = LogLevel.levelWithName(level)
-        _log.emit(
-            self._level,
-            "{line}",
-            line=text,
-            log_system=f"node {self.node}: {module}#{level}",
-            written_at=datetime.strptime(when, "%Y-%m-%dT%H:%M:%S%z").timestamp(),
-        )
+    def _log_line(self, line: bytes) -> None:
+        record = from_json(line, self.node)
+        if record is None:
+            # What the interpreter itself says, such as before there is a log.
+            _log.warn("{line}", line=line.decode(errors="replace"), log_node=self.node)
+        else:
+            _log.emit(
+                LogLevel.levelWithName(record.level), "{line}", line=record.sentence, **{RELAYED: record}
+            )
 
 
 class ProcessSupervisor(Service):
@@ -309,14 +296,14 @@ class ProcessSupervisor(Service):
         stopping = gatherResults([self._stop(child) for child in list(self._children.values())])
         return stopping.addCallback(lambda _: None)
 
-    def tell(self, line: str) -> None:
+    def tell(self, word: str, more: str) -> None:
         """
-        Write a line to the standard input of all processes.
+        Give all processes an instruction: see `dcounter.daemon.instructions`.
         """
         for child in self._children.values():
             # One that ends reads no more; the next one of that node has it from its environment.
             with contextlib.suppress(KeyError):
-                child.transport.writeToChild(0, line.encode() + b"\n")
+                child.transport.writeToChild(0, f"{word} {more}\n".encode())
 
     async def restart(self, node: int, between: Between | None = None) -> None:
         """

@@ -7,7 +7,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -29,31 +29,34 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.usage import Options as TwistedOptions
 
+from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
 from dcounter.daemon.audit_schedule import AuditSchedule
-from dcounter.daemon.children import BOOT_VARIABLE, child_environment, die_with, node_command, report_progress
+from dcounter.daemon.children import child_environment, node_command
 from dcounter.daemon.compaction_schedule import CompactionSchedule
-from dcounter.daemon.data_directory import DataDirectory, open_data_directory, open_node_directory
+from dcounter.daemon.data_directory import DataDirectory, open_data_directory
 from dcounter.daemon.descriptors import Descriptors
+from dcounter.daemon.first_screen import FirstScreen, Start
+from dcounter.daemon.instructions import LOG_LEVEL, SECRETS
+from dcounter.daemon.memory_watch import MemoryWatch
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
-from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, Options, twistd_options
-from dcounter.daemon.process import Process
+from dcounter.daemon.options import HOST, Options, twistd_options
+from dcounter.daemon.process import Daemon, Process
 from dcounter.daemon.process_figures import ProcessFigures, build
 from dcounter.daemon.rebuilding import Rebuilding
-from dcounter.daemon.remedies import RESTORE, SET_ASIDE
+from dcounter.daemon.reloading import Reloading
 from dcounter.daemon.secrets import (
     ClusterSecrets,
     Rotation,
-    SecretsOfParent,
-    from_hexadecimal,
     identity_of,
     in_hexadecimal,
     read_secrets,
 )
 from dcounter.daemon.setting_aside import prepare
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
+from dcounter.daemon.surroundings import memory_of_group
 from dcounter.daemon.tenure import Tenure
 from dcounter.daemon.tls import tls_of_peers
 from dcounter.daemon.trial import check_can_listen
@@ -68,12 +71,12 @@ from dcounter.journal.thread import WriterThread
 from dcounter.limits import Limits
 from dcounter.links.address_book import Address, AddressBook
 from dcounter.links.connection import Complaints
-from dcounter.node.progress import CANNOT_START, Progress, Tell
+from dcounter.node.progress import Tell
 from dcounter.node.replica import Replica
 from dcounter.node.service import Node
 from dcounter.protocol.clock import HybridClock, SteadyWall
 from dcounter.protocol.codec import is_chunk
-from dcounter.protocol.handshake import Identity
+from dcounter.protocol.handshake import Identity, journal_owner
 from dcounter.protocol.messages import Role
 from dcounter.protocol.token import TokenSeal
 
@@ -86,26 +89,6 @@ _CONNECT_TIMEOUT = 2
 """
 Longest time (s) to connect to a node.
 """
-
-
-class Daemon(Process):
-    """
-    The services of the daemon. Callers that wait are answered while it stops.
-    """
-
-    def __init__(self, reactor: Any, *, twistd: Mapping[str, Any], level: str) -> None:
-        super().__init__(reactor, twistd=twistd, level=level)
-        self._after: dict[IService, Callable[[], Awaitable[None]]] = {}
-
-    def after(self, service: IService, action: Callable[[], Awaitable[None]]) -> None:
-        """
-        Set what to do when that service has stopped.
-        """
-        self._after[service] = action
-
-    async def stopped(self, service: IService) -> None:
-        if service in self._after:
-            await self._after[service]()
 
 
 class Wiring:
@@ -174,7 +157,7 @@ class Wiring:
         """
         The owner that the journal of a node names.
         """
-        return f"node {node} of cluster {self.identity.cluster}"
+        return journal_owner(node, self.identity.cluster)
 
     def journal(self, node: int, path: str | None) -> Journal:
         if path is None:
@@ -227,11 +210,11 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     from dcounter.daemon.http_side import HttpSide
 
     twistd = twistd_options(options)
-    _refuse_chroot(options)
+    refuse_chroot(options)
     http, tls = HttpSide(options, reactor), tls_of_peers(options)
     limits = _coordinator_limits(options)
     own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
-    addresses = _addresses(options["join"] or own, limits)
+    addresses = addresses_of(options["join"] or own, limits)
     identity, directory = _identity(options, list(addresses), undo)
     aside = None
     if twistd:
@@ -255,9 +238,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     token = _operator_token(
         options["operator-token-file"], None if directory is None else options["data-dir"]
     )
-    daemon = Daemon(reactor, twistd=twistd, level=options["log-level"])
-    if tls is not None:
-        daemon.on_hangup(tls.reload)
+    daemon = Daemon(reactor, twistd=twistd, level=options["log-level"], log_format=options["log-format"])
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     Descriptors(http.connections + wiring.descriptors(inline)).setServiceParent(daemon)
     if directory is not None:
@@ -267,22 +248,20 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory, daemon)
         supervisor.setServiceParent(daemon)
+    reloading = _reloading(options, daemon, supervisor)
+    if tls is not None:
+        daemon.on_hangup(tls.reload)
     if options["join"]:
-        daemon.on_hangup(_rotation(identity, options).reload)
+        daemon.on_hangup(rotation(identity, options).reload)
     elif directory is not None:
         daemon.on_hangup(Rotation(identity, directory.read_secrets, _teller(identity, supervisor)).reload)
     troubles = tuple if supervisor is None else supervisor.troubles
     of_peers = list if tls is None else tls.warnings
-    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers()])
+    memory = MemoryWatch(memory_of_group, reactor)
+    memory.setServiceParent(daemon)
+    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers(), *memory.warnings()])
     coordinator.setServiceParent(daemon)
-    AuditSchedule(coordinator.audit, options["audit-every"], reactor).setServiceParent(daemon)
-    CompactionSchedule(
-        coordinator.compacting,
-        share=options["compact-share"],
-        age_s=limits.compact_age_s,
-        wall=wiring.wall,
-        time=reactor,
-    ).setServiceParent(daemon)
+    _upkeep(options, wiring, coordinator, daemon, reloading)
     figures = ProcessFigures(reactor, "coordinator", None if directory is None else options["data-dir"])
     figures.setServiceParent(daemon)
 
@@ -295,12 +274,46 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         token=token,
         measure=measure,
         daemon=daemon,
-        new=directory.new if directory is not None else options["in-memory"],
+        tell=FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings),
     )
     daemon.after(coordinator, server.ended)
-    if options["in-memory"]:
-        _log.warn("--in-memory: all items are lost when the daemon stops")
+    reloading.on_change("host", server.shared.guard.use_names)
+    reloading.on_change("cors-origin", server.shared.guard.use_origins)
     return daemon
+
+
+def _start(options: Options, directory: DataDirectory | None) -> Start:
+    elsewhere = bool(options["join"])
+    nodes = len(options["join"]) or options["nodes"]
+    return Start(
+        __version__,
+        nodes,
+        options["ack"],
+        elsewhere=elsewhere,
+        directory=None if directory is None else directory.path,
+        places=[] if directory is None else [directory.node(node) for node in range(nodes)],
+        new=not elsewhere if directory is None else directory.new,
+    )
+
+
+def _upkeep(
+    options: Options, wiring: Wiring, coordinator: Coordinator, daemon: Daemon, reloading: Reloading
+) -> None:
+    """
+    What a daemon does to its nodes by itself.
+    """
+    audits = AuditSchedule(coordinator.audit, options["audit-every"], wiring.reactor)
+    audits.setServiceParent(daemon)
+    reloading.on_change("audit-every", audits.use_interval)
+    compactions = CompactionSchedule(
+        coordinator.compacting,
+        share=options["compact-share"],
+        age_s=wiring.limits.compact_age_s,
+        wall=wiring.wall,
+        time=wiring.reactor,
+    )
+    compactions.setServiceParent(daemon)
+    reloading.on_change("compact-share", compactions.use_share)
 
 
 def _operations(
@@ -353,7 +366,7 @@ def _operator_token(file: str | None, directory: str | None) -> OperatorToken | 
     return None if file is None else open_operator_token(file, secrets.token_bytes)
 
 
-def _refuse_chroot(options: TwistedOptions) -> None:
+def refuse_chroot(options: TwistedOptions) -> None:
     """
     Refuse `--chroot`, which cannot work.
 
@@ -367,57 +380,27 @@ def _refuse_chroot(options: TwistedOptions) -> None:
         )
 
 
-def make_node(options: NodeOptions, reactor: Any) -> IService:
-    if options["parent"]:
-        die_with(options["parent"])
-    inherited = os.environ.pop(SECRET_VARIABLE, None)
-    if inherited:
-        read = ClusterSecrets(None, from_hexadecimal(inherited))
-    else:
-        read = read_secrets(options["secret-file"])
-    limits = _limits(options)
-    places = {**options["peers"], options["id"]: (options["interface"] or HOST, options["port"])}
-    addresses = _addresses([places[node] for node in sorted(places)], limits)
-    _refuse_chroot(options)
-    boot = os.environ.pop(BOOT_VARIABLE, "") if inherited else ""
-    identity = replace(identity_of(read, list(addresses), options["cluster"]), boot=boot)
-    tls = tls_of_peers(options)
-    wiring = Wiring(reactor, identity, addresses, limits, tls)
-    path = None
-    if not options["in-memory"]:
-        path = open_node_directory(
-            options["data-dir"], account=Account.of(twistd_options(options)), alone=not options["parent"]
-        )
-    node = Process(
-        reactor, twistd=twistd_options(options), level=options["log-level"], child=bool(options["parent"])
-    )
-    if tls is not None:
-        node.on_hangup(tls.reload)
-    if inherited:
-        SecretsOfParent(identity.secrets, reactor).setServiceParent(node)
-    else:
-        node.on_hangup(_rotation(identity, options).reload)
-    Descriptors(wiring.descriptors(1)).setServiceParent(node)
-
-    def tell(progress: Progress) -> None:
-        if options["status"]:
-            report_progress(options["status"], progress)
-        elif progress.why:
-            _log.error("{sentence}", sentence=progress.sentence(options["id"]))
-        if progress.state == "cannot start":
-            node.end(CANNOT_START)
-
-    remedy = "" if options["parent"] else SET_ASIDE if options["peers"] else RESTORE
-    figures = ProcessFigures(reactor, f"node-{options['id']}", path)
-    figures.setServiceParent(node)
-    wiring.figures = figures.samples
-    wiring.node(options["id"], path, options["interface"], tell=tell, remedy=remedy).setServiceParent(node)
-    return node
-
-
-def _rotation(identity: Identity, options: TwistedOptions) -> Rotation:
+def rotation(identity: Identity, options: TwistedOptions) -> Rotation:
     # twistd changes the working directory afterwards.
     return Rotation(identity, partial(read_secrets, os.path.abspath(options["secret-file"])))
+
+
+def _reloading(
+    options: Options, daemon: Daemon, supervisor: InlineSupervisor | ProcessSupervisor | None
+) -> Reloading:
+    """
+    What reads the configuration again at SIGHUP.
+    """
+    reloading = Reloading(options)
+
+    def use_level(level: str) -> None:
+        daemon.use_level(level)
+        if isinstance(supervisor, ProcessSupervisor):
+            supervisor.tell(LOG_LEVEL, level)
+
+    reloading.on_change("log-level", use_level)
+    daemon.on_hangup(reloading.reload)
+    return reloading
 
 
 def _teller(
@@ -429,7 +412,7 @@ def _teller(
 
     def tell() -> None:
         if isinstance(supervisor, ProcessSupervisor):
-            supervisor.tell(in_hexadecimal(identity.secrets.accepted))
+            supervisor.tell(SECRETS, in_hexadecimal(identity.secrets.accepted))
 
     return tell
 
@@ -472,7 +455,7 @@ def _supervisor(
     )
 
 
-def _limits(options: TwistedOptions) -> Limits:
+def limits_of(options: TwistedOptions) -> Limits:
     limits = Limits()
     return replace(
         limits,
@@ -483,7 +466,7 @@ def _limits(options: TwistedOptions) -> Limits:
 
 
 def _coordinator_limits(options: TwistedOptions) -> Limits:
-    limits = _limits(options)
+    limits = limits_of(options)
     return replace(
         limits,
         # All slices of a request need room at once, perhaps at a single node.
@@ -494,5 +477,5 @@ def _coordinator_limits(options: TwistedOptions) -> Limits:
     )
 
 
-def _addresses(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, Address]:
+def addresses_of(places: Sequence[tuple[str, int]], limits: Limits) -> dict[int, Address]:
     return {node: Address.from_port(host, port, limits.ports) for node, (host, port) in enumerate(places)}

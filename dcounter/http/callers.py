@@ -65,7 +65,19 @@ class Guard:
     """
 
     def __init__(self, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+        self.use_origins(origins)
+        self.use_names(names)
+
+    def use_origins(self, origins: Iterable[str]) -> None:
+        """
+        Change of which sites web pages may call.
+        """
         self._origins = frozenset(origin.lower().encode() for origin in origins)
+
+    def use_names(self, names: Iterable[str]) -> None:
+        """
+        Change the further host names.
+        """
         self._names = frozenset(name.lower() for name in names)
         # Callers repeat their Host: checking it again would cost more than all other checks.
         self._is_ours = lru_cache(maxsize=_HOSTS_REMEMBERED)(self._names_us)

@@ -7,7 +7,8 @@ The seam is small on purpose: a simulated disk can then lose what was not synced
 import contextlib
 import os
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from errno import EROFS
+from typing import NoReturn, Protocol
 
 from dcounter.journal.locks import DIRECTORY, lock_directory
 
@@ -268,3 +269,38 @@ class RealDisk:
 
     def _open_file(self, name: str, flags: int) -> int:
         return os.open(name, flags | os.O_CLOEXEC, 0o600, dir_fd=self._opened)
+
+
+class ReadOnlyDisk(RealDisk):
+    """
+    A directory of this machine in which nothing is changed, as if its file system were mounted read-only.
+    """
+
+    def open(self) -> None:
+        self._directory = lock_directory(self._path, patience=self._patience)
+
+    def create(self, name: str) -> AppendFile:
+        _refuse(name)
+
+    def rewrite(self, name: str, data: bytes) -> None:
+        _refuse(name)
+
+    def truncate(self, name: str, size: int) -> None:
+        _refuse(name)
+
+    def rename(self, old: str, new: str) -> None:
+        _refuse(old)
+
+    def remove(self, name: str) -> None:
+        _refuse(name)
+
+    def shorten(self, name: str, size: int) -> bool:
+        _refuse(name)
+
+    def sync(self) -> None:
+        # Not even the times of files change.
+        _refuse(self._path)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise OSError(EROFS, os.strerror(EROFS), name)

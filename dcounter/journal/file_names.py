@@ -93,6 +93,13 @@ def holds_lines(name: str) -> bool:
     return name.endswith((_SEGMENT, _SNAPSHOT))
 
 
+def is_snapshot(name: str) -> bool:
+    """
+    Whether a file of this name is a complete snapshot.
+    """
+    return name.endswith(_SNAPSHOT)
+
+
 def put(disk: Disk, name: str, data: bytes) -> None:
     """
     Replace a file, durably, by one that holds these bytes.

@@ -36,6 +36,13 @@ The beginning of the nonce of an end that sends its abilities.
 """
 
 
+def journal_owner(node: int, cluster: str) -> str:
+    """
+    The owner that the journal of a node names.
+    """
+    return f"node {node} of cluster {cluster}"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """

@@ -26,6 +26,7 @@ from dcounter.http.auth import OperatorToken
 from dcounter.http.routes import make_resource
 from dcounter.http.server import make_api
 from dcounter.http.table import ROUTES, served
+from dcounter.ledger.audit import hash_of, mix
 from dcounter.ledger.export_lines import export_lines
 from dcounter.load_body import LoadBody
 from dcounter.protocol.secrets import Secrets
@@ -260,13 +261,20 @@ class MemoryStore(Store):
             not_audited=[],
             items=len(self.tenants),
             tombstones=len(self._winners) - len(self.tenants),
-            digest="0",
+            digest=self._digest(),
             counts=[(tenant, counts[tenant]) for tenant in dict.fromkeys(tenants)],
             differences=None,
             finished=self._now(),
             duration_s=0.0,
         )
         return self._audited
+
+    def _digest(self) -> str:
+        rows = [(item, stamp, tenant or None) for item, (stamp, tenant) in self._winners.items()]
+        ids, stamps, owners = zip(*rows, strict=True) if rows else ((), (), ())
+        hashes = np.array([hash_of(each) for each in owners], np.uint64)
+        mixed = mix(np.array(ids, np.int64), np.array(stamps, np.int64), hashes)
+        return f"{int(mixed.sum()):016x}"
 
     def audits(self) -> AuditState:
         age = None if self._audited is None else (self._now() - self._audited.finished) / 10**9

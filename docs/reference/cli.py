@@ -81,7 +81,7 @@ def _table(context: click.Context, without: frozenset[str] = _SHARED) -> str:
     rows = []
     for each in context.command.get_params(context):
         record = each.get_help_record(context)
-        if record is not None and record[1] and each.name not in {*without, "help"}:
+        if record is not None and record[1] and each.name not in without and "--help" not in each.opts:
             name, text = (" ".join(part.replace("|", "\\|").split()) for part in record)
             rows.append(f"| `{name}` | {_quoted(text)} |")
     return "\n".join(["| option | |", "|---|---|", *rows]) if rows else ""

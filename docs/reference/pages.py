@@ -8,6 +8,7 @@ functions in `PARTS`.
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.reference import table
 from docs.reference import cli, man, messages, routes
 from docs.reference.links import ROOT, linked
 
@@ -24,6 +27,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": cli.commands,
     "exit-statuses": cli.exit_statuses,
     "messages": messages.messages_of_phases,
+    "options-of-a-daemon": partial(table, DAEMON),
+    "options-of-a-node": partial(table, NODE),
     "refusals": routes.refusals,
     "routes": routes.routes,
 }

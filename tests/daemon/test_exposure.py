@@ -135,6 +135,7 @@ def test_what_others_reach_after_all_ends_the_start(in_background: bool, kind: t
     announced = Announced(
         cast(Any, endpoint),
         "systemd:index=0",
+        tell=print,
         in_background=in_background,
         exposure=Exposure("systemd:index=0", protected=False, insecure=False),
     )
@@ -144,10 +145,12 @@ def test_what_others_reach_after_all_ends_the_start(in_background: bool, kind: t
     assert endpoint.port.stopped
 
 
-def test_what_the_operator_wants_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_operator_wants_is_a_warning() -> None:
     endpoint = Endpoint(OUTSIDE[0])
     exposure = Exposure("tcp:80", protected=False, insecure=True)
-    Announced(cast(Any, endpoint), "tcp:80", exposure=exposure).listen(Factory())
-    [record] = [each for each in caplog.records if each.levelname == "WARNING"]
-    assert record.getMessage() == exposure.warnings()[0]
+    found: list[list[str]] = []
+    Announced(
+        cast(Any, endpoint), "tcp:80", tell=lambda _: found.append([*exposure.warnings()]), exposure=exposure
+    ).listen(Factory())
+    assert len(found[0]) == 1
     assert not endpoint.port.stopped

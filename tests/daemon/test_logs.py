@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.logger import Logger, LogLevel
 
+from dcounter.daemon.log_lines import RELAYED, Record
 from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output
 from dcounter.errors import ConfigurationError
 
@@ -80,9 +81,7 @@ class TestWriter:
         writer.finish(_DEADLINE)
         lines = sink.text.splitlines()
         assert lines[:3] == ["first", "123456789", "123456789"]
-        assert lines[3].endswith(
-            "[dcounter.daemon.logs#warn] 8 log lines were dropped: the output is blocked"
-        )
+        assert lines[3].endswith(" warn  8 log lines were dropped: the output is blocked")
         assert len(lines) == 4
 
     def test_waits_at_the_end_only_for_a_while(self) -> None:
@@ -252,8 +251,10 @@ class TestObserver:
         assert self._lines(LogLevel.info, {"log_level": LogLevel.info}) == []
 
     def test_gives_a_childs_line_the_childs_time(self) -> None:
-        (line,) = self._lines(LogLevel.info, self._event("said", written_at=86_400.0 * 2))
+        record = Record(86_400.0 * 2, "info", "dcounter.node", "said", node=3)
+        (line,) = self._lines(LogLevel.info, {RELAYED: record})
         assert line.startswith(("1970-01-03", "1970-01-02"))
+        assert line.endswith(" info  node 3: said")
 
     def test_writes_what_is_no_text_of_utf_8(self) -> None:
         (line,) = self._lines(LogLevel.info, self._event("{what}", what="\ud800"))

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from twisted.internet.testing import MemoryReactorClock
 
 from dcounter.daemon.secrets import (
     ClusterSecrets,
     Rotation,
-    SecretsOfParent,
     from_hexadecimal,
     identity_of,
     in_hexadecimal,
@@ -164,17 +162,7 @@ class TestRotation:
         assert "it cannot be read; the secrets that were read before stay in force" in caplog.text
 
 
-class TestSecretsOfParent:
-    def test_a_word_and_back(self) -> None:
+class TestHexadecimal:
+    def test_there_and_back(self) -> None:
         for accepted in ((OLD,), (OLD, NEW), (b"\x00,\n", b"")):
             assert from_hexadecimal(in_hexadecimal(accepted)) == accepted
-
-    def test_a_child_takes_what_its_parent_writes(self) -> None:
-        secrets = Secrets(OLD)
-        service = SecretsOfParent(secrets, MemoryReactorClock())
-        first, second = (f"{in_hexadecimal(each)}\n".encode() for each in ((NEW, OLD), (NEW,)))
-        seen = []
-        for part in (first[:9], first[9:] + second[:3], second[3:] + first + second[:-1], second[-1:]):
-            service.childDataReceived("stdin", part)
-            seen.append(secrets.accepted)
-        assert seen == [(OLD,), (NEW, OLD), (NEW, OLD), (NEW,)]

@@ -2,6 +2,7 @@
 Nodes as child processes: started, started again, stopped in order.
 """
 
+from dataclasses import replace
 from errno import EAGAIN
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from dcounter.daemon.log_lines import Record, json, record_of
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, ProcessSupervisor
 from dcounter.errors import NodeIsBusy, UnknownNode
 
@@ -184,7 +186,7 @@ def test_what_is_not_there_is_not_restarted(nursery: Nursery) -> None:
     nursery.stop()
 
 
-def test_its_log_becomes_ours(nursery: Nursery) -> None:
+def test_its_output_becomes_warnings_of_our_log(nursery: Nursery) -> None:
     child = nursery.processes[0].protocol
     with capturedLogs() as events:
         child.childDataReceived(1, b"one\ntw")
@@ -192,22 +194,24 @@ def test_its_log_becomes_ours(nursery: Nursery) -> None:
         child.childDataReceived(1, b"o\n")
         assert [event["line"] for event in events] == ["one", "\ufffd!", "two"]
         nursery.processes[0].end()
-    assert [event["log_system"] for event in events[:4]] == ["node 0"] * 4
     assert events[3]["line"] == "rest"
+    records = [record_of(event) for event in events[:4]]
+    assert {(record.level, record.node) for record in records if record} == {("warn", 0)}
     nursery.stop()
 
 
-def test_its_log_has_its_own_time_module_and_level(nursery: Nursery) -> None:
+def test_its_log_becomes_ours_as_it_was_logged(nursery: Nursery) -> None:
     child = nursery.processes[0].protocol
+    logged = [
+        Record(1_764_042_885.25, "error", "dcounter.node", "one", "one", {"port": 7}, "Traceback\n  x"),
+        Record(1_764_042_886.0, "info", "dcounter.node", "node 0 listens"),
+    ]
     with capturedLogs() as events:
-        child.childDataReceived(1, b"2025-11-25T04:54:45+0100 [dcounter.node#error] one\n\tTraceback\n")
-        child.childDataReceived(1, b"2025-11-25T04:54:46+0100 [dcounter.node#info] two\n")
-    one, more, two = events
-    assert (one["line"], one["log_system"]) == ("one", "node 0: dcounter.node#error")
-    assert one["written_at"] == 1764042885
-    # What belongs to a line has its level, or --log-level would tear it off.
-    assert [each["log_level"].name for each in events] == ["error", "error", "info"]
-    assert (more["line"], two["line"]) == ("\tTraceback", "two")
+        for record in logged:
+            child.childDataReceived(1, json(record).encode())
+    assert [record_of(event) for event in events] == [replace(record, node=0) for record in logged]
+    assert [event["log_level"].name for event in events] == ["error", "info"]
+    assert [event["line"] for event in events] == ["node 0: one", "node 0 listens"]
     nursery.stop()
 
 

@@ -24,10 +24,9 @@ from dcounter.daemon.announcing import Announced, CannotListen
 from dcounter.daemon.children import die_with
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.options import Options
-from dcounter.daemon.process import Process
+from dcounter.daemon.process import Daemon, Process
 from dcounter.daemon.supervisor import ProcessSupervisor
 from dcounter.daemon.tenure import Tenure
-from dcounter.daemon.wiring import Daemon
 from dcounter.errors import ConfigurationError, NotSupported
 from dcounter.journal.file import FileJournal
 from dcounter.journal.memory import MemoryJournal
@@ -502,7 +501,7 @@ class TestStopping:
         # twistd hears only of the one when it is in the background, and shows a traceback of it otherwise.
         for in_background, kind in [(False, SystemExit), (True, CannotListen)]:
             ended: list[Any] = []
-            announced = Announced(Taken(), in_background=in_background)  # type: ignore[arg-type]
+            announced = Announced(Taken(), tell=print, in_background=in_background)  # type: ignore[arg-type]
             announced.listen(Factory()).addErrback(ended.append)
             assert ended[0].check(kind)
             assert "HTTP cannot listen" in str(ended[0].value)

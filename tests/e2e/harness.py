@@ -27,8 +27,10 @@ from twisted.python.failure import Failure
 
 import dcounter.client
 from dcounter.client import Answer
+from tests.support.logs import bad_lines
 
 TWISTD = Path(sys.executable).with_name("twistd")
+DCOUNTER = TWISTD.with_name("dcounter")
 
 DEADLINE = 20.0
 """
@@ -44,8 +46,6 @@ _BLOCK = 120
 _NODE_PORTS = 100
 _FIRST_BLOCK = 12_000
 _LAST_BLOCK = 32_000
-
-_BAD_IN_A_LOG = ("Traceback", "Unhandled", "#error", "#critical")
 
 _T = TypeVar("_T")
 
@@ -300,8 +300,10 @@ class Twistd:
     One `twistd` process.
 
     :param arguments: what follows `twistd`.
+    :param program: another program instead, written in Python.
     :param release: a directory with the package of another release, which is run instead of this version.
     :param passed: a socket that it gets as systemd passes one to a service.
+    :param terminal: the descriptor to which it writes, without colours; a pipe if there is none.
     """
 
     def __init__(
@@ -309,13 +311,17 @@ class Twistd:
         arguments: Sequence[str],
         directory: Path,
         *,
+        program: Path = TWISTD,
+        terminal: int | None = None,
         release: Path | None = None,
         passed: socket.socket | None = None,
     ) -> None:
         self._watched = _Watched()
-        command = [sys.executable, str(TWISTD), *arguments]
+        command = [sys.executable, str(program), *arguments]
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        if terminal is not None:
+            descriptors[1] = descriptors[2] = terminal
         if release is not None:
             environment["PYTHONPATH"] = str(release)
         if passed is not None:
@@ -479,7 +485,7 @@ class Daemon:
             self.ports.release()
         # twistd shuts down in order and then dies of the signal that it was sent.
         assert (ended.code, ended.signal) in {(0, None), (None, signal.SIGTERM)}, ended
-        assert ended.output.rstrip().endswith("[dcounter.daemon.process#info] stopped")
+        assert ended.output.rstrip().endswith(" info  stopped")
         assert self.bad_lines() == []
         return ended
 
@@ -500,11 +506,7 @@ class Daemon:
         """
         What in its log tells of an error that no test announced.
         """
-        return [
-            line
-            for line in self.log.splitlines()
-            if any(bad in line for bad in _BAD_IN_A_LOG) and not any(each in line for each in self.expected)
-        ]
+        return bad_lines(self.log, self.expected)
 
     def memory(self) -> int:
         """

@@ -5,6 +5,7 @@ Watchers of a real daemon with nodes in processes of their own.
 import json
 import os
 import re
+import resource
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +123,30 @@ async def test_a_watcher_is_told_whatever_happens_to_the_primary(start_daemon: S
     await again._connection.until_closed()  # noqa: SLF001 - its own connection
     assert bytes(again._connection.received).endswith(b"0\r\n\r\n")  # noqa: SLF001 - the same
     await stopping
+    await client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_whose_disk_fails_is_told_of(start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon(processes=True)
+    daemon.expected.append("the disk failed")
+    client = daemon.client()
+    watcher = await Watcher.connect(daemon, "?tenant=none")
+    victim = (await client.nodes())[2]["pid"]
+    before = resource.prlimit(victim, resource.RLIMIT_FSIZE)
+    # None of its files may become longer.
+    resource.prlimit(victim, resource.RLIMIT_FSIZE, (1, before[1]))
+
+    async def told() -> Any:
+        await client.store(items(range(20), "hello"))
+        return next((each.data for each in watcher.look() if each.data.get("change") == "refuses"), None)
+
+    refuses = await eventually(told, what="a node that refuses writes")
+    assert (refuses["node"], "the disk failed" in refuses["reason"]) == (2, True)
+    assert await client.count("hello") == 20
+    resource.prlimit(victim, resource.RLIMIT_FSIZE, before)
+    await watcher.until_named("node", node=2, change="accepts")
+    await watcher.hang_up()
     await client.close()
 
 

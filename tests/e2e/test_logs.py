@@ -2,8 +2,13 @@
 The log of real daemons: nobody reads it, it is moved away, and it is short.
 """
 
+import json
+import os
+import pty
+import re
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, pause
 
@@ -134,3 +139,60 @@ async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> Non
         await client.close()
         process.send_signal(signal.SIGKILL)
         ports.release()
+
+
+async def test_json_for_programs_and_another_level_at_sighup(tmp_path: Path) -> None:
+    ports = Ports()
+    file = tmp_path / "dcounter.toml"
+    file.write_text('nodes = 2\nlog-format = "json"\n')
+    process = Twistd(
+        ["-n", "--pidfile=", "dcounter", f"--config={file}", *_options(ports, tmp_path)], tmp_path
+    )
+
+    def entries() -> list[dict[str, Any]]:
+        # The last line may not be complete.
+        return [json.loads(line) for line in process.output.split("\n")[:-1]]
+
+    async def debugs() -> bool:
+        return {0, 1} <= {each.get("node") for each in entries() if each["level"] == "debug"}
+
+    try:
+        await _until_ready(process, ports)
+        assert not [each for each in entries() if each["level"] not in ("info", "warn")]
+        file.write_text('nodes = 2\nlog-format = "json"\nlog-level = "debug"\n')
+        process.send_signal(signal.SIGHUP)
+        await eventually(debugs, what="entries of both nodes for debugging")
+        await _stop(process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+    told = [
+        each for each in entries() if each.get("template") == "{name} is {new} now, it was {old} ({source})"
+    ]
+    assert [each["fields"]["new"] for each in told] == ["debug"]
+    assert "stopped" in {each["message"] for each in entries()}
+
+
+async def test_a_terminal_shows_what_to_try(tmp_path: Path) -> None:
+    ports = Ports()
+    outer, inner = pty.openpty()
+    options = [*_options(ports, tmp_path)[:2], "--in-memory", "--inline", "--nodes=1"]
+    process = Twistd(["-n", "--pidfile=", "dcounter", *options], tmp_path, terminal=inner)
+    client = Client(ports.http)
+    try:
+        await _until_ready(process, ports)
+        await _stop(process)
+        os.set_blocking(outer, False)
+        shown = os.read(outer, 65_536).decode().replace("\r\n", "\n")
+        [(url, body)] = re.findall(r"Try +curl (\S+)/items -d '(.*)'\n", shown)
+    finally:
+        await client.close()
+        process.send_signal(signal.SIGKILL)
+        ports.release()
+        os.close(outer)
+        os.close(inner)
+    assert url == f"http://127.0.0.1:{ports.http}"
+    assert json.loads(body) == [{"ID": 1, "tenant": "hello"}]
+    assert f"Dashboard   {url}/\n" in shown
+    assert re.search(r"^\d\d:\d\d:\d\d info  stopped$", shown, re.MULTILINE)
+    assert "\x1b" not in shown

@@ -2,7 +2,6 @@
 What the original promised of the start (S1, S2), and how the daemon starts and stops.
 """
 
-import json
 import re
 import signal
 from collections.abc import Sequence
@@ -76,21 +75,6 @@ async def test_s02_any_number_of_nodes(nodes: int, start_daemon: StartDaemon) ->
     assert len(await client.nodes()) == nodes
     await client.store(items(range(50), "s02"), ack="all")
     assert await client.count("s02") == 50
-    await client.close()
-
-
-@pytest_twisted.ensureDeferred
-async def test_the_log_tells_a_newcomer_what_to_try(start_daemon: StartDaemon) -> None:
-    daemon = await start_daemon()
-    (address,) = await daemon.until_logged(r"HTTP listens on (http://\S+)")
-    assert address == f"http://127.0.0.1:{daemon.ports.http}"
-    (posted,) = await daemon.until_logged(r"curl (\S+) -d")
-    (body,) = await daemon.until_logged(r"curl \S+ -d '(.*)'")
-    (counted,) = await daemon.until_logged(r"then: curl (\S+)")
-    client = daemon.client()
-    await client.store(json.loads(body))
-    assert posted == f"{address}/items"
-    assert (await client.ask("GET", counted.removeprefix(address))).ok()["counter"] == 1
     await client.close()
 
 

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 from dcounter.daemon.token_file import describe_token
 from tests.e2e.harness import Ports, Twistd, eventually, is_open
 from tests.support.certificates import Authority
+from tests.support.logs import bad_lines
 
 
 async def in_thread(function: Callable[[], Any]) -> Any:
@@ -120,7 +121,7 @@ async def test_callers_need_a_certificate_of_the_authority(tmp_path: Path, ports
     finally:
         process.send_signal(signal.SIGTERM)
         ended = await process.end()
-    assert not [line for line in ended.output.splitlines() if "#error" in line or "Traceback" in line]
+    assert bad_lines(ended.output) == []
 
 
 @pytest_twisted.ensureDeferred

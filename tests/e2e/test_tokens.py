@@ -14,7 +14,7 @@ import pytest_twisted
 
 from dcounter.client import Answer
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import Client, Json, Ports, Raw, Twistd, eventually, items
+from tests.e2e.harness import Client, Json, Ports, Raw, Twistd, items
 
 
 def make(file: Path, name: str, *options: str) -> str:
@@ -154,7 +154,7 @@ async def test_a_bound_token_learns_nothing_of_others(start_daemon: StartDaemon,
 @pytest_twisted.ensureDeferred
 async def test_a_token_with_a_rate_has_to_wait(start_daemon: StartDaemon, tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
-    slow = make(file, "slow", "--scope=read", "--rate=0.5", "--burst=2")
+    slow = make(file, "slow", "--scope=read", "--rate=0.01", "--burst=2")
     daemon = await start_daemon(f"--tokens-file={file}")
 
     async def ask() -> tuple[bytes, dict[bytes, bytes]]:
@@ -169,15 +169,10 @@ async def test_a_token_with_a_rate_has_to_wait(start_daemon: StartDaemon, tmp_pa
 
     (first, told), (second, _), (third, refused) = [await ask() for _ in range(3)]
     assert first == second == b"HTTP/1.1 200 OK"
-    assert told[b"RateLimit-Policy"] == b'"requests";q=2;w=4'
+    assert told[b"RateLimit-Policy"] == b'"requests";q=2;w=200'
     assert third == b"HTTP/1.1 429 Too Many Requests"
     assert refused[b"RateLimit"].startswith(b'"requests";r=0;t=')
-    assert int(refused[b"Retry-After"]) in {1, 2}
-
-    async def permitted() -> bool:
-        return (await ask())[0] == first
-
-    await eventually(permitted, what="a permit")
+    assert 50 < int(refused[b"Retry-After"]) <= 100
 
 
 @pytest_twisted.ensureDeferred
@@ -209,7 +204,7 @@ async def test_other_machines_are_not_let_in_by_accident(tmp_path: Path, ports: 
 @pytest_twisted.ensureDeferred
 async def test_an_insecure_daemon_says_so(start_daemon: StartDaemon, ports: Ports) -> None:
     daemon = await start_daemon(f"--http=tcp:{ports.http}", "--insecure", ports=ports)
-    (line,) = await daemon.until_logged(r"#warn\] (--insecure: HTTP can be reached from other machines.*)")
+    (line,) = await daemon.until_logged(r" warn  (--insecure: HTTP can be reached from other machines.*)")
     client = daemon.client()
     assert (await client.cluster())["warnings"] == [line]
     await client.close()

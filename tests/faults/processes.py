@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from dcounter.client import Answer, count_path, target
 from tests.e2e.harness import Ports
 from tests.faults.recording import recorded
+from tests.support.logs import bad_lines
 
 DEADLINE = 60.0
 """
@@ -30,8 +31,6 @@ _PAUSE = 0.02
 """
 Time (s) between two looks at what should become true.
 """
-
-_BAD_IN_A_LOG = ("Traceback", "Unhandled", "#error", "#critical")
 
 Json = Any
 
@@ -236,11 +235,7 @@ class Process:
         """
         What in the log tells of an error that nobody expected.
         """
-        return [
-            line
-            for line in self.text().splitlines()
-            if any(bad in line for bad in _BAD_IN_A_LOG) and not any(each in line for each in expected)
-        ]
+        return bad_lines(self.text(), expected)
 
 
 def dcounter(*arguments: str) -> list[str]:
