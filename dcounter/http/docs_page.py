@@ -195,7 +195,7 @@ class _Page:
     def _codes(self, operation: Schema) -> str:
         rows = []
         for status, response in operation["responses"].items():
-            content = self._schemas.resolved(response)["content"].get("application/problem+json", {})
+            content = self._schemas.resolved(response).get("content", {}).get("application/problem+json", {})
             rows += [
                 f'<li><span class="status">{status}</span><a href="#{code}"><code>{code}</code></a></li>'
                 for code in content.get("examples", ())

@@ -105,7 +105,7 @@ class _Reference:
     def _refused(self, operation: Schema) -> str:
         parts = []
         for status, response in operation["responses"].items():
-            content = self._schemas.resolved(response)["content"].get("application/problem+json", {})
+            content = self._schemas.resolved(response).get("content", {}).get("application/problem+json", {})
             codes = ", ".join(f"[{each}](#{each})" for each in content.get("examples", ()))
             if codes:
                 parts.append(f"{status} {codes}")
