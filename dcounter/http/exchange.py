@@ -418,7 +418,7 @@ class Exchange:
         else:
             route = found.route
             figures.answered(route.method, route.path, answer.status, answer.refusal, self._since)
-        access = self._shared.api.access
+        access = self._shared.access
         if access.on:
             access.answered(self._caller.peer, self.head, answer, figures.seconds() - self._since)
 
@@ -455,7 +455,7 @@ class Exchange:
         """
         self.over()
         if not self._counted:
-            figures, access = self._shared.figures, self._shared.api.access
+            figures, access = self._shared.figures, self._shared.access
             figures.abandoned()
             if access.on:
                 access.abandoned(self._caller.peer, self.head, figures.seconds() - self._since)
