@@ -102,14 +102,17 @@ def _token(settings: Settings) -> str | None:
 
     :raises Failed: the file cannot be read, or holds none.
     """
-    if settings.token_file is None:
-        return settings.token
-    try:
-        with open(settings.token_file, encoding="ascii") as file:
-            token = file.read(_LONGEST_TOKEN + 1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise Failed(f"the token cannot be read: {why}: {settings.token_file}", exit=Exit.USAGE) from error
+    token, where = settings.token, "DCOUNTER_TOKEN"
+    if settings.token_file is not None:
+        where = settings.token_file
+        try:
+            with open(where, encoding="ascii") as file:
+                token = file.read(_LONGEST_TOKEN + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise Failed(f"the token cannot be read: {why}: {where}", exit=Exit.USAGE) from error
+    if token is None:
+        return None
     if not 0 < len(token) <= _LONGEST_TOKEN or not all("!" <= each <= "~" for each in token):
-        raise Failed(f"{settings.token_file} does not hold a token, and nothing else", exit=Exit.USAGE)
+        raise Failed(f"{where} does not hold a token, and nothing else", "Nothing was sent.", exit=Exit.USAGE)
     return token

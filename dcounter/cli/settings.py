@@ -5,7 +5,6 @@ The options that all commands share: `--url`, `--token-file`, `--json`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
@@ -33,17 +32,21 @@ class Settings:
 
 def check_url(text: str) -> str:
     """
-    The URL of a daemon, without a slash at its end.
+    The URL of a daemon, without a slash at its end, or its Unix socket.
 
     :raises ValueError: it cannot be one; the message says why.
     """
+    from urllib.parse import urlsplit
+
+    if text.startswith("unix:/"):
+        return text
     try:
         parts = urlsplit(text)
         named = parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not named:
-        raise ValueError(f"{text!r} is not a URL such as {DEFAULT_URL}")
+        raise ValueError(f"{text!r} is not a URL such as {DEFAULT_URL}, and not unix:/PATH")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"{text!r} has more than scheme, host, port and path")
     return text.rstrip("/")
@@ -82,7 +85,7 @@ def url_options(*, root: bool = False) -> Callable[[_F], _F]:
         envvar="DCOUNTER_URL" if root else None,
         expose_value=False,
         callback=_keep,
-        help=f"The daemon to call. [env: DCOUNTER_URL; default: {DEFAULT_URL}]",
+        help=f"The daemon to call; unix:/PATH is a socket. [env: DCOUNTER_URL; default: {DEFAULT_URL}]",
     )
     file = click.option(
         "--token-file",

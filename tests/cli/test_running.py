@@ -71,6 +71,12 @@ def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
         start(Settings(token_file=str(tmp_path / "none")), None)
 
 
+def test_a_token_in_the_environment_is_looked_at() -> None:
+    with pytest.raises(Failed, match="DCOUNTER_TOKEN does not hold a token"):
+        start(Settings(token="two words"), None)
+    assert start(Settings(token="dct_secret"), None) is None
+
+
 def test_a_signal_cancels_and_is_told() -> None:
     import os
     import signal

@@ -230,9 +230,28 @@ async def test_the_daemon_runs_in_the_foreground(tmp_path: Path, ports: Ports) -
     assert "Traceback" not in ended.output
     assert os.listdir(tmp_path) == []
     out, _ = await shell.run("serve", "--help")
-    assert "--node-port=" in out
+    assert "--node-port" in out
     _, err = await shell.run("serve", "--no-such-option", status=2)
     assert "no-such-option" in err
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_on_a_unix_socket_is_called(tmp_path: Path, ports: Ports) -> None:
+    url = f"unix:{tmp_path}/socket"
+    shell = Shell(1, tmp_path)
+    _, err = await shell.run("count", "--url", url, status=5)
+    assert f"cannot reach {url}" in err
+    options = ["--in-memory", "--inline", f"--http={url}", f"--node-port={ports.nodes[0]}"]
+    serving = Twistd(["serve", *options], tmp_path, program=DCOUNTER)
+
+    async def listens() -> bool:
+        return (tmp_path / "socket").exists()
+
+    await eventually(listens, what="a socket")
+    out, _ = await shell.run("count", "--url", url)
+    assert out == "0 items of 0 tenants\n"
+    serving.send_signal(signal.SIGTERM)
+    await serving.end()
 
 
 @pytest_twisted.ensureDeferred
