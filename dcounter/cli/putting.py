@@ -7,6 +7,7 @@ import os
 import random
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from typing import IO, Final
@@ -68,6 +69,7 @@ async def store_file(
     path: str,
     *,
     stamp: int | None,
+    columns: Mapping[str, str],
     ack: Ack | None,
     refused: str | None,
     parallel: int,
@@ -75,6 +77,8 @@ async def store_file(
 ) -> Exit | None:
     """
     Store the items of a file; tell what became of them, also if that is stopped.
+
+    The parameters are those of the command `put`.
 
     :raises Failed: not all of it could be sent.
     """
@@ -88,7 +92,7 @@ async def store_file(
         session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
     with ExitStack() as closing:
         file = Measured(closing.enter_context(_open(path)))
-        reading = Reading(file)
+        reading = Reading(file, columns)
         taken = closing.enter_context(_create(refused)) if refused else None
         bar = closing.enter_context(Bar(size, enabled=not session.output.json))
         watching = _Watching(session.output, bar, taken)

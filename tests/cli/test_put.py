@@ -421,9 +421,20 @@ class TestCommand:
         await terminal.type(put, path, "--stamp", show_stamp(NOW + 1))
         assert "refused 100 others" in terminal.output
 
+    @pytest_twisted.ensureDeferred
+    async def test_columns_are_named(self, terminal: Terminal, tmp_path: Path) -> None:
+        path = tmp_path / "items.csv"
+        path.write_text("customer,owner\n1,a\n2,b\n")
+        await terminal.type(put, str(path), "--column", "ID=customer", "--column", "tenant=owner")
+        assert terminal.store.tenants == {1: "a", 2: "b"}
+
     @pytest.mark.parametrize(
         ("arguments", "why"),
-        [(["/"], "is a directory"), (["{path}", "--refused", "/none/x"], "/none/x cannot be written")],
+        [
+            (["{path}", "--column", "id=x"], "is not like ID=NAME"),
+            (["/"], "is a directory"),
+            (["{path}", "--refused", "/none/x"], "/none/x cannot be written"),
+        ],
     )
     @pytest_twisted.ensureDeferred
     async def test_files_that_cannot_be_used(
