@@ -65,14 +65,14 @@ def _packed(rows: Sequence[_Row]) -> Rows:
     """
     :raises ValueError: a row is not as exports write it.
     """
-    if any((each.tenant is None) != each.deleted for each in rows):
+    tenants = [each.tenant for each in rows]
+    if [each is None for each in tenants] != [each.deleted for each in rows]:
         raise ValueError("it needs either a tenant or the mark of a deleted one")
     ids = np.array([each.ID for each in rows], np.int64)
     stamps = _stamps([each.lastUpdateDt for each in rows])
-    tenants = [each.tenant for each in rows]
-    names = [*dict.fromkeys(tenants)]
-    numbers = {name: number for number, name in enumerate(names)}
-    return Rows(ids, stamps, np.array([numbers[each] for each in tenants], np.int32), names)
+    numbers: dict[str | None, int] = {}
+    owners = np.array([numbers.setdefault(each, len(numbers)) for each in tenants], np.int32)
+    return Rows(ids, stamps, owners, [*numbers])
 
 
 def _stamps(shown: Sequence[str]) -> Stamps:

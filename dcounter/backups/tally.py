@@ -66,15 +66,17 @@ class Tally:
         Count rows.
         """
         numbers, hashes = self._numbers, self._hashes
-        for name in rows.tenants:
-            if name not in numbers:
-                numbers[name] = len(numbers)
-                hashes.append(hash_of(name))
-        here = [numbers[name] for name in rows.tenants]
+        here = [numbers.setdefault(name, len(numbers)) for name in rows.tenants]
+        if len(numbers) > len(hashes):
+            # Of new tenants, in the order of their numbers.
+            known = len(hashes)
+            hashes += [
+                hash_of(name) for name, number in zip(rows.tenants, here, strict=True) if number >= known
+            ]
         if len(numbers) > len(self._counts):
             self._counts.resize(with_spare(len(numbers)), refcheck=False)
         self._counts[here] += np.bincount(rows.owners, minlength=len(here))
-        named = np.array([hashes[number] for number in here], np.uint64)
-        mixed = mix(rows.ids, rows.stamps, named[rows.owners])
+        of_names = np.array([hashes[number] for number in here], np.uint64)
+        mixed = mix(rows.ids, rows.stamps, of_names[rows.owners])
         self._digest = (self._digest + int(mixed.sum())) & _MASK
         self.rows += len(rows.ids)
