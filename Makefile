@@ -5,10 +5,12 @@
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
 # make test-prometheus  Prometheus reads our files and a daemon; installs it with apt-get
+# make screenshots   takes pictures of the dashboard at work, for the documentation; a few minutes
+# make test-systemd  systemd checks the units in etc; installs it with apt-get
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
-# make options  the files that are made from the list of options
+# make options  the files that are made from the lists of options and of metrics
 # make bench   against Node.js or FastAPI with Redis or PostgreSQL; takes long; some of it: make bench BENCH="--only post100"
 # Everything happens in VENV, which is made when needed and kept up to date.
 
@@ -26,7 +28,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser test-prometheus test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs test-faults test-clients test-browser screenshots test-prometheus test-systemd test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -40,6 +42,9 @@ test: lint types
 	@if command -v promtool >/dev/null || [ "$$(id -u)" = 0 ]; then \
 		$(MAKE) --no-print-directory test-prometheus; else \
 		echo "Left out: the tests with Prometheus. Install it for them." >&2; fi
+	@if command -v systemd-analyze >/dev/null || [ "$$(id -u)" = 0 ]; then \
+		$(MAKE) --no-print-directory test-systemd; else \
+		echo "Left out: what systemd says of the units in etc. Install systemd for it." >&2; fi
 
 # Of the tests, those that start no process and play no long story.
 FAST = tests/cli tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
@@ -77,6 +82,23 @@ test-prometheus: $(VENV)/.test
 		[ "$$(id -u)" = 0 ] || { echo "Install this first: prometheus" >&2; exit 1; }; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus; }
 	@$(BIN)/python -m pytest tests/prometheus
+
+# Pages name the fonts of each system; these are what a reader most likely sees.
+SCREENSHOT_FONTS = fonts-inter fonts-noto-color-emoji
+
+screenshots: $(VENV)/.test
+	@dpkg -s $(CHROMIUM) $(SCREENSHOT_FONTS) >/dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(CHROMIUM) $(SCREENSHOT_FONTS)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(CHROMIUM) $(SCREENSHOT_FONTS); }
+	@DCOUNTER_SCREENSHOTS=docs/images FONTCONFIG_FILE=$(CURDIR)/tests/browser/fonts.conf \
+		$(BIN)/python -m pytest tests/browser/test_screenshots.py
+
+# The service need not run systemd: it only has to be there.
+test-systemd: $(VENV)/.test
+	@command -v systemd-analyze >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install this first: systemd" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends systemd; }
+	@$(BIN)/python -m pytest tests/systemd
 
 # What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
 # and behind the colon a program of it: some systems have the program from elsewhere.
@@ -117,9 +139,10 @@ $(NODE_PEER)/node_modules/.installed: $(NODE_PEER)/package.json $(NODE_PEER)/pac
 	@npm ci --prefix $(NODE_PEER) --loglevel=error
 	@touch $@
 
-# etc/*.toml, from the list of options.
+# etc/*.toml, from the list of options, and the tables of docs/metrics.md.
 options: $(VENV)/.run
 	@$(BIN)/python -m dcounter.daemon.reference
+	@$(BIN)/python -m dcounter.daemon.families
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

@@ -101,6 +101,8 @@ class Limits:
         connections that are silent for longer, usually for 60 s.
     :ivar watch_linger_s: time for which a coordinator still keeps events when the last watcher has gone: it
         may come back for what it missed.
+    :ivar scrape_s: time that a scrape of `GET /metrics` waits for a node, and for counts of tenants; it takes
+        less than a second.
     """
 
     heartbeat_s: float = 0.2
@@ -157,3 +159,4 @@ class Limits:
     watch_behind_s: float = 10.0
     watch_quiet_s: float = 15.0
     watch_linger_s: float = 30.0
+    scrape_s: float = 0.8

@@ -3,7 +3,6 @@ Gathers the figures of a coordinator and of its nodes.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -33,11 +32,6 @@ from dcounter.protocol.abilities import SCRAPES
 from dcounter.protocol.position import NodeId
 from dcounter.protocol.scraping import Scrape, Scraped
 from dcounter.store import Readiness
-
-PATIENCE_S: Final = 0.8
-"""
-How long a scrape waits for a node, so that it takes less than a second.
-"""
 
 
 class Scraping:
@@ -127,6 +121,6 @@ class Scraping:
         The figures of a node; `None` if it does not tell them in time.
         """
         try:
-            return await self._links[node].ask(Scrape).addTimeout(PATIENCE_S, self._time)
+            return await self._links[node].ask(Scrape).addTimeout(self._limits.scrape_s, self._time)
         except (LinkLost, TimeoutError):
             return None

@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -169,7 +168,7 @@ class _Check:
             self._open(node, f"node-{node}")
         owners = {node: self._owner(node) for node in self._disks}
         cluster = self._check_owners(owners, cluster)
-        kept = self._read(members, cluster)
+        kept = self._read(members)
         self._compare(kept)
         self._advise(kept)
         return self._checked(cluster, members)
@@ -189,7 +188,7 @@ class _Check:
         self._disks[node], self._names[node] = disk, ""
         if not found:
             self._fault(OWNER, "is missing" if not owner else f"names no node, but {owner!r}", node)
-        self._read([node], cluster)
+        self._read([node])
         if self._broken:
             self._advice.append("check the directories of the other nodes, which may hold all of it")
         return self._checked(cluster, [node])
@@ -236,24 +235,20 @@ class _Check:
 
     # What is in it
 
-    def _read(self, members: Sequence[int], cluster: str) -> Mapping[int, NodeJournal]:
+    def _read(self, members: Sequence[int]) -> Mapping[int, NodeJournal]:
         for node in self._disks:
             self._inspect(node)
-        kept = read_all(members, self._disks, partial(self._any_owner, cluster), self._limits, self._look)
+        # What is wrong with their owners was told.
+        kept = read_all(members, self._disks, lambda node: None, self._limits, self._look)
         for node in self._disks:
             if kept[node].condition == "doubtful":
                 # Nothing can be proved of a disk to which nothing may be written.
                 kept[node] = replace(kept[node], condition="whole")
             elif kept[node].condition != "whole" and node not in self._wrong:
-                name, _, why = kept[node].why.rpartition(": ")
-                self._fault(self._file(node, name), f"cannot be used: {why}", node)
+                self._fault(self._names[node] or OWNER, f"cannot be used: {kept[node].why}", node)
             if kept[node].condition in {"damaged", "unreadable"}:
                 self._broken.add(node)
         return kept
-
-    def _any_owner(self, cluster: str, node: int) -> str:
-        # What is wrong with it was told.
-        return self._owner(node) or journal_owner(node, cluster)
 
     def _inspect(self, node: int) -> None:
         copies: dict[str, bool] = {}

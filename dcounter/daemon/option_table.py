@@ -32,6 +32,11 @@ Every node holds everything and follows every other one, so heartbeats grow with
 2 busy cores 16 nodes became ready in half a minute; 32 nodes were not ready after a minute and a half.
 """
 
+MOST_TENANTS: Final = 1_000
+"""
+The most tenants whose counts are shown as metrics: each is a series that Prometheus keeps.
+"""
+
 _PEER_TLS: Final = (
     Setting(
         "peer-tls-cert",
@@ -103,8 +108,8 @@ DAEMON: Final = (
         " [tokens](operations.md#tokens) or [certificates](operations.md#https), or the daemon does not"
         " start. If the port is in use, the daemon does not start. Defaults: `backlog=864`, the number of"
         " connections that may wait to be accepted; `mode=660` for a Unix socket (`unix:PATH`), so that only"
-        " its owner and group can connect. `systemd:domain=INET:name=http` takes a socket from systemd: see"
-        " [etc/README.md](../etc/README.md#socket-activation).",
+        " its owner and group can connect. A socket with the name `http` that systemd passes is the default:"
+        " see [Socket activation](../etc/README.md#socket-activation).",
     ),
     Setting(
         "host",
@@ -149,6 +154,16 @@ DAEMON: Final = (
         group="HTTP",
         details="At most 1 MiB, because a name must fit into one message. Longer names that are already"
         " stored stay.",
+    ),
+    Setting(
+        "drain-delay",
+        seconds(0, 3600),
+        "Time between the order to stop and the stop, in which health checks fail.",
+        0.0,
+        group="HTTP",
+        reload="value",
+        details="Requests are answered meanwhile. Make it longer than a load balancer takes to notice: see"
+        " [Stopping](operations.md#stopping).",
     ),
     Setting(
         "tokens-file",
@@ -287,6 +302,16 @@ DAEMON: Final = (
         "exact",
         group="Promises",
         details="A request may say otherwise: see [http.md](http.md).",
+    ),
+    Setting(
+        "metrics-tenants",
+        TEXT,
+        "A tenant whose count GET /metrics shows; NAME* stands for all tenants whose names begin with NAME.",
+        example="shop/*",
+        group="Upkeep",
+        reload="value",
+        many=True,
+        details=f"At most {MOST_TENANTS:,} tenants are shown: see [Tenants](metrics.md#tenants).",
     ),
     Setting(
         "audit-every",

@@ -15,8 +15,8 @@ from twisted.python.usage import UsageError
 
 from dcounter import __version__
 from dcounter.daemon.configuration import FILE_VARIABLE, Source, did_you_mean, read_environment, read_file
-from dcounter.daemon.http_endpoint import speaks_tls
-from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.http_endpoint import passed_by_systemd, speaks_tls
+from dcounter.daemon.option_table import DAEMON, MOST_TENANTS, NODE
 from dcounter.daemon.settings import Setting, shown
 
 HOST = "127.0.0.1"
@@ -216,6 +216,8 @@ class Options(ConfiguredOptions):
 
     def settle(self) -> None:
         self._refuse_what_has_no_effect()
+        if self["http"] is None:
+            self["http"] = passed_by_systemd(self._environ, os.getpid())
         super().settle()
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: {self['node-port']} is too high for {self['nodes']} nodes")
@@ -223,6 +225,8 @@ class Options(ConfiguredOptions):
             raise UsageError("--accept-data-loss works only with --rebuild")
         if any(node >= self["nodes"] for node in self["rebuild"]):
             raise UsageError(f"--rebuild: the cluster has only nodes 0 to {self['nodes'] - 1}")
+        if len(self["metrics-tenants"]) > MOST_TENANTS:
+            raise UsageError(f"--metrics-tenants names more than {MOST_TENANTS:,} tenants")
         self._check_http()
 
     def _check_http(self) -> None:

@@ -204,7 +204,7 @@ class _Page:
     def _codes(self, operation: _Schema) -> str:
         rows = []
         for status, response in operation["responses"].items():
-            content = self._resolved(response)["content"].get("application/problem+json", {})
+            content = self._resolved(response).get("content", {}).get("application/problem+json", {})
             rows += [
                 f'<li><span class="status">{status}</span><a href="#{code}"><code>{code}</code></a></li>'
                 for code in content.get("examples", ())

@@ -93,7 +93,7 @@ class Exchange:
         self.found = found
         self._body: bytes | BytesIO | IncomingBody = b""
         self._held = 0
-        self._since = shared.api.figures.seconds()
+        self._since = shared.figures.seconds()
         self._counted = False
         self._task: Task | BridgedRequest | None = None
         self._writable: Deferred[None] | None = None
@@ -411,7 +411,7 @@ class Exchange:
         """
         Count the request: its answer is written.
         """
-        found, figures = self.found, self._shared.api.figures
+        found, figures = self.found, self._shared.figures
         self._counted = True
         if found is None:
             figures.unrouted(self.head.method, answer.status, answer.refusal, self._since)
@@ -452,7 +452,7 @@ class Exchange:
         """
         self.over()
         if not self._counted:
-            self._shared.api.figures.abandoned()
+            self._shared.figures.abandoned()
         task, self._task = self._task, None
         if isinstance(task, BridgedRequest):
             task.connectionLost(reason)

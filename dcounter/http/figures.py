@@ -4,11 +4,14 @@ What the HTTP side counts: requests, how long they take, refusals, and the items
 All of it is kept in plain numbers, because every request pays for it. `GET /metrics` gives them names.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dcounter.figures import Family, Samples, histogram
+from msgspec import Struct
+
+from dcounter.figures import SECONDS, Family, Samples, histogram
 
 OTHER: Final = "other"
 """
@@ -41,12 +44,39 @@ ABANDONED: Final = Family(
     "counter",
     "Requests whose callers hung up before the whole answer was written.",
 )
+CONNECTIONS: Final = Family(
+    "dcounter_http_connections", "gauge", "Connections that are open, those of watchers not included."
+)
+CONNECTIONS_LIMIT: Final = Family(
+    "dcounter_http_limit_connections", "gauge", "The most connections that are served at once."
+)
+WATCHERS: Final = Family("dcounter_http_watchers", "gauge", "Connections that read events (GET /events).")
+BODIES: Final = Family("dcounter_http_body_bytes", "gauge", "Bytes of bodies of requests that are in memory.")
 STORED: Final = Family(
     "dcounter_items_stored_total",
     "counter",
     "Items in requests that were answered as stored, those that delete IDs among them.",
 )
-FAMILIES: Final = (REQUESTS, DURATIONS, REFUSALS, ABANDONED, STORED)
+FAMILIES: Final = (
+    *(REQUESTS, DURATIONS, REFUSALS, ABANDONED, STORED),
+    *(CONNECTIONS, CONNECTIONS_LIMIT, WATCHERS, BODIES),
+)
+
+
+class Connections(Struct, frozen=True):
+    """
+    How many connections there are.
+
+    :ivar open: those that are open, without those that watch.
+    :ivar limit: the most that are served at once.
+    :ivar watching: those that read events.
+    :ivar body_bytes: bytes of bodies that are held in memory.
+    """
+
+    open: int
+    limit: int
+    watching: int
+    body_bytes: int
 
 
 class RouteFigures:
@@ -69,10 +99,12 @@ class HttpFigures:
     The figures of one server.
 
     :param seconds: a clock that never goes back.
+    :ivar connections: gives how many connections there are; the server sets it.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
+        self.connections: Callable[[], Connections] = lambda: Connections(0, 0, 0, 0)
         self._routes: dict[tuple[str, str], RouteFigures] = defaultdict(RouteFigures)
         self._refusals: dict[str, int] = defaultdict(int)
         self._abandoned = 0
@@ -88,7 +120,10 @@ class HttpFigures:
         """
         figures = self._routes[method, route]
         figures.codes[status] += 1
-        figures.durations.add(self.seconds() - since)
+        # `Histogram.add` without the call: every request pays for it.
+        durations, took = figures.durations, self.seconds() - since
+        durations.counts[bisect_left(SECONDS, took)] += 1
+        durations.total += took
         if refusal:
             self._refusals[refusal] += 1
 
@@ -115,7 +150,7 @@ class HttpFigures:
         """
         All figures, with their names.
         """
-        routes = sorted(self._routes.items())
+        routes, connections = sorted(self._routes.items()), self.connections()
         return [
             Samples(
                 REQUESTS,
@@ -125,4 +160,8 @@ class HttpFigures:
             Samples(REFUSALS, [((code,), number) for code, number in sorted(self._refusals.items())]),
             Samples(ABANDONED, [((), self._abandoned)]),
             Samples(STORED, [((), self._stored)]),
+            Samples(CONNECTIONS, [((), connections.open)]),
+            Samples(CONNECTIONS_LIMIT, [((), connections.limit)]),
+            Samples(WATCHERS, [((), connections.watching)]),
+            Samples(BODIES, [((), connections.body_bytes)]),
         ]

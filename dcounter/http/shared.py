@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
+from dcounter.http.figures import Connections
 from dcounter.http.routes import ShortWay
 
 
@@ -42,6 +43,7 @@ class Shared:
     What all connections of a server share.
 
     :ivar api: what the routes answer from.
+    :ivar figures: what counts the requests.
     :ivar short_way: finds the route of most requests.
     :ivar resource: answers the others.
     :ivar guard: refuses requests that web pages elsewhere have sent.
@@ -69,6 +71,8 @@ class Shared:
     ) -> None:
         self.api = api
         self.limits = api.limits
+        self.figures = api.figures
+        self.figures.connections = self.count
         self.short_way = short_way
         self.resource = resource
         self.guard = guard
@@ -81,6 +85,14 @@ class Shared:
         self.watching: set[Guest] = set()
         self.body_bytes = 0
         self._full_until = 0.0
+
+    def count(self) -> Connections:
+        """
+        How many connections there are.
+        """
+        watching = len(self.watching)
+        here = len(self.connections) - watching
+        return Connections(here, self.limits.max_connections, watching, self.body_bytes)
 
     def admit(self, guest: Guest) -> bool:
         """

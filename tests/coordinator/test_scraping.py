@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 
 from dcounter.coordinator import figures
 from dcounter.coordinator.figures import CHANGES_OF_NODES, Changes
-from dcounter.coordinator.scraping import PATIENCE_S
 from dcounter.coordinator.service import Coordinator
 from dcounter.figures import Family, Histogram, Samples
+from dcounter.limits import Limits
 from dcounter.node import figures as node_figures
 from dcounter.protocol.abilities import ABILITIES, LOWEST_PROTOCOL, PROTOCOL, SCRAPES, Abilities
 from dcounter.store import Items, Receipt
@@ -93,7 +93,7 @@ def test_a_node_that_does_not_answer_is_missing_and_holds_nothing_up(cluster: Sc
 
     found = cluster.look()
 
-    assert PATIENCE_S <= cluster.cluster.clock.seconds() - began < 1
+    assert Limits().scrape_s <= cluster.cluster.clock.seconds() - began < 1
     assert found["dcounter_node_up"] == {(str(node),): node != frozen for node in range(3)}
     assert found["dcounter_node_items"].keys() == {(str(node),) for node in range(3)} - {(str(frozen),)}
     cluster.cluster.thaw(f"node {frozen}")

@@ -5,7 +5,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from dcounter.daemon.tenant_figures import MOST, TenantFigures
+from dcounter.daemon.option_table import MOST_TENANTS
+from dcounter.daemon.tenant_figures import TenantFigures
 from dcounter.errors import NotApplied
 from dcounter.figures import Histogram
 from dcounter.store import Consistency, Counts, Items
@@ -32,7 +33,7 @@ def filled(store: MemoryStore, owned: dict[str, int]) -> MemoryStore:
 
 def counted(store: MemoryStore, *wanted: str, seconds: float = 0.0) -> dict[str, float] | None:
     clock = Clock()
-    figures = TenantFigures(store, wanted, clock)
+    figures = TenantFigures(store, wanted, clock, patience_s=0.8)
     done = Deferred.fromCoroutine(figures.samples())
     clock.advance(seconds)
     answers: list[dict[str, float]] = []
@@ -65,10 +66,10 @@ def test_only_tenants_that_are_named_are_shown(wanted: Sequence[str], shown: dic
 
 
 def test_there_are_never_more_than_a_bound() -> None:
-    store = filled(MemoryStore(), {f"t{i}": 1 for i in range(MOST + 50)})
+    store = filled(MemoryStore(), {f"t{i}": 1 for i in range(MOST_TENANTS + 50)})
     found = counted(store, "*", "named")
     assert found is not None
-    assert len(found) == MOST
+    assert len(found) == MOST_TENANTS
     assert found["named"] == 0
 
 

@@ -33,7 +33,7 @@ _ALERT = re.compile(
 
 def test_its_tables_are_made_from_the_code() -> None:
     text = PAGE.read_text("utf-8")
-    assert page(text) == text, "run: python -m dcounter.daemon.families"
+    assert page(text) == text, "run: make options"
     assert all(f"| `{each.name}` | {each.kind} |" in text for each in _ALL)
 
 

@@ -52,7 +52,8 @@ async def until(daemon: Daemon, name: str, **values: float) -> Samples:
 
 @pytest_twisted.ensureDeferred
 async def test_all_processes_are_shown_and_a_frozen_one_holds_nothing_up(start_daemon: StartDaemon) -> None:
-    daemon = await start_daemon("--nodes=3", processes=True)
+    named = ("--metrics-tenants=hel*", "--metrics-tenants=nobody")
+    daemon = await start_daemon("--nodes=3", *named, processes=True)
     client = daemon.client()
     await client.store(items(range(20), "hello"), ack="all")
     # What is merged together counts once.
@@ -64,13 +65,12 @@ async def test_all_processes_are_shown_and_a_frozen_one_holds_nothing_up(start_d
 
     found = await until(daemon, "dcounter_node_items_changed_total", created=20, moved=5, deleted=0)
 
-    assert found.keys() == {each.name for families in FAMILIES.values() for each in families} - {
-        "dcounter_tenant_items"
-    }
+    assert found.keys() == {each.name for families in FAMILIES.values() for each in families}
     assert not [name for name, values in found.items() if not values]
     assert found["dcounter_node_items"] == {(str(node),): 20 for node in range(3)}
     assert found["dcounter_items_stored_total"] == {(): 25}
     assert found["dcounter_audit_equal"] == {(): 1}
+    assert found["dcounter_tenant_items"] == {("hello",): 15, ("nobody",): 0}
     assert found["process_cpu_seconds_total"].keys() == {
         ("coordinator",),
         *((f"node-{node}",) for node in range(3)),

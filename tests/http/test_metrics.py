@@ -144,7 +144,7 @@ def test_requests_are_counted_by_the_route_that_they_take(daemon: Daemon) -> Non
         ),
         (b"GET /items/a#b HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET", "400", "bad_path"),
         (b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", "other", "400", "bad_request"),
-        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET", "403", "unknown_host"),
+        (b"GET /nothing HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET", "403", "unknown_host"),
     ],
 )
 def test_requests_without_a_route_share_one_name(
@@ -196,10 +196,14 @@ def test_one_that_watches_is_counted_when_it_comes_and_not_when_it_goes(daemon: 
     channel.dataReceived(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     daemon.clock.advance(100)
     short = daemon.value(REQUESTS, method="GET", route="/events", code="200") == 1
+    assert daemon.value("dcounter_http_watchers") == short
 
     channel.connectionLost(Failure(ConnectionDone()))
 
     assert daemon.value(REQUESTS, method="GET", route="/events", code="200") == 1
+    assert daemon.value("dcounter_http_watchers") == 0
+    # The one that scrapes.
+    assert daemon.value("dcounter_http_connections") == 1
     if short:
         assert daemon.value(f"{DURATION}_sum", method="GET", route="/events") == 0
         assert daemon.value("dcounter_http_requests_abandoned_total") == 0
