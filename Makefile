@@ -1,5 +1,5 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
-# make test    lint, types, tests with branch coverage and its gate, then test-browser
+# make test    lint, types, tests with branch coverage and its gate, then man and test-browser
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
@@ -8,6 +8,7 @@
 # make screenshots   takes pictures of the dashboard at work, for the documentation; a few minutes
 # make test-systemd  systemd checks the units in etc; installs it with apt-get
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
+# make tutorial  what docs/tutorial.md says, in a new clone, with the time of each step
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make options  the files that are made from the lists of options and of metrics
@@ -28,7 +29,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser screenshots test-prometheus test-systemd test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs man tutorial test-faults test-clients test-browser screenshots test-prometheus test-systemd test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -36,6 +37,7 @@ run: $(VENV)/.run
 
 test: lint types
 	@$(BIN)/python -m pytest --cov -n auto --dist worksteal
+	@$(MAKE) --no-print-directory man
 	@if command -v $(CHROMIUM) >/dev/null || [ "$$(id -u)" = 0 ]; then \
 		$(MAKE) --no-print-directory test-browser; else \
 		echo "Left out: the tests of the pages in a browser. Install $(CHROMIUM) for them." >&2; fi
@@ -54,9 +56,25 @@ check: lint types
 
 # Warnings are errors: a link that leads nowhere is one.
 SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -d build/docs/doctrees
-docs: $(VENV)/.docs
+docs: $(VENV)/.docs man
 	@$(SPHINX) -b html docs build/docs/html
 	@echo "built build/docs/html/index.html"
+
+# groff reads what man shows; any warning of it is an error.
+man: $(VENV)/.docs
+	@$(SPHINX) -b man docs build/docs/man
+	@command -v groff >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends groff-base; }
+	@command -v groff >/dev/null || { \
+		echo "Left out: the check of the man pages. Install groff for it." >&2; exit 0; }; \
+	for page in build/docs/man/*; do \
+		faults=$$(groff -K utf8 -man -t -T utf8 -ww -z $$page 2>&1); \
+		[ -z "$$faults" ] || { echo "$$faults" >&2; exit 1; }; \
+	done
+	@echo "built $$(echo build/docs/man/*): to read one, man -l PAGE"
+
+tutorial: $(VENV)/.made
+	@$(BIN)/python -m tests.tutorial $(ARGS)
 
 # What breaks networks, disks and clocks; installed if it is not there.
 FAULT_TOOLS = strace iproute2 nftables libfaketime

@@ -20,9 +20,10 @@ from dcounter.cli.explaining import explained
 from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Measured, Reading
 from dcounter.cli.output import Output, many, shown
+from dcounter.cli.persisting import GaveUp
 from dcounter.cli.pieces import in_thread, pieces
 from dcounter.cli.progress import Bar
-from dcounter.cli.sending import GaveUp, Mistake, Piece, Sending
+from dcounter.cli.sending import Mistake, Piece, Sending
 from dcounter.cli.session import Session
 from dcounter.cli.stamping import Stamps
 from dcounter.client_answers import Refused
@@ -115,9 +116,9 @@ async def store_file(
             await sending.run(parallel)
             finished = True
         except GaveUp as error:
-            failed = explained(error.error, session.url)
+            failed = explained(error, session.url)
             raise Failed(
-                f"gave up after {patience_s:g} s without progress: {failed.message}",
+                failed.message,
                 exit=Exit.UNKNOWN if sending.sent.stored else failed.exit,
                 code=failed.code,
                 details=failed.details,

@@ -46,7 +46,7 @@ _PEER_TLS: Final = (
         group="TLS between machines",
         reload="file",
         details="The three options work only together, and all processes of the cluster must have them: see"
-        " [TLS between nodes](operations.md#tls-between-nodes). A daemon needs `--join` for it.",
+        " [TLS between nodes](securing.md#tls-between-nodes). A daemon needs `--join` for it.",
     ),
     Setting(
         "peer-tls-key",
@@ -83,8 +83,18 @@ _LOG: Final = (
         f"How lines of the log are written: {', '.join(FORMATS)}.",
         "text",
         group="Log",
-        details="See [Where it goes](operations.md#where-it-goes).",
+        details="See [How it is written](operations.md#how-it-is-written).",
     ),
+)
+
+_ACCESS_LOG: Final = Setting(
+    "access-log",
+    FLAG,
+    "Log each request.",
+    False,
+    group="Log",
+    reload="value",
+    details="About a third of the cost of a count: see [The access log](operations.md#the-access-log).",
 )
 
 _SUSPICION: Final = Setting(
@@ -105,7 +115,7 @@ DAEMON: Final = (
         "tcp:8085:interface=127.0.0.1",
         group="HTTP",
         details="`tcp:8085` listens on every interface; then callers must show"
-        " [tokens](operations.md#tokens) or [certificates](operations.md#https), or the daemon does not"
+        " [tokens](securing.md#tokens) or [certificates](securing.md#https), or the daemon does not"
         " start. If the port is in use, the daemon does not start. Defaults: `backlog=864`, the number of"
         " connections that may wait to be accepted; `mode=660` for a Unix socket (`unix:PATH`), so that only"
         " its owner and group can connect. A socket with the name `http` that systemd passes is the default:"
@@ -119,7 +129,7 @@ DAEMON: Final = (
         group="HTTP",
         reload="value",
         many=True,
-        details="See [Behind a proxy](operations.md#behind-a-proxy).",
+        details="See [Behind a proxy](proxies.md).",
     ),
     Setting(
         "cors-origin",
@@ -172,7 +182,7 @@ DAEMON: Final = (
         example="/etc/dcounter/tokens.toml",
         group="Who may call",
         reload="file",
-        details="See [Tokens](operations.md#tokens).",
+        details="See [Tokens](securing.md#tokens).",
     ),
     Setting(
         "operator-token-file",
@@ -182,7 +192,7 @@ DAEMON: Final = (
         shown_default="`operator-token` in the data directory",
         group="Who may call",
         details="An operator must show this token to restart or remove nodes, to audit and to"
-        " [compact](operations.md#forgetting-deletions): 16 to 256 visible ASCII characters. If the file does"
+        " [compact](compaction.md): 16 to 256 visible ASCII characters. If the file does"
         " not exist, the daemon makes it at its start. With `--in-memory` and `--join` there is no token"
         " without this option.",
     ),
@@ -193,7 +203,7 @@ DAEMON: Final = (
         example="/etc/dcounter/fullchain.pem",
         group="Who may call",
         reload="file",
-        details="See [HTTPS](operations.md#https).",
+        details="See [HTTPS](securing.md#https).",
     ),
     Setting(
         "tls-key",
@@ -274,7 +284,7 @@ DAEMON: Final = (
         many=True,
         details="Needs `--secret-file`. `--nodes`, `--node-port`, `--data-dir`, `--in-memory`, `--inline` and"
         " `--rebuild` would have no effect, so they are refused. See [Nodes on several"
-        " machines](operations.md#nodes-on-several-machines).",
+        " machines](several-machines.md).",
     ),
     Setting(
         "secret-file",
@@ -284,7 +294,7 @@ DAEMON: Final = (
         group="Nodes on other machines",
         reload="file",
         details="At least 16 bytes; blanks around it do not count. It can be"
-        " [changed](operations.md#changing-the-secret).",
+        " [changed](securing.md#changing-the-secret).",
     ),
     *_PEER_TLS,
     Setting(
@@ -320,7 +330,7 @@ DAEMON: Final = (
         0.0,
         group="Upkeep",
         reload="value",
-        details="See [Auditing](operations.md#auditing).",
+        details="See [Auditing](auditing.md).",
     ),
     Setting(
         "compact-share",
@@ -329,7 +339,7 @@ DAEMON: Final = (
         0.2,
         group="Upkeep",
         reload="value",
-        details="See [Forgetting deletions](operations.md#forgetting-deletions).",
+        details="See [Forgetting deletions](compaction.md).",
     ),
     Setting(
         "compact-age",
@@ -339,6 +349,7 @@ DAEMON: Final = (
         group="Upkeep",
     ),
     *_LOG,
+    _ACCESS_LOG,
     Setting(
         "rebuild",
         whole(0),
@@ -346,7 +357,7 @@ DAEMON: Final = (
         group="Repair",
         many=True,
         once=True,
-        details="See [Rebuilding a node](operations.md#rebuilding-a-node).",
+        details="See [Rebuilding a node](replacing-a-node.md#rebuilding-a-node).",
     ),
     Setting(
         "accept-data-loss",
@@ -397,7 +408,7 @@ NODE: Final = (
         group="Node",
         reload="file",
         details="Required. At least 16 bytes; blanks around it do not count. It can be"
-        " [changed](operations.md#changing-the-secret).",
+        " [changed](securing.md#changing-the-secret).",
     ),
     Setting(
         "data-dir",

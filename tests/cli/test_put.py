@@ -19,9 +19,10 @@ from twisted.internet.task import Clock
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Entry, Measured
+from dcounter.cli.persisting import GaveUp
 from dcounter.cli.pieces import pieces
 from dcounter.cli.put import put
-from dcounter.cli.sending import GaveUp, Line, Mistake, Piece, Sending
+from dcounter.cli.sending import Line, Mistake, Piece, Sending
 from dcounter.cli.stamping import NoJson, Stamps
 from dcounter.client import Answer, Refused, Unexpected, Unreachable
 from dcounter.compaction_errors import StampTooOld
