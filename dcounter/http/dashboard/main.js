@@ -10,6 +10,7 @@ import { History } from "./history.js";
 import { note, noteChange } from "./log.js";
 import { login } from "./login.js";
 import { Picture } from "./picture.js";
+import { nodeFacts } from "./node_facts.js";
 import { nodeRows } from "./nodes_table.js";
 import { parseMetrics } from "./prometheus.js";
 import { Rates } from "./rates.js";
@@ -20,13 +21,13 @@ import { Top } from "./top.js";
 const POLL_MS = 2_000;
 const TOTALS_MS = 1_000;
 const DRAW_MS = 200;
-const LARGEST = 12;
+const LARGEST = 15;
 const KNOWN = 100;
 
 const now = () => Date.now() / 1000;
 
 /** What the daemon has answered, by what was asked. What it denies is not asked again. */
-const known = { cluster: null, ready: null, stats: null };
+const known = { cluster: null, ready: null, stats: null, facts: new Map() };
 const denied = new Set();
 /** Names of tenants that the token is bound to; `null`: all may be read. */
 let bound = null;
@@ -136,8 +137,10 @@ async function askReady() {
 async function askMetrics() {
   const response = await may("metrics", () => send("metrics"));
   if (!response) return;
+  const metrics = parseMetrics(await response.text());
+  known.facts = nodeFacts(metrics);
   const before = new Map(rates.refused);
-  rates.add(now(), parseMetrics(await response.text()));
+  rates.add(now(), metrics);
   for (const [code, count] of rates.refused) {
     if (count !== before.get(code)) refusedAt.set(code, now());
   }
@@ -330,8 +333,8 @@ function drawCluster() {
   if (!cluster || $("cluster").hidden) return;
   const up = cluster.nodes.filter(({ state }) => state === "up").length;
   say($("cluster-aside"), `${up} of ${cluster.nodes.length} up`);
-  picture.show(cluster.nodes, cluster.primary, new Map([...taken].map(([id, each]) => [id, each.rate])));
-  if ($("nodes-table").closest("details").open) fill($("nodes-table"), nodeRows(cluster));
+  picture.show(cluster.nodes, cluster.primary, new Map([...taken].map(([id, each]) => [id, each.rate])), known.facts);
+  if ($("nodes-table").closest("details").open) fill($("nodes-table"), nodeRows(cluster, known.facts));
   say($("cluster-id"), cluster.cluster ? `· cluster ${cluster.cluster.slice(0, 8)}` : "");
   say($("version"), cluster.version ? `dcounter ${cluster.version}` : "dcounter");
 }
