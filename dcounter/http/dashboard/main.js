@@ -17,9 +17,11 @@ import { Rates } from "./rates.js";
 import { Tenant } from "./tenant.js";
 import { Top } from "./top.js";
 
-/** The daemon is asked for what events do not tell this often (ms), and at most that often for the totals. */
+/** The daemon is asked for what events do not tell this often (ms), and at most that often for what they do tell. */
 const POLL_MS = 2_000;
 const TOTALS_MS = 1_000;
+/** After very many changes events come late: so often (polls) the largest tenants are asked for all the same. */
+const LARGEST_POLLS = 5;
 const DRAW_MS = 200;
 const LARGEST = 15;
 const KNOWN = 100;
@@ -182,15 +184,21 @@ function askAll() {
   tenant.refresh();
 }
 
+let polls = 0;
+
 async function poll() {
+  polls++;
   if (connected) {
+    // Without events, whatever may have changed.
+    const largest = denied.has("events") || polls % LARGEST_POLLS === 0;
     await Promise.all([
       answered(askCluster()),
       answered(askReady()),
       answered(askMetrics()),
       answered(askAudit()),
-      // Without events, whatever may have changed.
-      denied.has("events") ? answered(Promise.all([askTotals(), askLargest()])) : null,
+      answered(askTotals()),
+      tenant.refreshCount(),
+      largest ? answered(askLargest()) : null,
     ]);
   }
   setTimeout(poll, POLL_MS);
