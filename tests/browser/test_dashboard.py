@@ -57,6 +57,17 @@ async def test_what_is_stored_is_shown_at_once(browser: Browser, daemon: Daemon,
         expect(rows.first.locator("td").last).to_have_text("90")
 
 
+@pytest_twisted.ensureDeferred
+async def test_refusals_are_told_of(browser: Browser, daemon: Daemon, client: Client) -> None:
+    with dashboard(browser, daemon) as (page, _):
+        # The first figures are those before.
+        expect(page.locator("#writes")).not_to_have_text("\u2013")
+        assert (await client.post([{"ID": "1", "tenant": "hello"}])).status == 422
+        advice = page.locator("#advice li", has_text="invalid_item")
+        expect(advice).to_contain_text("1 request was refused as invalid_item")
+        expect(advice).to_contain_text("Callers send items that are not valid")
+
+
 HOSTILE = {
     "markup": "<img src=x onerror=\"document.title='!'\"><script>alert(1)</script>",
     "attribute": '" autofocus onfocus="alert(1)" x=\'',

@@ -122,6 +122,9 @@ async function askCluster() {
     const rate = last && at > last.at ? more / (at - last.at) : 0;
     if (!last || at - last.at > 1) taken.set(node.id, { at, pid: node.pid, items: node.items_taken, rate });
   }
+  const version = ({ software }) => software?.version;
+  // The daemon was upgraded, and has another page.
+  if (known.cluster && version(known.cluster) !== version(cluster)) location.reload();
   known.cluster = cluster;
   drawSoon();
 }
@@ -344,7 +347,8 @@ function drawCluster() {
   picture.show(cluster.nodes, cluster.primary, new Map([...taken].map(([id, each]) => [id, each.rate])), known.facts);
   if ($("nodes-table").closest("details").open) fill($("nodes-table"), nodeRows(cluster, known.facts));
   say($("cluster-id"), cluster.cluster ? `· cluster ${cluster.cluster.slice(0, 8)}` : "");
-  say($("version"), cluster.version ? `dcounter ${cluster.version}` : "dcounter");
+  const version = cluster.software?.version;
+  say($("version"), version ? `dcounter ${version}` : "dcounter");
 }
 
 function drawRates() {
