@@ -426,8 +426,16 @@ class Exchange:
         """
         The head of an answer of twisted.web.
         """
+        given = list(fields)
+        # It says that the answer may be kept: see `prepare`.
+        others = [each for each in given if each[0] != b"Cache-Control"]
         return encode_head(
-            status, encode_fields(fields), self.head.version, self._shared.date(), last=self._last
+            status,
+            encode_fields(others),
+            self.head.version,
+            self._shared.date(),
+            last=self._last,
+            kept=len(others) < len(given),
         )
 
     def writable(self) -> None:
