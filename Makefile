@@ -1,11 +1,14 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
-# make test    lint, types, tests with branch coverage and its gate, then test-browser
+# make test    lint, types, tests with branch coverage and its gate, then man and test-browser
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get
 # make test-browser  the pages in Chromium; installs it with apt-get
 # make test-prometheus  Prometheus reads our files and a daemon; installs it with apt-get
+# make screenshots   takes pictures of the dashboard at work, for the documentation; a few minutes
+# make test-systemd  systemd checks the units in etc; installs it with apt-get
 # make docs    the documentation as a site, in build/docs/html, and the man pages, in build/docs/man
+# make tutorial  what docs/tutorial.md says, in a new clone, with the time of each step
 # make fuzz    atheris looks for inputs that break something; longer, or less: make fuzz SECONDS=600 TARGETS="body http"
 # make test-openapi  schemathesis compares a daemon with its OpenAPI document, for longer: make test-openapi EXAMPLES=500
 # make options  the files that are made from the lists of options and of metrics
@@ -26,7 +29,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What an install depends on. The code is not in it: the install is editable.
 INPUTS = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: run test check docs test-faults test-clients test-browser test-prometheus test-openapi fuzz bench bench-tools options lint types constraints dist clean
+.PHONY: run test check docs man tutorial test-faults test-clients test-browser screenshots test-prometheus test-systemd test-openapi fuzz bench bench-tools options lint types constraints dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -34,24 +37,44 @@ run: $(VENV)/.run
 
 test: lint types
 	@$(BIN)/python -m pytest --cov -n auto --dist worksteal
+	@$(MAKE) --no-print-directory man
 	@if command -v $(CHROMIUM) >/dev/null || [ "$$(id -u)" = 0 ]; then \
 		$(MAKE) --no-print-directory test-browser; else \
 		echo "Left out: the tests of the pages in a browser. Install $(CHROMIUM) for them." >&2; fi
 	@if command -v promtool >/dev/null || [ "$$(id -u)" = 0 ]; then \
 		$(MAKE) --no-print-directory test-prometheus; else \
 		echo "Left out: the tests with Prometheus. Install it for them." >&2; fi
+	@if command -v systemd-analyze >/dev/null || [ "$$(id -u)" = 0 ]; then \
+		$(MAKE) --no-print-directory test-systemd; else \
+		echo "Left out: what systemd says of the units in etc. Install systemd for it." >&2; fi
 
 # Of the tests, those that start no process and play no long story.
-FAST = tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
+FAST = tests/cli tests/docs tests/http tests/ledger tests/protocol tests/test_client.py tests/test_floors.py
 
 check: lint types
 	@$(BIN)/python -m pytest --quiet $(FAST)
 
 # Warnings are errors: a link that leads nowhere is one.
 SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -d build/docs/doctrees
-docs: $(VENV)/.docs
+docs: $(VENV)/.docs man
 	@$(SPHINX) -b html docs build/docs/html
 	@echo "built build/docs/html/index.html"
+
+# groff reads what man shows; any warning of it is an error.
+man: $(VENV)/.docs
+	@$(SPHINX) -b man docs build/docs/man
+	@command -v groff >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends groff-base; }
+	@command -v groff >/dev/null || { \
+		echo "Left out: the check of the man pages. Install groff for it." >&2; exit 0; }; \
+	for page in build/docs/man/*; do \
+		faults=$$(groff -K utf8 -man -t -T utf8 -ww -z $$page 2>&1); \
+		[ -z "$$faults" ] || { echo "$$faults" >&2; exit 1; }; \
+	done
+	@echo "built $$(echo build/docs/man/*): to read one, man -l PAGE"
+
+tutorial: $(VENV)/.made
+	@$(BIN)/python -m tests.tutorial $(ARGS)
 
 # What breaks networks, disks and clocks; installed if it is not there.
 FAULT_TOOLS = strace iproute2 nftables libfaketime
@@ -77,6 +100,23 @@ test-prometheus: $(VENV)/.test
 		[ "$$(id -u)" = 0 ] || { echo "Install this first: prometheus" >&2; exit 1; }; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus; }
 	@$(BIN)/python -m pytest tests/prometheus
+
+# Pages name the fonts of each system; these are what a reader most likely sees.
+SCREENSHOT_FONTS = fonts-inter fonts-noto-color-emoji
+
+screenshots: $(VENV)/.test
+	@dpkg -s $(CHROMIUM) $(SCREENSHOT_FONTS) >/dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install these first: $(CHROMIUM) $(SCREENSHOT_FONTS)" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends $(CHROMIUM) $(SCREENSHOT_FONTS); }
+	@DCOUNTER_SCREENSHOTS=docs/images FONTCONFIG_FILE=$(CURDIR)/tests/browser/fonts.conf \
+		$(BIN)/python -m pytest tests/browser/test_screenshots.py
+
+# The service need not run systemd: it only has to be there.
+test-systemd: $(VENV)/.test
+	@command -v systemd-analyze >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "Install this first: systemd" >&2; exit 1; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends systemd; }
+	@$(BIN)/python -m pytest tests/systemd
 
 # What calls the daemon, and what is put in front of it; installed if it is not there. Each is a package,
 # and behind the colon a program of it: some systems have the program from elsewhere.

@@ -81,12 +81,13 @@ class Client(AuditCalls, Upkeep, EventClient):
     Each coroutine raises `Refused` if the daemon refuses, `Unreachable` if there is no answer, and
     `Unexpected` if another program answers.
 
-    :param base: the URL of the daemon, such as `http://127.0.0.1:8085`.
+    :param base: the URL of the daemon, such as `http://127.0.0.1:8085`; or its Unix socket, as `unix:PATH`.
     :param http: sends the requests, instead of the client's own connections.
     :param token: the token that every request shows.
     :param operator_token: the operator's token, which only audits, `compact`, `restart` and `remove`
         show.
     :param timeout: time (s) for a request and its answer.
+    :param certificate: to show over HTTPS where it is asked for, with its private key (PEM).
     """
 
     async def store(

@@ -10,11 +10,12 @@ import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import HTTPConnectionPool
 from twisted.web.iweb import IResponse
 
 from dcounter.client_answers import Answer
 from dcounter.client_bodies import body_of
+from dcounter.client_endpoints import agent_of, base_url
 from dcounter.client_errors import our_errors, too_late
 from dcounter.stamps import show_stamp
 from dcounter.store import Ack
@@ -22,11 +23,6 @@ from dcounter.store import Ack
 _TIMEOUT: Final = 30.0
 """
 Time (s) for a request. A daemon answers sooner; a request that is never answered must not block its caller.
-"""
-
-_CONNECT_TIMEOUT: Final = 10.0
-"""
-Time (s) for a connection.
 """
 
 _CONNECTIONS: Final = 32
@@ -91,8 +87,9 @@ class Requests:
         token: str | None = None,
         operator_token: str | None = None,
         timeout: float = _TIMEOUT,
+        certificate: bytes | None = None,
     ) -> None:
-        self._base = base.rstrip("/")
+        self._base = base_url(base)
         self._clock = reactor
         self._token = token
         self._operator_token = operator_token
@@ -101,7 +98,7 @@ class Requests:
         self._pool.maxPersistentPerHost = _CONNECTIONS
         # A request is sent once.
         self._pool.retryAutomatically = False
-        self._http = http or HTTPClient(Agent(reactor, connectTimeout=_CONNECT_TIMEOUT, pool=self._pool))
+        self._http = http or HTTPClient(agent_of(base, reactor, self._pool, certificate=certificate))
 
     async def close(self) -> None:
         """

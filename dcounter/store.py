@@ -224,6 +224,25 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Software:
+    """
+    The software of the daemon that answers; nodes may have another one during an upgrade.
+
+    :ivar version: of dcounter.
+    :ivar commit: that it was made from; `None` if that is not known.
+    :ivar protocol: the highest protocol between nodes that it speaks.
+    :ivar lowest_protocol: the lowest one.
+    :ivar journal_format: the highest format of journals and snapshots that it reads.
+    """
+
+    version: str
+    commit: str | None
+    protocol: int
+    lowest_protocol: int
+    journal_format: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """
     The cluster as the coordinator sees it.
@@ -235,6 +254,7 @@ class ClusterStatus:
     :ivar cluster: the id of the cluster.
     :ivar lost: runs of which a part is lost for good: node id, run, and the last number that is left.
     :ivar warnings: what an operator should look at, one sentence each.
+    :ivar software: of the daemon that answers; `None` if it does not say.
     """
 
     primary: int | None
@@ -244,6 +264,7 @@ class ClusterStatus:
     secrets_accepted: int = 1
     lost: Sequence[Mapping[str, int | str]] = field(default=())
     warnings: Sequence[str] = ()
+    software: Software | None = None
 
 
 class Questions(Auditable, Protocol):

@@ -19,13 +19,11 @@ extensions = ["myst_parser", "docs.reference.pages"]
 exclude_patterns = ["reference"]
 # Examples whose language is not said are shell commands and their output, or plain text.
 highlight_language = "text"
-# The oldest links of other places lead to headings of this depth.
+# How deep the headings are that links lead to.
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
 suppress_warnings = [
     # "..." stands for what an example leaves out.
     "misc.highlighting_failure",
-    "toc.not_included",
 ]
 
 html_theme = "furo"
@@ -43,3 +41,14 @@ html_theme_options = {
     "light_logo": "icon.svg",
     "dark_logo": "icon.svg",
 }
+
+man_pages = [
+    ("cli", "dcounter", "count items per tenant, exactly, while machines die", author, 1),
+    (
+        "configuration",
+        "dcounter.toml",
+        "options of a dcounter daemon, and the file that sets them",
+        author,
+        5,
+    ),
+]

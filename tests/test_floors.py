@@ -45,6 +45,7 @@ FLOORS = {
     "dcounter.client_events": 2,
     "dcounter.client_upkeep": 2,
     "dcounter.client_export": 2,
+    "dcounter.client_endpoints": 2,
     "dcounter.client_errors": 2,
     "dcounter.client_requests": 2,
     "dcounter.client_bodies": 2,

@@ -64,6 +64,7 @@ class TestOptions:
             "compact-age": 86_400.0,
             "suspicion": 1.0,
             "idle": 75.0,
+            "drain-delay": 0.0,
             "operator-token-file": None,
             "tokens-file": None,
             "tls-cert": None,
@@ -233,7 +234,7 @@ def told(address: Any, description: str, **more: Any) -> Listening:
     found: list[Listening] = []
     port: list[Any] = []
     endpoint = AtOnce(address)
-    announced = Announced(cast(Any, endpoint), description, tell=found.append, **more)
+    announced = Announced(cast(Any, endpoint), description, tell=[found.append], **more)
     announced.listen(Factory()).addCallback(port.append)
     assert port == [endpoint.port]
     [listening] = found
@@ -277,9 +278,7 @@ class TestAnnouncing:
             def listen(self, _: object) -> object:
                 return fail(FileNotFoundError(2, "No such file or directory", "/nowhere/http.lock"))
 
-        announced = Announced(
-            cast(Any, Failing()), "unix:/nowhere/http", tell=print, in_background=in_background
-        )
+        announced = Announced(cast(Any, Failing()), "unix:/nowhere/http", in_background=in_background)
         found: list[Any] = []
         if in_background:
             announced.listen(Factory()).addErrback(lambda why: found.append(why.value))

@@ -69,7 +69,7 @@ async def back_up(
             raise click.UsageError("a backup is not for a terminal: name a file, or redirect standard output")
         _tell(session.output, await write(sys.stdout.buffer))
         return None
-    with _replaced(path) as file:
+    with replaced(path) as file:
 
         async def once() -> BackedUp:
             file.seek(0)
@@ -140,7 +140,7 @@ async def _cluster(session: Session) -> str:
 
 
 @contextmanager
-def _replaced(path: str) -> Iterator[BinaryIO]:
+def replaced(path: str) -> Iterator[BinaryIO]:
     """
     A file that takes its name when it is complete and on the disk.
 

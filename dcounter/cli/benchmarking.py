@@ -10,7 +10,7 @@ import click
 
 from dcounter.cli.drawing import bar, buckets, quantile
 from dcounter.cli.exits import Exit
-from dcounter.cli.output import columns
+from dcounter.cli.output import coloured, columns
 from dcounter.cli.remote import remote
 from dcounter.cli.session import Session
 
@@ -153,7 +153,7 @@ def _picture(name: str, figures: dict[str, Any], size: int) -> str:
         [
             f"≤ {each['upto_ms']:g} ms",
             f"{each['requests']:,}",
-            click.style(bar(each["requests"] / most, _BAR), fg="cyan"),
+            coloured(bar(each["requests"] / most, _BAR), "cyan"),
         ]
         for each in figures["histogram"]
     ]

@@ -23,7 +23,14 @@ _REASONS: Final = {
     "NoRouteError": "there is no way to that host",
     "TimeoutError": "no answer in time",
     "TCPTimedOutError": "no answer in time",
+    "ConnectionDone": "the connection was closed",
+    "ConnectionLost": "the connection was lost",
 }
+
+_UNTRUSTED: Final = "certificate verify failed"
+"""
+What OpenSSL says of a certificate whose authority it does not know, or that is of another host.
+"""
 
 _ADVICE: Final = {
     "unauthenticated": "Show a token: --token-file FILE, or DCOUNTER_TOKEN.",
@@ -91,8 +98,15 @@ def exit_of(outcome: Any, *, retryable: bool) -> Exit:
 
 
 def _unreachable(error: Unreachable, url: str) -> Failed:
-    cause = error.__cause__
-    reason = _REASONS.get(type(cause).__name__) or str(cause or error)
+    reason = _reason(error)
+    if _UNTRUSTED in reason:
+        return Failed(
+            f"cannot trust {url}: {_UNTRUSTED}",
+            "Nothing was sent.",
+            "If the authority is your own, name its certificate (PEM) in SSL_CERT_FILE.",
+            exit=Exit.UNAVAILABLE,
+            code="untrusted",
+        )
     if error.sent:
         return Failed(
             f"no answer from {url}: {reason}",
@@ -107,3 +121,14 @@ def _unreachable(error: Unreachable, url: str) -> Failed:
         exit=Exit.UNAVAILABLE,
         code="unreachable",
     )
+
+
+def _reason(error: Unreachable) -> str:
+    """
+    Why there is no answer, in as few words as possible.
+    """
+    cause: Any = error.__cause__
+    # Twisted's client has a list of what went wrong.
+    while getattr(cause, "reasons", None):
+        cause = cause.reasons[0].value
+    return _REASONS.get(type(cause).__name__) or str(cause or error)

@@ -3,11 +3,14 @@ A group of commands whose modules are imported when they are needed.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from dcounter.cli.table import COMMANDS, SECTIONS
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -40,7 +43,9 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name, row.help) for name, row in rows.items()])
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
         # Not by super(), which would import all commands for their help.
         found = [
             CompletionItem(name, help=row.help)

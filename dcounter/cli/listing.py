@@ -10,7 +10,7 @@ import click
 from dcounter.cli.counting import is_exact, read_options
 from dcounter.cli.drawing import bar
 from dcounter.cli.exits import Exit
-from dcounter.cli.output import columns, is_terminal, shown
+from dcounter.cli.output import coloured, columns, is_terminal, shown
 from dcounter.cli.remote import remote
 from dcounter.cli.screens import redraw, width
 from dcounter.cli.session import Session
@@ -159,9 +159,9 @@ def _picture(found: "Sequence[CountOf]", before: dict[str, int], elapsed: float,
         if rates:
             gained = each.counter - before.get(each.tenant, each.counter)
             rate = f"{gained / elapsed:+,.0f}/s" if gained and elapsed else ""
-            row.append(click.style(rate, fg="green" if gained > 0 else "red"))
+            row.append(coloured(rate, "green" if gained > 0 else "red"))
         if is_terminal():
             name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-            row.append(click.style(bar(each.counter / most, min(_BAR, max(5, width() // 3))), fg="cyan"))
+            row.append(coloured(bar(each.counter / most, min(_BAR, max(5, width() // 3))), "cyan"))
         rows.append([*row, name])
     return columns([], rows, right=[0, 1] if rates else [0])

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from dcounter import __version__
+from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed, Stopped
 from dcounter.cli.group import LazyGroup
 from dcounter.cli.settings import Settings, json_option, url_options
@@ -78,6 +79,13 @@ def run(arguments: Sequence[str], group: click.Group = root) -> int:
         else:
             error.show()
         return error.exit if isinstance(error, Failed) else error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Such as a full disk behind standard output.
+        where = f": {error.filename}" if error.filename else ""
+        Failed(f"{error.strerror or error}{where}").show()
+        return Exit.FAILED
     except Stopped as stopped:
         _end_by(stopped.number)
     except (KeyboardInterrupt, click.Abort):

@@ -107,6 +107,13 @@ def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     return "\n".join([click.style(first, bold=True) if heads else first, *others])
 
 
+def coloured(text: str, colour: str) -> str:
+    """
+    A text in a colour; an empty one stays empty.
+    """
+    return click.style(text, fg=colour) if text else ""
+
+
 def is_terminal() -> bool:
     """
     Whether standard output is a terminal.

@@ -24,6 +24,7 @@ from dcounter.cli.progress import Bar
 from dcounter.cli.sending import GaveUp, Mistake, Piece, Sending
 from dcounter.cli.session import Session
 from dcounter.cli.stamping import Stamps
+from dcounter.client_answers import Refused
 from dcounter.client_requests import of_store
 from dcounter.http.answer_bodies import Stored
 from dcounter.stamps import show_stamp
@@ -94,6 +95,8 @@ async def store_file(
         async def post(body: bytes) -> Stored:
             parameters = {**of_store(ack, None, None), "partial": "1"}
             answer = await session.client.ask("POST", "/items", parameters=parameters, body=body)
+            if answer.code == "stamp_too_old":
+                _refuse_if_all_are_too_old(answer.refused(), stamp)
             return answer.read(Stored)
 
         sending = Sending(
@@ -144,10 +147,26 @@ async def _now(session: Session) -> int:
         return here
     # It is rounded down.
     there = (int(date.timestamp()) + 1) * _SECOND
-    if here > there - _SECOND:
+    if here >= there - _SECOND:
         return here
     session.output.remark("the clock of this machine is behind that of the daemon, which is used instead")
     return there
+
+
+def _refuse_if_all_are_too_old(refused: Refused, stamp: int) -> None:
+    """
+    End a run whose own stamp is too old, rather than have each line refused.
+
+    :raises Failed: it is.
+    """
+    floor = str(refused.problem.get("floor"))
+    if show_stamp(stamp) <= floor:
+        raise Failed(
+            f"the stamp of this run is too old: deletions up to {floor} are forgotten",
+            "Store the file in a new run, without --stamp.",
+            exit=Exit.REFUSED,
+            code=refused.code,
+        ) from refused
 
 
 class _Watching:

@@ -223,11 +223,8 @@ class _Sending:
             at = error.problem.get("next_line")
             if not isinstance(at, int):
                 raise
-            detail = str(error.problem.get("detail"))
-            # The daemon names the line, too, but it counts those of the section.
-            _, _, why = detail.partition(": ")
             raise Failed(
-                f"the daemon refuses line {section.first + at - 1:,} of {self._path}: {shown(why or detail)}",
+                f"the daemon refuses line {section.first + at - 1:,} of {self._path}: {shown(_why(error))}",
                 "What is before that line is stored.",
                 exit=exit_of(error.outcome, retryable=error.retryable),
                 code=error.code,
@@ -245,6 +242,16 @@ class _Sending:
             f"all before line {self._bookmark.line:,} is stored, but that is not remembered{why}: repeat the"
             " command with --merge to send everything again, which does no harm"
         )
+
+
+def _why(error: Refused) -> str:
+    """
+    Why a line is refused, without its number: the daemon counts those of the section.
+    """
+    for each in error.problem.get("errors", ()):
+        return f"{each['field']}: {each['message']}" if each["field"] else str(each["message"])
+    detail = str(error.problem.get("detail"))
+    return detail.partition(" stored: ")[2] or detail
 
 
 async def _only(lines: bytes) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from dcounter.client import Client
 from dcounter.errors import DcounterError
 
 _LONGEST_TOKEN: Final = 1024
+_LONGEST_CERTIFICATE: Final = 1024 * 1024
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +39,10 @@ def run(
     if reactor is None:
         from twisted.internet import reactor
 
-    client = Client(settings.url, reactor, token=_token(settings))
+    try:
+        client = Client(settings.url, reactor, token=_token(settings), certificate=_certificate(settings))
+    except ValueError as error:
+        raise Failed(f"--cert {settings.cert}: {error}", "Nothing was sent.", exit=Exit.USAGE) from error
     session = Session(settings.url, client, Output(json=settings.json), reactor, time.time_ns)
     ends: list[Exit | Failure | None] = []
 
@@ -96,20 +100,38 @@ def _stopping(reactor: Any, cancel: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
+def _certificate(settings: Settings) -> bytes | None:
+    """
+    The certificate to show, and its private key.
+
+    :raises Failed: the file cannot be read.
+    """
+    if settings.cert is None:
+        return None
+    try:
+        with open(settings.cert, "rb") as file:
+            return file.read(_LONGEST_CERTIFICATE)
+    except OSError as error:
+        raise Failed(f"--cert cannot be read: {error.strerror}: {settings.cert}", exit=Exit.USAGE) from error
+
+
 def _token(settings: Settings) -> str | None:
     """
     The token to show.
 
     :raises Failed: the file cannot be read, or holds none.
     """
-    if settings.token_file is None:
-        return settings.token
-    try:
-        with open(settings.token_file, encoding="ascii") as file:
-            token = file.read(_LONGEST_TOKEN + 1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise Failed(f"the token cannot be read: {why}: {settings.token_file}", exit=Exit.USAGE) from error
+    token, where = settings.token, "DCOUNTER_TOKEN"
+    if settings.token_file is not None:
+        where = settings.token_file
+        try:
+            with open(where, encoding="ascii") as file:
+                token = file.read(_LONGEST_TOKEN + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise Failed(f"the token cannot be read: {why}: {where}", exit=Exit.USAGE) from error
+    if token is None:
+        return None
     if not 0 < len(token) <= _LONGEST_TOKEN or not all("!" <= each <= "~" for each in token):
-        raise Failed(f"{settings.token_file} does not hold a token, and nothing else", exit=Exit.USAGE)
+        raise Failed(f"{where} does not hold a token, and nothing else", "Nothing was sent.", exit=Exit.USAGE)
     return token

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from dcounter.cli.failures import Failed
 from dcounter.client_answers import Refused, Unexpected, Unreachable
 from dcounter.http.answer_bodies import Stored
 
@@ -121,7 +122,7 @@ class Sending:
 
     To send items twice does no harm, since each has a stamp: so whatever is not answered is sent again.
 
-    :param take: gives the next piece, `None` at the end.
+    :param take: gives the next piece, `None` at the end; raises `Failed` if the input breaks off.
     :param post: sends a JSON array of items once.
     :param clock: for the time between two attempts.
     :param jitter: random numbers from 0 to 1.
@@ -146,11 +147,13 @@ class Sending:
         self._jitter = jitter
         self._patience_s = patience_s
         self._progress_at = clock.seconds()
+        self._broken: Failed | None = None
 
     async def run(self, at_once: int) -> None:
         """
         Send everything, so many pieces at once.
 
+        :raises Failed: the input broke off. What came before it is sent.
         :raises GaveUp: the daemon does not answer, or cannot store.
         :raises Refused: the daemon refuses, and not because of the items.
         """
@@ -162,9 +165,19 @@ class Sending:
         finally:
             for each in workers:
                 each.cancel()
+        if self._broken is not None:
+            raise self._broken
+
+    async def _next(self) -> Piece | None:
+        try:
+            return await self._take()
+        except Failed as error:
+            # The other workers finish what they have.
+            self._broken = error
+            return None
 
     async def _work(self) -> None:
-        while (piece := await self._take()) is not None:
+        while (piece := await self._next()) is not None:
             for line, why in piece.mistakes:
                 self._refuse(line, why)
             if piece.lines:

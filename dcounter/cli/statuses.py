@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dcounter.cli.exits import Exit
-from dcounter.cli.output import columns, shown
+from dcounter.cli.output import coloured, columns, shown
 from dcounter.cli.remote import remote
 from dcounter.cli.screens import good, redraw
 from dcounter.cli.session import Session
@@ -75,12 +75,7 @@ async def _look(session: Session) -> "Look":
 
 
 def _picture(found: "Standing") -> str:
-    line = "  ".join(
-        [
-            f"exact: {good('yes', well=True) if found.exact else good('no', well=False)}",
-            f"writes: {good('yes', well=True) if found.writes else good('no', well=False)}",
-        ]
-    )
+    line = f"exact: {_yes_or_no(found.exact)}  writes: {_yes_or_no(found.writes)}"
     if found.may_be_lost is not None:
         number = good(str(found.may_be_lost), well=found.may_be_lost > 0)
         line += f"  nodes that may still be lost: {number} of {len(found.nodes)}"
@@ -89,21 +84,22 @@ def _picture(found: "Standing") -> str:
         rows = [
             [
                 str(each.id),
-                click.style(each.role, bold=each.role == "primary"),
+                click.style(each.role, bold=True) if each.role == "primary" else each.role,
                 each.state if each.state == "up" else good(each.state, well=False),
                 f"{each.items:,}",
                 f"{each.lag:,}",
                 "-" if each.writes_per_s is None else f"{each.writes_per_s:,.0f}",
                 shown(each.address),
-                click.style(shown("; ".join(each.remarks)), fg="yellow"),
+                coloured(shown("; ".join(each.remarks)), "yellow"),
             ]
             for each in found.nodes
         ]
         heads = ["node", "role", "state", "items", "lag", "writes/s", "address", ""]
         parts += ["", columns(heads, rows, right=[0, 3, 4, 5])]
-    parts += (
-        ["", *(click.style(f"! {shown(each)}", fg="yellow") for each in found.warnings)]
-        if found.warnings
-        else []
-    )
+    if found.warnings:
+        parts += ["", *(coloured(f"! {shown(each)}", "yellow") for each in found.warnings)]
     return "\n".join(parts)
+
+
+def _yes_or_no(well: bool) -> str:
+    return good("yes" if well else "no", well=well)

@@ -102,9 +102,8 @@ class Compacting:
         most = max(found, key=lambda report: report.tombstones, default=None)
         if most is None:
             return Tombstones(0, 0.0, 0)
-        compacted = max((report.compacted.stamp for report in found if report.compacted), default=0)
         known = most.items + most.tombstones
-        return Tombstones(most.tombstones, most.tombstones / known if known else 0.0, compacted)
+        return Tombstones(most.tombstones, most.tombstones / known if known else 0.0, self._view.compacted)
 
     async def compact(self, before: int | None) -> int:
         """

@@ -21,12 +21,13 @@ from dcounter.coordinator.acks import Acks
 from dcounter.coordinator.dispatch import Dispatch
 from dcounter.coordinator.requests import Request
 from dcounter.coordinator.stamping import StampedItems
-from dcounter.errors import EraseStopped, NotReplicated, Outcome, Refusal
+from dcounter.errors import EraseStopped, NotApplied, NotReplicated, Outcome, Refusal
 from dcounter.limits import Limits
 from dcounter.protocol import questions
 from dcounter.protocol.clock import HybridClock
 from dcounter.protocol.position import Position
 from dcounter.protocol.token import TokenSeal
+from dcounter.stamps import show_stamp
 from dcounter.store import Ack, Erased, Items
 
 _PAGES: Final = 3
@@ -70,6 +71,7 @@ class Erasing:
     :param stamped: gives items their stamps.
     :param running: whether the coordinator takes requests.
     :param floor: gives the stamp up to which nodes take no new items.
+    :param compacted: gives the stamp up to which every node has all items.
     :ivar page_items: entries that are asked for, and deleted, at once.
     """
 
@@ -86,6 +88,7 @@ class Erasing:
         time: IReactorTime,
         running: Callable[[], bool],
         floor: Callable[[], int],
+        compacted: Callable[[], int],
     ) -> None:
         self._dispatch = dispatch
         self._acks = acks
@@ -98,6 +101,7 @@ class Erasing:
         self._time = time
         self.running = running
         self._floor = floor
+        self._compacted = compacted
         self._under_way = 0
         self._room = DeferredSemaphore(limits.erasures)
         # Two at once would delete the same items, and both count them.
@@ -150,10 +154,15 @@ class Erasing:
         """
         Store tombstones right after these entries.
 
-        :raises NotApplied: too many requests are waiting.
+        :raises NotApplied: too many requests are waiting, or a compaction is between its steps.
         """
         floor = self._floor()
-        # Up to the floor nothing comes any more that could win.
+        if floor > self._compacted() and min(stamps) < floor:
+            # A tombstone above the floor would win over newer items below it that are still on their way.
+            raise NotApplied(
+                f"a compaction up to {show_stamp(floor)} has begun; if it was stopped, repeat it",
+                retry_after=1,
+            )
         items = Items(ids, [None] * len(ids), [max(each, floor) + 1 for each in stamps])
         columns = self._stamped(items, self._clock)
         self._dispatch.admit(Request(columns, self._time.seconds() + self._limits.request_s, ended))
@@ -246,6 +255,9 @@ class _Erasure:
         what = questions.ListOwned(self._tenant, self._stamp, self._all.page_items, begin)
         reply = await self._all.ask(self._after, what=what)
         assert isinstance(reply.what, questions.OwnedListed)
+        if self._after is not None:
+            # It covers that of the caller, which is worth nothing after two steps of a change of the secret.
+            self._after = reply.position
         return reply.what, reply.position
 
     async def _delete(self, ids: list[int], stamps: list[int]) -> None:

@@ -154,6 +154,7 @@ class Coordinator(Service, Inquiries, Auditing):
             time=self._time,
             running=lambda: bool(self.running),
             floor=lambda: self._view.floor,
+            compacted=lambda: self._view.compacted,
         )
         self.compacting = compacting(
             self._links, self._view, clock=clock, wall=wall, limits=self._limits, time=self._time

@@ -303,6 +303,14 @@ class View:
         """
         return max((report.floor for report in self._reports().values()), default=0)
 
+    @property
+    def compacted(self) -> int:
+        """
+        The largest stamp at or below which tombstones are dropped: every node had what was stored before.
+        """
+        found = [report.compacted for report in self._reports().values()]
+        return max((each.stamp for each in found if each), default=0)
+
     def applied(self, node: int) -> Position:
         """
         What a node's answers include, as far as is known.

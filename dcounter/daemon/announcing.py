@@ -3,7 +3,7 @@ Tells where HTTP listens, or why it cannot listen.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,7 @@ class Announced:
     An endpoint that tells where it listens.
 
     :param description: the description that it was made from.
-    :param tell: is told where it listens.
+    :param tell: are told where it listens.
     :param exposure: may object to the address.
     :param encrypted: whether callers speak TLS, which the description does not say.
     :param tokens: whether callers must show a token.
@@ -57,7 +57,7 @@ class Announced:
         endpoint: IStreamServerEndpoint,
         description: str = "",
         *,
-        tell: Callable[[Listening], None],
+        tell: Sequence[Callable[[Listening], None]] = (),
         in_background: bool = False,
         exposure: Exposure | None = None,
         encrypted: bool = False,
@@ -89,7 +89,8 @@ class Announced:
             if objection is not None:
                 port.stopListening()
                 raise self._refused(f"dcounter does not start: {objection}")
-        self._tell(self._listening(address))
+        for tell in self._tell:
+            tell(self._listening(address))
         return port
 
     def _listening(self, address: IAddress) -> Listening:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
+from dcounter.daemon.notifying import VARIABLES as OF_SYSTEMD
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, Options
 from dcounter.daemon.secrets import in_hexadecimal
 from dcounter.daemon.settings import VARIABLES
@@ -45,8 +46,13 @@ def child_environment(identity: Identity) -> dict[str, str]:
     The environment of a node's process: the parent's, the secrets, and the id of this start of the daemon.
     """
     accepted = in_hexadecimal(identity.secrets.accepted)
-    # Options in the environment are the daemon's; a node has all of its own on its command line.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
+    # Options in the environment, and what systemd says there, are for the daemon: a node has its own on its
+    # command line.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith((VARIABLES, "LISTEN_")) and name not in OF_SYSTEMD
+    }
     environment |= {SECRET_VARIABLE: accepted, BOOT_VARIABLE: identity.boot}
     path = environment.pop("PYTHONPATH", "")
     # Python takes an empty part, as in "$NOT_SET:/opt/lib", for the working directory.

@@ -6,6 +6,8 @@ import ipaddress
 import os
 import re
 import shlex
+import socket
+from collections.abc import Mapping
 from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -15,6 +17,12 @@ _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _COLON: Final = re.compile(r"(?<!\\):")
 _PROXIED: Final = "haproxy"
 _ENCRYPTED: Final = frozenset({"ssl", "tls"})
+
+_PASSED: Final = "http"
+_FAMILIES: Final = {socket.AF_INET: "INET", socket.AF_INET6: "INET6", socket.AF_UNIX: "UNIX"}
+"""
+The name of a socket of systemd that is ours, and what Twisted calls the kinds of such sockets.
+"""
 
 _UNIX_MODE: Final = "660"
 """
@@ -60,6 +68,23 @@ def complete(description: str, backlog: int) -> str:
         if name not in named and given < place:
             description += f":{name}={_UNIX_MODE if name == 'mode' else backlog}"
     return description
+
+
+def passed_by_systemd(environ: Mapping[str, str], pid: int, *, first: int = 3) -> str | None:
+    """
+    The description of the socket with the name `http` that systemd has passed to this process, if it has.
+
+    :param first: the first descriptor that it passes: always 3 (sd_listen_fds(3)).
+    """
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    if environ.get("LISTEN_PID") != str(pid) or _PASSED not in names:
+        return None
+    try:
+        with socket.socket(fileno=os.dup(first + names.index(_PASSED))) as found:
+            family = _FAMILIES.get(found.family)
+    except OSError:
+        return None
+    return None if family is None else f"systemd:domain={family}:name={_PASSED}"
 
 
 def curl(description: str, address: IAddress, *, encrypted: bool = False) -> tuple[str, str] | None:

@@ -79,14 +79,14 @@ class HttpSide:
         token: OperatorToken | None,
         measure: Callable[[], Awaitable[Sequence[Samples]]],
         daemon: Process,
-        tell: Callable[[Listening], None],
+        tell: Sequence[Callable[[Listening], None]],
     ) -> Server:
         """
         Listen when the daemon starts.
 
         :param token: the operator's.
         :param measure: gives the figures of the store.
-        :param tell: is told where it listens.
+        :param tell: are told where it listens.
         """
         options, reactor = self._options, self._reactor
         api = make_api(
@@ -120,4 +120,5 @@ class HttpSide:
         service.setServiceParent(daemon)
         if self._tokens is not None:
             daemon.on_hangup(self._tokens.reload)
+        daemon.on_drain(api.drain.begin)
         return server

@@ -134,7 +134,7 @@ class _State:
 def read_all(
     members: Collection[int],
     disks: Mapping[int, Disk],
-    owner: Callable[[int], str],
+    owner: Callable[[int], str | None],
     limits: Limits,
     look: Callable[[int, Ledger], None] | None = None,
 ) -> dict[int, NodeJournal]:
@@ -142,7 +142,7 @@ def read_all(
     Read what each node of a cluster keeps; a node without a disk keeps nothing.
 
     :param disks: disks of nodes that do not run, already open.
-    :param owner: the owner that a node's journal must name.
+    :param owner: the owner that a node's journal must name; `None`: any is right, or none.
     :param look: takes the ledger of each node whose journal can be read, one after the other. Without it,
         none is made.
     """
@@ -187,7 +187,7 @@ def read_position(
     )
 
 
-def _read(disk: Disk, owner: str, state: _State, *, items: bool = True) -> NodeJournal:
+def _read(disk: Disk, owner: str | None, state: _State, *, items: bool = True) -> NodeJournal:
     """
     Read a journal into the state, and return its condition.
     """

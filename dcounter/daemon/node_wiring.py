@@ -10,10 +10,12 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 
 from dcounter.daemon.account import Account
+from dcounter.daemon.at_hangup import rotation
 from dcounter.daemon.children import BOOT_VARIABLE, die_with, report_progress
 from dcounter.daemon.data_directory import open_node_directory
 from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.instructions import LOG_LEVEL, SECRETS, Instructions
+from dcounter.daemon.notifying import Heartbeat, Notifier
 from dcounter.daemon.options import HOST, SECRET_VARIABLE, NodeOptions, twistd_options
 from dcounter.daemon.process import Process
 from dcounter.daemon.process_figures import ProcessFigures
@@ -21,7 +23,7 @@ from dcounter.daemon.reloading import Reloading
 from dcounter.daemon.remedies import RESTORE, SET_ASIDE
 from dcounter.daemon.secrets import ClusterSecrets, from_hexadecimal, identity_of, read_secrets
 from dcounter.daemon.tls import tls_of_peers
-from dcounter.daemon.wiring import Wiring, addresses_of, limits_of, refuse_chroot, rotation
+from dcounter.daemon.wiring import Wiring, addresses_of, limits_of, refuse_chroot
 from dcounter.node.progress import CANNOT_START, Progress
 
 _log = Logger()
@@ -48,11 +50,13 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
         path = open_node_directory(
             options["data-dir"], account=Account.of(twistd_options(options)), alone=not options["parent"]
         )
+    notifier = Notifier(os.environ, os.getpid())
     node = Process(
         reactor,
         twistd=twistd_options(options),
         level=options["log-level"],
         log_format=options["log-format"],
+        notifier=notifier,
         child=bool(options["parent"]),
     )
     reloading = Reloading(options)
@@ -72,7 +76,14 @@ def make_node(options: NodeOptions, reactor: Any) -> IService:
         node.on_hangup(rotation(identity, options).reload)
     Descriptors(wiring.descriptors(1)).setServiceParent(node)
 
+    told = [Progress("waits", "it starts")]
+    heartbeat = Heartbeat(
+        notifier, lambda: (told[0].state == "up", told[0].sentence(options["id"])), reactor, listens=True
+    )
+    heartbeat.setServiceParent(node)
+
     def tell(progress: Progress) -> None:
+        told[0] = progress
         if options["status"]:
             report_progress(options["status"], progress)
         elif progress.why:

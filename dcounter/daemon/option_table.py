@@ -46,7 +46,7 @@ _PEER_TLS: Final = (
         group="TLS between machines",
         reload="file",
         details="The three options work only together, and all processes of the cluster must have them: see"
-        " [TLS between nodes](operations.md#tls-between-nodes). A daemon needs `--join` for it.",
+        " [TLS between nodes](securing.md#tls-between-nodes). A daemon needs `--join` for it.",
     ),
     Setting(
         "peer-tls-key",
@@ -105,11 +105,11 @@ DAEMON: Final = (
         "tcp:8085:interface=127.0.0.1",
         group="HTTP",
         details="`tcp:8085` listens on every interface; then callers must show"
-        " [tokens](operations.md#tokens) or [certificates](operations.md#https), or the daemon does not"
+        " [tokens](securing.md#tokens) or [certificates](securing.md#https), or the daemon does not"
         " start. If the port is in use, the daemon does not start. Defaults: `backlog=864`, the number of"
         " connections that may wait to be accepted; `mode=660` for a Unix socket (`unix:PATH`), so that only"
-        " its owner and group can connect. `systemd:domain=INET:name=http` takes a socket from systemd: see"
-        " [etc/README.md](../etc/README.md#socket-activation).",
+        " its owner and group can connect. A socket with the name `http` that systemd passes is the default:"
+        " see [Socket activation](../etc/README.md#socket-activation).",
     ),
     Setting(
         "host",
@@ -119,7 +119,7 @@ DAEMON: Final = (
         group="HTTP",
         reload="value",
         many=True,
-        details="See [Behind a proxy](operations.md#behind-a-proxy).",
+        details="See [Behind a proxy](proxies.md).",
     ),
     Setting(
         "cors-origin",
@@ -156,13 +156,23 @@ DAEMON: Final = (
         " stored stay.",
     ),
     Setting(
+        "drain-delay",
+        seconds(0, 3600),
+        "Time between the order to stop and the stop, in which health checks fail.",
+        0.0,
+        group="HTTP",
+        reload="value",
+        details="Requests are answered meanwhile. Make it longer than a load balancer takes to notice: see"
+        " [Stopping](operations.md#stopping).",
+    ),
+    Setting(
         "tokens-file",
         PATH,
         "A file with the tokens that callers must show, and their rights.",
         example="/etc/dcounter/tokens.toml",
         group="Who may call",
         reload="file",
-        details="See [Tokens](operations.md#tokens).",
+        details="See [Tokens](securing.md#tokens).",
     ),
     Setting(
         "operator-token-file",
@@ -172,7 +182,7 @@ DAEMON: Final = (
         shown_default="`operator-token` in the data directory",
         group="Who may call",
         details="An operator must show this token to restart or remove nodes, to audit and to"
-        " [compact](operations.md#forgetting-deletions): 16 to 256 visible ASCII characters. If the file does"
+        " [compact](compaction.md): 16 to 256 visible ASCII characters. If the file does"
         " not exist, the daemon makes it at its start. With `--in-memory` and `--join` there is no token"
         " without this option.",
     ),
@@ -183,7 +193,7 @@ DAEMON: Final = (
         example="/etc/dcounter/fullchain.pem",
         group="Who may call",
         reload="file",
-        details="See [HTTPS](operations.md#https).",
+        details="See [HTTPS](securing.md#https).",
     ),
     Setting(
         "tls-key",
@@ -264,7 +274,7 @@ DAEMON: Final = (
         many=True,
         details="Needs `--secret-file`. `--nodes`, `--node-port`, `--data-dir`, `--in-memory`, `--inline` and"
         " `--rebuild` would have no effect, so they are refused. See [Nodes on several"
-        " machines](operations.md#nodes-on-several-machines).",
+        " machines](several-machines.md).",
     ),
     Setting(
         "secret-file",
@@ -274,7 +284,7 @@ DAEMON: Final = (
         group="Nodes on other machines",
         reload="file",
         details="At least 16 bytes; blanks around it do not count. It can be"
-        " [changed](operations.md#changing-the-secret).",
+        " [changed](securing.md#changing-the-secret).",
     ),
     *_PEER_TLS,
     Setting(
@@ -310,7 +320,7 @@ DAEMON: Final = (
         0.0,
         group="Upkeep",
         reload="value",
-        details="See [Auditing](operations.md#auditing).",
+        details="See [Auditing](auditing.md).",
     ),
     Setting(
         "compact-share",
@@ -319,7 +329,7 @@ DAEMON: Final = (
         0.2,
         group="Upkeep",
         reload="value",
-        details="See [Forgetting deletions](operations.md#forgetting-deletions).",
+        details="See [Forgetting deletions](compaction.md).",
     ),
     Setting(
         "compact-age",
@@ -336,7 +346,7 @@ DAEMON: Final = (
         group="Repair",
         many=True,
         once=True,
-        details="See [Rebuilding a node](operations.md#rebuilding-a-node).",
+        details="See [Rebuilding a node](replacing-a-node.md#rebuilding-a-node).",
     ),
     Setting(
         "accept-data-loss",
@@ -387,7 +397,7 @@ NODE: Final = (
         group="Node",
         reload="file",
         details="Required. At least 16 bytes; blanks around it do not count. It can be"
-        " [changed](operations.md#changing-the-secret).",
+        " [changed](securing.md#changing-the-secret).",
     ),
     Setting(
         "data-dir",

@@ -15,7 +15,7 @@ from twisted.python.usage import UsageError
 
 from dcounter import __version__
 from dcounter.daemon.configuration import FILE_VARIABLE, Source, did_you_mean, read_environment, read_file
-from dcounter.daemon.http_endpoint import speaks_tls
+from dcounter.daemon.http_endpoint import passed_by_systemd, speaks_tls
 from dcounter.daemon.option_table import DAEMON, MOST_TENANTS, NODE
 from dcounter.daemon.settings import Setting, shown
 
@@ -51,7 +51,7 @@ class ConfiguredOptions(TwistedOptions):
         cls.optParameters = [
             ["config", None, None, "A file with options (TOML); see docs/configuration.md.", str],
             *(
-                [each.name, None, None, _help(each), _reader(each)]
+                [each.name, None, None, in_help(each), _reader(each)]
                 for each in cls.settings
                 if not (each.is_flag or each.many)
             ),
@@ -141,7 +141,10 @@ class ConfiguredOptions(TwistedOptions):
         return again
 
 
-def _help(setting: Setting) -> str:
+def in_help(setting: Setting) -> str:
+    """
+    What help says of an option.
+    """
     default = setting.shown_default.replace("`", "") or shown(setting.default)
     return (
         f"{setting.help} [default: {default} {setting.kind.unit}".rstrip() + "]" if default else setting.help
@@ -213,6 +216,8 @@ class Options(ConfiguredOptions):
 
     def settle(self) -> None:
         self._refuse_what_has_no_effect()
+        if self["http"] is None:
+            self["http"] = passed_by_systemd(self._environ, os.getpid())
         super().settle()
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: {self['node-port']} is too high for {self['nodes']} nodes")

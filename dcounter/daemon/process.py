@@ -12,11 +12,13 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.components import Componentized
 
 from dcounter.daemon.log_lines import colour_of, layout_for
 from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output, Sink
+from dcounter.daemon.notifying import Notifier
 from dcounter.errors import ConfigurationError
 
 _log = Logger()
@@ -37,6 +39,8 @@ class Process(MultiService):
     :param twistd: twistd's own options; empty if another program runs this.
     :param level: the lowest level that is logged.
     :param log_format: how lines are written: `text` or `json`.
+    :param notifier: tells systemd; `None`: nobody is told.
+    :param drain_s: the time (s) between the order to stop and the stop.
     :param child: this is a child process, whose parent already logs that everything stops.
     :param at_exit: registers a function that is called when the interpreter exits.
     """
@@ -48,6 +52,8 @@ class Process(MultiService):
         twistd: Mapping[str, Any],
         level: str = "info",
         log_format: str = "text",
+        notifier: Notifier | None = None,
+        drain_s: float = 0.0,
         child: bool = False,
         at_exit: Callable[[Callable[[], None]], object] = atexit.register,
     ) -> None:
@@ -61,6 +67,10 @@ class Process(MultiService):
         self._colour: bool | None = None
         self._stop_level = LogLevel.debug if child else LogLevel.info
         self._writer: LogWriter | None = None
+        self._notifier = notifier or Notifier({}, 0)
+        self._drain_s = drain_s
+        self._draining: IDelayedCall | None = None
+        self._drains: list[Callable[[], None]] = []
         self._stopping = False
         self._status = 0
         self._reloads: list[Callable[[], None]] = []
@@ -105,6 +115,18 @@ class Process(MultiService):
         """
         self._reloads.append(reload)
 
+    def use_drain(self, drain_s: float) -> None:
+        """
+        Change the time (s) between the order to stop and the stop.
+        """
+        self._drain_s = drain_s
+
+    def on_drain(self, begin: Callable[[], None]) -> None:
+        """
+        Set what to do at the order to stop, some time before it is carried out.
+        """
+        self._drains.append(begin)
+
     # Service
 
     def setServiceParent(self, parent: Any) -> None:
@@ -146,6 +168,7 @@ class Process(MultiService):
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)
             await self.stopped(service)
+        self._notifier.close()
         _log.emit(self._stop_level, "stopped")
 
     async def stopped(self, service: IService) -> None:
@@ -193,15 +216,36 @@ class Process(MultiService):
         self._reactor.callFromThread(self._obey, signal.Signals(number))
 
     def _obey(self, number: signal.Signals) -> None:
-        if number in _REOPENING:
+        if number == signal.SIGHUP:
+            self._notifier.reloading()
             self._reopen(number.name)
-            for reload in self._reloads if number == signal.SIGHUP else ():
+            for reload in self._reloads:
                 reload()
+            self._notifier.ready()
+        elif number in _REOPENING:
+            self._reopen(number.name)
         elif number not in _STOPPING:
             _log.info("received {name}: nothing to do", name=number.name)
+        elif self._drain_s and self._draining is None and not self._stopping:
+            self._drain(number.name)
         elif not self._stopping:
             _log.emit(self._stop_level, "received {name}: stopping", name=number.name)
             self._stop_reactor()
+
+    def _drain(self, name: str) -> None:
+        """
+        Have callers go elsewhere, and stop when they had the time to notice. Another signal stops at once.
+        """
+        _log.info(
+            "received {name}: stopping in {drain:g} s; until then requests are answered, and GET /healthz and"
+            " /readyz are 503",
+            name=name,
+            drain=self._drain_s,
+        )
+        self._notifier.stopping(f"stops in {self._drain_s:g} s", self._drain_s)
+        for begin in self._drains:
+            begin()
+        self._draining = self._reactor.callLater(self._drain_s, self._stop_reactor)
 
     def _stop_reactor(self) -> None:
         """
@@ -211,6 +255,9 @@ class Process(MultiService):
         """
         if not self._stopping:
             self._stopping = True
+            if self._draining is not None and self._draining.active():
+                self._draining.cancel()
+            self._notifier.stopping("stops")
             self._reactor.stop()
 
 

@@ -32,15 +32,16 @@ from twisted.python.usage import Options as TwistedOptions
 from dcounter import __version__
 from dcounter.coordinator.service import Coordinator
 from dcounter.daemon.account import Account
+from dcounter.daemon.at_hangup import reloading_of, reread_secrets
 from dcounter.daemon.audit_schedule import AuditSchedule
 from dcounter.daemon.children import child_environment, node_command
 from dcounter.daemon.compaction_schedule import CompactionSchedule
 from dcounter.daemon.data_directory import DataDirectory, open_data_directory
 from dcounter.daemon.descriptors import Descriptors
 from dcounter.daemon.first_screen import FirstScreen, Start
-from dcounter.daemon.instructions import LOG_LEVEL, SECRETS
 from dcounter.daemon.measuring import measuring
 from dcounter.daemon.memory_watch import MemoryWatch
+from dcounter.daemon.notifying import Heartbeat, Notifier
 from dcounter.daemon.operations import Operations
 from dcounter.daemon.operator_token import FILE_NAME, open_operator_token
 from dcounter.daemon.options import HOST, Options, twistd_options
@@ -50,12 +51,11 @@ from dcounter.daemon.rebuilding import Rebuilding
 from dcounter.daemon.reloading import Reloading
 from dcounter.daemon.secrets import (
     ClusterSecrets,
-    Rotation,
     identity_of,
-    in_hexadecimal,
     read_secrets,
 )
-from dcounter.daemon.setting_aside import prepare
+from dcounter.daemon.setting_aside import SettingAside, prepare
+from dcounter.daemon.software import this_software
 from dcounter.daemon.supervisor import PROGRESS_DESCRIPTOR, InlineSupervisor, ProcessSupervisor
 from dcounter.daemon.surroundings import memory_of_group
 from dcounter.daemon.tenant_figures import TenantFigures
@@ -218,7 +218,7 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     own = [(HOST, options["node-port"] + node) for node in range(options["nodes"])]
     addresses = addresses_of(options["join"] or own, limits)
     identity, directory = _identity(options, list(addresses), undo)
-    aside = None
+    aside: SettingAside | None = None
     if twistd:
         # Before anything is changed, and while the terminal still shows errors.
         check_can_listen(options["http"])
@@ -227,20 +227,20 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         identity = replace(identity, boot=secrets.token_hex(16))
     wiring = Wiring(reactor, identity, addresses, limits, tls)
     if directory is not None and options["rebuild"]:
-        with Account.of(twistd).acting():
-            aside = prepare(
-                directory,
-                options["rebuild"],
-                accept_loss=options["accept-data-loss"],
-                owner=wiring.owner,
-                limits=limits,
-            )
-            undo.callback(aside.close)
+        aside = _set_aside(options, wiring, directory, undo)
 
     token = _operator_token(
         options["operator-token-file"], None if directory is None else options["data-dir"]
     )
-    daemon = Daemon(reactor, twistd=twistd, level=options["log-level"], log_format=options["log-format"])
+    notifier = Notifier(os.environ, os.getpid())
+    daemon = Daemon(
+        reactor,
+        twistd=twistd,
+        level=options["log-level"],
+        log_format=options["log-format"],
+        notifier=notifier,
+        drain_s=options["drain-delay"],
+    )
     inline = len(addresses) if options["inline"] and not options["join"] else 0
     Descriptors(http.connections + wiring.descriptors(inline)).setServiceParent(daemon)
     if directory is not None:
@@ -250,28 +250,33 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     if not options["join"]:
         supervisor = _supervisor(options, wiring, directory, daemon)
         supervisor.setServiceParent(daemon)
-    reloading = _reloading(options, daemon, supervisor)
+    reloading = reloading_of(options, daemon, supervisor)
     if tls is not None:
         daemon.on_hangup(tls.reload)
-    if options["join"]:
-        daemon.on_hangup(rotation(identity, options).reload)
-    elif directory is not None:
-        daemon.on_hangup(Rotation(identity, directory.read_secrets, _teller(identity, supervisor)).reload)
-    troubles = tuple if supervisor is None else supervisor.troubles
-    of_peers = list if tls is None else tls.warnings
+    reread_secrets(options, daemon, identity, directory, supervisor)
     memory = MemoryWatch(memory_of_group, reactor)
     memory.setServiceParent(daemon)
-    coordinator = wiring.coordinator(lambda: [*troubles(), *http.warnings(), *of_peers(), *memory.warnings()])
+    sources: list[Callable[[], Sequence[str]]] = [
+        *([] if supervisor is None else [supervisor.troubles]),
+        http.warnings,
+        *([] if tls is None else [tls.warnings]),
+        memory.warnings,
+    ]
+    coordinator = wiring.coordinator(lambda: [warning for warnings in sources for warning in warnings()])
     coordinator.setServiceParent(daemon)
+    operations = _operations(wiring, coordinator, supervisor, directory)
     _upkeep(options, wiring, coordinator, daemon, reloading)
+    start = FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings)
+    heartbeat = Heartbeat(notifier, operations.state, reactor)
     server = http.serve(
         coordinator,
-        _operations(wiring, coordinator, supervisor, directory),
+        operations,
         token=token,
         measure=_measuring(options, wiring, coordinator, daemon, reloading),
         daemon=daemon,
-        tell=FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings),
+        tell=[start, heartbeat.listens_now],
     )
+    heartbeat.setServiceParent(daemon)
     daemon.after(coordinator, server.ended)
     reloading.on_change("host", server.shared.guard.use_names)
     reloading.on_change("cors-origin", server.shared.guard.use_origins)
@@ -308,6 +313,22 @@ def _measuring(
     return measuring(coordinator, process, tenants)
 
 
+def _set_aside(options: Options, wiring: Wiring, directory: DataDirectory, undo: ExitStack) -> SettingAside:
+    """
+    Prepare that nodes are rebuilt.
+    """
+    with Account.of(twistd_options(options)).acting():
+        aside = prepare(
+            directory,
+            options["rebuild"],
+            accept_loss=options["accept-data-loss"],
+            owner=wiring.owner,
+            limits=wiring.limits,
+        )
+        undo.callback(aside.close)
+    return aside
+
+
 def _upkeep(
     options: Options, wiring: Wiring, coordinator: Coordinator, daemon: Daemon, reloading: Reloading
 ) -> None:
@@ -335,7 +356,7 @@ def _operations(
     directory: DataDirectory | None,
 ) -> Operations:
     if supervisor is None:
-        return Operations(coordinator, None)
+        return Operations(coordinator, None, software=this_software())
     rebuilding = Rebuilding(
         supervisor,
         coordinator,
@@ -346,7 +367,7 @@ def _operations(
         time=wiring.reactor,
         new_thread=lambda: WriterThread(wiring.reactor, "reads a journal"),
     )
-    return Operations(coordinator, supervisor, rebuilding)
+    return Operations(coordinator, supervisor, rebuilding, software=this_software())
 
 
 def _identity(
@@ -390,43 +411,6 @@ def refuse_chroot(options: TwistedOptions) -> None:
             "twistd changes the root (--chroot) too late for dcounter: use a container instead, "
             "or RootDirectory= of systemd"
         )
-
-
-def rotation(identity: Identity, options: TwistedOptions) -> Rotation:
-    # twistd changes the working directory afterwards.
-    return Rotation(identity, partial(read_secrets, os.path.abspath(options["secret-file"])))
-
-
-def _reloading(
-    options: Options, daemon: Daemon, supervisor: InlineSupervisor | ProcessSupervisor | None
-) -> Reloading:
-    """
-    What reads the configuration again at SIGHUP.
-    """
-    reloading = Reloading(options)
-
-    def use_level(level: str) -> None:
-        daemon.use_level(level)
-        if isinstance(supervisor, ProcessSupervisor):
-            supervisor.tell(LOG_LEVEL, level)
-
-    reloading.on_change("log-level", use_level)
-    daemon.on_hangup(reloading.reload)
-    return reloading
-
-
-def _teller(
-    identity: Identity, supervisor: InlineSupervisor | ProcessSupervisor | None
-) -> Callable[[], None]:
-    """
-    What tells other processes of this daemon that the secrets were replaced.
-    """
-
-    def tell() -> None:
-        if isinstance(supervisor, ProcessSupervisor):
-            supervisor.tell(SECRETS, in_hexadecimal(identity.secrets.accepted))
-
-    return tell
 
 
 def _supervisor(

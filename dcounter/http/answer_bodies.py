@@ -293,12 +293,29 @@ class Compacted(Struct, frozen=True):
     before: str
 
 
-class Alive(Struct, frozen=True):
+class Check(Struct, frozen=True):
+    """
+    Something that is checked.
+
+    :ivar name: what it is, for programs: it does not change.
+    :ivar ok: whether it is well.
+    :ivar detail: the same in words.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Alive(Struct, frozen=True, omit_defaults=True):
     """
     The answer of a running process.
+
+    :ivar checks: what was checked, if the request asks for it.
     """
 
     status: Literal["OK"]
+    checks: Sequence[Check] | UnsetType = UNSET
 
 
 class Ready(Struct, frozen=True):

@@ -11,6 +11,7 @@ from twisted.internet.defer import DeferredSemaphore
 from dcounter.figures import Samples
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
+from dcounter.http.drain import Drain
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
 from dcounter.http.problems import Answer, Forbidden
@@ -46,6 +47,8 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar page: the answer with the page that describes the API.
     :ivar figures: what the HTTP side counts.
     :ivar measure: gives the figures of the store; `None` if it has none.
+    :ivar dashboard: the answers with the files of the dashboard, by their names.
+    :ivar drain: whether the daemon is about to stop.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     :ivar room_for_watchers: how many more watchers there may be.
@@ -62,6 +65,8 @@ class Api(Struct, frozen=True, kw_only=True):
     page: Answer
     figures: HttpFigures
     measure: Callable[[], Awaitable[Sequence[Samples]]] | None = None
+    dashboard: Mapping[str, Answer]
+    drain: Drain = field(default_factory=Drain)
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)

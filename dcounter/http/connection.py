@@ -286,7 +286,7 @@ class Connection(Protocol):
         """
         shared, headers = self._shared, head.headers
         self._in_head = False
-        if not head.persistent:
+        if not head.persistent or shared.api.drain.begun:
             self.persistent = False
         found = shared.short_way.find(head.method, head.target)
         exchange = self._exchange = Exchange(self, shared, head, found)

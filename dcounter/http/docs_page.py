@@ -6,11 +6,10 @@ There is no script in it, and its security policy would let none run: what the p
 
 import base64
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 from dcounter.http.docs_examples import example, in_colours
 from dcounter.http.docs_style import STYLE
@@ -18,8 +17,7 @@ from dcounter.http.examples import examples_of
 from dcounter.http.openapi import group_of, name_of, ways
 from dcounter.http.problems import Answer
 from dcounter.http.route import Route
-
-_Schema = Mapping[str, Any]
+from dcounter.http.schemas import Schema, Schemas, answers
 
 _HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _HEADERS: Final = (
@@ -68,7 +66,7 @@ _FOOTER: Final = """\
 """
 
 
-def docs_page(document: _Schema, routes: Sequence[Route]) -> Answer:
+def docs_page(document: Schema, routes: Sequence[Route]) -> Answer:
     """
     The answer with the page.
 
@@ -83,8 +81,9 @@ class _Page:
     A page that is being made.
     """
 
-    def __init__(self, document: _Schema, routes: Sequence[Route]) -> None:
+    def __init__(self, document: Schema, routes: Sequence[Route]) -> None:
         self._document = document
+        self._schemas = Schemas(document)
         groups = dict.fromkeys(map(group_of, routes))
         self._groups = [(group, [each for each in routes if group_of(each) == group]) for group in groups]
 
@@ -123,7 +122,7 @@ class _Page:
             f'<div class="examples">{self._first_steps()}</div></div>'
         )
 
-    def _settings(self) -> Iterator[_Schema]:
+    def _settings(self) -> Iterator[Schema]:
         """
         The parameters whose defaults an option of the daemon sets.
         """
@@ -166,15 +165,14 @@ class _Page:
         shown = f'<div class="examples">{"".join(examples)}</div>' if examples else ""
         return f'<section class="route" id="{name}"><div>{told}</div>{shown}</section>'
 
-    def _parameters(self, operation: _Schema) -> str:
+    def _parameters(self, operation: Schema) -> str:
         found = [each for each in operation["parameters"] if "name" in each]
         rows = [
-            _row(each["name"], _words(each["schema"], self._resolved), _prose(each["description"]))
-            for each in found
+            _row(each["name"], self._words(each["schema"]), _prose(each["description"])) for each in found
         ]
         return f'<h4>Parameters</h4><dl class="fields">{"".join(rows)}</dl>' if rows else ""
 
-    def _body(self, operation: _Schema) -> str:
+    def _body(self, operation: Schema) -> str:
         parts = []
         for kind, content in operation.get("requestBody", {}).get("content", {}).items():
             schema = content["schema"]
@@ -182,29 +180,22 @@ class _Page:
             what = schema.get("description", "") if "$ref" not in schema else ""
             parts.append(
                 f"<h4>Body <code>{escape(kind)}</code></h4>"
-                f'<p class="quiet">{_prose(what) or _sentence(_words(schema, self._resolved))}</p>{fields}'
+                f'<p class="quiet">{_prose(what) or _sentence(self._words(schema))}</p>{fields}'
             )
         return "".join(parts)
 
-    def _answers(self, operation: _Schema) -> str:
-        # Several statuses may have the same answer.
-        statuses: dict[str, list[str]] = {}
-        for status, response in operation["responses"].items():
-            for content in response.get("content", {}).values():
-                for each in content["schema"].get("anyOf", [content["schema"]]):
-                    statuses.setdefault(each.get("$ref", ""), []).append(status)
+    def _answers(self, operation: Schema) -> str:
         parts = []
-        for reference, those in statuses.items():
-            if reference:
-                schema = self._resolved({"$ref": reference})
-                told = f"Answer {', '.join(those)}: {_prose(schema['description'])}"
-                parts.append(f"<details><summary>{told}</summary>{self._fields(schema)}</details>")
+        for reference, statuses in answers(operation).items():
+            schema = self._schemas.resolved({"$ref": reference})
+            told = f"Answer {', '.join(statuses)}: {_prose(schema['description'])}"
+            parts.append(f"<details><summary>{told}</summary>{self._fields(schema)}</details>")
         return "".join(parts)
 
-    def _codes(self, operation: _Schema) -> str:
+    def _codes(self, operation: Schema) -> str:
         rows = []
         for status, response in operation["responses"].items():
-            content = self._resolved(response)["content"].get("application/problem+json", {})
+            content = self._schemas.resolved(response).get("content", {}).get("application/problem+json", {})
             rows += [
                 f'<li><span class="status">{status}</span><a href="#{code}"><code>{code}</code></a></li>'
                 for code in content.get("examples", ())
@@ -214,52 +205,29 @@ class _Page:
             f'<ul class="codes">{"".join(rows)}</ul></details>'
         )
 
-    def _fields(self, schema: _Schema, depth: int = 0) -> str:
+    def _fields(self, schema: Schema, depth: int = 0) -> str:
         """
         The fields of an object, and of those that are in it.
         """
         rows = []
-        for name, each in self._properties(schema).items():
+        for name, each in self._schemas.properties(schema).items():
             inner = self._fields(each, depth + 1) if depth < _DEEPEST else ""
-            rows.append(_row(name, _words(each, self._resolved), _prose(each.get("description", "")) + inner))
+            rows.append(_row(name, self._words(each), _prose(each.get("description", "")) + inner))
         return f'<dl class="fields">{"".join(rows)}</dl>' if rows else ""
 
-    def _properties(self, schema: _Schema) -> dict[str, Any]:
-        """
-        The properties of an object, or of the objects in a list, whichever of several kinds they are.
-        """
-        schema = self._resolved(schema)
-        found = dict(schema.get("properties", {}))
-        inside = schema.get("additionalProperties")
-        nested = [schema.get("items"), inside if isinstance(inside, dict) else None]
-        for each in [*filter(None, nested), *schema.get("oneOf", ()), *schema.get("anyOf", ())]:
-            for name, one in self._properties(each).items():
-                known = found.setdefault(name, one)
-                if known is not one and "enum" in known:
-                    found[name] = {**known, "enum": [*dict.fromkeys([*known["enum"], *_values(one)])]}
-        return found
-
-    def _resolved(self, schema: _Schema) -> _Schema:
-        """
-        What a reference refers to.
-        """
-        if "$ref" not in schema:
-            return schema
-        found: Any = self._document
-        for name in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[name]
-        return {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+    def _words(self, schema: Schema) -> str:
+        return self._schemas.words(schema, _code)
 
     def _refusals(self) -> str:
         examples = self._document["components"]["examples"]
-        shown: dict[str, _Schema] = {}
+        shown: dict[str, Schema] = {}
         for each in examples.values():
             shown.setdefault(each["value"]["code"], each)
         ordered = sorted(shown.values(), key=lambda each: (each["value"]["status"], each["value"]["code"]))
         return _ABOUT_REFUSALS + "".join(map(_refusal, ordered))
 
 
-def _refusal(shown: _Schema) -> str:
+def _refusal(shown: Schema) -> str:
     value = shown["value"]
     outcome = value.get("outcome")
     notes = [
@@ -282,7 +250,7 @@ def _title(route: Route) -> str:
     )
 
 
-def _notes(route: Route, operation: _Schema) -> str:
+def _notes(route: Route, operation: Schema) -> str:
     notes = []
     if route.scope == "admin":
         notes.append("for operators")
@@ -298,55 +266,16 @@ def _row(name: str, kind: str, told: str) -> str:
     return f"<div><dt><code>{escape(name)}</code> <span>{kind}</span></dt><dd>{told}</dd></div>"
 
 
-def _values(schema: _Schema) -> Sequence[Any]:
-    """
-    The values that a schema lists.
-    """
-    found: Sequence[Any] = schema.get("enum", [schema["const"]] if "const" in schema else ())
-    return found
-
-
-def _words(schema: _Schema, resolved: Any) -> str:
-    """
-    What values a schema allows, in words.
-    """
-    if "$ref" in schema:
-        schema = resolved(schema)
-    values = _values(schema)
-    if values:
-        texts = [json.dumps(each) if not isinstance(each, str) else each for each in values]
-        found = " | ".join(f"<code>{escape(each)}</code>" for each in texts)
-    else:
-        found = escape(_kind(schema, resolved))
-    if "maximum" in schema and "format" not in schema:
-        found += f" from {schema['minimum']} to {schema['maximum']:,}"
-    if "default" in schema:
-        found += f", default <code>{escape(str(schema['default']))}</code>"
-    return found
-
-
-def _kind(schema: _Schema, resolved: Any) -> str:
-    schema = resolved(schema)
-    if "items" in schema:
-        return f"list of {_plural(_kind(schema['items'], resolved))}"
-    kinds = schema.get("type", "object")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    return " or ".join(_KINDS.get(each, each) for each in kinds)
-
-
-_KINDS: Final = {"string": "text", "boolean": "true or false"}
-
-
-def _plural(kind: str) -> str:
-    return kind if kind.startswith(("list", "text or")) else f"{kind}s"
-
-
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
 def _id(name: str) -> str:
     return f"about-{name.lower()}"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
 
 
 def _prose(text: str) -> str:

@@ -44,6 +44,12 @@ def _stored(items: int, **more: Any) -> bodies.Stored:
 
 
 _TWO: Final = '[{"ID":1,"tenant":"hello"},{"ID":2,"tenant":"publicsonar"}]'
+_CHECKS: Final = (
+    bodies.Check("process", ok=True, detail="dcounter 1.0.0 answers"),
+    bodies.Check("stopping", ok=True, detail="the daemon is not about to stop"),
+    bodies.Check("ready", ok=True, detail="writes are taken, and a primary answers"),
+    bodies.Check("exact", ok=False, detail="counts are not exact: they may lack items of nodes 2"),
+)
 _METRICS: Final = """\
 # HELP dcounter_http_requests_total Requests that were answered, by the route that the API has for them.
 # TYPE dcounter_http_requests_total counter
@@ -176,7 +182,11 @@ EXAMPLES: Final[Mapping[tuple[str, str, str], Sequence[Example]]] = {
         Example("/cluster/forget", bodies.Operated("OK", 3), '{"node":3}'),
     ),
     ("GET", "/metrics", "application/json"): (Example("/metrics", _METRICS),),
-    ("GET", "/healthz", "application/json"): (Example("/healthz", bodies.Alive("OK")),),
+    ("GET", "/livez", "application/json"): (Example("/livez", bodies.Alive("OK")),),
+    ("GET", "/healthz", "application/json"): (
+        Example("/healthz", bodies.Alive("OK")),
+        Example("/healthz?verbose", bodies.Alive("OK", _CHECKS), note="With what is checked."),
+    ),
     ("GET", "/readyz", "application/json"): (Example("/readyz", _READY),),
 }
 """

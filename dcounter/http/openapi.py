@@ -17,6 +17,7 @@ from dcounter.http.openapi_components import (
     HEADERS,
     OF_ANY,
     OF_DEPRECATED,
+    OF_KEPT,
     OF_LIMITED,
     OF_STATUS,
     PROBLEM,
@@ -159,7 +160,7 @@ def name_of(route: Route) -> str:
     """
     The name of a route in programs that are made from the document.
     """
-    words = route.path.replace("/", "_").replace("-", "_")
+    words = "_dashboard" if route.path == "/" else route.path.replace("/", "_").replace("-", "_")
     return route.method.lower() + words.replace("{", "").replace("}", "").replace(".", "_")
 
 
@@ -257,10 +258,13 @@ class _Making:
             headers += OF_LIMITED
         if route.successor:
             headers += OF_DEPRECATED
-        found = {"200": self._success(HTTPStatus.OK, [(way, way.answer) for way in all_ways], headers)}
+        kept = [*OF_KEPT, *headers] if route.revalidates else headers
+        found = {"200": self._success(HTTPStatus.OK, [(way, way.answer) for way in all_ways], kept)}
         in_part = [(way, way.answer_in_part) for way in all_ways if way.answer_in_part is not None]
         if in_part:
             found["207"] = self._success(HTTPStatus.MULTI_STATUS, in_part, headers)
+        if route.revalidates:
+            found["304"] = {"description": HTTPStatus.NOT_MODIFIED.phrase, "headers": _headers(kept)}
         outcome: Outcome | None = "not_applied" if route.changes else None
         kinds = sorted(refusals(route), key=lambda kind: (kind.status, kind.code))
         for status, group in groupby(kinds, key=lambda kind: kind.status):

@@ -13,8 +13,9 @@ _Schema = dict[str, Any]
 DESCRIPTION: Final = (
     "Counts items per tenant, exactly. A request for which there is no operation here is answered with the"
     " response UnknownPath, WrongMethod or UnknownMethod of the components. HEAD works where GET does. Every"
-    " answer has `Cache-Control: no-store`. A daemon that was started with `--cors-origin` also answers the"
-    " questions of browsers (OPTIONS with `Access-Control-Request-Method`) about pages of that site."
+    " answer has `Cache-Control: no-store`, except for the files of the page `/`. A daemon that was started"
+    " with `--cors-origin` also answers the questions of browsers (OPTIONS with"
+    " `Access-Control-Request-Method`) about pages of that site."
 )
 
 
@@ -97,6 +98,8 @@ HEADERS: Final = {
     "Allow": "The methods that this path has.",
     "Deprecation": "Since when this path is deprecated (RFC 9745): `@` and seconds since 1970. Not on answers"
     " that come before the path is known.",
+    "ETag": "Names this state of the file. With it in `If-None-Match`, the answer is 304 while the file is"
+    " the same.",
     "Link": 'The path to use instead, with `rel="successor-version"`; where `Deprecation` is.',
     "RateLimit": "What is left: `r` requests, and all of them again after `t` seconds. On answers to a token"
     " that may not ask as often as it likes.",
@@ -120,6 +123,7 @@ OF_STATUS: Final[Mapping[int, Sequence[str]]] = {
     503: ("Retry-After",),
 }
 OF_DEPRECATED: Final = ("Deprecation", "Link")
+OF_KEPT: Final = ("ETag",)
 
 REQUEST_HEADERS: Final = {
     "X-Request-ID": "A name for the request, of 1 to 128 visible ASCII characters: the answer and log lines"

@@ -46,6 +46,7 @@ What a request to store or to delete says of how that is done.
 CONSISTENCY: Final = Parameter(
     "consistency", "What to answer if the exact answer is not available at once.", get_args(Consistency)
 )
+FILE: Final = Parameter("file", "The name of a file that the dashboard needs.")
 ID: Final = Parameter("ID", "An integer from -2^63 to 2^63 - 1.", schema=bodies.ID)
 TENANT: Final = Parameter("tenant", "Percent-encoded UTF-8; write `/` as `%2F`.", tenant=True)
 PREFIX: Final = Parameter(
@@ -66,6 +67,9 @@ PAGE: Final = (
         "The `cursor` of the page before. The other parameters must be the same.",
         schema={"type": "string", "format": "cursor", "minLength": 1},
     ),
+)
+VERBOSE: Final = Parameter(
+    "verbose", "Given without a value or as `1`: with what is checked.", ("", "0", "1"), default="0"
 )
 ASKED_AT: Final = (CONSISTENCY, AFTER)
 """

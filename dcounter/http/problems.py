@@ -366,6 +366,21 @@ class TooManyExports(HttpRefusal):
         super().__init__(f"{limit} exports are under way, and that is the limit")
 
 
+class Stopping(HttpRefusal):
+    """
+    The daemon is about to stop.
+    """
+
+    code = "stopping"
+    status = 503
+    title = "Stopping"
+    retryable = True
+    retry_after = RETRY_SOON_S
+
+    def __init__(self) -> None:
+        super().__init__("the daemon is about to stop: send requests elsewhere")
+
+
 class NotReady(HttpRefusal):
     """
     The daemon is not ready for requests.

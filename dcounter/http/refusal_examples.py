@@ -49,6 +49,7 @@ from dcounter.http.problems import (
     NotReady,
     Overloaded,
     RequestTimeout,
+    Stopping,
     TooManyExports,
     TooManyRequests,
     TooManyWatchers,
@@ -121,6 +122,7 @@ REFUSALS: Final[Sequence[Refusal]] = (
     TooManyWatchers(1_000),
     LoadStopped(_NOT_STORED, SoFar(1_200, 1_201, POSITION), "partial"),
     NotReady(exact=False, missing=[2]),
+    Stopping(),
     Overloaded("too many connections are open; the limit is 800"),
     _NOT_STORED,
     NotReplicated(

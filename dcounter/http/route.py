@@ -76,6 +76,8 @@ class Route:
     :ivar needs: what the store must be able to do; `None` if every store can.
     :ivar vital: whether a request is answered although there are too many connections.
     :ivar ends_with_caller: whether a request that takes long is given up when its caller sends no more.
+    :ivar revalidates: whether a caller that has the answer already, as the header `If-None-Match` says, is
+        told so (304) instead.
     :ivar successor: the path to use instead, if this one is deprecated.
     :ivar values: parameter of the query -> the values that it may have, as `parse_query` takes them.
     :ivar tenants: the parameters that name tenants.
@@ -103,6 +105,7 @@ class Route:
     needs: Capability | None = None
     vital: bool = False
     ends_with_caller: bool = False
+    revalidates: bool = False
     successor: str = ""
     values: Mapping[str, Collection[str] | None] = field(init=False)
     tenants: Collection[str] = field(init=False)

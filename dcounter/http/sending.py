@@ -6,24 +6,33 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
+from dcounter import __version__
 from dcounter.http.problems import Answer
 
+_SERVER: Final = f"Server: dcounter/{__version__}\r\n".encode()
 LAST_CHUNK: Final = b"0\r\n\r\n"
+_NOT_KEPT: Final = b"Cache-Control: no-store\r\n"
+"""
+What every answer says of itself, unless it says otherwise: a count that a cache has kept is not exact.
+"""
+
+_NOT_MODIFIED: Final = 304
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """
-    Headers, one per line.
+    Headers, one per line, and whether caches may keep the answer.
     """
-    return b"".join([b"%s: %s\r\n" % field for field in fields])
+    found = b"".join([b"%s: %s\r\n" % field for field in fields])
+    return found if b"Cache-Control: " in found else _NOT_KEPT + found
 
 
 def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last: bool) -> bytes:
     """
     The status line and the headers of an answer.
 
-    :param fields: all headers but those that the connection decides, encoded.
+    :param fields: all headers but those that the connection decides, encoded by `encode_fields`.
     :param version: of HTTP, as the caller named it.
     :param date: the time, as HTTP writes it.
     :param last: whether the connection ends with this answer.
@@ -33,10 +42,11 @@ def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last
     else:
         # A caller of HTTP/1.0 expects the end unless it is told otherwise.
         connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
-    return b"%s %d %s\r\nDate: %s\r\nCache-Control: no-store\r\n%s%s\r\n" % (
+    return b"%s %d %s\r\n%sDate: %s\r\n%s%s\r\n" % (
         version,
         status,
         _REASONS[status],
+        _SERVER,
         date,
         fields,
         connection,
@@ -47,9 +57,11 @@ def encode(answer: Answer, version: bytes, date: bytes, *, last: bool, to_head: 
     """
     A whole answer, or the head of one that is streamed.
 
+    An answer that the caller has already (304) tells the length of what it has.
+
     :param to_head: whether the method is HEAD, whose answers have no body.
     """
-    fields = encode_fields(answer.headers) if answer.headers else b""
+    fields = encode_fields(answer.headers) if answer.headers else _NOT_KEPT
     if answer.stream is None:
         length = len(answer.body)
         fields = b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (answer.content_type, length, fields)
@@ -57,7 +69,7 @@ def encode(answer: Answer, version: bytes, date: bytes, *, last: bool, to_head: 
         chunked = b"Transfer-Encoding: chunked\r\n" if version == b"HTTP/1.1" else b""
         fields = b"Content-Type: %s\r\n%s%s" % (answer.content_type, chunked, fields)
     head = encode_head(answer.status, fields, version, date, last=last)
-    return head if to_head else head + answer.body
+    return head if to_head or answer.status == _NOT_MODIFIED else head + answer.body
 
 
 def encode_chunk(data: bytes, version: bytes) -> bytes:

@@ -19,6 +19,7 @@ from dcounter.http.auth import OperatorToken, Tokens
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
 from dcounter.http.connection import Connection
+from dcounter.http.dashboard_files import dashboard_files
 from dcounter.http.docs_page import docs_page
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
@@ -69,6 +70,7 @@ def make_api(
         page=page,
         figures=figures or HttpFigures(lambda: 0.0),
         measure=measure,
+        dashboard=dashboard_files(),
         tokens=tokens,
         room_for_pieces=DeferredSemaphore(limits.loads_pieces),
         room_for_watchers=DeferredSemaphore(limits.max_watchers),

@@ -38,7 +38,7 @@ class Progress:
         """
         For people.
         """
-        return f"node {node} {self.state}: {self.why}"
+        return f"node {node} {self.state}: {self.why}" if self.why else f"node {node} is {self.state}"
 
     def to_line(self) -> bytes:
         """

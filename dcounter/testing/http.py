@@ -387,7 +387,7 @@ class MemoryOperator:
             )
             for node in self._nodes
         ]
-        return ClusterStatus(primary=None, nodes=nodes, clock_skew_ms=0)
+        return ClusterStatus(primary=None, nodes=nodes, clock_skew_ms=0, cluster="memory")
 
     async def restart(self, node: int) -> None:
         self._check(node)

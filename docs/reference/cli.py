@@ -13,7 +13,7 @@ from dcounter.cli.exits import Exit
 from dcounter.cli.main import root
 from dcounter.cli.table import SECTIONS
 
-_SHARED: Final = frozenset({"url", "token_file", "json"})
+_SHARED: Final = frozenset({"url", "token_file", "cert", "json"})
 """
 Options that are described once, for all commands.
 """
@@ -63,6 +63,9 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         yield table
     if command.epilog:
         yield _prose(command.epilog)
+    # `backup FILE` is a command with another one behind it.
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _command(each, click.Context(each, context, info_name=name))
 
 
 def _prose(text: str) -> str:

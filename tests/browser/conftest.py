@@ -14,18 +14,22 @@ from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import CALM
-from tests.e2e.harness import DEADLINE, Daemon
+from tests.e2e.harness import DEADLINE, Client, Daemon
 
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 """
 The browser: a program that Debian, or somebody else, has packaged.
 """
 
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
 _T = TypeVar("_T")
+
+expect.set_options(timeout=DEADLINE * 1000)
 
 
 def run(coroutine: Coroutine[Deferred[Any], Any, _T]) -> _T:
@@ -67,6 +71,9 @@ class Seen:
             self.foreign.append(request.url)
 
     def check(self) -> None:
+        """
+        Fail the test if the page did any of this.
+        """
         assert self.foreign == []
         assert [each for each in self.errors if not any(part in each for part in self.expected)] == []
 
@@ -99,11 +106,41 @@ def tab(browser: Browser, origin: str, **options: Any) -> Iterator[tuple[Page, S
     seen.check()
 
 
-@pytest.fixture(scope="module")
+def origin_of(daemon: Daemon) -> str:
+    """
+    How the addresses of a daemon's pages begin.
+    """
+    return f"http://127.0.0.1:{daemon.ports.http}"
+
+
+@contextmanager
+def dashboard(
+    browser: Browser, daemon: Daemon, fragment: str = "", **options: Any
+) -> Iterator[tuple[Page, Seen]]:
+    """
+    The dashboard of a daemon, once it shows figures.
+    """
+    with tab(browser, origin_of(daemon), **options) as (page, seen):
+        page.goto(f"{origin_of(daemon)}/{fragment}")
+        expect(page.locator("#connection-text")).to_have_text("Live")
+        yield page, seen
+
+
+@pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """
-    One daemon for all tests of a module that leave it as they found it, but for items of their own.
+    One daemon for all tests that leave it as they found it, but for items of their own.
     """
     shared = run(Daemon.start(tmp_path_factory.mktemp("daemon"), CALM))
     yield shared
     run(shared.stop())
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    """
+    A caller of that daemon.
+    """
+    caller = daemon.client()
+    yield caller
+    run(caller.close())

@@ -5,7 +5,9 @@ Errors of the client are told in words, with what to do.
 from typing import Any
 
 import pytest
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 
 from dcounter.cli.auditing import picture
 from dcounter.cli.exits import Exit
@@ -40,6 +42,19 @@ def unreachable(cause: Exception, *, sent: bool) -> Unreachable:
             unreachable(TimeoutError("late"), sent=True),
             Exit.UNKNOWN,
             ["no answer from http://a:1: no answer in time", "not known"],
+        ),
+        (
+            unreachable(ResponseNeverReceived([Failure(ConnectionDone())]), sent=True),
+            Exit.UNKNOWN,
+            ["no answer from http://a:1: the connection was closed"],
+        ),
+        (
+            unreachable(
+                ResponseNeverReceived([Failure(Exception([("", "", "certificate verify failed")]))]),
+                sent=True,
+            ),
+            Exit.UNAVAILABLE,
+            ["cannot trust http://a:1", "Nothing was sent", "SSL_CERT_FILE"],
         ),
         (Unreachable(ValueError("odd"), sent=True), Exit.UNKNOWN, ["odd"]),
         (Unexpected(502, b"<html>"), Exit.UNKNOWN, ["status 502", "proxy"]),

@@ -18,7 +18,8 @@ from dcounter.cli.listing import top
 from dcounter.cli.progress import Bar
 from dcounter.cli.statuses import status
 from dcounter.cli.watching import events
-from dcounter.client import Event
+from dcounter.client import Event, Refused
+from dcounter.errors import NotApplied, NotSupportedHere
 from dcounter.testing.http import MemoryClient
 from tests.support.commands import Terminal
 
@@ -97,6 +98,18 @@ async def test_what_is_watched_is_written_line_by_line(terminal: Terminal) -> No
     await terminal.client.store([{"ID": 1, "tenant": "a"}])
     await interrupted(terminal.type(top, "--watch"))
     assert terminal.output == "1    a\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_watched_goes_on_when_the_daemon_has_no_time(terminal: Terminal) -> None:
+    terminal.store.refusal = NotApplied("busy", retry_after=1)
+    await interrupted(terminal.type(top, "--watch"))
+    assert terminal.output == "Temporarily unavailable: busy; trying again\n"
+    await interrupted(terminal.type(top, "--watch", as_json=True))
+    assert json.loads(terminal.output)["error"]["code"] == "unavailable"
+    terminal.store.refusal = NotSupportedHere("never")
+    with pytest.raises(Refused):
+        await terminal.type(top, "--watch")
 
 
 @pytest_twisted.ensureDeferred

@@ -3,16 +3,20 @@ The frame of `dcounter`: shared options, errors, exit statuses.
 """
 
 import json
+from collections.abc import Sequence
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
-from dcounter.cli.main import root, run
+from dcounter.cli.main import COMPLETE, main, root, run
 from dcounter.cli.output import Output
 from dcounter.cli.remote import offline
 from dcounter.cli.settings import DEFAULT_URL, Settings, check_url, json_option, url_options
+from dcounter.daemon.option_table import DAEMON, NODE
+from dcounter.daemon.settings import Setting
 
 
 @click.command()
@@ -41,13 +45,23 @@ def mine(output: Output, status: int | None) -> Exit | None:
     return None if status is None else Exit(status)
 
 
-GROUP = click.Group("dcounter", {"probe": probe, "mine": mine}, callback=root.callback, params=root.params)
-
-
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DCOUNTER_URL", "DCOUNTER_TOKEN", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@click.command()
+def full() -> None:
+    """
+    Write to a full disk.
+    """
+    raise OSError(28, "No space left on device", "dump")
+
+
+GROUP = click.Group(
+    "dcounter", {"probe": probe, "mine": mine, "full": full}, callback=root.callback, params=root.params
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +71,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (["probe"], {"DCOUNTER_URL": "http://a:1/", "DCOUNTER_TOKEN": "t"}, "http://a:1 None t False"),
         (["--url", "http://b:2", "probe"], {"DCOUNTER_URL": "http://a:1"}, "http://b:2 None None False"),
         (["--url", "http://b:2", "probe", "--url", "https://c/x"], {}, "https://c/x None None False"),
+        (["probe", "--url", "unix:/run/d.sock"], {}, "unix:/run/d.sock None None False"),
         (["--json", "--token-file", "f", "probe"], {}, f"{DEFAULT_URL} f None True"),
         (["probe", "--json", "--token-file", "f"], {}, f"{DEFAULT_URL} f None True"),
     ],
@@ -124,6 +139,11 @@ def test_programs_get_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> No
     }
 
 
+def test_a_full_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["full"], GROUP) == Exit.FAILED
+    assert "dcounter: No space left on device: dump" in capsys.readouterr().err
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dcounter ")
@@ -137,3 +157,34 @@ def test_an_offline_command_ends_with_its_status(capsys: pytest.CaptureFixture[s
 
 def test_every_status_has_a_meaning() -> None:
     assert all(each.meaning.endswith(".") for each in Exit)
+
+
+@pytest.mark.parametrize(("words", "options"), [((), DAEMON), (("node",), NODE)])
+def test_serve_shows_and_completes_the_options_of_the_daemon(
+    words: tuple[str, ...], options: Sequence[Setting], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", *words, "--help"]) == 0
+    text = capsys.readouterr().out
+    completing = ShellComplete(root, {}, "dcounter", COMPLETE)
+    completed = [each.value for each in completing.get_completions(["serve", *words], "--")]
+    for each in options:
+        assert f"--{each.name}" in text
+        assert f"--{each.name}" in completed
+
+
+def test_what_serve_cannot_understand_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--idle", "0"]) == Exit.USAGE
+    assert "--idle must be 1 to 86400 seconds, not '0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_get_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert f"{COMPLETE}={shell}_complete" in capsys.readouterr().out
+
+
+def test_the_process_ends_with_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["completion", "tcsh"])
+    assert ended.value.code == Exit.USAGE
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err

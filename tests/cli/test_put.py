@@ -23,10 +23,12 @@ from dcounter.cli.pieces import pieces
 from dcounter.cli.put import put
 from dcounter.cli.sending import GaveUp, Line, Mistake, Piece, Sending
 from dcounter.cli.stamping import NoJson, Stamps
-from dcounter.client import Refused, Unexpected, Unreachable
+from dcounter.client import Answer, Refused, Unexpected, Unreachable
+from dcounter.compaction_errors import StampTooOld
 from dcounter.errors import ItemError, NotApplied
 from dcounter.http.answer_bodies import Stored
 from dcounter.stamps import parse_stamp, show_stamp
+from dcounter.testing.http import MemoryClient
 from tests.support.commands import NOW, Terminal
 
 BASE = parse_stamp("2026-01-01T00:00:00Z")
@@ -146,6 +148,7 @@ class World:
         self.bodies: list[bytes] = []
         self.waiting: list[Deferred[Stored]] = []
         self.hold = False
+        self.broken: Failed | None = None
         self._pieces = [
             Piece([Line(n, t.encode(), t.encode()) for n, t in enumerate(texts, 1)], [], 10 * place)
             for place, texts in enumerate(all_lines, 1)
@@ -155,6 +158,8 @@ class World:
         )
 
     async def _take(self) -> Piece | None:
+        if not self._pieces and self.broken:
+            raise self.broken
         return self._pieces.pop(0) if self._pieces else None
 
     async def _post(self, body: bytes) -> Stored:
@@ -287,6 +292,22 @@ class TestSending:
         assert [(each.line.number, each.why) for each in world.watcher.mistakes] == [(2, "too old")]
         assert world.sending.sent.stored == 3
 
+    def test_what_came_before_the_input_broke_is_still_sent(self) -> None:
+        world = World(["{1}"])
+        world.hold = True
+        world.broken = Failed("broken")
+        running = world.run(3)
+        [waiting] = world.waiting
+        waiting.callback(Stored("OK", 1, "node", "p"))
+        assert outcome(running) is world.broken
+        assert world.sending.sent.stored == 1
+
+    def test_what_the_daemon_wants_to_be_known_is_kept(self) -> None:
+        world = World(["{1}"])
+        world.answers = [lambda body: Stored("OK", 1, "node", "p", warning="clocks are wrong")]
+        assert outcome(world.run()) is None
+        assert world.sending.sent.warning == "clocks are wrong"
+
     def test_cancelling_cancels_what_is_under_way(self) -> None:
         world = World(["{1}"], ["{2}"])
         world.hold = True
@@ -299,6 +320,20 @@ class TestSending:
 def write(path: Path, items: Sequence[Any]) -> str:
     path.write_bytes(gzip.compress(b"".join(json.dumps(each).encode() + b"\n" for each in items)))
     return str(path)
+
+
+class Dated(MemoryClient):
+    """
+    A client of a daemon with a clock.
+
+    :ivar date: what it shows.
+    """
+
+    date = ""
+
+    async def ask(self, method: str, path: str, **how: Any) -> Answer:
+        answer = await super().ask(method, path, **how)
+        return Answer(answer.status, answer.body, None, self.date)
 
 
 class TestCommand:
@@ -351,6 +386,39 @@ class TestCommand:
             await terminal.type(put, path, "--patience", "0")
         assert failed.value.exit == Exit.UNAVAILABLE
         assert f"dcounter put '{path}' --stamp 20" in terminal.remarks
+
+    @pytest.mark.parametrize(
+        ("date", "stamp"),
+        [
+            # One second is what the header may hide.
+            ("Tue, 14 Nov 2023 23:00:00 GMT", "2023-11-14T23:00:01.000000000Z"),
+            ("Tue, 14 Nov 2023 22:13:20 GMT", show_stamp(NOW)),
+            ("Tue, 14 Nov 2023 20:00:00 GMT", show_stamp(NOW)),
+            ("some day", show_stamp(NOW)),
+            ("", show_stamp(NOW)),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_a_clock_that_is_slow_is_not_used(
+        self, terminal: Terminal, tmp_path: Path, date: str, stamp: str
+    ) -> None:
+        terminal.client = Dated(terminal.store)
+        terminal.client.date = date
+        [put_] = await terminal.type_json(put, write(tmp_path / "items", [{"ID": 1, "tenant": "a"}]))
+        assert put_["stamp"] == stamp
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_stamp_that_is_too_old_ends_the_run_at_once(
+        self, terminal: Terminal, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "items", [{"ID": each, "tenant": "a"} for each in range(100)])
+        terminal.store.refusal = StampTooOld(NOW)
+        with pytest.raises(Failed, match="the stamp of this run is too old") as failed:
+            await terminal.type(put, path, "--stamp", show_stamp(NOW))
+        assert failed.value.exit == Exit.REFUSED
+        # It is that of each line.
+        await terminal.type(put, path, "--stamp", show_stamp(NOW + 1))
+        assert "refused 100 others" in terminal.output
 
     @pytest.mark.parametrize(
         ("arguments", "why"),

@@ -1,5 +1,5 @@
 """
-nginx and haproxy in front of a real daemon, configured as docs/operations.md says.
+nginx and haproxy in front of a real daemon, configured as docs/proxies.md says.
 """
 
 import http.client
@@ -26,7 +26,7 @@ from tests.e2e.harness import Daemon, Ports, Twistd, eventually, is_open
 from tests.e2e.sockets import accepted
 from tests.support.clients import COUNTS, EXPECTED, MAX_BODY, TOO_LARGE, one, pieces, thousand
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "proxies.md").read_text("utf-8")
 NAME: Final = "counter.example.org"
 
 NGINX_AROUND: Final = """

@@ -165,6 +165,33 @@ def test_a_node_that_lacks_something_stops_it() -> None:
     world.cluster.stop()
 
 
+def test_while_it_runs_a_tenant_with_older_items_is_not_deleted() -> None:
+    world = Compacting()
+    cluster = world.cluster
+    other, third = cluster.start_coordinator(), cluster.start_coordinator()
+    world.store([1], "a", 10)
+    assert world.count("a") == 1
+    cluster.run(1)
+    for node in ("node 0", "node 1"):
+        cluster.part("node 2", node)
+        cluster.part(cluster.name(1), node)
+    cluster.run(10)
+    # Only node 2 has it, and the first coordinator does not know that.
+    cluster.result(other.store(Items([1], ["b"], [20]), ack="node"))
+    compacting = Deferred.fromCoroutine(third.compacting.compact(30))
+    cluster.run(1)
+    refusal = world.failure(cluster.coordinator.erase("a", ack="node"))
+    assert isinstance(refusal, NotApplied)
+    assert "compaction" in str(refusal)
+    for node in ("node 0", "node 1"):
+        cluster.heal("node 2", node)
+    cluster.result(compacting)
+    cluster.run(2)
+    assert cluster.result(cluster.coordinator.erase("a", ack="node")).deleted == 0
+    assert world.count("b") == 1
+    cluster.stop()
+
+
 def test_a_node_that_is_removed_meanwhile_stops_it() -> None:
     world = Compacting(limits=Limits(compact_s=2.0))
     world.store([1], None, 10)

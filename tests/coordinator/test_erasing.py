@@ -44,15 +44,24 @@ class Erasing:
     def erased(self, tenant: str, **kw: Any) -> Erased:
         return self.cluster.result(self.erase(tenant, **kw))
 
-    def in_the_middle(self) -> Deferred[Erased]:
+    def in_the_middle(self, **kw: Any) -> Deferred[Erased]:
         """
         Delete a tenant with 400 items; some of them are deleted already.
         """
         self.store(range(400), ["a"] * 400)
         self.cluster.run(1)
-        erasing = self.erase("a")
-        self.cluster.wait_for(lambda: self.cluster.nodes[0].replica.ledger.count("a") < 390)
+        erasing = self.erase("a", **kw)
+        self.until_fewer(390)
         return erasing
+
+    def left(self) -> int:
+        return self.cluster.nodes[0].replica.ledger.count("a")
+
+    def until_fewer(self, items: int) -> None:
+        """
+        Wait until fewer items are left at a node.
+        """
+        self.cluster.wait_for(lambda: self.left() < items)
 
     def count(self, tenant: str, after: str | None = None) -> int:
         asking = self.cluster.coordinator.count(tenant, consistency="exact", after=after)
@@ -114,6 +123,18 @@ def test_a_caller_is_told_on_how_many_nodes_it_is_written(world: Erasing) -> Non
     for node in world.cluster.nodes.values():
         assert node.replica.durable.covers(node.replica.applied)
         assert node.replica.ledger.count("a") == 0
+
+
+def test_it_outlives_a_change_of_the_secret(world: Erasing) -> None:
+    erasing = world.in_the_middle(after=world.store([1_000], "b"))
+    secrets = world.cluster.processes.secrets
+    for _ in range(3):
+        secrets.begin_step()
+        for process in secrets.behind:
+            secrets.take_step(process)
+        world.until_fewer(world.left() - 20)
+    assert world.cluster.result(erasing).deleted == 400
+    assert world.count("a") == 0
 
 
 def test_an_ack_that_is_not_reached_is_told(world: Erasing) -> None:

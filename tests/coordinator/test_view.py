@@ -131,6 +131,7 @@ def queries(world: WatchedNodes) -> Mapping[str, Callable[[], Any]]:
         "takes_writes": view.takes_writes,
         "unaccounted": view.unaccounted,
         "floor": lambda: view.floor,
+        "compacted": lambda: view.compacted,
         "silent": partial(view.silent, now),
         "up": view.up,
         "has_reported": lambda: [view.has_reported(node) for node in range(4)],

@@ -135,7 +135,6 @@ def test_what_others_reach_after_all_ends_the_start(in_background: bool, kind: t
     announced = Announced(
         cast(Any, endpoint),
         "systemd:index=0",
-        tell=print,
         in_background=in_background,
         exposure=Exposure("systemd:index=0", protected=False, insecure=False),
     )
@@ -150,7 +149,10 @@ def test_what_the_operator_wants_is_a_warning() -> None:
     exposure = Exposure("tcp:80", protected=False, insecure=True)
     found: list[list[str]] = []
     Announced(
-        cast(Any, endpoint), "tcp:80", tell=lambda _: found.append([*exposure.warnings()]), exposure=exposure
+        cast(Any, endpoint),
+        "tcp:80",
+        tell=[lambda _: found.append([*exposure.warnings()])],
+        exposure=exposure,
     ).listen(Factory())
     assert len(found[0]) == 1
     assert not endpoint.port.stopped

@@ -3,6 +3,7 @@ Where HTTP listens: what a description leaves open, and how to call what listens
 """
 
 import os
+import socket
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
-from dcounter.daemon.http_endpoint import complete, curl, speaks_tls
+from dcounter.daemon.http_endpoint import complete, curl, passed_by_systemd, speaks_tls
 
 
 @pytest.mark.parametrize(
@@ -134,3 +135,24 @@ def test_which_speak_tls_by_themselves(description: str, expected: bool) -> None
 def test_a_socket_is_named_so_that_it_is_found_from_anywhere() -> None:
     found = curl("unix:here", cast(Any, UNIXAddress("here")))
     assert found == (f"--unix-socket {os.getcwd()}/here", "http://localhost")
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (socket.AF_INET, "systemd:domain=INET:name=http"),
+        (socket.AF_INET6, "systemd:domain=INET6:name=http"),
+        (socket.AF_UNIX, "systemd:domain=UNIX:name=http"),
+        (socket.AF_NETLINK, None),
+    ],
+)
+def test_a_socket_that_systemd_passes_is_found(family: int, expected: str | None) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as passed:
+        environ = {"LISTEN_PID": "7", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "other:http"}
+        first = passed.fileno() - 1
+        assert passed_by_systemd(environ, 7, first=first) == expected
+        assert passed_by_systemd(environ, 8, first=first) is None
+        assert passed_by_systemd({**environ, "LISTEN_FDNAMES": "other:more"}, 7, first=first) is None
+        # It is still open.
+        assert passed.family == family
+    assert passed_by_systemd(environ, 7, first=-2) is None

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from twisted.application.service import Application, MultiService, Service
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver
 
+from dcounter.daemon.notifying import Notifier
 from dcounter.daemon.process import Process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -113,6 +115,48 @@ class TestLog:
     def test_that_cannot_be_opened_stops_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match="dcounter does not start: the log file cannot be opened"):
             _Whole(logfile=str(tmp_path / "absent" / "log"))
+
+
+class TestDraining:
+    def _drained(self, notifier: Notifier | None = None) -> tuple[Process, MemoryReactorClock, list[str]]:
+        reactor = MemoryReactorClock()
+        done: list[str] = []
+        reactor.stop = lambda: done.append("stopped")  # type: ignore[method-assign]
+        process = Process(reactor, twistd={}, drain_s=5.0, notifier=notifier)
+        process.on_drain(lambda: done.append("drains"))
+        return process, reactor, done
+
+    def test_comes_before_the_stop(self) -> None:
+        process, reactor, done = self._drained()
+        process._obey(signal.SIGTERM)  # noqa: SLF001 - a real signal would reach this test
+        reactor.advance(4.9)
+        assert done == ["drains"]
+        reactor.advance(0.1)
+        assert done == ["drains", "stopped"]
+
+    def test_ends_with_another_signal(self) -> None:
+        process, reactor, done = self._drained()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            process._obey(number)  # noqa: SLF001
+        assert done == ["drains", "stopped"]
+        assert reactor.getDelayedCalls() == []
+
+    def test_can_be_left_out(self) -> None:
+        process, _, done = self._drained()
+        process.use_drain(0.0)
+        process._obey(signal.SIGTERM)  # noqa: SLF001
+        assert done == ["stopped"]
+
+    def test_systemd_is_told(self) -> None:
+        told: list[tuple[str, ...]] = []
+        notifier = Notifier({}, 0)
+        notifier.tell = lambda *assignments: told.append(assignments)  # type: ignore[method-assign]
+        process, reactor, _ = self._drained(notifier)
+        process._obey(signal.SIGHUP)  # noqa: SLF001
+        process._obey(signal.SIGTERM)  # noqa: SLF001
+        reactor.advance(5)
+        assert [each[0] for each in told] == ["RELOADING=1", "READY=1", "STOPPING=1", "STOPPING=1"]
+        assert "STATUS=stops in 5 s" in told[2]
 
 
 class TestSignals:

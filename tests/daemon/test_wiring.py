@@ -501,7 +501,7 @@ class TestStopping:
         # twistd hears only of the one when it is in the background, and shows a traceback of it otherwise.
         for in_background, kind in [(False, SystemExit), (True, CannotListen)]:
             ended: list[Any] = []
-            announced = Announced(Taken(), tell=print, in_background=in_background)  # type: ignore[arg-type]
+            announced = Announced(Taken(), in_background=in_background)  # type: ignore[arg-type]
             announced.listen(Factory()).addErrback(ended.append)
             assert ended[0].check(kind)
             assert "HTTP cannot listen" in str(ended[0].value)

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import termios
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -303,6 +303,7 @@ class Twistd:
     :param program: another program instead, written in Python.
     :param release: a directory with the package of another release, which is run instead of this version.
     :param passed: a socket that it gets as systemd passes one to a service.
+    :param variables: more variables of its environment.
     :param terminal: the descriptor to which it writes, without colours; a pipe if there is none.
     """
 
@@ -313,13 +314,14 @@ class Twistd:
         *,
         program: Path = TWISTD,
         terminal: int | None = None,
+        variables: Mapping[str, str] | None = None,
         release: Path | None = None,
         passed: socket.socket | None = None,
     ) -> None:
         self._watched = _Watched()
         command = [sys.executable, str(program), *arguments]
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(variables or {})}
         if terminal is not None:
             descriptors[1] = descriptors[2] = terminal
         if release is not None:
@@ -424,7 +426,8 @@ class Daemon:
             [
                 *("-n", "--pidfile=", "dcounter"),
                 *([f"--data-dir={directory}/data"] if processes else ["--in-memory", "--inline"]),
-                f"--http=tcp:{ports.http}:interface=127.0.0.1",
+                # A socket that is passed is listened on without being asked for.
+                *([] if passed else [f"--http=tcp:{ports.http}:interface=127.0.0.1"]),
                 f"--node-port={ports.nodes[0]}",
                 f"--operator-token-file={token}",
                 *options,

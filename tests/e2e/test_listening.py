@@ -6,7 +6,6 @@ import configparser
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 from pathlib import Path
@@ -32,18 +31,10 @@ def unit(name: str) -> configparser.ConfigParser:
     return parser
 
 
-def documented_endpoint() -> str:
-    """
-    What `etc/README.md` gives as `--http`.
-    """
-    (found,) = re.findall(r"--http (systemd:\S+)$", (ETC / "README.md").read_text(), re.MULTILINE)
-    return str(found)
-
-
 @pytest_twisted.ensureDeferred
 async def test_a_socket_from_systemd_outlives_the_daemon(start_daemon: StartDaemon, ports: Ports) -> None:
     with socket.create_server(("127.0.0.1", ports.http), backlog=7) as passed:
-        first = await start_daemon(f"--http={documented_endpoint()}", ports=ports, passed=passed)
+        first = await start_daemon(ports=ports, passed=passed)
         await first.until_logged(f"HTTP listens on http://127.0.0.1:{ports.http}")
         inode = os.fstat(passed.fileno()).st_ino
         (listening,) = [each for each in sockets_of(first.pid) if each.port == ports.http and each.listening]
@@ -60,7 +51,7 @@ async def test_a_socket_from_systemd_outlives_the_daemon(start_daemon: StartDaem
         # A caller that comes meanwhile waits for the next one.
         waiting = socket.create_connection(("127.0.0.1", ports.http))
         waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        second = await start_daemon(f"--http={documented_endpoint()}", ports=ports, passed=passed)
+        second = await start_daemon(ports=ports, passed=passed)
         assert second.pid != first.pid
 
         def read() -> bytes:
@@ -78,7 +69,8 @@ def test_the_unit_of_the_socket_fits_the_daemon() -> None:
     host, port = settings["ListenStream"].split(":")
     assert options["http"] == f"tcp:{port}:interface={host}"
     assert int(settings["Backlog"]) == limits.max_connections + limits.reserved_connections
-    assert documented_endpoint() == f"systemd:domain=INET:name={settings['FileDescriptorName']}"
+    # By this name the daemon looks for it.
+    assert settings["FileDescriptorName"] == "http"
 
 
 @pytest_twisted.ensureDeferred

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from tests.e2e.conftest import CALM, StartDaemon
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, items, together
 
-_PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "securing.md"
 
 OLD, NEW = "the old secret of this cluster", "the new secret of this cluster"
 REFUSALS = r"does not have this cluster's secret|another cluster, or another secret"

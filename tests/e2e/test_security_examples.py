@@ -23,7 +23,7 @@ def script(page: str, section: str) -> str:
     """
     The commands of a section's last example for a shell that starts a daemon.
     """
-    text = (DOCS / page).read_text().split(f"\n### {section}\n")[1].split("\n### ")[0]
+    text = (DOCS / page).read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     found = [each for each in re.findall(r"\n```sh\n(.*?)```\n", text, re.DOTALL) if " &\n" in each]
     return str(found[-1])
 
@@ -34,8 +34,8 @@ async def run(commands: str, directory: Path, ports: Ports) -> str:
     """
     http = f"--http tcp:{ports.http}:interface=127.0.0.1"
     inline = f"--in-memory --inline --node-port {ports.nodes[0]}"
-    commands = re.sub(r"\bdcounter --t", f"dcounter {inline} {http} --t", commands)
-    commands = re.sub(r"\bdcounter --j", f"dcounter {http} --j", commands)
+    commands = commands.replace("dcounter serve --t", f"dcounter serve {inline} {http} --t")
+    commands = commands.replace("dcounter serve --j", f"dcounter serve {http} --j")
     for shown, own in ((8085, ports.http), (9090, ports.nodes[0]), (9190, ports.nodes[50])):
         commands = commands.replace(f":{shown}", f":{own}")
     whole = f"set -eu\ntrap 'kill $(jobs -p); wait' EXIT\n{commands}"
@@ -50,7 +50,7 @@ async def run(commands: str, directory: Path, ports: Ports) -> str:
 
 @pytest_twisted.ensureDeferred
 async def test_tokens(tmp_path: Path, ports: Ports) -> None:
-    output = await run(script("operations.md", "Tokens"), tmp_path, ports)
+    output = await run(script("securing.md", "Tokens"), tmp_path, ports)
     stored, counted, refused = re.findall(r"\{.*?\}(?=\{|$)", output)
     assert '"items":2' in stored
     assert '"counter":1,"tenant":"acme/shop"' in counted
@@ -60,14 +60,14 @@ async def test_tokens(tmp_path: Path, ports: Ports) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_certificates(tmp_path: Path, ports: Ports) -> None:
-    output = await run(script("operations.md", "HTTPS"), tmp_path, ports)
+    output = await run(script("securing.md", "HTTPS"), tmp_path, ports)
     assert output.endswith("}")
     assert '{"counter":0,"tenant":"hello"' in output
 
 
 @pytest_twisted.ensureDeferred
 async def test_certificates_of_nodes(tmp_path: Path, ports: Ports) -> None:
-    output = await run(script("operations.md", "TLS between nodes"), tmp_path, ports)
+    output = await run(script("securing.md", "TLS between nodes"), tmp_path, ports)
     assert '"items":2' in output
     assert '"counter":2,"tenant":"hello"' in output
     for log in ("log-0", "log-1", "log"):

@@ -98,7 +98,7 @@ def test_a_node_with_a_damaged_journal_stays_down_until_it_is_rebuilt(daemon: Da
 
 def test_a_node_is_repaired_without_a_stop(daemon: Daemon) -> None:
     """
-    The steps that `docs/operations.md` gives.
+    The steps that `docs/replacing-a-node.md` gives.
     """
     _damage(daemon)
     caller = _start_without_it(daemon)

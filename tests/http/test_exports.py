@@ -4,6 +4,7 @@ Exports over HTTP, from a store in memory; and loads of exports.
 
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from io import BytesIO
 from typing import Any
 from zlib import MAX_WBITS, decompress
 
@@ -11,6 +12,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from dcounter import zstd
+from dcounter.backups.form import Head
+from dcounter.backups.writing import Writer
 from dcounter.errors import AnswerBroken
 from dcounter.http.auth import Principal, Token, hash_token
 from dcounter.http.encoding import encoding_for
@@ -250,8 +253,9 @@ class TestRestoring:
         yield world
         world.close()
 
-    def load(self, world: CalledServer, body: bytes, query: str = "") -> Reply:
+    def load(self, world: CalledServer, body: bytes, query: str = "", *headers: str) -> Reply:
         head = [f"POST /items{query} HTTP/1.1", "Host: localhost", "Content-Type: application/x-ndjson"]
+        head += headers
         data = "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
         connection = world.connect()
         found = connection.send(data)
@@ -268,6 +272,24 @@ class TestRestoring:
             assert reply.json["lines"] >= 6
         again = export(empty, "?deleted=1").text
         assert again.split(b"\n")[1:] == dump.split(b"\n")[1:]
+
+    @pytest.mark.parametrize("compressed", [True, False])
+    def test_a_backup_is_an_export(
+        self, world: CalledServer, empty: CalledServer, *, compressed: bool
+    ) -> None:
+        _, *lines, _ = export(world, "?deleted=1").text.splitlines(keepends=True)
+        file = BytesIO()
+        head = Head(export=1, position="p", items=4, deleted=True, backup=1, cluster="c", started="s")
+        writer = Writer(head, file.write, compressed=compressed)
+        writer.add(b"".join(lines))
+        writer.end("f")
+        headers = ["Content-Encoding: zstd"] if compressed else []
+        reply = self.load(empty, file.getvalue(), "", *headers)
+        assert (reply.status, reply.json["items"], reply.json["lines"]) == (200, 4, 6), reply.text
+        # So it is refused if it is cut short.
+        if not compressed:
+            reply = self.load(empty, file.getvalue().partition(b'{"end"')[0])
+            assert (reply.status, reply.json["code"]) == (422, "export_cut_short")
 
     def test_one_without_items(self, empty: CalledServer) -> None:
         dump = export(empty).text

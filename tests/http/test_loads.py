@@ -177,7 +177,10 @@ class TestLines:
 
     def test_parameters_reach_the_store(self, narrow: Loader) -> None:
         assert narrow.load(lines(range(4)), query="?ack=all&after=here").json["ack"] == "all"
-        assert narrow.store.asked == [("all", "here")] * 2
+        # What is stored already is after it, too.
+        assert narrow.store.asked == [("all", "here"), ("all", "0000")]
+        narrow.load(lines(range(4)))
+        assert narrow.store.asked[2:] == [("node", None)] * 2
 
     def test_of_items_with_stamps(self, loader: Loader) -> None:
         stamped = b'{"ID":1,"tenant":"a","lastUpdateDt":"1970-01-01T00:00:00Z"}\n'

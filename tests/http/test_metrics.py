@@ -144,7 +144,7 @@ def test_requests_are_counted_by_the_route_that_they_take(daemon: Daemon) -> Non
         ),
         (b"GET /items/a#b HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET", "400", "bad_path"),
         (b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", "other", "400", "bad_request"),
-        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET", "403", "unknown_host"),
+        (b"GET /nothing HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET", "403", "unknown_host"),
     ],
 )
 def test_requests_without_a_route_share_one_name(

@@ -21,7 +21,7 @@ from dcounter.testing.http import MemoryStore
 from tests.support.kinds import PROBLEMS, kinds
 
 Json = Any
-DOCUMENTS = {"/openapi.json", "/docs"}
+DOCUMENTS = {"/", "/dashboard/{file}", "/openapi.json", "/docs"}
 
 
 def made(store: MemoryStore | None = None, **options: Any) -> Json:

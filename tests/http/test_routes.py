@@ -18,6 +18,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from dcounter import __version__
 from dcounter.errors import (
     Incomplete,
     InvalidPosition,
@@ -188,6 +189,7 @@ class Caller:
     ) -> None:
         api = make_api(store, limits=limits, operator=operator, token=token, ack=ack, consistency=consistency)
         self.peer: object = LOCAL
+        self.drain = api.drain
         self._server = Server(api, short_way=way, reactor=Clock(), now=lambda: NOW)
         self.documented = DOCUMENT
 
@@ -763,7 +765,7 @@ def test_bad_parameters_of_a_count_are_refused(call: Caller, store: MemoryStore,
 
 
 @pytest.mark.parametrize("query", ["verbose", "a=1&b=2", "after=p", "node=1", "%zz", "=", "ack=all"])
-@pytest.mark.parametrize("path", ["/cluster", "/healthz", "/readyz", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/cluster", "/metrics", "/readyz", "/openapi.json"])
 def test_paths_without_parameters_refuse_any(call: Caller, store: MemoryStore, path: str, query: str) -> None:
     store.ready = Readiness(ready=False, exact=False, missing=[])
     store.error = RuntimeError("nobody is to be asked")
@@ -811,8 +813,36 @@ class TestStatus:
         assert (reply.status, reply.json) == (200, asdict(operator.cluster))
         assert next(iter(reply.json)) == "primary"
 
-    def test_the_process_lives(self, call: Caller) -> None:
-        assert call.get("/healthz").json == {"status": "OK"}
+    @pytest.mark.parametrize("path", ["/healthz", "/livez"])
+    def test_the_process_lives(self, call: Caller, path: str) -> None:
+        for query in ("", "?verbose=0"):
+            assert call.get(f"{path}{query}").json == {"status": "OK"}
+        reply = call.get(f"{path}?verbose=2")
+        assert (reply.status, reply.json["code"]) == (400, "bad_parameter")
+
+    @pytest.mark.parametrize("query", ["verbose", "verbose=1"])
+    def test_what_health_consists_of(self, call: Caller, store: MemoryStore, query: str) -> None:
+        store.ready = Readiness(ready=False, exact=False, missing=[1, 2])
+        process = {"name": "process", "ok": True, "detail": f"dcounter {__version__} answers"}
+        assert call.get(f"/livez?{query}").json == {"status": "OK", "checks": [process]}
+        reply = call.get(f"/healthz?{query}")
+        assert (reply.status, reply.json["status"]) == (200, "OK")
+        assert reply.json["checks"][0] == process
+        assert [(each["name"], each["ok"]) for each in reply.json["checks"][1:]] == [
+            *(("stopping", True), ("ready", False), ("exact", False))
+        ]
+        assert "nodes 1, 2" in reply.json["checks"][3]["detail"]
+        store.ready = Readiness(ready=True, exact=True, missing=[])
+        assert all(each["ok"] for each in call.get(f"/healthz?{query}").json["checks"])
+
+    def test_a_daemon_that_is_about_to_stop_says_so_and_answers(self, call: Caller) -> None:
+        assert call.get("/readyz").status == 200
+        call.drain.begin()
+        for path in ("/healthz", "/healthz?verbose", "/readyz"):
+            reply = call.get(path)
+            assert (reply.status, reply.json["code"]) == (503, "stopping")
+        assert call.get("/livez").json == {"status": "OK"}
+        assert call.get("/items/a/count").status == 200
 
     @pytest.mark.parametrize(("exact", "missing"), [(True, []), (False, [3])])
     def test_is_ready(self, call: Caller, store: MemoryStore, exact: bool, missing: list[int]) -> None:
@@ -1012,7 +1042,10 @@ class TestPaths:
     @pytest.mark.parametrize(
         "target",
         [
-            "/",
+            "/index.html",
+            "/dashboard",
+            "/dashboard/",
+            "/dashboard/..%2Fopenapi.py",
             "/item",
             "/items/",
             "/items/a/",
@@ -1102,8 +1135,8 @@ def test_a_surrogate_as_bytes_is_refused(call: Caller, target: str) -> None:
 def test_each_refusal_has_a_status_and_a_code_of_its_own() -> None:
     found = set(kinds())
     assert all(400 <= kind.status < 600 and kind.title for kind in found)
-    # Each can be met on some route, or on none: then it names no route.
-    assert found - {problems.UnknownPath, problems.WrongMethod, problems.UnknownMethod} == {
+    # Each can be met on some route, or where there is none.
+    assert found - {problems.WrongMethod, problems.UnknownMethod} == {
         kind for route in ROUTES for kind in refusals(route)
     }
     assert len({kind.code for kind in found}) == len(found)

@@ -21,6 +21,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from dcounter import __version__
 from dcounter.http.limits import HttpLimits
 from dcounter.http.server import Server, make_api
 from tests.support.callers import LOCAL, Wire, replies
@@ -239,7 +240,7 @@ class TestBadRequests:
             (b"http://localhost@evil.example/healthz", (400, "bad_request")),
             (b"http:///healthz", (400, "bad_request")),
             (b"/items/%zz/count", (400, "bad_path")),
-            (b"http://localhost", (404, "unknown_path")),
+            (b"http://localhost/nothing", (404, "unknown_path")),
         ],
     )
     def test_odd_targets(self, world: CalledServer, target: bytes, problem: tuple[int, str]) -> None:
@@ -307,9 +308,20 @@ class TestConnections:
         assert connection.send(GET)[0].status == 200
         assert len(expected_failures(RuntimeError)) == 1
 
-    def test_no_answer_names_its_server(self, world: CalledServer) -> None:
+    def test_each_answer_names_its_server(self, world: CalledServer) -> None:
         (reply,) = world.connect().send(GET)
-        assert "server" not in reply.headers
+        assert reply.headers["server"] == f"dcounter/{__version__}"
+
+    def test_each_connection_ends_with_its_next_answer_when_the_daemon_is_about_to_stop(
+        self, world: CalledServer
+    ) -> None:
+        connection = world.connect()
+        (reply,) = connection.send(GET)
+        assert "connection" not in reply.headers
+        world.server.shared.api.drain.begin()
+        (reply,) = connection.send(GET)
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert connection.wire.disconnecting
         assert "date" in reply.headers
 
     def test_idle_ones_are_closed(self, world: CalledServer) -> None:

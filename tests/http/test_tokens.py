@@ -106,7 +106,8 @@ def example(route: Route) -> tuple[str, str, bytes]:
     Some request for a route.
     """
     body = BODIES.get(route.path, ONE)
-    return route.method, re.sub(r"\{\w+\}", "1", route.path), body if route.method == "POST" else b""
+    path = re.sub(r"\{\w+\}", "1", route.path.replace("{file}", "index.html"))
+    return route.method, path, body if route.method == "POST" else b""
 
 
 NAMED = [pytest.param(route, id=f"{route.method} {route.path}") for route in ROUTES]
