@@ -83,7 +83,7 @@ _LOG: Final = (
         f"How lines of the log are written: {', '.join(FORMATS)}.",
         "text",
         group="Log",
-        details="See [Where it goes](operations.md#where-it-goes).",
+        details="See [Where it goes](log.md#where-it-goes).",
     ),
 )
 
