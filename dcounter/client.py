@@ -87,6 +87,7 @@ class Client(AuditCalls, Upkeep, EventClient):
     :param operator_token: the operator's token, which only audits, `compact`, `restart` and `remove`
         show.
     :param timeout: time (s) for a request and its answer.
+    :param certificate: to show over HTTPS where it is asked for, with its private key (PEM).
     """
 
     async def store(

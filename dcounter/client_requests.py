@@ -87,6 +87,7 @@ class Requests:
         token: str | None = None,
         operator_token: str | None = None,
         timeout: float = _TIMEOUT,
+        certificate: bytes | None = None,
     ) -> None:
         self._base = base_url(base)
         self._clock = reactor
@@ -97,7 +98,7 @@ class Requests:
         self._pool.maxPersistentPerHost = _CONNECTIONS
         # A request is sent once.
         self._pool.retryAutomatically = False
-        self._http = http or HTTPClient(agent_of(base, reactor, self._pool))
+        self._http = http or HTTPClient(agent_of(base, reactor, self._pool, certificate=certificate))
 
     async def close(self) -> None:
         """

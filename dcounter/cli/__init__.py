@@ -12,8 +12,8 @@ that calls a daemon is a coroutine, with a docstring for its help:
         erased = await session.client.erase(tenant)
         session.output.result(erased, f"{erased.deleted} items deleted")
 
-`remote` adds the options `--url`, `--token-file` and `--json`, starts the reactor, and ends it when the
-coroutine returns. What it returns is the exit status (`dcounter.cli.exits`); `None` is success. Errors of
+`remote` adds the options `--url`, `--token-file`, `--cert` and `--json`, starts the reactor, and ends it when
+the coroutine returns. What it returns is the exit status (`dcounter.cli.exits`); `None` is success. Errors of
 `dcounter.client` pass through: `dcounter.cli.explaining` says them in words. For all else that goes wrong,
 raise `dcounter.cli.failures.Failed`. Ctrl-C cancels the coroutine: what must be done then belongs in a
 `finally`.

@@ -9,6 +9,7 @@ import click
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.output import Output, columns, many, shown
+from dcounter.cli.progress import Spinner
 from dcounter.cli.remote import offline
 from dcounter.cli.screens import good
 
@@ -32,7 +33,8 @@ def check(output: Output, directory: str) -> Exit | None:
     from dcounter.limits import Limits
 
     try:
-        found = examine(directory, Limits())
+        with Spinner(enabled=not output.json) as spinner:
+            found = examine(directory, Limits(), spinner.say)
     except DirectoryInUse as error:
         raise Failed(
             str(error),
@@ -65,16 +67,17 @@ def picture(found: "Checked") -> str:
         for each in found.nodes
     ]
     heads = ["node", "state", "items", "deleted", "tenants", "files", "lines", "bytes"]
-    parts = [columns(heads, rows, right=range(2, len(heads)))]
-    parts += [click.style(f"{shown(each.file)} {shown(each.why)}", fg="red") for each in found.faults]
-    parts += [shown(each) for each in found.remarks]
-    if found.advice:
-        parts += ["What to do:", *(f"- {shown(each)}" for each in found.advice)]
+    faults = [click.style(f"{shown(each.file)} {shown(each.why)}", fg="red") for each in found.faults]
+    paragraphs = [
+        [columns(heads, rows, right=range(2, len(heads)))],
+        [*faults, *map(shown, found.remarks)],
+        ["What to do:", *(f"- {shown(each)}" for each in found.advice)] if found.advice else [],
+    ]
     if found.faults:
-        parts.append(f"{many(len(found.faults), 'fault')} in {shown(found.directory)}")
+        end = f"{many(len(found.faults), 'fault')} in {shown(found.directory)}"
     else:
-        parts.append(f"nothing is wrong in {shown(found.directory)}")
-    return "\n".join(parts)
+        end = f"nothing is wrong in {shown(found.directory)}"
+    return "\n\n".join("\n".join(lines) for lines in [*paragraphs, [end]] if lines)
 
 
 def _number(number: int | None) -> str:

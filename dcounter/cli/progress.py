@@ -79,3 +79,34 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+class Spinner:
+    """
+    Says on a terminal what is going on, where it is not known how long that takes.
+    """
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._status: Any = None
+        if enabled and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("")
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        """
+        Something begins.
+
+        :param text: fit for a terminal, without marks of rich.
+        """
+        if self._status is not None:
+            self._status.update(text)

@@ -22,6 +22,7 @@ from dcounter.client import Client
 from dcounter.errors import DcounterError
 
 _LONGEST_TOKEN: Final = 1024
+_LONGEST_CERTIFICATE: Final = 1024 * 1024
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +39,10 @@ def run(
     if reactor is None:
         from twisted.internet import reactor
 
-    client = Client(settings.url, reactor, token=_token(settings))
+    try:
+        client = Client(settings.url, reactor, token=_token(settings), certificate=_certificate(settings))
+    except ValueError as error:
+        raise Failed(f"--cert {settings.cert}: {error}", "Nothing was sent.", exit=Exit.USAGE) from error
     session = Session(settings.url, client, Output(json=settings.json), reactor, time.time_ns)
     ends: list[Exit | Failure | None] = []
 
@@ -94,6 +98,21 @@ def _stopping(reactor: Any, cancel: Callable[[], None]) -> Iterator[list[int]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _certificate(settings: Settings) -> bytes | None:
+    """
+    The certificate to show, and its private key.
+
+    :raises Failed: the file cannot be read.
+    """
+    if settings.cert is None:
+        return None
+    try:
+        with open(settings.cert, "rb") as file:
+            return file.read(_LONGEST_CERTIFICATE)
+    except OSError as error:
+        raise Failed(f"--cert cannot be read: {error.strerror}: {settings.cert}", exit=Exit.USAGE) from error
 
 
 def _token(settings: Settings) -> str | None:

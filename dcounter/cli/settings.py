@@ -1,5 +1,5 @@
 """
-The options that all commands share: `--url`, `--token-file`, `--json`.
+The options that all commands share: `--url`, `--token-file`, `--cert`, `--json`.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,14 @@ class Settings:
     :ivar url: of the daemon.
     :ivar token_file: a file with the token to show; it counts more than `token`.
     :ivar token: the token to show.
+    :ivar cert: a file with the certificate to show, and its private key.
     :ivar json: whether the output is for programs.
     """
 
     url: str = DEFAULT_URL
     token_file: str | None = None
     token: str | None = None
+    cert: str | None = None
     json: bool = False
 
 
@@ -95,4 +97,12 @@ def url_options(*, root: bool = False) -> Callable[[_F], _F]:
         callback=_keep,
         help="A file with the token to show. [env: DCOUNTER_TOKEN, with the token itself]",
     )
-    return lambda command: url(file(command))
+    cert = click.option(
+        "--cert",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        expose_value=False,
+        callback=_keep,
+        help="A file with a certificate to show, over HTTPS, and its private key (PEM).",
+    )
+    return lambda command: url(file(cert(command)))

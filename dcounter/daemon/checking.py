@@ -7,7 +7,7 @@ and what it would hold; and whether the nodes fit together.
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Final
@@ -100,10 +100,11 @@ class Totals(msgspec.Struct, frozen=True):
     digest: str
 
 
-def check(path: str, limits: Limits) -> Checked:
+def check(path: str, limits: Limits, say: Callable[[str], object] = lambda text: None) -> Checked:
     """
     Check the data directory of a daemon, or that of one node.
 
+    :param say: takes what is looked at next.
     :raises ConfigurationError: it is none, or it cannot be read; the message says what to do.
     :raises DirectoryInUse: a process uses it.
     """
@@ -118,10 +119,10 @@ def check(path: str, limits: Limits) -> Checked:
             raise ConfigurationError(trouble(error, path, elsewhere=False)) from error
         there = [int(found[1]) for found in map(_NODE.fullmatch, names) if found]
         if CLUSTER_FILE in names or there:
-            return _Check(path, limits, locks).cluster(there)
+            return _Check(path, limits, locks, say).cluster(there)
         if OWNER in names or take_inventory(names).last:
             locks.pop_all().close()
-            return _Check(path, limits, locks).node()
+            return _Check(path, limits, locks, say).node()
         raise ConfigurationError(
             f"{path} is no data directory: it has neither {CLUSTER_FILE} nor the journal of a node"
         )
@@ -134,8 +135,9 @@ class _Check:
     :param locks: takes what must be closed at the end.
     """
 
-    def __init__(self, path: str, limits: Limits, locks: ExitStack) -> None:
+    def __init__(self, path: str, limits: Limits, locks: ExitStack, say: Callable[[str], object]) -> None:
         self._path = path
+        self._say = say
         self._limits = limits
         self._locks = locks
         self._faults: list[Fault] = []
@@ -237,7 +239,9 @@ class _Check:
 
     def _read(self, members: Sequence[int]) -> Mapping[int, NodeJournal]:
         for node in self._disks:
+            self._say(f"node {node}: reading every line")
             self._inspect(node)
+        self._say("starting the nodes in memory")
         # What is wrong with their owners was told.
         kept = read_all(members, self._disks, lambda node: None, self._limits, self._look)
         for node in self._disks:
@@ -280,6 +284,7 @@ class _Check:
             self._remark(f"{self._file(node, obsolete)} is no longer needed: the next start removes it")
 
     def _look(self, node: int, ledger: Ledger) -> None:
+        self._say(f"node {node}: counting what it holds")
         # Without deleted IDs: nodes drop them at different times.
         audit = ledger.audit(floor=MAX_STAMP)
         for _ in audit.steps():
@@ -306,7 +311,9 @@ class _Check:
                 lost = sum(mine.position.missing(theirs_of_mine).values())
                 if lost:
                     what = "1 batch" if lost == 1 else f"{lost:,} batches"
-                    why = f"lacks {what} of its own log, which node-{other} has: it has lost what was synced"
+                    why = (
+                        f"lacks {what} of its own log, which node-{other} has: its disk lost what it had kept"
+                    )
                     self._fault(self._names[node], why, node)
                     self._lacking.add(node)
                     break

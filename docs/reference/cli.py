@@ -13,7 +13,7 @@ from dcounter.cli.exits import Exit
 from dcounter.cli.main import root
 from dcounter.cli.table import SECTIONS
 
-_SHARED: Final = frozenset({"url", "token_file", "json"})
+_SHARED: Final = frozenset({"url", "token_file", "cert", "json"})
 """
 Options that are described once, for all commands.
 """

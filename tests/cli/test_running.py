@@ -14,6 +14,7 @@ from dcounter.cli.running import run
 from dcounter.cli.session import Session
 from dcounter.cli.settings import Settings
 from dcounter.client import Unreachable
+from tests.support.certificates import Authority
 
 
 class Reactor(MemoryReactorClock):
@@ -75,6 +76,17 @@ def test_a_token_in_the_environment_is_looked_at() -> None:
     with pytest.raises(Failed, match="DCOUNTER_TOKEN does not hold a token"):
         start(Settings(token="two words"), None)
     assert start(Settings(token="dct_secret"), None) is None
+
+
+def test_a_certificate_comes_with_its_key_from_a_file(tmp_path: Path) -> None:
+    certificate, key = Authority(tmp_path, "ours").issue("caller")
+    both = tmp_path / "both"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    assert start(Settings(cert=str(both)), None) is None
+    with pytest.raises(Failed, match="does not hold a certificate and its private key"):
+        start(Settings(cert=str(certificate)), None)
+    with pytest.raises(Failed, match="--cert cannot be read: No such file"):
+        start(Settings(cert=str(tmp_path / "none")), None)
 
 
 def test_a_signal_cancels_and_is_told() -> None:

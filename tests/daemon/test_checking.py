@@ -178,7 +178,7 @@ def test_what_a_node_lacks_of_its_own_the_others_give_back(path: Path) -> None:
     journal(path, 2).write_bytes(b"")
     found = checked(path)
     [fault] = found.faults
-    assert re.fullmatch(r"lacks [0-9]+ batches of its own log, which node-0 has: it has .*", fault.why)
+    assert re.fullmatch(r"lacks [0-9]+ batches of its own log, which node-0 has: its disk lost .*", fault.why)
     assert found.advice == ["start the daemon: node 2 gets from the others what it lacks"]
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest_twisted
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.harness import DCOUNTER, Client, Daemon, Ports, Twistd, eventually, items
+from tests.e2e.harness import DCOUNTER, Client, Daemon, Ports, Twistd, eventually, is_open, items
+from tests.support.certificates import Authority
 
 
 class Shell:
@@ -29,11 +31,13 @@ class Shell:
         self.directory = directory
         self._url = f"http://127.0.0.1:{port}"
 
-    async def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+    async def run(
+        self, *arguments: str, status: int = 0, variables: Mapping[str, str] | None = None
+    ) -> tuple[str, str]:
         """
         Run a command to its end, which must be that status; return its output and its remarks.
         """
-        environment = {**os.environ, "DCOUNTER_URL": self._url}
+        environment = {**os.environ, "DCOUNTER_URL": self._url, **(variables or {})}
         done: Any = await getProcessOutputAndValue(
             str(DCOUNTER), [*arguments], env=environment, path=str(self.directory)
         )
@@ -250,6 +254,34 @@ async def test_a_daemon_on_a_unix_socket_is_called(tmp_path: Path, ports: Ports)
     await eventually(listens, what="a socket")
     out, _ = await shell.run("count", "--url", url)
     assert out == "0 items of 0 tenants\n"
+    serving.send_signal(signal.SIGTERM)
+    await serving.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_asks_for_certificates_is_shown_one(tmp_path: Path, ports: Ports) -> None:
+    ours = Authority(tmp_path, "ours")
+    certificate, key = ours.issue("both")
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    options = [
+        *("--in-memory", "--inline", f"--http=tcp:{ports.http}:interface=127.0.0.1"),
+        *(f"--node-port={ports.nodes[0]}", f"--tls-cert={certificate}", f"--tls-key={key}"),
+        f"--tls-client-ca={ours.file}",
+    ]
+    serving = Twistd(["serve", *options], tmp_path, program=DCOUNTER)
+    shell = Shell(1, tmp_path)
+    url = ["--url", f"https://localhost:{ports.http}"]
+
+    async def listens() -> bool:
+        return is_open(ports.http)
+
+    await eventually(listens, what="a port")
+    await shell.run("count", *url, "--cert", str(both), status=5)
+    trust = {"SSL_CERT_FILE": str(ours.file)}
+    out, _ = await shell.run("count", *url, "--cert", str(both), variables=trust)
+    assert out == "0 items of 0 tenants\n"
+    await shell.run("count", *url, variables=trust, status=6)
     serving.send_signal(signal.SIGTERM)
     await serving.end()
 
