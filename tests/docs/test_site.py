@@ -37,6 +37,13 @@ def test_the_site_builds_and_is_whole(tmp_path: Path) -> None:
     assert pages <= {page.stem for page in (tmp_path / "site").glob("*.html")}
 
 
+def test_no_page_has_what_a_merge_left() -> None:
+    pages = [*(_ROOT / "docs").glob("*.md"), *_ROOT.glob("*.md"), *(_ROOT / "etc").rglob("*.md")]
+    assert [
+        page for page in pages if re.search(r"^(?:<{7} |>{7} )", page.read_text("utf-8"), re.MULTILINE)
+    ] == []
+
+
 def test_every_part_that_is_made_is_in_a_page_and_every_page_has_what_it_names() -> None:
     pages = [page.read_text("utf-8") for page in (_ROOT / "docs").glob("*.md")]
     named = [
