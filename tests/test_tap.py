@@ -78,6 +78,7 @@ class TestOptions:
             "metrics-tenants": [],
             "log-level": "info",
             "log-format": "text",
+            "access-log": False,
             "in-memory": 0,
             "inline": 0,
             "accept-data-loss": 0,

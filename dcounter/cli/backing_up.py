@@ -4,8 +4,9 @@ Writes backups.
 
 import fcntl
 import os
+import random
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
@@ -18,15 +19,20 @@ from dcounter.backups.writing import Writer
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.output import Output, shown
-from dcounter.cli.persisting import Persistence
+from dcounter.cli.persisting import GaveUp, Persistence
 from dcounter.cli.progress import Bar
 from dcounter.cli.session import Session
 from dcounter.cli.verifying import held
-from dcounter.client import Exported, Refused
+from dcounter.client import ExportCutShort, Exported, Refused, Unreachable
 from dcounter.journal.disk import sync_directory
 from dcounter.stamps import show_stamp
 
 _PART: Final = ".part"
+_ATTEMPTS: Final = 3
+"""
+How often an export may break off in its middle. One may be that the node stops; more have another cause.
+"""
+
 _MEBIBYTE: Final = 2**20
 
 
@@ -59,57 +65,106 @@ async def back_up(
 
     :raises Failed: the file cannot be written; the one that had its name is as it was.
     """
-    started = session.reactor.seconds()
-
-    async def write(file: BinaryIO) -> BackedUp:
-        return await _write(session, file, path, after=after, compressed=compressed, started=started)
-
-    if path == "-":
-        if compressed and sys.stdout.isatty():
-            raise click.UsageError("a backup is not for a terminal: name a file, or redirect standard output")
-        _tell(session.output, await write(sys.stdout.buffer))
-        return None
-    with replaced(path) as file:
-
-        async def once() -> BackedUp:
-            file.seek(0)
-            file.truncate()
-            return await write(file)
-
-        found = await Persistence(session.reactor, patience_s, _again(session.output)).until_answered(once)
-    _tell(session.output, found)
+    output = session.output
+    if path == "-" and compressed and sys.stdout.isatty():
+        raise click.UsageError("a backup is not for a terminal: name a file, or redirect standard output")
+    persistence = Persistence(
+        session.reactor,
+        jitter=random.random,
+        patience_s=patience_s,
+        again=lambda why: output.remark(f"it is begun anew, since this attempt failed: {shown(why)}"),
+    )
+    writing = _Writing(session, path, after, persistence, compressed=compressed)
+    try:
+        if path == "-":
+            # What was written cannot be taken back.
+            found = await writing.attempt(sys.stdout.buffer)
+        else:
+            with replaced(path) as file:
+                found = await persistence.until_answered(lambda: writing.attempt(file))
+    except (Refused, GaveUp) as error:
+        refused = error.error if isinstance(error, GaveUp) else error
+        if not isinstance(refused, Refused) or refused.code != "incomplete":
+            raise
+        raise Failed(
+            f"what is stored is not known exactly now: {shown(str(refused.problem.get('detail')))}",
+            "There is no backup of what is not exact. 'dcounter status' shows the nodes.",
+            exit=Exit.UNAVAILABLE,
+            code=refused.code,
+        ) from error
+    _tell(output, found)
     return None
 
 
-async def _write(
-    session: Session, file: BinaryIO, path: str, *, after: str | None, compressed: bool, started: float
-) -> BackedUp:
-    cluster = await _cluster(session)
-    exported = await session.client.export(deleted=True, consistency="exact", after=after)
-    try:
-        header = await exported.header()
-        head = Head(
-            export=header.export,
-            position=header.position,
-            items=header.items or 0,
-            deleted=True,
-            backup=FORM,
-            dcounter=__version__,
-            cluster=cluster,
-            started=show_stamp(session.wall()),
-        )
-        writer = Writer(head, file.write, compressed=compressed)
-        with Bar(head.items or None, enabled=not session.output.json, done="written") as bar:
-            async for lines in _items(exported):
-                writer.add(lines)
-                bar.advance(writer.tally.rows, writer.tally.rows, 0)
-        end = writer.end(show_stamp(session.wall()))
-        file.flush()
-    except Damaged as error:
-        raise Failed(f"the export of {session.url} {error}", "Nothing was kept.", code="damaged") from error
-    finally:
-        exported.close()
-    return _backed_up(path, head, end, writer.size, session.reactor.seconds() - started)
+class _Writing:
+    """
+    The attempts to write one backup.
+    """
+
+    def __init__(
+        self, session: Session, path: str, after: str | None, persistence: Persistence, *, compressed: bool
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._after = after
+        self._persistence = persistence
+        self._compressed = compressed
+        self._started = session.reactor.seconds()
+        self._begun = 0
+
+    async def attempt(self, file: BinaryIO) -> BackedUp:
+        """
+        Write a backup to a file, in place of what an earlier attempt has written.
+
+        :raises ExportCutShort: the daemon could not complete it.
+        """
+        if self._begun:
+            file.seek(0)
+            file.truncate()
+        try:
+            return await self._write(file)
+        except (ExportCutShort, Unreachable) as error:
+            if self._begun < _ATTEMPTS:
+                raise
+            raise Failed(
+                f"the daemon could not complete the export, {_ATTEMPTS} times: {shown(str(error))}",
+                "Nothing was kept.",
+                exit=Exit.UNAVAILABLE,
+                code="cut_short",
+            ) from error
+
+    async def _write(self, file: BinaryIO) -> BackedUp:
+        session = self._session
+        cluster = await _cluster(session)
+        exported = await session.client.export(deleted=True, consistency="exact", after=self._after)
+        try:
+            header = await exported.header()
+            self._begun += 1
+            head = Head(
+                export=header.export,
+                position=header.position,
+                items=header.items or 0,
+                deleted=True,
+                backup=FORM,
+                dcounter=__version__,
+                cluster=cluster,
+                started=show_stamp(session.wall()),
+            )
+            writer = Writer(head, file.write, compressed=self._compressed)
+            with Bar(head.items or None, enabled=not session.output.json, done="written") as bar:
+                async for lines in _items(exported):
+                    writer.add(lines)
+                    self._persistence.progressed()
+                    bar.advance(writer.tally.rows, writer.tally.rows, 0)
+            end = writer.end(show_stamp(session.wall()))
+            file.flush()
+        except Damaged as error:
+            raise Failed(
+                f"the export of {session.url} {error}", "Nothing was kept.", code="damaged"
+            ) from error
+        finally:
+            exported.close()
+        return _backed_up(self._path, head, end, writer.size, session.reactor.seconds() - self._started)
 
 
 async def _items(exported: Exported) -> AsyncIterator[bytes]:
@@ -175,10 +230,6 @@ def replaced(path: str) -> Iterator[BinaryIO]:
             os.remove(part)
             raise
         sync_directory(os.path.dirname(os.path.abspath(path)))
-
-
-def _again(output: Output) -> Callable[[str], None]:
-    return lambda why: output.remark(f"it is begun anew, since this attempt failed: {shown(why)}")
 
 
 def _backed_up(path: str, head: Head, end: End, size: int, seconds: float) -> BackedUp:

@@ -34,7 +34,7 @@ def buckets(ordered: Sequence[float]) -> list[tuple[float, int]]:
     """
     Ordered values in buckets: the upper bound of each, and how many values are in it.
 
-    They are those from the first bucket with a value to the last one.
+    The bounds are 1, 1.5, 2, 3, 5 and 7 times powers of ten, from the first bucket with a value to the last.
     """
     bounds = [mantissa * 10.0**power for power in range(-6, 7) for mantissa in _MANTISSAS]
     first, last = (bisect_left(bounds, ordered[end]) for end in (0, -1))

@@ -7,6 +7,7 @@ from typing import Any, Final
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.output import shown
+from dcounter.cli.persisting import GaveUp
 from dcounter.client_answers import Refused, Unexpected, Unreachable
 from dcounter.errors import DcounterError
 
@@ -63,6 +64,15 @@ def explained(error: DcounterError, url: str) -> Failed:
                 exit=Exit.UNKNOWN,
                 code="unexpected",
                 details={"status": status},
+            )
+        case GaveUp():
+            last = explained(error.error, url)
+            return Failed(
+                f"gave up after {error.patience_s:g} s without progress: {last.message}",
+                *last.notes,
+                exit=last.exit,
+                code=last.code,
+                details=last.details,
             )
         case _:
             return Failed(str(error))

@@ -25,11 +25,12 @@ _LONGEST_ITEM: Final = 1024 * 1024
 How many bytes an item may have, with all fields that nobody reads: a bound for the memory.
 """
 
-_COLUMNS: Final = {"id": "ID", "tenant": "tenant", "lastupdatedt": "lastUpdateDt", "deleted": "deleted"}
+FIELDS: Final = ("ID", "tenant", "lastUpdateDt", "deleted")
 """
-Columns of CSV, in lower case, and the fields of items.
+The fields of items.
 """
 
+_SHOWN_CHARACTERS: Final = 80
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = ",;\t|"
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
@@ -83,12 +84,14 @@ class Reading:
 
     In between it gives `None`, when all lines were given that have arrived.
 
+    :param columns: field of an item -> the column of CSV that holds it; by default they have the same names.
     :ivar unit: what the numbers of the items count.
     :raises Failed: the file cannot be understood from here on.
     """
 
-    def __init__(self, file: io.RawIOBase) -> None:
+    def __init__(self, file: io.RawIOBase, columns: Mapping[str, str] | None = None) -> None:
         self._file = file
+        self._columns = {field: field for field in FIELDS} | dict(columns or {})
         self._number = 0
         self.unit: Literal["line", "item"] = "line"
 
@@ -117,7 +120,7 @@ class Reading:
         # A first line that is blank is told as what it is.
         if start in {b"{", b""}:
             return _lines(stream)
-        return _rows(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+        return _rows(io.TextIOWrapper(stream, "utf-8-sig", newline=""), self._columns)
 
     def _broken(self, why: str) -> Failed:
         where = f"the input breaks off after {self.unit} {self._number}" if self._number else "the input"
@@ -158,25 +161,27 @@ def _lines(stream: io.BufferedReader) -> Iterator[Entry | None]:
         yield None
 
 
-def _rows(text: io.TextIOWrapper) -> Iterator[Entry]:
+def _rows(text: io.TextIOWrapper, columns: Mapping[str, str]) -> Iterator[Entry]:
     head = text.readline(_LONGEST_ITEM)
     delimiter = max(_DELIMITERS, key=head.count)
-    names = [_COLUMNS.get(each.strip().lower()) for each in next(csv.reader([head], delimiter=delimiter), [])]
-    missing = [
-        each for each in ("ID", "tenant") if each not in names and (each == "ID" or "deleted" not in names)
-    ]
-    if missing:
-        raise Failed(
-            f"the input is neither lines of JSON nor a JSON array nor CSV with a column {missing[0]!r}",
-            f"Its first line is: {head.strip()[:80]!r}",
-            "The first line of CSV names the columns: ID, tenant, lastUpdateDt, deleted; others are ignored.",
-            code="input",
-        )
+    fields = {column.lower(): field for field, column in columns.items()}
+    # Case does not matter, as in JSON.
+    names = [fields.get(each.strip().lower()) for each in next(csv.reader([head], delimiter=delimiter), [])]
+    for field in FIELDS:
+        if names.count(field) > 1:
+            raise Failed(f"the input has more than one column {columns[field]!r}", code="input")
+        if field not in names and (field == "ID" or (field == "tenant" and "deleted" not in names)):
+            raise Failed(
+                f"the input is neither lines of JSON nor an array nor CSV with a column {columns[field]!r}",
+                f"Its first line is: {head.strip()[:_SHOWN_CHARACTERS]!r}",
+                "That of CSV names the columns: ID, tenant, lastUpdateDt, deleted, or others with --column.",
+                code="input",
+            )
     rows = csv.reader(text, delimiter=delimiter)
     for row in rows:
         if row:
-            fields = {name: cell for name, cell in zip(names, row, strict=False) if name is not None}
-            yield Entry(rows.line_num + 1, msgspec.json.encode(_item(fields)))
+            cells = {name: cell for name, cell in zip(names, row, strict=False) if name is not None}
+            yield Entry(rows.line_num + 1, msgspec.json.encode(_item(cells)))
 
 
 def _item(cells: Mapping[str, str]) -> dict[str, Any]:

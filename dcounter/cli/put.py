@@ -2,12 +2,13 @@
 The command that stores the items of a file.
 """
 
+from collections.abc import Sequence
 from typing import Final, get_args
 
 import click
 
 from dcounter.cli.exits import Exit
-from dcounter.cli.parameters import STAMP
+from dcounter.cli.parameters import STAMP, Column
 from dcounter.cli.remote import remote
 from dcounter.cli.session import Session
 from dcounter.words import Ack
@@ -20,6 +21,14 @@ _PATIENCE_S: Final = 60.0
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--stamp", metavar="TIME", type=STAMP, help="The stamp of an earlier run, to repeat it. [default: now]"
+)
+@click.option(
+    "--column",
+    "columns",
+    metavar="FIELD=NAME",
+    type=Column(("ID", "tenant", "lastUpdateDt", "deleted")),
+    multiple=True,
+    help="The column of CSV that holds a field, such as ID=customer; may be given again.",
 )
 @click.option("--ack", type=click.Choice(get_args(Ack)), help="Which nodes must have the items on disk.")
 @click.option(
@@ -46,6 +55,7 @@ async def put(
     session: Session,
     file: str,
     stamp: int | None,
+    columns: Sequence[tuple[str, str]],
     ack: Ack | None,
     refused: str | None,
     parallel: int,
@@ -68,6 +78,7 @@ async def put(
         session,
         file,
         stamp=stamp,
+        columns=dict(columns),
         ack=ack,
         refused=refused,
         parallel=parallel,

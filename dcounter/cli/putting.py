@@ -7,6 +7,7 @@ import os
 import random
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from typing import IO, Final
@@ -19,9 +20,10 @@ from dcounter.cli.explaining import explained
 from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Measured, Reading
 from dcounter.cli.output import Output, many, shown
+from dcounter.cli.persisting import GaveUp
 from dcounter.cli.pieces import in_thread, pieces
 from dcounter.cli.progress import Bar
-from dcounter.cli.sending import GaveUp, Mistake, Piece, Sending
+from dcounter.cli.sending import Mistake, Piece, Sending
 from dcounter.cli.session import Session
 from dcounter.cli.stamping import Stamps
 from dcounter.client_answers import Refused
@@ -67,6 +69,7 @@ async def store_file(
     path: str,
     *,
     stamp: int | None,
+    columns: Mapping[str, str],
     ack: Ack | None,
     refused: str | None,
     parallel: int,
@@ -74,6 +77,8 @@ async def store_file(
 ) -> Exit | None:
     """
     Store the items of a file; tell what became of them, also if that is stopped.
+
+    The parameters are those of the command `put`.
 
     :raises Failed: not all of it could be sent.
     """
@@ -87,7 +92,7 @@ async def store_file(
         session.output.remark(f"stamp of this run: {show_stamp(stamp)}")
     with ExitStack() as closing:
         file = Measured(closing.enter_context(_open(path)))
-        reading = Reading(file)
+        reading = Reading(file, columns)
         taken = closing.enter_context(_create(refused)) if refused else None
         bar = closing.enter_context(Bar(size, enabled=not session.output.json))
         watching = _Watching(session.output, bar, taken)
@@ -111,9 +116,9 @@ async def store_file(
             await sending.run(parallel)
             finished = True
         except GaveUp as error:
-            failed = explained(error.error, session.url)
+            failed = explained(error, session.url)
             raise Failed(
-                f"gave up after {patience_s:g} s without progress: {failed.message}",
+                failed.message,
                 exit=Exit.UNKNOWN if sending.sent.stored else failed.exit,
                 code=failed.code,
                 details=failed.details,

@@ -2,6 +2,7 @@
 Restores backups.
 """
 
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
@@ -17,7 +18,7 @@ from dcounter.cli.exits import Exit
 from dcounter.cli.explaining import exit_of, explained
 from dcounter.cli.failures import Failed
 from dcounter.cli.output import many, shown
-from dcounter.cli.persisting import Persistence
+from dcounter.cli.persisting import GaveUp, Persistence
 from dcounter.cli.progress import Bar
 from dcounter.cli.session import Session
 from dcounter.cli.verifying import explained_damage, follow, held, opened, size_of
@@ -188,7 +189,9 @@ class _Sending:
         self._ack = wishes.ack
         self._bar: Bar | None = None
         self.sent = 0
-        self.persistence = Persistence(session.reactor, wishes.patience_s, self._again)
+        self.persistence = Persistence(
+            session.reactor, jitter=random.random, patience_s=wishes.patience_s, again=self._again
+        )
 
     async def run(self, file: BinaryIO) -> None:
         """
@@ -262,7 +265,7 @@ async def _audited(session: Session, persistence: Persistence) -> AuditResult:
     session.output.remark("all is stored; now the nodes are audited")
     try:
         return await persistence.until_answered(session.client.audit)
-    except Refused as error:
+    except (Refused, GaveUp) as error:
         failed = explained(error, session.url)
         raise Failed(
             f"all items are stored, but the audit was not possible: {failed.message}",

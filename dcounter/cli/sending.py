@@ -8,17 +8,11 @@ from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from dcounter.cli.failures import Failed
-from dcounter.client_answers import Refused, Unexpected, Unreachable
+from dcounter.cli.persisting import Persistence
+from dcounter.client_answers import Refused
 from dcounter.http.answer_bodies import Stored
-
-FIRST_DELAY_S: Final = 0.1
-LONGEST_DELAY_S: Final = 5.0
-"""
-Times (s) before a piece is sent again: the first one, and the longest one unless the daemon asks for more.
-"""
 
 _OF_ITEMS: Final = frozenset(
     {"malformed", "invalid_item", "stamp_too_old", "body_too_large", "too_many_items"}
@@ -26,8 +20,6 @@ _OF_ITEMS: Final = frozenset(
 """
 Refusals of a piece because of some of its items: the others may be accepted without them.
 """
-
-_OF_PROXIES: Final = frozenset({502, 503, 504})
 
 
 class Line(NamedTuple):
@@ -87,18 +79,6 @@ class Watcher(Protocol):
         """
 
 
-class GaveUp(Exception):
-    """
-    Nothing could be stored for too long.
-
-    :ivar error: the last one.
-    """
-
-    def __init__(self, error: Refused | Unreachable | Unexpected) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 @dataclass(slots=True)
 class Sent:
     """
@@ -143,10 +123,7 @@ class Sending:
         self._take = take
         self._post = post
         self._watcher = watcher
-        self._clock = clock
-        self._jitter = jitter
-        self._patience_s = patience_s
-        self._progress_at = clock.seconds()
+        self._persistence = Persistence(clock, jitter=jitter, patience_s=patience_s, again=self._again)
         self._broken: Failed | None = None
 
     async def run(self, at_once: int) -> None:
@@ -220,33 +197,8 @@ class Sending:
 
     async def _until_answered(self, lines: Sequence[Line]) -> Stored:
         body = b"[%s]" % b",".join(line.item for line in lines)
-        delay = FIRST_DELAY_S
-        while True:
-            try:
-                stored = await self._post(body)
-            except (Refused, Unreachable, Unexpected) as error:
-                if not passes(error):
-                    raise
-                if self._clock.seconds() - self._progress_at > self._patience_s:
-                    raise GaveUp(error) from error
-                asked = getattr(error, "retry_after", None) or 0.0
-                self.sent.repeated += 1
-                self._watcher.waits(str(error), self)
-                await deferLater(self._clock, max(asked, delay * (0.5 + self._jitter() / 2)))
-                delay = min(2 * delay, LONGEST_DELAY_S)
-            else:
-                self._progress_at = self._clock.seconds()
-                return stored
+        return await self._persistence.until_answered(lambda: self._post(body))
 
-
-def passes(error: Refused | Unreachable | Unexpected) -> bool:
-    """
-    Whether the same request may succeed later.
-    """
-    match error:
-        case Refused():
-            return error.retryable
-        case Unreachable():
-            return True
-        case Unexpected():
-            return error.status in _OF_PROXIES
+    def _again(self, why: str) -> None:
+        self.sent.repeated += 1
+        self._watcher.waits(why, self)

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -70,19 +70,16 @@ def complete(description: str, backlog: int) -> str:
     return description
 
 
-def passed_by_systemd(environ: Mapping[str, str], pid: int, *, first: int = 3) -> str | None:
+def passed_by_systemd(descriptor_of: Callable[[str], int]) -> str | None:
     """
     The description of the socket with the name `http` that systemd has passed to this process, if it has.
 
-    :param first: the first descriptor that it passes: always 3 (sd_listen_fds(3)).
+    :param descriptor_of: gives the descriptor of a passed socket with a name; raises `LookupError`.
     """
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
-    if environ.get("LISTEN_PID") != str(pid) or _PASSED not in names:
-        return None
     try:
-        with socket.socket(fileno=os.dup(first + names.index(_PASSED))) as found:
+        with socket.socket(fileno=os.dup(descriptor_of(_PASSED))) as found:
             family = _FAMILIES.get(found.family)
-    except OSError:
+    except (LookupError, OSError):
         return None
     return None if family is None else f"systemd:domain={family}:name={_PASSED}"
 

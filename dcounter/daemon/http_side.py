@@ -17,10 +17,12 @@ from dcounter.daemon.exposure import Exposure
 from dcounter.daemon.http_endpoint import complete
 from dcounter.daemon.options import Options
 from dcounter.daemon.process import Process
+from dcounter.daemon.reloading import Reloading
 from dcounter.daemon.tls import tls_of_http
 from dcounter.daemon.tokens import TokensFile
 from dcounter.daemon.unix_sockets import cleared
 from dcounter.figures import Samples
+from dcounter.http.access import AccessLog
 from dcounter.http.auth import OperatorToken
 from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
@@ -79,6 +81,7 @@ class HttpSide:
         token: OperatorToken | None,
         measure: Callable[[], Awaitable[Sequence[Samples]]],
         daemon: Process,
+        reloading: Reloading,
         tell: Sequence[Callable[[Listening], None]],
     ) -> Server:
         """
@@ -86,6 +89,7 @@ class HttpSide:
 
         :param token: the operator's.
         :param measure: gives the figures of the store.
+        :param reloading: changes options while the daemon runs.
         :param tell: are told where it listens.
         """
         options, reactor = self._options, self._reactor
@@ -97,6 +101,7 @@ class HttpSide:
             ack=options["ack"],
             consistency=options["consistency"],
             tokens=None if self._tokens is None else self._tokens.tokens,
+            access=AccessLog(daemon.write_entry, on=options["access-log"]),
             figures=HttpFigures(time.monotonic),
             measure=measure,
         )
@@ -121,4 +126,7 @@ class HttpSide:
         if self._tokens is not None:
             daemon.on_hangup(self._tokens.reload)
         daemon.on_drain(api.drain.begin)
+        reloading.on_change("access-log", api.access.use)
+        reloading.on_change("host", server.shared.guard.use_names)
+        reloading.on_change("cors-origin", server.shared.guard.use_origins)
         return server

@@ -35,6 +35,12 @@ _AT_ONCE = 64 * 1024
 Bytes after which no further line joins the same write: the usual capacity of a pipe.
 """
 
+_PACE = 0.02
+"""
+Time (s) between two writes. To wake the thread for each line of a busy log would cost the other threads twice
+what the line itself does. A line after a silence is written at once.
+"""
+
 _LAST_WORDS = 1.0
 """
 Time (s) that an ending process waits for the rest of its log to be written.
@@ -181,6 +187,7 @@ class LogWriter:
         self._busy = False
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
+        self._finishing = threading.Event()
 
     def start(self) -> None:
         """
@@ -231,6 +238,7 @@ class LogWriter:
             while self._due():
                 self._step()
             return
+        self._finishing.set()
         with self._changed:
             self._changed.wait_for(lambda: not (self._busy or self._due()), within)
 
@@ -241,11 +249,15 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
-                self._changed.notify_all()
                 self._changed.wait_for(self._due)
                 self._busy = True
             self._step()
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                much = self._bytes >= _AT_ONCE
+            if not much:
+                self._finishing.wait(_PACE)
 
     def _step(self) -> None:
         """

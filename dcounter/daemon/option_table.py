@@ -83,8 +83,18 @@ _LOG: Final = (
         f"How lines of the log are written: {', '.join(FORMATS)}.",
         "text",
         group="Log",
-        details="See [Where it goes](log.md#where-it-goes).",
+        details="See [How it is written](log.md#how-it-is-written).",
     ),
+)
+
+_ACCESS_LOG: Final = Setting(
+    "access-log",
+    FLAG,
+    "Log each request.",
+    False,
+    group="Log",
+    reload="value",
+    details="About a third of the cost of a count: see [The access log](log.md#the-access-log).",
 )
 
 _SUSPICION: Final = Setting(
@@ -339,6 +349,7 @@ DAEMON: Final = (
         group="Upkeep",
     ),
     *_LOG,
+    _ACCESS_LOG,
     Setting(
         "rebuild",
         whole(0),

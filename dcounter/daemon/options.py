@@ -217,7 +217,7 @@ class Options(ConfiguredOptions):
     def settle(self) -> None:
         self._refuse_what_has_no_effect()
         if self["http"] is None:
-            self["http"] = passed_by_systemd(self._environ, os.getpid())
+            self["http"] = passed_by_systemd(_descriptor_of)
         super().settle()
         if self["node-port"] + self["nodes"] > 65_536:
             raise UsageError(f"--node-port: {self['node-port']} is too high for {self['nodes']} nodes")
@@ -290,6 +290,18 @@ class Options(ConfiguredOptions):
             raise UsageError(
                 "--secret-file works only with --join: a daemon that starts its nodes makes its own secret"
             )
+
+
+def _descriptor_of(name: str) -> int:
+    """
+    The descriptor of the socket with a name that systemd has passed.
+
+    Twisted knows: it has taken the variables about it out of the environment.
+
+    :raises LookupError: there is none.
+    """
+    endpoint: Any = serverFromString(cast(Any, None), f"systemd:domain=INET:name={name}")
+    return int(endpoint.fileno)
 
 
 def _check_peer_tls(options: TwistedOptions) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.components import Componentized
 
-from dcounter.daemon.log_lines import colour_of, layout_for
+from dcounter.daemon.log_lines import Record, colour_of, layout_for
 from dcounter.daemon.logs import LinesObserver, LogFile, LogWriter, Output, Sink
 from dcounter.daemon.notifying import Notifier
 from dcounter.errors import ConfigurationError
@@ -26,6 +26,11 @@ _log = Logger()
 _LOG_FILE = "twistd.log"
 """
 The file to which twistd logs in the background by default.
+"""
+
+_ACCESS = "dcounter.http.access"
+"""
+The module of which these entries are.
 """
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -99,6 +104,17 @@ class Process(MultiService):
             return False
         self._writer.write(text(self._colour).encode("utf-8", "backslashreplace"))
         return True
+
+    def write_entry(self, template: str, text: str, values: Mapping[str, object]) -> None:
+        """
+        Log an entry of the access log, of which there may be many: past the loggers of Twisted.
+        """
+        if self._level > LogLevel.info:
+            return
+        if self._writer is None:
+            _log.info("{text}", text=text)
+        else:
+            self._writer.log(Record(time.time(), "info", _ACCESS, text, template, values))
 
     def use_level(self, level: str) -> None:
         """

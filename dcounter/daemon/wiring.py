@@ -274,12 +274,11 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
         token=token,
         measure=_measuring(options, wiring, coordinator, daemon, reloading),
         daemon=daemon,
+        reloading=reloading,
         tell=[start, heartbeat.listens_now],
     )
     heartbeat.setServiceParent(daemon)
     daemon.after(coordinator, server.ended)
-    reloading.on_change("host", server.shared.guard.use_names)
-    reloading.on_change("cors-origin", server.shared.guard.use_origins)
     return daemon
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from twisted.internet.defer import DeferredSemaphore
 
 from dcounter.figures import Samples
+from dcounter.http.access import AccessLog, write_nothing
 from dcounter.http.auth import ANYONE, OperatorToken, Principal, Scope, Tokens
 from dcounter.http.callers import is_this_machine
 from dcounter.http.drain import Drain
@@ -49,6 +50,7 @@ class Api(Struct, frozen=True, kw_only=True):
     :ivar measure: gives the figures of the store; `None` if it has none.
     :ivar dashboard: the answers with the files of the dashboard, by their names.
     :ivar drain: whether the daemon is about to stop.
+    :ivar access: logs the requests.
     :ivar tokens: the tokens that callers must show; `None` if anyone may store and count.
     :ivar room_for_pieces: how many more pieces of loads may be stored at once.
     :ivar room_for_watchers: how many more watchers there may be.
@@ -67,6 +69,7 @@ class Api(Struct, frozen=True, kw_only=True):
     measure: Callable[[], Awaitable[Sequence[Samples]]] | None = None
     dashboard: Mapping[str, Answer]
     drain: Drain = field(default_factory=Drain)
+    access: AccessLog = field(default_factory=lambda: AccessLog(write_nothing))
     tokens: Tokens | None = None
     room_for_pieces: DeferredSemaphore = field(
         default_factory=lambda: DeferredSemaphore(HttpLimits().loads_pieces)

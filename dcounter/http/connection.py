@@ -382,6 +382,8 @@ class Connection(Protocol):
         if exchange is None:
             figures = self._shared.figures
             figures.unrouted(b"", answer.status, answer.refusal, figures.seconds())
+            if self._shared.access.on:
+                self._shared.access.answered(self.peer, None, answer, 0.0)
         else:
             answer = exchange.marked(answer)
             exchange.count(answer)

@@ -418,6 +418,9 @@ class Exchange:
         else:
             route = found.route
             figures.answered(route.method, route.path, answer.status, answer.refusal, self._since)
+        access = self._shared.access
+        if access.on:
+            access.answered(self._caller.peer, self.head, answer, figures.seconds() - self._since)
 
     def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """
@@ -452,7 +455,10 @@ class Exchange:
         """
         self.over()
         if not self._counted:
-            self._shared.figures.abandoned()
+            figures, access = self._shared.figures, self._shared.access
+            figures.abandoned()
+            if access.on:
+                access.abandoned(self._caller.peer, self.head, figures.seconds() - self._since)
         task, self._task = self._task, None
         if isinstance(task, BridgedRequest):
             task.connectionLost(reason)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from klein import Klein
 from msgspec import Struct
@@ -136,7 +136,9 @@ def make_resource(api: Api, routes: Sequence[Route]) -> Root:
         app.route(rule, methods=[route.method], endpoint=endpoint)(_by_klein(api, route))
 
     def unrouted(request: IRequest, answer: Answer) -> bytes:
-        api.figures.unrouted(request.method, answer.status, answer.refusal, api.figures.seconds())
+        now = api.figures.seconds()
+        api.figures.unrouted(request.method, answer.status, answer.refusal, now)
+        _log_access(api, request, answer, now)
         return prepare(request, answer)
 
     _keep_apart(app, routes, unrouted)
@@ -163,9 +165,25 @@ def _by_klein(api: Api, route: Route) -> Callable[..., Coroutine[Any, Any, bytes
         if found.stream is not None:
             await _write(request, found.stream, lasting=found.lasting)
         api.figures.answered(request.method.decode(), route.path, found.status, found.refusal, since)
+        _log_access(api, request, found, since)
         return whole
 
     return by_klein
+
+
+def _log_access(api: Api, request: IRequest, found: Answer, since: float) -> None:
+    """
+    Log a request that Klein has routed, if that is wanted.
+    """
+    if api.access.on:
+        asked = _Asked(request.method, request.uri, _headers(request))
+        api.access.answered(request.getClientAddress(), asked, found, api.figures.seconds() - since)
+
+
+class _Asked(NamedTuple):
+    method: bytes
+    target: bytes
+    headers: Mapping[bytes, Sequence[bytes]]
 
 
 def _headers(request: IRequest) -> dict[bytes, Sequence[bytes]]:

@@ -15,6 +15,7 @@ from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from dcounter.figures import Samples
+from dcounter.http.access import AccessLog, write_nothing
 from dcounter.http.auth import OperatorToken, Tokens
 from dcounter.http.call import Api
 from dcounter.http.callers import Guard
@@ -44,6 +45,7 @@ def make_api(
     consistency: Consistency = "exact",
     tokens: Tokens | None = None,
     figures: HttpFigures | None = None,
+    access: AccessLog | None = None,
     measure: Callable[[], Awaitable[Sequence[Samples]]] | None = None,
 ) -> Api:
     """
@@ -54,6 +56,7 @@ def make_api(
     :param ack: which nodes must have written the items before the answer, if the request does not say.
     :param consistency: what a count may answer, if the request does not say.
     :param tokens: what callers must show; `None` if anyone may store and count.
+    :param access: logs the requests; `None`: none is logged.
     :param figures: what the HTTP side counts with; `None`: it takes no times.
     :param measure: gives the figures of the store, for `GET /metrics`; `None` if it has none.
     """
@@ -69,6 +72,7 @@ def make_api(
         document=described,
         page=page,
         figures=figures or HttpFigures(lambda: 0.0),
+        access=access or AccessLog(write_nothing),
         measure=measure,
         dashboard=dashboard_files(),
         tokens=tokens,
@@ -94,8 +98,6 @@ def _documents(
 class Server(Factory):
     """
     The HTTP side of a daemon: a factory to listen with.
-
-    There is no access log: to format a line costs more than to count.
 
     :param api: what the routes answer from.
     :param now: the wall clock, ns since 1970.

@@ -44,6 +44,7 @@ class Shared:
 
     :ivar api: what the routes answer from.
     :ivar figures: what counts the requests.
+    :ivar access: logs them.
     :ivar short_way: finds the route of most requests.
     :ivar resource: answers the others.
     :ivar guard: refuses requests that web pages elsewhere have sent.
@@ -72,6 +73,7 @@ class Shared:
         self.api = api
         self.limits = api.limits
         self.figures = api.figures
+        self.access = api.access
         self.figures.connections = self.count
         self.short_way = short_way
         self.resource = resource

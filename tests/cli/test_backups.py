@@ -5,6 +5,7 @@ Backups are written, proved and restored, or it is said why not.
 import json
 import os
 import random
+from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from dcounter.cli.bookmark import Bookmark
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.main import run
-from dcounter.client import Refused, Unreachable
+from dcounter.cli.persisting import GaveUp
+from dcounter.client import ExportCutShort, Exported, Refused, Unreachable
 from dcounter.errors import NotApplied
 from dcounter.testing.http import MemoryClient, MemoryStore
 from tests.support.commands import NOW, Terminal
@@ -97,6 +99,23 @@ async def test_any_state_is_restored_as_it_was(
     assert os.listdir(tmp_path) == ["b"]
 
 
+class CutShort:
+    """
+    An export whose last part does not come.
+    """
+
+    def __init__(self, exported: Exported) -> None:
+        self._exported = exported
+        self.header = exported.header
+        self.close = exported.close
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._exported:
+            yield part[: len(part) // 2].rpartition(b"\n")[0] + b"\n"
+            break
+        raise ExportCutShort("it ended")
+
+
 class TestBackup:
     @pytest_twisted.ensureDeferred
     async def test_it_says_what_it_wrote(self, terminal: Terminal, tmp_path: Path) -> None:
@@ -115,7 +134,7 @@ class TestBackup:
         await terminal.type(backup, str(path))
         before = path.read_bytes()
         terminal.store.refusal = NotApplied("it is too old", retry_after=1)
-        with pytest.raises(Refused):
+        with pytest.raises(GaveUp):
             await terminal.type(backup, str(path), "--patience", "0")
         assert path.read_bytes() == before
         assert os.listdir(tmp_path) == ["b"]
@@ -123,8 +142,11 @@ class TestBackup:
         await terminal.type(backup, str(path), "--uncompressed")
         assert path.read_bytes().startswith(b'{"export":1,')
 
+    @pytest.mark.parametrize("broken", [1, 2, 3])
     @pytest_twisted.ensureDeferred
-    async def test_what_breaks_off_is_begun_anew(self, terminal: Terminal, tmp_path: Path) -> None:
+    async def test_what_breaks_off_is_begun_anew(
+        self, terminal: Terminal, tmp_path: Path, broken: int
+    ) -> None:
         await fill(terminal)
         whole = terminal.client.export
         attempts: list[int] = []
@@ -132,32 +154,30 @@ class TestBackup:
         async def export(**how: Any) -> Any:
             exported = await whole(**how)
             attempts.append(1)
-            if len(attempts) == 1:
-                # The end of what comes is missing.
-                take, parts = exported._take, iter([True])  # noqa: SLF001
-
-                async def taken() -> bytes:
-                    part = await take()
-                    return part[:-5] if part and next(parts, False) else part
-
-                exported._take = taken  # type: ignore[method-assign] # noqa: SLF001
-            return exported
+            return CutShort(exported) if len(attempts) <= broken else exported
 
         terminal.client.export = export  # type: ignore[method-assign]
         path = tmp_path / "b"
-        await terminal.type(backup, str(path))
-        assert len(attempts) == 2
-        assert "it is begun anew, since this attempt failed: the export ended" in terminal.remarks
-        reading = Reading(BytesIO(path.read_bytes()))
-        audited = await terminal.store.audit()
-        assert sum(each.rows for each in reading) == audited.items + audited.tombstones
+        if broken < 3:
+            await terminal.type(backup, str(path))
+            assert len(attempts) == broken + 1
+            reading = Reading(BytesIO(path.read_bytes()))
+            audited = await terminal.store.audit()
+            assert sum(each.rows for each in reading) == audited.items + audited.tombstones
+        else:
+            with pytest.raises(Failed, match="could not complete the export, 3 times: it ended") as failed:
+                await terminal.type(backup, str(path))
+            assert failed.value.exit == Exit.UNAVAILABLE
+            assert os.listdir(tmp_path) == []
+        remark = "it is begun anew, since this attempt failed: it ended"
+        assert terminal.remarks.count(remark) == min(broken, 2)
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_not_exact_is_no_backup(self, terminal: Terminal, tmp_path: Path) -> None:
         terminal.store.missing = (2,)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Failed, match="what is stored is not known exactly now: the items of") as failed:
             await terminal.type(backup, str(tmp_path / "b"), "--patience", "0")
-        assert refused.value.code == "incomplete"
+        assert (failed.value.code, failed.value.exit) == ("incomplete", Exit.UNAVAILABLE)
         assert os.listdir(tmp_path) == []
 
     @pytest_twisted.ensureDeferred
@@ -312,7 +332,7 @@ class TestRestore:
             return await whole(*lines, **how)
 
         terminal.client.restore = fails  # type: ignore[method-assign]
-        with pytest.raises(Unreachable):
+        with pytest.raises(GaveUp):
             await terminal.type(restore, str(path), "--patience", "0")
         stored = len(terminal.store.tenants)
         assert 0 < stored < 130_000

@@ -114,11 +114,20 @@ def test_tables(text: str, items: list[Any]) -> None:
     assert [json.loads(each.text) for each in read(text.encode())[0]] == items
 
 
+def test_columns_may_have_other_names() -> None:
+    data = b"id,customer,owner\n9,1,a\n"
+    reading = Reading(Slow(data, 99), {"ID": "Customer", "tenant": "owner"})
+    assert [json.loads(each.text) for each in reading if each is not None] == [{"ID": 1, "tenant": "a"}]
+    with pytest.raises(Failed, match="nor CSV with a column 'none'"):
+        list(Reading(Slow(data, 99), {"tenant": "none"}))
+
+
 @pytest.mark.parametrize(
     ("data", "given", "why"),
     [
         (b"tenant,x\na,1\n", 0, "nor CSV with a column 'ID'"),
         (b"ID,x\na,1\n", 0, "nor CSV with a column 'tenant'"),
+        (b"ID,tenant,id\n1,a,2\n", 0, "more than one column 'ID'"),
         (b"hello\n", 0, "nor CSV with a column 'ID'"),
         (b"ID,tenant\n1,\xff\n", 0, "the input: it is not UTF-8"),
         (b'[{"ID":1}, {"ID":2}', 2, "breaks off after item 2: the JSON array breaks off"),

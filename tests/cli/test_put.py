@@ -19,9 +19,10 @@ from twisted.internet.task import Clock
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Entry, Measured
+from dcounter.cli.persisting import GaveUp
 from dcounter.cli.pieces import pieces
 from dcounter.cli.put import put
-from dcounter.cli.sending import GaveUp, Line, Mistake, Piece, Sending
+from dcounter.cli.sending import Line, Mistake, Piece, Sending
 from dcounter.cli.stamping import NoJson, Stamps
 from dcounter.client import Answer, Refused, Unexpected, Unreachable
 from dcounter.compaction_errors import StampTooOld
@@ -420,9 +421,20 @@ class TestCommand:
         await terminal.type(put, path, "--stamp", show_stamp(NOW + 1))
         assert "refused 100 others" in terminal.output
 
+    @pytest_twisted.ensureDeferred
+    async def test_columns_are_named(self, terminal: Terminal, tmp_path: Path) -> None:
+        path = tmp_path / "items.csv"
+        path.write_text("customer,owner\n1,a\n2,b\n")
+        await terminal.type(put, str(path), "--column", "ID=customer", "--column", "tenant=owner")
+        assert terminal.store.tenants == {1: "a", 2: "b"}
+
     @pytest.mark.parametrize(
         ("arguments", "why"),
-        [(["/"], "is a directory"), (["{path}", "--refused", "/none/x"], "/none/x cannot be written")],
+        [
+            (["{path}", "--column", "id=x"], "is not like ID=NAME"),
+            (["/"], "is a directory"),
+            (["{path}", "--refused", "/none/x"], "/none/x cannot be written"),
+        ],
     )
     @pytest_twisted.ensureDeferred
     async def test_files_that_cannot_be_used(

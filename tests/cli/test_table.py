@@ -52,7 +52,7 @@ def test_modules_of_commands_are_light() -> None:
 def test_completion_of_a_command_imports_no_command() -> None:
     found = ShellComplete(root, {}, "dcounter", "_DCOUNTER_COMPLETE").get_completions([], "t")
     assert [each.value for each in found] == ["token", "top", "tenants"]
-    options = ShellComplete(root, {}, "dcounter", "_DCOUNTER_COMPLETE").get_completions(["get"], "--c")
+    options = ShellComplete(root, {}, "dcounter", "_DCOUNTER_COMPLETE").get_completions(["get"], "--co")
     assert [each.value for each in options] == ["--consistency"]
 
 

@@ -148,11 +148,8 @@ def test_a_socket_is_named_so_that_it_is_found_from_anywhere() -> None:
 )
 def test_a_socket_that_systemd_passes_is_found(family: int, expected: str | None) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as passed:
-        environ = {"LISTEN_PID": "7", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "other:http"}
-        first = passed.fileno() - 1
-        assert passed_by_systemd(environ, 7, first=first) == expected
-        assert passed_by_systemd(environ, 8, first=first) is None
-        assert passed_by_systemd({**environ, "LISTEN_FDNAMES": "other:more"}, 7, first=first) is None
+        assert passed_by_systemd({"http": passed.fileno()}.__getitem__) == expected
         # It is still open.
         assert passed.family == family
-    assert passed_by_systemd(environ, 7, first=-2) is None
+        assert passed_by_systemd({"other": passed.fileno()}.__getitem__) is None
+    assert passed_by_systemd({"http": -1}.__getitem__) is None
