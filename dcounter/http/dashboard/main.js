@@ -171,7 +171,11 @@ async function answered(promise, again) {
   } catch (refused) {
     if (!(refused instanceof Refused)) throw refused;
     if (refused.status === 401) signIn(refused.message);
-    else if (refused.status === 0 && connected) feed.start();
+    else if (refused.status === 0 && connected) {
+      // Events may be silent for longer, and the daemon is not there all the same.
+      lost();
+      feed.start();
+    }
     else if (refused.status >= 429) again?.();
   }
 }
@@ -235,15 +239,9 @@ const feed = new Feed({
       denied.add("events");
       return live();
     }
-    if (connected) {
-      note("bad", "The daemon does not answer");
-      rates.gap(now());
-    }
-    connected = false;
-    document.documentElement.dataset.stale = "";
+    lost();
     const again = wait_ms < 1000 ? "trying again" : `trying again in ${Math.round(wait_ms / 1000)} s`;
     say($("connection-text"), `The daemon does not answer; ${again}`);
-    draw();
     return undefined;
   },
 });
@@ -253,6 +251,18 @@ function live() {
   if (!connected) note("good", "Connected to the daemon");
   connected = true;
   delete document.documentElement.dataset.stale;
+  drawSoon();
+}
+
+/** What is shown was so once. */
+function lost() {
+  if (connected) {
+    note("bad", "The daemon does not answer");
+    rates.gap(now());
+    say($("connection-text"), "The daemon does not answer");
+  }
+  connected = false;
+  document.documentElement.dataset.stale = "";
   drawSoon();
 }
 
