@@ -94,7 +94,7 @@ _ACCESS_LOG: Final = Setting(
     False,
     group="Log",
     reload="value",
-    details="About a third of the cost of a count: see [The access log](log.md#the-access-log).",
+    details="About 40 % of the cost of a count: see [The access log](log.md#the-access-log).",
 )
 
 _SUSPICION: Final = Setting(
