@@ -44,7 +44,8 @@ class Persistence:
 
     :param clock: for the time between two attempts.
     :param jitter: random numbers from 0 to 1.
-    :param patience_s: time (s) without any success after which to give up.
+    :param patience_s: time (s) without any success after which to give up. It begins with a failure: what
+        takes long may succeed.
     :param again: is told why something must be repeated.
     """
 
@@ -76,13 +77,16 @@ class Persistence:
         :raises Refused: the daemon would refuse it again; so it is with `Unexpected`.
         """
         delay = FIRST_DELAY_S
+        failed_at: float | None = None
         while True:
             try:
                 result = await ask()
             except (Refused, Unreachable, Unexpected, ExportCutShort) as error:
                 if not _passes(error):
                     raise
-                if self._clock.seconds() - self._success_at > self._patience_s:
+                now = self._clock.seconds()
+                failed_at = now if failed_at is None else failed_at
+                if now - max(failed_at, self._success_at) > self._patience_s:
                     raise GaveUp(error, self._patience_s) from error
                 asked = getattr(error, "retry_after", None) or 0.0
                 self._again(str(error))

@@ -94,15 +94,16 @@ async def restore_file(session: Session, path: str, wishes: Wishes) -> Exit | No
     started = session.reactor.seconds()
     with opened(path) as file, explained_damage(path):
         contents = await _examined(session, file)
-        cluster = (await session.client.status()).cluster
+        sending = _Sending(session, path, wishes)
+        until_answered = sending.persistence.until_answered
+        cluster = (await until_answered(session.client.status)).cluster
         bookmark = Bookmark(None if path == "-" else path + _BOOKMARK, cluster, contents.sha256)
         begun = bool(bookmark.line)
         if begun:
             session.output.remark(f"going on at line {bookmark.line:,}: what is before it is stored")
-        empty = not begun and await _check_target(session, wishes)
+        empty = not begun and await until_answered(lambda: _check_target(session, wishes))
         file.seek(0)
-        sending = _Sending(session, path, bookmark, wishes)
-        await sending.run(file)
+        await sending.run(file, bookmark)
     audit = await _audited(session, sending.persistence) if wishes.audit else None
     bookmark.remove()
     # With items of others there, it need not be equal.
@@ -182,10 +183,9 @@ class _Sending:
     :ivar persistence: repeats what fails.
     """
 
-    def __init__(self, session: Session, path: str, bookmark: Bookmark, wishes: Wishes) -> None:
+    def __init__(self, session: Session, path: str, wishes: Wishes) -> None:
         self._session = session
         self._path = path
-        self._bookmark = bookmark
         self._ack = wishes.ack
         self._bar: Bar | None = None
         self.sent = 0
@@ -193,10 +193,11 @@ class _Sending:
             session.reactor, jitter=random.random, patience_s=wishes.patience_s, again=self._again
         )
 
-    async def run(self, file: BinaryIO) -> None:
+    async def run(self, file: BinaryIO, bookmark: Bookmark) -> None:
         """
         Send all that is not stored yet.
 
+        :param bookmark: how far an earlier attempt came.
         :raises Failed: the daemon refuses something.
         """
         complete = False
@@ -205,15 +206,15 @@ class _Sending:
             with Bar(size_of(file), enabled=not output.json) as self._bar:
                 for section in Reading(file):
                     behind = section.first + section.rows
-                    if behind > self._bookmark.line:
+                    if behind > bookmark.line:
                         await self._store(section)
                         self.sent += section.rows
-                        self._bookmark.move(behind)
+                        bookmark.move(behind)
                     follow(self._bar, section)
             complete = True
         finally:
-            if not complete and self._bookmark.line:
-                output.remark(self._to_go_on())
+            if not complete and bookmark.line:
+                output.remark(_to_go_on(bookmark))
 
     async def _store(self, section: Section) -> None:
         async def once() -> Loaded:
@@ -237,14 +238,18 @@ class _Sending:
         if self._bar is not None:
             self._bar.trouble(why)
 
-    def _to_go_on(self) -> str:
-        if self._bookmark.is_kept:
-            return f"all before line {self._bookmark.line:,} is stored: repeat the command to go on"
-        why = f" ({self._bookmark.trouble})" if self._bookmark.trouble else ""
-        return (
-            f"all before line {self._bookmark.line:,} is stored, but that is not remembered{why}: repeat the"
-            " command with --merge to send everything again, which does no harm"
-        )
+
+def _to_go_on(bookmark: Bookmark) -> str:
+    """
+    How to go on after a restore that was stopped.
+    """
+    if bookmark.is_kept:
+        return f"all before line {bookmark.line:,} is stored: repeat the command to go on"
+    why = f" ({bookmark.trouble})" if bookmark.trouble else ""
+    return (
+        f"all before line {bookmark.line:,} is stored, but that is not remembered{why}: repeat the command"
+        " with --merge to send everything again, which does no harm"
+    )
 
 
 def _why(error: Refused) -> str:

@@ -5,6 +5,7 @@ It reads them as a node does when it starts, and changes nothing. `dcounter.daem
 result.
 """
 
+import gc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from errno import EROFS
@@ -155,7 +156,10 @@ def read_all(
         found[node] = _read(disk, owner(node), states[node])
         if look is not None and found[node].condition in {"whole", "doubtful"}:
             look(node, contents.ledger)
-        contents.ledger = _Weightless()
+        if look is not None:
+            contents.ledger = _Weightless()
+            # A ledger refers to itself: without this, those of several nodes would be in memory.
+            gc.collect()
     known = join_all(state.contents.applied for state in states.values())
     return dict.fromkeys(members, NodeJournal()) | {
         node: replace(
