@@ -155,7 +155,7 @@ class _Writing:
                 async for lines in _items(exported):
                     writer.add(lines)
                     self._persistence.progressed()
-                    bar.advance(writer.tally.rows, writer.tally.rows, 0)
+                    bar.advance(writer.rows, writer.rows, 0)
             end = writer.end(show_stamp(session.wall()))
             file.flush()
         except Damaged as error:

@@ -263,7 +263,7 @@ class TestVerify:
         assert "backup verify" in shown
 
 
-def large(path: Path, number: int = 130_000) -> bytes:
+def large(path: Path, number: int = 110_000) -> bytes:
     """
     A backup of several sections.
     """
@@ -335,13 +335,13 @@ class TestRestore:
         with pytest.raises(GaveUp):
             await terminal.type(restore, str(path), "--patience", "0")
         stored = len(terminal.store.tenants)
-        assert 0 < stored < 130_000
+        assert 0 < stored < 110_000
         assert f"all before line {stored + 2:,} is stored: repeat the command to go on" in terminal.remarks
         assert json.loads(bookmark.read_bytes())["line"] == stored + 2
         terminal.client.restore = whole  # type: ignore[method-assign]
         [restored] = await terminal.type_json(restore, str(path))
-        assert (restored["sent"], restored["equal"]) == (130_000 - stored, True)
-        assert len(terminal.store.tenants) == 130_000
+        assert (restored["sent"], restored["equal"]) == (110_000 - stored, True)
+        assert len(terminal.store.tenants) == 110_000
         assert not bookmark.exists()
         # Now it is complete, and is not begun again.
         with pytest.raises(Failed, match="not empty"):

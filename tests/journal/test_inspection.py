@@ -3,7 +3,7 @@ All that is damaged in the files of a journal is found, and nothing is changed.
 """
 
 from collections.abc import Mapping
-from errno import EROFS
+from errno import EACCES, EIO, EROFS
 from os import strerror
 from pathlib import Path
 
@@ -146,6 +146,33 @@ def test_obsolete_files_are_named() -> None:
     found = inspect(disk_of(files))
     assert found.obsolete == (S1, "000000000003.unfinished")
     assert not found.faults
+
+
+class Unreadable(SimulatedDisk):
+    """
+    Cannot read its files from some byte on.
+
+    :ivar error: with which error.
+    """
+
+    error = EIO
+
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        if start:
+            raise OSError(self.error, strerror(self.error))
+        return super().read(name, start, len(A))
+
+
+def test_a_sector_that_cannot_be_read_is_damage() -> None:
+    disk = Unreadable()
+    disk.open()
+    disk.create(S2).write(A + B)
+    [fault] = inspect(disk).faults
+    assert fault.why == f"cannot be read behind byte {len(A)}: {strerror(EIO)}"
+    # That it may not be read is another matter.
+    disk.error = EACCES
+    with pytest.raises(PermissionError):
+        inspect(disk)
 
 
 class TestReadOnlyDisk:
