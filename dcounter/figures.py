@@ -3,6 +3,8 @@ Figures that a process keeps about itself, and what they are called when they ar
 
 Whoever counts something adds to a plain number, which costs next to nothing. Names and labels come in only
 when somebody asks (`Samples`). Nodes send them to coordinators in this form.
+
+This module is public (docs/extending.md).
 """
 
 from bisect import bisect_left

@@ -21,6 +21,8 @@ exclude_patterns = ["reference"]
 highlight_language = "text"
 # How deep the headings are that links lead to.
 myst_heading_anchors = 4
+# Pictures have classes.
+myst_enable_extensions = ["attrs_inline"]
 suppress_warnings = [
     # "..." stands for what an example leaves out.
     "misc.highlighting_failure",

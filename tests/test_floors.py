@@ -80,7 +80,8 @@ ONLY = {
     "dcounter.ledger": {"dcounter.errors", "dcounter.limits"},
     "dcounter.journal": {"dcounter.errors", "dcounter.figures", "dcounter.limits"},
     "dcounter.engines": {
-        *("dcounter.audits", "dcounter.errors", "dcounter.events", "dcounter.limits", "dcounter.store"),
+        *("dcounter.audits", "dcounter.errors", "dcounter.events"),
+        *("dcounter.figures", "dcounter.limits", "dcounter.store"),
     },
     "dcounter.http": {
         "dcounter.audits",

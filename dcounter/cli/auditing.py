@@ -2,7 +2,9 @@
 The command that proves the counts.
 """
 
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,8 +16,11 @@ from dcounter.cli.screens import good
 from dcounter.cli.session import Session
 
 if TYPE_CHECKING:
-    from dcounter.http.audit_bodies import AuditResult
+    from collections.abc import Coroutine
 
+    from dcounter.http.audit_bodies import AuditResult, RunningAudit
+
+_BETWEEN_LOOKS_S: Final = 0.5
 _SHOWN: Final = 10
 """
 How many wrong counts and items people are shown; --json shows all that the daemon tells.
@@ -43,17 +48,51 @@ async def audit(session: Session, tenants: Sequence[str], repair: bool, last: bo
         if not session.output.json:
             click.echo(_of_all(state))
         return Exit.NO if not state.last or not state.last.equal else None
-    result = await session.client.audit(tenants, repair=repair)
+    result = await _followed(session, session.client.audit(tenants, repair=repair))
     session.output.result(result, picture(result))
     return None if result.equal else Exit.NO
+
+
+async def _followed(session: Session, asking: "Coroutine[Any, Any, AuditResult]") -> "AuditResult":
+    """
+    Await an audit, and show on a terminal how far it is.
+    """
+    from twisted.internet.defer import CancelledError, Deferred
+    from twisted.internet.task import LoopingCall
+
+    from dcounter.client_answers import Refused, Unexpected, Unreachable
+
+    with ExitStack() as closing:
+        if sys.stderr.isatty() and not session.output.json:
+            from rich.console import Console
+
+            shown_now = closing.enter_context(Console(stderr=True).status("auditing"))
+
+            async def look() -> None:
+                with suppress(Refused, Unexpected, Unreachable):
+                    state = await session.client.audits()
+                    if state.running:
+                        shown_now.update(_progress(state.running))
+
+            looking = LoopingCall(lambda: Deferred.fromCoroutine(look()))
+            looking.clock = session.reactor
+            looking.start(_BETWEEN_LOOKS_S)
+            closing.callback(looking.stop)
+        try:
+            return await asking
+        except CancelledError:
+            session.output.remark("the audit goes on without this command: 'dcounter audit --last' shows it")
+            raise
+
+
+def _progress(running: "RunningAudit") -> str:
+    return f"an audit runs: {running.phase}, {running.counted:.0%} of the rows are counted"
 
 
 def _of_all(state: Any) -> str:
     parts = []
     if state.running:
-        parts.append(
-            f"an audit runs: {state.running.phase}, {state.running.counted:.0%} of the rows are counted"
-        )
+        parts.append(_progress(state.running))
     if state.failure:
         parts.append(f"the last audit was not finished, or could not repair: {shown(state.failure)}")
     if state.last:

@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "serve": Row("serving", "Run the daemon in the foreground."),
         "status": Row("statuses", "Show whether counts are exact, writes are taken, and how the nodes are."),
         "audit": Row("auditing", "Count everything anew, and compare all nodes."),
+        "config": Row("configuring", "Check the configuration of a daemon."),
         "token": Row("tokens", "Make, list and revoke the tokens of callers."),
     },
     "Store": {

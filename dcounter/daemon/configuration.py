@@ -74,12 +74,14 @@ class Source:
     findings: list[Finding] = field(default_factory=list)
 
 
-def did_you_mean(name: str, settings: Sequence[Setting]) -> str:
+def did_you_mean(name: str, settings: Sequence[Setting], before: str = "") -> str:
     """
     A suggestion for a misspelt option, to be put after an error; empty if there is none.
+
+    :param before: what is written before the name of an option.
     """
     close = _closest(name, settings)
-    return f": did you mean {close.name}?" if close else ""
+    return f": did you mean {before}{close.name}?" if close else ""
 
 
 def _closest(name: str, settings: Sequence[Setting]) -> Setting | None:

@@ -83,7 +83,7 @@ _LOG: Final = (
         f"How lines of the log are written: {', '.join(FORMATS)}.",
         "text",
         group="Log",
-        details="See [How it is written](operations.md#how-it-is-written).",
+        details="See [How it is written](log.md#how-it-is-written).",
     ),
 )
 
@@ -94,7 +94,7 @@ _ACCESS_LOG: Final = Setting(
     False,
     group="Log",
     reload="value",
-    details="About a third of the cost of a count: see [The access log](operations.md#the-access-log).",
+    details="About 40 % of the cost of a count: see [The access log](log.md#the-access-log).",
 )
 
 _SUSPICION: Final = Setting(

@@ -87,7 +87,7 @@ class ConfiguredOptions(TwistedOptions):
             unknown = re.fullmatch(r"option --(\S+) not recognized", str(error))
             if unknown is None:
                 raise
-            raise UsageError(f"{error}{did_you_mean(unknown[1], self.settings)}") from None
+            raise UsageError(f"{error}{did_you_mean(unknown[1], self.settings, '--')}") from None
 
     def postOptions(self) -> None:
         """

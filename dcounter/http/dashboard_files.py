@@ -48,11 +48,6 @@ _SECURITY: Final = (
     (b"Referrer-Policy", b"no-referrer"),
     (b"X-Content-Type-Options", b"nosniff"),
 )
-_KEPT: Final = (b"Cache-Control", b"no-cache")
-"""
-A browser may keep the file, and asks each time whether it is still this one.
-"""
-
 _TAG: Final = re.compile(rb'(?:W/)?("[\x21\x23-\x7e]*")')
 
 
@@ -67,7 +62,7 @@ def dashboard_files() -> Mapping[str, Answer]:
         if kind is not None:
             body = file.read_bytes()
             tag = b'"%s"' % hashlib.sha256(body).hexdigest()[:20].encode()
-            found[file.name] = Answer(200, body, kind, ((b"ETag", tag), _KEPT, *_SECURITY))
+            found[file.name] = Answer(200, body, kind, ((b"ETag", tag), *_SECURITY), kept=True)
     return found
 
 

@@ -27,6 +27,11 @@ _log = Logger()
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_COUNTED: Final = -1.0
+"""
+Stands for the time at which a request came that is counted, and whose answer lasts.
+"""
+
 _RESTED_S: Final = 0.05
 """
 Time (s) after which a stream that lasts has certainly waited, and others had their turns.
@@ -73,7 +78,6 @@ class Exchange:
     __slots__ = (
         "_body",
         "_caller",
-        "_counted",
         "_gone",
         "_held",
         "_shared",
@@ -93,8 +97,7 @@ class Exchange:
         self.found = found
         self._body: bytes | BytesIO | IncomingBody = b""
         self._held = 0
-        self._since = shared.figures.seconds()
-        self._counted = False
+        self._since = shared.now()
         self._task: Task | BridgedRequest | None = None
         self._writable: Deferred[None] | None = None
         self._gone = False
@@ -404,15 +407,17 @@ class Exchange:
 
     def _write(self, answer: Answer) -> None:
         self._caller.outlet.write(encode(answer, self.head.version, self._shared.date(), last=self._last))
-        if answer.stream is None or answer.lasting:
+        if answer.stream is None:
             self.count(answer)
+        elif answer.lasting:
+            self.count(answer)
+            self._since = _COUNTED
 
     def count(self, answer: Answer) -> None:
         """
         Count the request: its answer is written.
         """
         found, figures = self.found, self._shared.figures
-        self._counted = True
         if found is None:
             figures.unrouted(self.head.method, answer.status, answer.refusal, self._since)
         else:
@@ -426,8 +431,16 @@ class Exchange:
         """
         The head of an answer of twisted.web.
         """
+        given = list(fields)
+        # It says that the answer may be kept: see `prepare`.
+        others = [each for each in given if each[0] != b"Cache-Control"]
         return encode_head(
-            status, encode_fields(fields), self.head.version, self._shared.date(), last=self._last
+            status,
+            encode_fields(others),
+            self.head.version,
+            self._shared.date(),
+            last=self._last,
+            kept=len(others) < len(given),
         )
 
     def writable(self) -> None:
@@ -454,7 +467,7 @@ class Exchange:
         Nobody waits for the answer any more.
         """
         self.over()
-        if not self._counted:
+        if self._since != _COUNTED:
             figures, access = self._shared.figures, self._shared.access
             figures.abandoned()
             if access.on:

@@ -30,6 +30,8 @@ class Answer(msgspec.Struct, frozen=True):
     """
     The answer to a request, whichever way it is sent.
 
+    :ivar kept: whether a browser may keep it, and ask each time whether it is still the same. Such an
+        answer has a header `ETag`.
     :ivar lasting: whether `stream` goes on for as long as the caller stays. Its connection is then used for
         nothing else, and does not count as one that is served.
     :ivar refusal: the code of the refusal that it tells of; empty if there is none.
@@ -41,6 +43,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[bytes, bytes]] = ()
     stream: Parts | None = None
     lasting: bool = False
+    kept: bool = False
     refusal: str = ""
 
     def with_headers(self, added: Iterable[tuple[bytes, bytes]]) -> "Answer":

@@ -272,4 +272,6 @@ def prepare(request: IRequest, answer: Answer) -> bytes:
         request.setHeader(b"Content-Length", b"%d" % len(answer.body))
     for name, value in answer.headers:
         request.setHeader(name, value)
+    if answer.kept:
+        request.setHeader(b"Cache-Control", b"no-cache")
     return answer.body

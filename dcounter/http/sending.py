@@ -11,42 +11,40 @@ from dcounter.http.problems import Answer
 
 _SERVER: Final = f"Server: dcounter/{__version__}\r\n".encode()
 LAST_CHUNK: Final = b"0\r\n\r\n"
-_NOT_KEPT: Final = b"Cache-Control: no-store\r\n"
-"""
-What every answer says of itself, unless it says otherwise: a count that a cache has kept is not exact.
-"""
-
+_HEAD: Final = b"%s %d %s\r\n" + _SERVER + b"Date: %s\r\nCache-Control: no-store\r\n%s%s\r\n"
+_HEAD_OF_KEPT: Final = _HEAD.replace(b"no-store", b"no-cache")
 _NOT_MODIFIED: Final = 304
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """
-    Headers, one per line, and whether caches may keep the answer.
+    Headers, one per line.
     """
-    found = b"".join([b"%s: %s\r\n" % field for field in fields])
-    return found if b"Cache-Control: " in found else _NOT_KEPT + found
+    return b"".join([b"%s: %s\r\n" % field for field in fields])
 
 
-def encode_head(status: int, fields: bytes, version: bytes, date: bytes, *, last: bool) -> bytes:
+def encode_head(
+    status: int, fields: bytes, version: bytes, date: bytes, *, last: bool, kept: bool = False
+) -> bytes:
     """
     The status line and the headers of an answer.
 
-    :param fields: all headers but those that the connection decides, encoded by `encode_fields`.
+    :param fields: all headers but those that the connection decides, encoded.
     :param version: of HTTP, as the caller named it.
     :param date: the time, as HTTP writes it.
     :param last: whether the connection ends with this answer.
+    :param kept: whether a browser may keep the answer. A count that a cache has kept is not exact.
     """
     if last:
         connection = b"Connection: close\r\n"
     else:
         # A caller of HTTP/1.0 expects the end unless it is told otherwise.
         connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
-    return b"%s %d %s\r\n%sDate: %s\r\n%s%s\r\n" % (
+    return (_HEAD_OF_KEPT if kept else _HEAD) % (
         version,
         status,
         _REASONS[status],
-        _SERVER,
         date,
         fields,
         connection,
@@ -61,15 +59,19 @@ def encode(answer: Answer, version: bytes, date: bytes, *, last: bool, to_head: 
 
     :param to_head: whether the method is HEAD, whose answers have no body.
     """
-    fields = encode_fields(answer.headers) if answer.headers else _NOT_KEPT
+    fields = encode_fields(answer.headers) if answer.headers else b""
     if answer.stream is None:
         length = len(answer.body)
         fields = b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (answer.content_type, length, fields)
     else:
         chunked = b"Transfer-Encoding: chunked\r\n" if version == b"HTTP/1.1" else b""
         fields = b"Content-Type: %s\r\n%s%s" % (answer.content_type, chunked, fields)
-    head = encode_head(answer.status, fields, version, date, last=last)
-    return head if to_head or answer.status == _NOT_MODIFIED else head + answer.body
+    if answer.kept:
+        head = encode_head(answer.status, fields, version, date, last=last, kept=True)
+        to_head = to_head or answer.status == _NOT_MODIFIED
+    else:
+        head = encode_head(answer.status, fields, version, date, last=last)
+    return head if to_head else head + answer.body
 
 
 def encode_chunk(data: bytes, version: bytes) -> bytes:

@@ -44,6 +44,7 @@ class Shared:
 
     :ivar api: what the routes answer from.
     :ivar figures: what counts the requests.
+    :ivar now: the clock by which they are timed.
     :ivar access: logs them.
     :ivar short_way: finds the route of most requests.
     :ivar resource: answers the others.
@@ -75,6 +76,7 @@ class Shared:
         self.figures = api.figures
         self.access = api.access
         self.figures.connections = self.count
+        self.now = api.figures.seconds
         self.short_way = short_way
         self.resource = resource
         self.guard = guard

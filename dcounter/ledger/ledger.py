@@ -29,6 +29,7 @@ from dcounter.ledger.receipts import Receipt, changes
 from dcounter.ledger.rows import Ids, Owners, Rows, Stamps
 from dcounter.ledger.statistics import Statistics, statistics
 from dcounter.ledger.steps import Steps, StepSizes
+from dcounter.ledger.tally import Tally
 from dcounter.ledger.tenant_pages import PrefixSum, TenantPage, TenantPages
 from dcounter.ledger.tenants import TOMBSTONE, Tenants
 from dcounter.ledger.touched import Touched
@@ -65,13 +66,12 @@ class Ledger:
 
     :param seed: see `IdTable`.
     :param sizes: how much each step of long work does.
-    :ivar moved: how often a tenant lost an ID to another one.
-    :ivar deleted: how often an ID that had a tenant was deleted.
+    :ivar tally: counts what becomes of its items.
     """
 
     def __init__(self, seed: int = 0, sizes: StepSizes | None = None) -> None:
         self._sizes = sizes or StepSizes()
-        self.moved = self.deleted = 0
+        self.tally = Tally()
         self._entries = Entries(seed)
         self._tenants = Tenants()
         self._pages = TenantPages(self._tenants, self.settle, self._sizes)
@@ -435,7 +435,7 @@ class Ledger:
                 emptied.append(owner)
                 tied, given = np.array([row]), np.array([number], np.int32)
                 entries.about_to_change(tied)
-                self._count_changes(entries.owners[tied], given)
+                self.tally.add(entries.owners[tied], given)
                 self._move(tied, given)
         tenants.release(emptied)
 
@@ -459,7 +459,7 @@ class Ledger:
         entries.owners[rows] = before
         if not marked.all():
             rows, numbers, before = rows[marked], numbers[marked], before[marked]
-        self._count_changes(before, numbers)
+        self.tally.add(before, numbers)
         self._move(rows, numbers)
         emptied: list[int] = before[self._tenants.counts[before] == 0].tolist()
         return emptied
@@ -475,18 +475,6 @@ class Ledger:
         np.subtract.at(counts, before, 1)
         owners[rows] = numbers
         np.add.at(counts, numbers, 1)
-
-    def _count_changes(self, before: Owners, after: Owners) -> None:
-        """
-        Count what becomes of rows that have other owners than before.
-        """
-        changed = before != after
-        number = int(np.count_nonzero(changed))
-        if number:
-            deleted = int(np.count_nonzero(after[changed] == TOMBSTONE))
-            self.deleted += deleted
-            # The others had no tenant before: new rows belong to nobody at first.
-            self.moved += number - deleted - int(np.count_nonzero(before[changed] == TOMBSTONE))
 
     def _wins_tie(self, number: int, owner: int) -> bool:
         # Code points of two texts compare as their UTF-8 bytes do.

@@ -159,7 +159,7 @@ class Changes:
 
     def _now(self) -> tuple[object, int, int, int]:
         ledger = self._contents.ledger
-        return ledger, len(ledger), ledger.moved, ledger.deleted
+        return ledger, len(ledger), ledger.tally.moved, ledger.tally.deleted
 
     def look(self) -> None:
         """

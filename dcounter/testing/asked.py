@@ -377,7 +377,8 @@ class Questions(ABC):
     def _not_counted(self, why: Failure, asked: Asked) -> None:
         why.trap(Incomplete, InvalidCursor, InvalidPosition, PositionLost, AnswerBroken, CancelledError)
         self.note(f"not counted: {why.value!r}")
-        if why.check(InvalidCursor, InvalidPosition) and not asked.is_out_of_date():
+        seal = self.cluster.seal_of(asked.coordinator)
+        if why.check(InvalidCursor, InvalidPosition) and not asked.is_out_of_date(seal):
             self.problem(f"what the cluster gave out was refused: {why.getErrorMessage()}")
         self._lost_position(why)
 

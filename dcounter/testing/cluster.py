@@ -15,6 +15,7 @@ from dcounter.daemon.kept import read_all
 from dcounter.daemon.rebuild import Objections
 from dcounter.limits import Limits
 from dcounter.node.service import Node
+from dcounter.protocol.token import TokenSeal
 from dcounter.testing.clock import ProcessClock
 from dcounter.testing.copies import Copy
 from dcounter.testing.disk import SimulatedDisk
@@ -253,6 +254,13 @@ class Cluster:
         self.coordinators.append(coordinator)
         coordinator.startService()
         return coordinator
+
+    def seal_of(self, coordinator: Coordinator) -> TokenSeal:
+        """
+        What opens the positions that a coordinator accepts now.
+        """
+        process = self.name(self.coordinators.index(coordinator))
+        return TokenSeal(self.processes.secrets.of(process), self.identity.cluster)
 
     def copy(self, nodes: Collection[int]) -> Copy:
         """

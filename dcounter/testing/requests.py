@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcounter.coordinator.service import Coordinator
+from dcounter.protocol.token import TokenSeal
 from dcounter.store import Ack, Change, Changes, Consistency, Items, Order
 
 Row = tuple[int, str]
@@ -109,13 +110,15 @@ class Asked:
     must: Known
     carried: Sequence[str] = ()
 
-    def is_out_of_date(self) -> bool:
+    def is_out_of_date(self, seal: TokenSeal) -> bool:
         """
         Whether the coordinator no longer accepts the secret that sealed what was sent.
+
+        :param seal: that of the coordinator.
         """
         try:
             for token in self.carried:
-                self.coordinator.join(token, token)
+                seal.open(token)
         except ValueError:
             return True
         return False

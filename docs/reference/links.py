@@ -1,5 +1,5 @@
 """
-Links between files of the repository, as links between pages of the site.
+Links between files of the repository, as links between pages of the site; pictures in the reader's theme.
 """
 
 import re
@@ -25,6 +25,7 @@ Pages that show a file from outside of the folder of the site, by the path of th
 """
 
 _IMAGES: Final = {".png", ".svg"}
+_LIGHT: Final = re.compile(r"(!\[[^\]\n]*\]\([\w./-]+)-light\.png\)")
 _LINK: Final = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\n]*)\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]+)?\)")
 
 
@@ -46,3 +47,10 @@ def linked(text: str, folder: str = SITE) -> str:
         return match["text"] if (ROOT / path).exists() else match[0]
 
     return _LINK.sub(link, text)
+
+
+def themed(text: str) -> str:
+    """
+    A page whose pictures of the light theme are those of the dark one for readers of that.
+    """
+    return _LIGHT.sub(r"\g<0>{.only-light}\n\g<1>-dark.png){.only-dark}", text)

@@ -20,7 +20,7 @@ from sphinx.environment import BuildEnvironment
 from dcounter.daemon.option_table import DAEMON, NODE
 from dcounter.daemon.reference import table
 from docs.reference import cli, man, messages, routes
-from docs.reference.links import ROOT, linked
+from docs.reference.links import ROOT, linked, themed
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "command-options": cli.shared_options,
@@ -74,7 +74,7 @@ def _outdated(
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
-    source[0] = linked(complete(source[0]))
+    source[0] = themed(linked(complete(source[0])))
 
 
 def _included(app: Sphinx, path: Path, page: str, source: list[str]) -> None:

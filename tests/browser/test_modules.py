@@ -318,6 +318,24 @@ def test_what_is_wrong_is_said_in_plain_words(js: Modules, known: Any, level: st
     assert all(each["what"].endswith(".") for each in found)
 
 
+def test_a_disk_that_is_almost_full_is_told_of(js: Modules) -> None:
+    metrics = """
+dcounter_node_journal_bytes{node="1"} 2097152
+dcounter_replication_lag_seconds{node="1",origin="0"} 0.5
+dcounter_replication_lag_seconds{node="1",origin="2"} 0.25
+dcounter_disk_free_bytes{process="node-1"} 1073741824
+dcounter_disk_size_bytes{process="node-1"} 21474836480
+dcounter_disk_size_bytes{process="coordinator"} 1
+"""
+    body = """const { parseMetrics } = await import('/dashboard/prometheus.js');
+    const { nodeFacts } = await import('/dashboard/node_facts.js');
+    const facts = nodeFacts(parseMetrics(args[1]));
+    return [[...facts], m.advice({ ...args[0], facts })];"""
+    facts, found = js.run("advice", body, WELL, metrics)
+    assert facts == [[1, {"journal": 2**21, "free": 2**30, "size": 20 * 2**30, "lag_s": 0.5}]]
+    assert [each["what"] for each in found] == ["The disk of node 1 has only 1 GiB of 20 GiB left."]
+
+
 def test_nothing_is_said_if_all_is_well(js: Modules) -> None:
     assert js.run("advice", "return [m.advice(args[0]), m.verdict(args[0])];", WELL) == [
         [],

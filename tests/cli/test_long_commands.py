@@ -20,6 +20,7 @@ from dcounter.cli.statuses import status
 from dcounter.cli.watching import events
 from dcounter.client import Event, Refused
 from dcounter.errors import NotApplied, NotSupportedHere
+from dcounter.http.audit_bodies import AuditResult, AuditsShown, RunningAudit
 from dcounter.testing.http import MemoryClient
 from tests.support.commands import Terminal
 
@@ -50,6 +51,40 @@ async def test_audit(terminal: Terminal) -> None:
     assert found["last"]["items"] == 1
     with pytest.raises(click.UsageError, match="leave out the rest"):
         await terminal.type(audit, "--last", "a")
+
+
+class Slow(MemoryClient):
+    """
+    A client whose audit takes long.
+
+    :ivar asked: how often somebody looked how far it is.
+    """
+
+    asked = 0
+
+    async def audit(self, *args: Any, **how: Any) -> AuditResult:
+        await Deferred()
+        raise AssertionError
+
+    async def audits(self) -> AuditsShown:
+        self.asked += 1
+        return AuditsShown(running=RunningAudit("counting", 0.42, 1_000))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_audit_is_followed_on_a_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.client = Slow(terminal.store)
+    await interrupted(terminal.type(audit))
+    assert terminal.client.asked == 0
+    assert terminal.remarks == ("the audit goes on without this command: 'dcounter audit --last' shows it\n")
+    assert await terminal.type(audit, "--last") == ("an audit runs: counting, 42% of the rows are counted\n")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    await interrupted(terminal.type(audit))
+    assert terminal.client.asked == 2
+    assert "counting, 42% of the rows" in terminal.remarks
 
 
 @pytest_twisted.ensureDeferred

@@ -163,7 +163,7 @@ class TestRefusals:
 
     def test_a_misspelt_option_gets_a_suggestion(self) -> None:
         with pytest.raises(
-            UsageError, match=r"option --token-file not recognized: did you mean tokens-file\?"
+            UsageError, match=r"option --token-file not recognized: did you mean --tokens-file\?"
         ):
             Options({}).parseOptions(["--token-file=x"])
 

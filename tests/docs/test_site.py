@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.reference.links import SHOWN, linked
+from docs.reference.links import SHOWN, linked, themed
 from docs.reference.pages import PARTS, complete
 from tests.support.site import faults
 
@@ -35,6 +35,13 @@ def test_the_site_builds_and_is_whole(tmp_path: Path) -> None:
     assert faults(tmp_path / "site") == []
     pages = {page.stem for page in (_ROOT / "docs").glob("*.md")}
     assert pages <= {page.stem for page in (tmp_path / "site").glob("*.html")}
+
+
+def test_no_page_has_what_a_merge_left() -> None:
+    pages = [*(_ROOT / "docs").glob("*.md"), *_ROOT.glob("*.md"), *(_ROOT / "etc").rglob("*.md")]
+    assert [
+        page for page in pages if re.search(r"^(?:<{7} |>{7} )", page.read_text("utf-8"), re.MULTILINE)
+    ] == []
 
 
 def test_every_part_that_is_made_is_in_a_page_and_every_page_has_what_it_names() -> None:
@@ -66,6 +73,13 @@ def test_every_part_that_is_made_is_in_a_page_and_every_page_has_what_it_names()
 )
 def test_links_between_files_are_links_between_pages(folder: str, text: str, found: str) -> None:
     assert linked(text, folder) == found
+
+
+def test_pictures_are_in_the_theme_of_the_reader() -> None:
+    assert themed("![A node](images/node-light.png)") == (
+        "![A node](images/node-light.png){.only-light}\n![A node](images/node-dark.png){.only-dark}"
+    )
+    assert themed("![A node](images/node.png)") == "![A node](images/node.png)"
 
 
 def test_the_files_that_pages_show_exist_and_so_do_the_pages() -> None:

@@ -32,7 +32,7 @@ from tests.support.logs import bad_lines
 TWISTD = Path(sys.executable).with_name("twistd")
 DCOUNTER = TWISTD.with_name("dcounter")
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """
 Time (s) after which a test that waits for a condition fails: generous, since a passing test waits less.
 """

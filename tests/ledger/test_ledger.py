@@ -213,20 +213,6 @@ def test_a_move_takes_from_one_tenant_and_gives_to_another() -> None:
     assert list(ledger.tenants()) == [("publicsonar", 2)]
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.sampled_from([None, "a", "b"]))))
-def test_what_becomes_of_each_id_is_counted(rows: list[tuple[int, int, str | None]]) -> None:
-    ledger, moved, deleted = Ledger(), 0, 0
-    for item, stamp, tenant in rows:
-        before = ledger.get(item)
-        ledger.merge([item], [stamp], [tenant])
-        after = ledger.get(item)
-        assert after is not None
-        if before is not None and before.tenant is not None and before.tenant != after.tenant:
-            deleted += after.tenant is None
-            moved += after.tenant is not None
-    assert (ledger.moved, ledger.deleted) == (moved, deleted)
-
-
 def test_a_tombstone_is_a_row_but_no_item() -> None:
     ledger = _of([Row(1, 1, "a"), Row(1, 2, None), Row(2, 1, None)])
 

@@ -1,4 +1,5 @@
-import { age, integer, nodes } from "./format.js";
+import { age, bytes, integer, nodes } from "./format.js";
+import { diskOf } from "./node_state.js";
 
 /**
  * @typedef {object} Advice what is wrong, and what to do about it
@@ -47,7 +48,7 @@ const REFUSED = {
   invalid_line: "A load has a line that is not valid: the answer tells which, and why.",
 };
 
-function aboutNode(node) {
+function aboutNode(node, facts) {
   const name = `Node ${node.id}`;
   if (node.state === "new") {
     return [of("bad", `${name} has not been heard of since the daemon started.`, "Start it, if it is not starting.")];
@@ -70,6 +71,11 @@ function aboutNode(node) {
       "Its part of the writes goes to other nodes.",
     ];
     found.push(of(level, `${name} takes no writes: ${node.refuses}.`, todo));
+  }
+  const [diskLevel] = diskOf(node, facts);
+  if (diskLevel === "warn") {
+    const part = `${bytes(facts.free)} of ${bytes(facts.size)}`;
+    found.push(of("warn", `The disk of node ${node.id} has only ${part} left.`, "Make room before it is full."));
   }
   if (node.in_doubt) {
     const todo = "It answers no counts until its disk works, or other nodes turn out to have all that it has.";
@@ -140,11 +146,12 @@ const capital = (text) => text[0].toUpperCase() + text.slice(1);
  * @param {?object} known.cluster what `/cluster` answers
  * @param {?object} known.ready what `/readyz` answers, also if it refuses
  * @param {?object} known.audit what `/audit` answers
+ * @param {Map<number, Facts>} known.facts of `nodeFacts`
  * @param {Map<string, number>} known.refused how many requests were refused, by code
  * @param {Map<string, number>} known.since how long ago (s) the last of them was
  * @returns {Advice[]}
  */
-export function advice({ cluster, ready, audit, refused = new Map(), since = new Map() }) {
+export function advice({ cluster, ready, audit, facts = new Map(), refused = new Map(), since = new Map() }) {
   const found = [...aboutLosses(cluster?.lost ?? [])];
   const members = cluster?.nodes ?? [];
   if (members.length && members.every((node) => node.state !== "up" || node.refuses)) {
@@ -163,7 +170,7 @@ export function advice({ cluster, ready, audit, refused = new Map(), since = new
       ),
     );
   }
-  found.push(...members.flatMap(aboutNode), ...aboutAudit(audit));
+  found.push(...members.flatMap((node) => aboutNode(node, facts.get(node.id))), ...aboutAudit(audit));
   for (const warning of cluster?.warnings ?? ready?.warnings ?? []) {
     found.push(of("warn", `${capital(warning)}${/[.!]$/.test(warning) ? "" : "."}`, ""));
   }

@@ -5,7 +5,7 @@ const ROOT = new URL("..", import.meta.url);
 const TOKEN = "dcounter-token";
 
 /** After so long (ms) without an answer the daemon counts as unreachable. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 10_000;
 
 /** An answer that is no success, or none at all. */
 export class Refused extends Error {

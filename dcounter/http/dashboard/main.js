@@ -10,23 +10,26 @@ import { History } from "./history.js";
 import { note, noteChange } from "./log.js";
 import { login } from "./login.js";
 import { Picture } from "./picture.js";
+import { nodeFacts } from "./node_facts.js";
 import { nodeRows } from "./nodes_table.js";
 import { parseMetrics } from "./prometheus.js";
 import { Rates } from "./rates.js";
 import { Tenant } from "./tenant.js";
 import { Top } from "./top.js";
 
-/** The daemon is asked for what events do not tell this often (ms), and at most that often for the totals. */
+/** The daemon is asked for what events do not tell this often (ms), and at most that often for what they do tell. */
 const POLL_MS = 2_000;
 const TOTALS_MS = 1_000;
+/** After very many changes events come late: so often (polls) the largest tenants are asked for all the same. */
+const LARGEST_POLLS = 5;
 const DRAW_MS = 200;
-const LARGEST = 12;
+const LARGEST = 15;
 const KNOWN = 100;
 
 const now = () => Date.now() / 1000;
 
 /** What the daemon has answered, by what was asked. What it denies is not asked again. */
-const known = { cluster: null, ready: null, stats: null };
+const known = { cluster: null, ready: null, stats: null, facts: new Map() };
 const denied = new Set();
 /** Names of tenants that the token is bound to; `null`: all may be read. */
 let bound = null;
@@ -119,6 +122,9 @@ async function askCluster() {
     const rate = last && at > last.at ? more / (at - last.at) : 0;
     if (!last || at - last.at > 1) taken.set(node.id, { at, pid: node.pid, items: node.items_taken, rate });
   }
+  const version = ({ software }) => software?.version;
+  // The daemon was upgraded, and has another page.
+  if (known.cluster && version(known.cluster) !== version(cluster)) location.reload();
   known.cluster = cluster;
   drawSoon();
 }
@@ -136,8 +142,10 @@ async function askReady() {
 async function askMetrics() {
   const response = await may("metrics", () => send("metrics"));
   if (!response) return;
+  const metrics = parseMetrics(await response.text());
+  known.facts = nodeFacts(metrics);
   const before = new Map(rates.refused);
-  rates.add(now(), parseMetrics(await response.text()));
+  rates.add(now(), metrics);
   for (const [code, count] of rates.refused) {
     if (count !== before.get(code)) refusedAt.set(code, now());
   }
@@ -163,7 +171,11 @@ async function answered(promise, again) {
   } catch (refused) {
     if (!(refused instanceof Refused)) throw refused;
     if (refused.status === 401) signIn(refused.message);
-    else if (refused.status === 0 && connected) feed.start();
+    else if (refused.status === 0 && connected) {
+      // Events may be silent for longer, and the daemon is not there all the same.
+      lost();
+      feed.start();
+    }
     else if (refused.status >= 429) again?.();
   }
 }
@@ -179,15 +191,21 @@ function askAll() {
   tenant.refresh();
 }
 
+let polls = 0;
+
 async function poll() {
+  polls++;
   if (connected) {
+    // Without events, whatever may have changed.
+    const largest = denied.has("events") || polls % LARGEST_POLLS === 0;
     await Promise.all([
       answered(askCluster()),
       answered(askReady()),
       answered(askMetrics()),
       answered(askAudit()),
-      // Without events, whatever may have changed.
-      denied.has("events") ? answered(Promise.all([askTotals(), askLargest()])) : null,
+      answered(askTotals()),
+      tenant.refreshCount(),
+      largest ? answered(askLargest()) : null,
     ]);
   }
   setTimeout(poll, POLL_MS);
@@ -221,15 +239,9 @@ const feed = new Feed({
       denied.add("events");
       return live();
     }
-    if (connected) {
-      note("bad", "The daemon does not answer");
-      rates.gap(now());
-    }
-    connected = false;
-    document.documentElement.dataset.stale = "";
+    lost();
     const again = wait_ms < 1000 ? "trying again" : `trying again in ${Math.round(wait_ms / 1000)} s`;
     say($("connection-text"), `The daemon does not answer; ${again}`);
-    draw();
     return undefined;
   },
 });
@@ -239,6 +251,18 @@ function live() {
   if (!connected) note("good", "Connected to the daemon");
   connected = true;
   delete document.documentElement.dataset.stale;
+  drawSoon();
+}
+
+/** What is shown was so once. */
+function lost() {
+  if (connected) {
+    note("bad", "The daemon does not answer");
+    rates.gap(now());
+    say($("connection-text"), "The daemon does not answer");
+  }
+  connected = false;
+  document.documentElement.dataset.stale = "";
   drawSoon();
 }
 
@@ -330,10 +354,11 @@ function drawCluster() {
   if (!cluster || $("cluster").hidden) return;
   const up = cluster.nodes.filter(({ state }) => state === "up").length;
   say($("cluster-aside"), `${up} of ${cluster.nodes.length} up`);
-  picture.show(cluster.nodes, cluster.primary, new Map([...taken].map(([id, each]) => [id, each.rate])));
-  if ($("nodes-table").closest("details").open) fill($("nodes-table"), nodeRows(cluster));
+  picture.show(cluster.nodes, cluster.primary, new Map([...taken].map(([id, each]) => [id, each.rate])), known.facts);
+  if ($("nodes-table").closest("details").open) fill($("nodes-table"), nodeRows(cluster, known.facts));
   say($("cluster-id"), cluster.cluster ? `· cluster ${cluster.cluster.slice(0, 8)}` : "");
-  say($("version"), cluster.version ? `dcounter ${cluster.version}` : "dcounter");
+  const version = cluster.software?.version;
+  say($("version"), version ? `dcounter ${version}` : "dcounter");
 }
 
 function drawRates() {

@@ -1,5 +1,6 @@
 import { element, say } from "./dom.js";
 import { integer, short } from "./format.js";
+import { diskOf, lagOf, stateOf } from "./node_state.js";
 
 const COORDINATOR = { width: 236, height: 60 };
 const CARD = { least: 140, most: 230, height: 112 };
@@ -12,36 +13,6 @@ const DROP = 56;
 const DROP_TO_ONE_ROW = 96;
 /** Where the line is that shows how nodes copy to each other, below them. */
 const BELOW = 26;
-
-/**
- * How a node is, in a word.
- *
- * @returns {[string, string]} a level, and the word
- */
-export function stateOf(node) {
-  if (node.state === "new") return ["bad", "not heard of yet"];
-  if (node.state !== "up") return ["bad", node.state];
-  if (node.in_doubt) return ["bad", "in doubt"];
-  if (node.loading) return ["note", "loading"];
-  if (node.refuses) return ["warn", "takes no writes"];
-  return ["good", "up"];
-}
-
-/** How a node's disk is. */
-export function diskOf(node) {
-  if (node.state !== "up") return ["", "disk unknown"];
-  if (node.in_doubt || /^the disk failed/.test(node.refuses ?? "")) return ["bad", "disk fails"];
-  return ["", "disk works"];
-}
-
-/** While items are stored, nodes are some batches behind each other: so many are no reason to look. */
-const USUAL_LAG = 200;
-
-/** How far a node is behind the others. */
-export function lagOf(node) {
-  if (node.state !== "up") return ["bad", "cut off"];
-  return [node.lag > USUAL_LAG ? "warn" : "good", node.lag ? `${short(node.lag)} behind` : "in step"];
-}
 
 const svg = (name, attributes, ...children) => element(`svg:${name}`, attributes, ...children);
 
@@ -67,23 +38,26 @@ export class Picture {
    * @param {object[]} nodes as `/cluster` has them
    * @param {?number} primary
    * @param {Map<number, number>} rates items that each takes per second
+   * @param {Map<number, Facts>} facts of `nodeFacts`
    */
-  show(nodes, primary, rates) {
-    this.#last = [nodes, primary, rates];
+  show(nodes, primary, rates, facts) {
+    this.#last = [nodes, primary, rates, facts];
     const width = Math.floor(this.#place.clientWidth);
     const shown = JSON.stringify([width, nodes.map(({ id }) => id)]);
     if (!width) return;
     if (shown !== this.#shown) this.#draw(nodes, width);
     this.#shown = shown;
-    for (const node of nodes) this.#update(node, node.id === primary, rates.get(node.id) ?? 0);
+    for (const node of nodes) {
+      this.#update(node, node.id === primary, rates.get(node.id) ?? 0, facts.get(node.id));
+    }
     const words = nodes.map((node) => `node ${node.id} is ${stateOf(node)[1]}${node.id === primary ? ", primary" : ""}`);
     this.#place.firstChild.setAttribute("aria-label", `The coordinator and its nodes: ${words.join("; ")}`);
   }
 
-  #update(node, primary, rate) {
+  #update(node, primary, rate, facts) {
     const part = this.#parts.get(node.id);
     const [level, word] = stateOf(node);
-    const [diskLevel, disk] = diskOf(node);
+    const [diskLevel, disk] = diskOf(node, facts);
     const [lagLevel, lag] = lagOf(node);
     part.group.dataset.level = level;
     part.group.classList.toggle("primary", primary);

@@ -27,6 +27,7 @@ export class Tenant {
   #cursor;
   #idsSeldom = seldom(IDS_MS, () => this.#pages === 1 && this.#ids(true).catch(() => {}));
   #pages = 0;
+  #denied = false;
   #input = $("tenant-input");
   #list = $("suggestions");
 
@@ -71,17 +72,26 @@ export class Tenant {
 
   /** Ask for the count and the IDs, now. */
   async refresh() {
+    this.#denied = false;
+    await this.refreshCount();
+    if (!this.#denied) await this.#ids(true).catch(() => {});
+  }
+
+  /** Ask for the count, now, unless the token may not read this tenant. */
+  async refreshCount() {
     const tenant = this.chosen;
-    if (tenant === null) return;
+    if (tenant === null || this.#denied) return;
     try {
       const found = await ask(question("counts"), { method: "POST", body: { tenants: [tenant] } });
       if (tenant !== this.chosen) return;
       this.#history.add(tenant, Date.now() / 1000, found.counts[0].counter);
       say($("tenant-note"), found.missing ? `may lack what ${nodes(found.missing)} took` : "");
       this.show();
-      await this.#ids(true);
     } catch (refused) {
-      if (tenant === this.chosen) say($("tenant-note"), refused.message);
+      if (tenant !== this.chosen) return;
+      this.#denied = refused.status === 403;
+      say($("tenant-note"), refused.message);
+      if (this.#denied) $("ids").replaceChildren();
     }
   }
 
@@ -110,6 +120,7 @@ export class Tenant {
   /** @param {boolean} anew whether to begin with the first of them */
   async #ids(anew = false) {
     const tenant = this.chosen;
+    if (tenant === null) return;
     const list = $("ids");
     if (NO_SEGMENT.has(tenant)) {
       list.replaceChildren();

@@ -1,5 +1,5 @@
 """
-What docs/operations.md quotes of the log is what the code says, and the other way round.
+What docs/log.md quotes of the log is what the code says, and the other way round.
 """
 
 import ast
@@ -13,7 +13,7 @@ import pytest
 import dcounter
 
 _SOURCE = Path(dcounter.__file__).parent
-_PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+_TEXT = (Path(__file__).parents[2] / "docs" / "log.md").read_text("utf-8")
 
 _HOLE = "\0"
 """
@@ -95,19 +95,11 @@ def _logged() -> list[str]:
     return sorted(found)
 
 
-@cache
-def _section() -> str:
-    """
-    What the page says of the log.
-    """
-    return _PAGE.read_text().split("\n## What the log says\n")[1].split("\n## ")[0]
-
-
 def _quoted() -> list[str]:
     """
     What the first cells of its tables quote.
     """
-    cells = [line.split(" | ")[0] for line in _section().splitlines() if line.startswith("| ")]
+    cells = [line.split(" | ")[0] for line in _TEXT.splitlines() if line.startswith("| ")]
     return [quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -121,7 +113,7 @@ def test_what_the_page_quotes_is_said(quote: str) -> None:
 def test_what_is_logged_is_on_the_page(text: str) -> None:
     parts = [re.escape(part.strip()) for part in text.split(_HOLE)]
     pattern = re.compile(".*".join(part for part in parts if part))
-    quotes = re.findall(r"`([^`\n]+)`", _section())
+    quotes = re.findall(r"`([^`\n]+)`", _TEXT)
     assert any(map(pattern.search, quotes)), f"the page does not have {text.replace(_HOLE, '...')!r}"
 
 
