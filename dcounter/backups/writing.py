@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from dcounter import zstd
 from dcounter.backups.form import SECTION_BYTES, End, Head, encode_end, encode_head, seal
 from dcounter.backups.parsing import parse
-from dcounter.backups.tally import Tally
+from dcounter.backups.summary import Summary
 
 _OPTIONS: Final[Mapping[int, int]] = {zstd.CompressionParameter.checksum_flag: 1}
 
@@ -31,7 +31,7 @@ class Writer:
         self.size = 0
         self._write = write
         self._compressed = compressed
-        self._tally = Tally()
+        self._summary = Summary()
         self._plain = hashlib.sha256()
         self._packed = hashlib.sha256()
         self._head = encode_head(head)
@@ -61,14 +61,14 @@ class Writer:
         :raises Damaged: a line is not as exports write it.
         """
         section = self._section()
-        tally = self._tally
+        summary = self._summary
         end = End(
             end=True,
-            rows=tally.rows,
-            items=tally.items,
-            tombstones=tally.tombstones,
-            tenants=tally.tenants,
-            digest=tally.digest,
+            rows=summary.rows,
+            items=summary.items,
+            tombstones=summary.tombstones,
+            tenants=summary.tenants,
+            digest=summary.digest,
             finished=finished,
         )
         before, after = encode_end(end)
@@ -85,7 +85,7 @@ class Writer:
         """
         lines = b"".join(self._lines)
         # Many at once: that is several times as fast. The first line of the file is the one before all items.
-        self._tally.add(parse(lines, self._tally.rows + 2))
+        self._summary.add(parse(lines, self._summary.rows + 2))
         self._lines.clear()
         self._waiting = 0
         head, self._head = self._head, b""

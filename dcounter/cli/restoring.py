@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from dcounter.backups.parsing import parse
 from dcounter.backups.reading import Reading, Section
-from dcounter.backups.tally import Tally
+from dcounter.backups.summary import Summary
 from dcounter.cli.bookmark import Bookmark
 from dcounter.cli.exits import Exit
 from dcounter.cli.explaining import exit_of, explained
@@ -116,16 +116,16 @@ async def _examined(session: Session, file: BinaryIO) -> Contents:
     Read all of a file: nothing of a damaged one may be sent.
     """
     reading = Reading(file)
-    tally = Tally()
+    summary = Summary()
     with Bar(size_of(file), enabled=not session.output.json, done="checked") as bar:
         for section in reading:
             if not reading.is_backup:
-                tally.add(parse(section.lines, section.first))
+                summary.add(parse(section.lines, section.first))
             follow(bar, section)
             # For Ctrl-C.
             await deferLater(session.reactor, 0)
     assert reading.end is not None
-    told = reading.end if reading.is_backup else tally
+    told = reading.end if reading.is_backup else summary
     return Contents(reading.sha256, told.items, told.tenants, told.tombstones, told.digest)
 
 

@@ -204,7 +204,7 @@ def test_counts_that_do_not_fit_the_items_are_found(compressed: bool) -> None:
     writer = Writer(HEAD, file.write, compressed=compressed)
     writer.add(lines_of(ledger_of(ROWS)))
     # As a fault of the writer would do: all hashes are right.
-    writer._tally._digest ^= 1  # noqa: SLF001 - the product cannot do it
+    writer._summary._digest ^= 1  # noqa: SLF001 - the product cannot do it
     writer.end("f")
     with pytest.raises(Damaged, match=r"tells of 3 items of 2 tenants .* a recount gives 3"):
         proved(file.getvalue())

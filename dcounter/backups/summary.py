@@ -13,7 +13,7 @@ from dcounter.ledger.rows import Rows, with_spare
 _MASK: Final = 2**64 - 1
 
 
-class Tally:
+class Summary:
     """
     What a backup holds. Each ID must come once: that, only a ledger can tell.
 
