@@ -25,7 +25,7 @@ from dcounter.words import Consistency
     help="Write to a file. [default: standard output]",
 )
 @click.option(
-    "--deleted", is_flag=True, help="With the IDs that are deleted, as it is needed to restore exactly."
+    "--deleted", is_flag=True, help="Include the IDs that are deleted: an exact restore needs them."
 )
 @read_options
 @remote
@@ -36,7 +36,7 @@ async def export(
     Write everything that is stored, as lines of JSON.
 
     The first line tells the position that the export includes, the last one how many lines came: without it
-    the export is not whole, and the exit status is 1. A file is there only if it is whole.
+    the export is not whole, and the exit status is 1. FILE is there, or replaced, only when it is whole.
     """
     exported = await session.client.export(deleted=deleted, consistency=consistency, after=after)
     try:
