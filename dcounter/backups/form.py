@@ -40,6 +40,9 @@ How the frame begins that holds the hash of a compressed backup: one of the numb
 
 HEAD_BEGIN: Final = b'{"export":'
 END_BEGIN: Final = b'{"end":'
+"""
+How the first and the last line of an export begin, and so those of a backup.
+"""
 
 _SEALED: Final = re.compile(rb'(\{.*"sha256":")([0-9a-f]{64})"\}', re.DOTALL)
 
