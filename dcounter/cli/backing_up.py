@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from dcounter import __version__
-from dcounter.backups.form import END_BEGIN, FORM, Damaged, End, Head
+from dcounter.backups.form import FORM, Damaged, End, Head
 from dcounter.backups.writing import Writer
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
@@ -22,6 +22,7 @@ from dcounter.cli.replacing import replaced
 from dcounter.cli.session import Session
 from dcounter.cli.verifying import held
 from dcounter.client import ExportCutShort, Exported, Refused, Unreachable
+from dcounter.http.dumps import END_BEGIN
 from dcounter.stamps import show_stamp
 
 _ATTEMPTS: Final = 3

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar, cast
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from dcounter.backups.form import END_BEGIN, HEAD_BEGIN
 from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Entry, Measured
 from dcounter.cli.sending import Line, Mistake, Piece
 from dcounter.cli.stamping import NoJson, Stamps
+from dcounter.http.dumps import END_BEGIN, HEADER_BEGIN
 
 _MOST_LINES: Final = 2_000
 _MOST_BYTES: Final = 512 * 1024
@@ -48,7 +48,7 @@ def pieces(entries: Iterable[Entry | None], stamps: Stamps, file: Measured) -> I
         if entry is None:
             if not file.waits():
                 continue
-        elif entry.text.startswith((HEAD_BEGIN, END_BEGIN)):
+        elif entry.text.startswith((HEADER_BEGIN, END_BEGIN)):
             # The first and the last line of an export hold no items.
             whole = entry.text.startswith(END_BEGIN)
             continue
