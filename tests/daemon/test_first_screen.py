@@ -176,6 +176,16 @@ class TestMemory:
         assert warning.startswith("900 MiB of 1000 MiB of memory of this service or container are in use: ")
         assert [each.getMessage() for each in caplog.records] == seen[1]
 
+    def test_what_the_first_screen_says_is_not_logged_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = MemoryReactorClock()
+        watch = MemoryWatch(lambda: Memory(95, 100), clock)
+        assert len(watch.look()) == 1
+        watch.startService()
+        clock.advance(10)
+        watch.stopService()
+        assert len(watch.warnings()) == 1
+        assert caplog.records == []
+
 
 def test_disks_are_counted_where_directories_will_be(tmp_path: Path) -> None:
     assert number_of_disks([str(tmp_path), str(tmp_path / "a" / "b")]) == 1
