@@ -1,7 +1,7 @@
 import { ask, question } from "./api.js";
 import { Chart } from "./charts.js";
 import { $, element, name, say, seldom } from "./dom.js";
-import { UNKNOWN, integer, nodes, visible } from "./format.js";
+import { UNKNOWN, integer, nodes, tenantIn, visible } from "./format.js";
 
 const SUGGESTED = 8;
 const PAUSE_MS = 120;
@@ -113,8 +113,8 @@ export class Tenant {
 
   /** Show the tenant that the address of the page names, if it names one. */
   follow() {
-    const found = /^#tenant=(.+)/.exec(location.hash);
-    if (found) this.choose(decodeURIComponent(found[1]));
+    const tenant = tenantIn(location.hash);
+    if (tenant !== null) this.choose(tenant);
   }
 
   /** @param {boolean} anew whether to begin with the first of them */
