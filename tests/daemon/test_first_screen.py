@@ -89,8 +89,8 @@ class TestNotes:
         assert "--in-memory: all items are lost" in notes(directory=None)
         assert "lost" not in notes(directory=None, elsewhere=True)
 
-    def test_name_a_clock_that_no_program_keeps(self) -> None:
-        assert ("no program keeps" in "\n".join(start().notes())) == (clock_is_kept() is False)
+    def test_name_a_clock_that_no_program_synchronises(self) -> None:
+        assert ("clock is not synchronised" in "\n".join(start().notes())) == (clock_is_kept() is False)
 
 
 class TestFirstScreen:
