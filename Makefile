@@ -1,5 +1,6 @@
 # make run     the daemon in the foreground; more options: make run ARGS="--http tcp:8080"
-# make test    lint, types, tests with branch coverage and its gate, then man and test-browser
+# make test    lint, types, tests with branch coverage and its gate, then man and the tests with a browser, Prometheus
+#              and systemd; it says what it leaves out where these are not installed
 # make check   lint, types and the fast tests: under a minute, for every save
 # make test-faults   real faults: kills, cut links, full disks, wrong clocks; needs root, takes minutes
 # make test-clients  curl, wrk, Node.js and Java as callers, nginx and haproxy in front; installs them with apt-get

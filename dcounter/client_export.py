@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from dcounter.client_answers import Unexpected, Unreachable
 from dcounter.client_bodies import Parts
 from dcounter.errors import DcounterError
-from dcounter.http.dumps import End, Header
+from dcounter.http.dumps import END_BEGIN, HEADER_BEGIN, End, Header
 
 _header: Final = msgspec.json.Decoder(Header)
 _end: Final = msgspec.json.Decoder(End)
@@ -67,7 +67,7 @@ class Exported:
         """
         async for lines in self:
             for line in lines.splitlines():
-                if not line.startswith((b'{"export":', b'{"end":')):
+                if not line.startswith((HEADER_BEGIN, END_BEGIN)):
                     yield _items.decode(line)
 
     async def header(self) -> Header:

@@ -38,9 +38,6 @@ SEAL: Final = b"\x5b\x2a\x4d\x18"
 How the frame begins that holds the hash of a compressed backup: one of the numbers of skippable frames.
 """
 
-HEAD_BEGIN: Final = b'{"export":'
-END_BEGIN: Final = b'{"end":'
-
 _SEALED: Final = re.compile(rb'(\{.*"sha256":")([0-9a-f]{64})"\}', re.DOTALL)
 
 

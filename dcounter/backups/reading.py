@@ -11,8 +11,6 @@ from typing import BinaryIO, Final, NamedTuple
 
 from dcounter import zstd
 from dcounter.backups.form import (
-    END_BEGIN,
-    HEAD_BEGIN,
     SEAL,
     SECTION_BYTES,
     ZSTD,
@@ -24,6 +22,7 @@ from dcounter.backups.form import (
     decode_head,
     seal,
 )
+from dcounter.http.dumps import END_BEGIN, HEADER_BEGIN
 
 _READ_BYTES: Final = 256 * 1024
 _OUT_BYTES: Final = 1024 * 1024
@@ -116,9 +115,9 @@ class Reading:
         while b"\n" not in self._rest:
             part = next(self._parts, b"")
             if not part:
-                raise self._cut_short() if self._rest.startswith(HEAD_BEGIN) else _no_backup()
+                raise self._cut_short() if self._rest.startswith(HEADER_BEGIN) else _no_backup()
             self._rest += part
-            if not self._rest.startswith(HEAD_BEGIN[: len(self._rest)]) or len(self._rest) > _LONGEST_LINE:
+            if not self._rest.startswith(HEADER_BEGIN[: len(self._rest)]) or len(self._rest) > _LONGEST_LINE:
                 raise _no_backup()
         line, _, self._rest = self._rest.partition(b"\n")
         head = decode_head(line)

@@ -2,32 +2,29 @@
 Writes backups.
 """
 
-import fcntl
-import os
 import random
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import BinaryIO, Final
 
 import click
 import msgspec
 
 from dcounter import __version__
-from dcounter.backups.form import END_BEGIN, FORM, Damaged, End, Head
+from dcounter.backups.form import FORM, Damaged, End, Head
 from dcounter.backups.writing import Writer
 from dcounter.cli.exits import Exit
 from dcounter.cli.failures import Failed
 from dcounter.cli.output import Output, shown
 from dcounter.cli.persisting import GaveUp, Persistence
 from dcounter.cli.progress import Bar
+from dcounter.cli.replacing import replaced
 from dcounter.cli.session import Session
 from dcounter.cli.verifying import held
 from dcounter.client import ExportCutShort, Exported, Refused, Unreachable
-from dcounter.journal.disk import sync_directory
+from dcounter.http.dumps import END_BEGIN
 from dcounter.stamps import show_stamp
 
-_PART: Final = ".part"
 _ATTEMPTS: Final = 3
 """
 How often an export may break off in its middle. One may be that the node stops; more have another cause.
@@ -192,44 +189,6 @@ async def _cluster(session: Session) -> str:
         if error.retryable:
             raise
         return ""
-
-
-@contextmanager
-def replaced(path: str) -> Iterator[BinaryIO]:
-    """
-    A file that takes its name when it is complete and on the disk.
-
-    :raises Failed: it cannot be written, or another process is writing it.
-    """
-    part = path + _PART
-    try:
-        # What a cluster holds is not for every user of this machine.
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Failed(f"{part} cannot be written: {error.strerror}", "Nothing was asked for.") from error
-    with open(descriptor, "r+b") as file:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # It may just have got its final name.
-            ours = os.path.samestat(os.fstat(descriptor), os.stat(part))
-        except OSError:
-            ours = False
-        if not ours:
-            raise Failed(f"another process is writing {part}", "Nothing was asked for.")
-        try:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-            os.replace(part, path)
-        except OSError as error:
-            os.remove(part)
-            raise Failed(
-                f"{path} cannot be written: {error.strerror}", "What had this name before is as it was."
-            ) from error
-        except BaseException:
-            os.remove(part)
-            raise
-        sync_directory(os.path.dirname(os.path.abspath(path)))
 
 
 def _backed_up(path: str, head: Head, end: End, size: int, seconds: float) -> BackedUp:

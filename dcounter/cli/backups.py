@@ -43,9 +43,9 @@ def verify(output: Output, file: str) -> Exit | None:
 
 class _Backup(click.Command):
     """
-    The command `backup FILE`, of which `backup verify FILE` is another one.
+    The command `backup FILE`, with the subcommand `backup verify FILE`.
 
-    :ivar commands: those that are named behind it.
+    :ivar commands: its subcommands.
     """
 
     commands: Mapping[str, click.Command] = {"verify": verify}

@@ -66,8 +66,8 @@ async def bench(session: Session, seconds: float, connections: int, items: int) 
     """
     Measure how fast the daemon stores and counts, from here.
 
-    The times are those that this command has to wait, and it is one process on one core: the daemon can do
-    more for many callers. What it stores belongs to tenants whose names begin with 'bench/', and is deleted
+    The times are what this command waits for an answer. It is one process on one core: the daemon can do more
+    for many callers. What it stores belongs to tenants whose names begin with 'bench/', and is deleted
     in the end.
     """
     from dcounter.cli.demonstrating import erase_all

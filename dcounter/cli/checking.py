@@ -56,10 +56,7 @@ def picture(found: "Checked") -> str:
         [
             str(each.node),
             good("whole", well=True) if each.whole else good("wrong", well=False),
-            *(
-                "-" if number is None else f"{number:,}"
-                for number in (each.items, each.tombstones, each.tenants)
-            ),
+            *map(_number, (each.items, each.tombstones, each.tenants)),
             f"{each.files:,}",
             f"{each.lines:,}",
             f"{each.bytes:,}",

@@ -28,7 +28,7 @@ def check(output: Output, file: str | None, is_node: bool) -> Exit | None:
     """
     Find what is wrong in a configuration, without starting anything.
 
-    FILE is that of the option --config; without it, only the variables DCOUNTER_... are checked. The files
+    FILE is what --config would name; without it, only the variables DCOUNTER_... are checked. The files
     that it names are read as well. Nothing is made or changed, and no port is tried. The exit status is 3 if
     a daemon would not start with it.
     """

@@ -2,16 +2,13 @@
 The command that exports everything.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import click
 
 from dcounter.cli.counting import read_options
 from dcounter.cli.exits import Exit
-from dcounter.cli.failures import Failed
 from dcounter.cli.remote import remote
 from dcounter.cli.session import Session
 from dcounter.words import Consistency
@@ -25,7 +22,7 @@ from dcounter.words import Consistency
     help="Write to a file. [default: standard output]",
 )
 @click.option(
-    "--deleted", is_flag=True, help="With the IDs that are deleted, as it is needed to restore exactly."
+    "--deleted", is_flag=True, help="Include the IDs that are deleted: an exact restore needs them."
 )
 @read_options
 @remote
@@ -36,39 +33,18 @@ async def export(
     Write everything that is stored, as lines of JSON.
 
     The first line tells the position that the export includes, the last one how many lines came: without it
-    the export is not whole, and the exit status is 1. A file is there only if it is whole.
+    the export is not whole, and the exit status is 1. FILE is there, or replaced, only when it is whole.
     """
-    exported = await session.client.export(deleted=deleted, consistency=consistency, after=after)
-    try:
-        if output is None:
-            async for part in exported:
-                session.output.raw(part)
-        else:
-            with _whole(output) as file:
-                async for part in exported:
-                    file.write(part)
-            session.output.remark(f"wrote {output}")
-    finally:
-        exported.close()
+    from dcounter.cli.replacing import replaced
+
+    with ExitStack() as closing:
+        write: Callable[[bytes], object] = session.output.raw
+        if output is not None:
+            write = closing.enter_context(replaced(output)).write
+        exported = await session.client.export(deleted=deleted, consistency=consistency, after=after)
+        closing.callback(exported.close)
+        async for part in exported:
+            write(part)
+    if output is not None:
+        session.output.remark(f"wrote {output}")
     return None
-
-
-@contextmanager
-def _whole(path: str) -> Iterator[IO[bytes]]:
-    """
-    A file to write, which has its name only when it is whole.
-
-    :raises Failed: it cannot be written.
-    """
-    unfinished = f"{path}.part"
-    try:
-        with open(unfinished, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise Failed(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(unfinished)

@@ -28,7 +28,7 @@ def read_options(command: _F) -> _F:
     consistency = click.option(
         "--consistency",
         type=click.Choice(get_args(Consistency)),
-        help="What to answer if the exact number is not available.",
+        help="What to answer if the exact number is not known now.",
     )
     after = click.option(
         "--after", metavar="POSITION", help="The answer includes everything that this position covers."
@@ -62,8 +62,8 @@ async def count(
     """
     Count the items of tenants.
 
-    Of one tenant the number alone is written, of several ones a line for each. Without a tenant,
-    everything is counted.
+    For one tenant it writes the number alone, for several a line for each. Without a TENANT it counts
+    everything.
     """
     if tenants and prefix is not None:
         raise click.UsageError("--prefix and TENANT cannot be used together")

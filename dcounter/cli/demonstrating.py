@@ -2,7 +2,6 @@
 The command that makes a load, so that there is something to look at.
 """
 
-import time
 from random import Random
 from typing import Final
 
@@ -61,7 +60,7 @@ async def demo(session: Session, rate: int, items: int, seconds: float | None, c
     from dcounter.cli.demo_load import PREFIX, DemoLoad
     from dcounter.client_answers import Refused, Unreachable
 
-    random = Random(time.time_ns())  # noqa: S311 - it decides about invented items
+    random = Random(session.wall())  # noqa: S311 - it decides about invented items
     load = DemoLoad(random, most=items)
     session.output.remark(
         f"storing at most {rate:,} items per second for {len(load.tenants)} tenants, {PREFIX}...;"

@@ -1,5 +1,5 @@
 """
-Pictures of letters: bars and histograms.
+Bars and histograms, drawn with characters.
 """
 
 from bisect import bisect_left, bisect_right

@@ -33,7 +33,8 @@ _MEANINGS = {
     Exit.FAILED: "Something on this machine went wrong, such as a file that cannot be read.",
     Exit.USAGE: "The command line is wrong. Nothing was sent.",
     Exit.NO: "The answer is no: no tenant owns the ID, the count is not exact, the audit found a difference,"
-    " some lines were refused, the backup or the data directory is damaged.",
+    " some lines were refused, items are not stored now, the backup or the data directory is damaged, the"
+    " configuration is wrong.",
     Exit.REFUSED: "The daemon refused the request. Nothing was changed, and repeating it will not help.",
     Exit.UNAVAILABLE: "The daemon cannot be reached, or cannot do it now. Nothing was changed: repeat it.",
     Exit.UNKNOWN: "The request may have been carried out, wholly or partly. The message says what is known.",

@@ -14,17 +14,12 @@ from dcounter.cli.failures import Failed
 from dcounter.cli.formats import Entry, Measured
 from dcounter.cli.sending import Line, Mistake, Piece
 from dcounter.cli.stamping import NoJson, Stamps
+from dcounter.http.dumps import END_BEGIN, HEADER_BEGIN
 
 _MOST_LINES: Final = 2_000
 _MOST_BYTES: Final = 512 * 1024
 """
 What a piece may hold: enough that a request is worth its trouble, and not so much that others wait for it.
-"""
-
-_EXPORT: Final = b'{"export":'
-_END: Final = b'{"end":'
-"""
-How the first and the last line of an export begin, which hold no items.
 """
 
 _T = TypeVar("_T")
@@ -53,8 +48,9 @@ def pieces(entries: Iterable[Entry | None], stamps: Stamps, file: Measured) -> I
         if entry is None:
             if not file.waits():
                 continue
-        elif entry.text.startswith((_EXPORT, _END)):
-            whole = entry.text.startswith(_END)
+        elif entry.text.startswith((HEADER_BEGIN, END_BEGIN)):
+            # The first and the last line of an export hold no items.
+            whole = entry.text.startswith(END_BEGIN)
             continue
         else:
             number, source = entry

@@ -64,8 +64,8 @@ async def put(
     """
     Store the items of a file.
 
-    FILE holds lines of JSON, CSV with a header, or a JSON array, and may be compressed with gzip or zstd; its
-    first bytes tell. '-' is standard input.
+    FILE holds lines of JSON, CSV with a header, or a JSON array, and may be compressed with gzip or zstd;
+    its first bytes show what it is. '-' is standard input.
 
     Each line gets a stamp of its own, unless it has one, in the order of the lines: of two with the same ID
     the later one wins. A run that was stopped can be repeated with --stamp and the stamp that it has shown:

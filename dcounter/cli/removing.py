@@ -36,7 +36,7 @@ def _ids(given: Sequence[str]) -> Iterator[int]:
 # A negative ID is no option.
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--receipt", is_flag=True, help="Tell of each ID whether it was there.")
+@click.option("--receipt", is_flag=True, help="Say for each ID whether it was there.")
 @click.option("--stamp", metavar="TIME", type=STAMP, help="Delete only what is not newer. [default: now]")
 @click.option("--ack", type=click.Choice(get_args(Ack)), help="Which nodes must have it on disk.")
 @remote
@@ -46,7 +46,8 @@ async def delete(
     """
     Delete items.
 
-    An ID of '-' stands for those on standard input, one on each line. An ID that no tenant owns is no error.
+    With '-' for an ID, it reads IDs from standard input, one on each line. An ID that no tenant owns is no
+    error.
     """
     deleted = 0
     some: list[int] = []

@@ -73,9 +73,9 @@ def serve(options: tuple[str, ...]) -> None:
     """
     Run the daemon in the foreground.
 
-    It is short for 'twistd --nodaemon --pidfile= dcounter', and has its options, each of which may also be a
-    variable of the environment or stand in a file: see docs/configuration.md. With the word 'node', a single
-    node runs instead. Ctrl-C stops it.
+    It is short for 'twistd --nodaemon --pidfile= dcounter', and has its options. Each of them can also be set
+    by an environment variable or in a file: see docs/configuration.md. With the word 'node', a single node
+    runs instead. Ctrl-C stops it.
     """
     from twisted.python.usage import UsageError
     from twisted.scripts import twistd

@@ -1,5 +1,5 @@
 """
-How a cluster stands: what `dcounter status` says of two looks at it, a moment apart.
+The state of a cluster, as `dcounter status` shows it: from two looks at it, a moment apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class NodeStanding(Struct, frozen=True):
 
 class Standing(Struct, frozen=True):
     """
-    The whole.
+    The state of a cluster.
 
     :ivar exact: whether counts are exact.
     :ivar writes: whether items are stored.
@@ -71,7 +71,7 @@ class Standing(Struct, frozen=True):
 
 def standing(first: Look, second: Look) -> Standing:
     """
-    How the cluster stands.
+    The state of the cluster.
     """
     before = {each.id: each for each in first.cluster.nodes} if first.cluster else {}
     nodes = second.cluster.nodes if second.cluster else []

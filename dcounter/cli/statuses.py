@@ -1,5 +1,5 @@
 """
-The command that shows how the cluster stands.
+The command that shows the state of the cluster.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -30,8 +30,8 @@ async def status(session: Session, watch: bool) -> Exit | None:
     """
     Show whether counts are exact, writes are taken, and how the nodes are.
 
-    The first line says how many nodes may still be lost for good, whichever they are, before anything is lost
-    that was stored half a second ago. The exit status is 3 unless counts are exact and writes are taken.
+    The first line says how many more nodes may be lost for good: whichever they are, what was stored at least
+    half a second ago is still there. The exit status is 3 unless counts are exact and writes are taken.
     """
     from twisted.internet.task import deferLater
 

@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, Mapping[str, Row]] = {
         "get": Row("counting", "Show which tenant owns an ID."),
         "tenants": Row("listing", "List the tenants that own items, and how many."),
         "items": Row("listing", "List the IDs that a tenant owns, in ascending order."),
-        "events": Row("watching", "Tell what changes, as it happens, until Ctrl-C."),
+        "events": Row("watching", "Show what changes, as it happens, until Ctrl-C."),
         "export": Row("copying", "Write everything that is stored, as lines of JSON."),
     },
     "Keep": {

@@ -1,5 +1,5 @@
 """
-The command that tells what changes.
+The command that shows what changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _NODES: Final = {
 @remote
 async def events(session: Session, tenants: Sequence[str], prefix: str) -> Exit | None:
     """
-    Tell what changes, as it happens, until Ctrl-C.
+    Show what changes, as it happens, until Ctrl-C.
 
     A connection that is lost is made again. With --json each line is an event.
     """

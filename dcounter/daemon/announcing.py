@@ -46,7 +46,8 @@ class Announced:
     An endpoint that tells where it listens.
 
     :param description: the description that it was made from.
-    :param tell: are told where it listens.
+    :param tell: what to call with the place where it listens.
+    :param in_background: whether the process has left the terminal.
     :param exposure: may object to the address.
     :param encrypted: whether callers speak TLS, which the description does not say.
     :param tokens: whether callers must show a token.

@@ -341,7 +341,7 @@ class _Check:
             else:
                 self._advice.append(
                     f"keep a copy of this directory, and start the daemon with {options}: as far as these"
-                    " journals can be read, the other nodes have all of it; what only they held behind the"
+                    " journals can be read, the other nodes have all of it; what only they held after the"
                     " damage cannot be known"
                 )
         for node in sorted(self._lacking - self._broken):

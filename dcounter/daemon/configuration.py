@@ -27,9 +27,7 @@ _CLOSE: Final = 0.7
 How similar two names are, from 0 to 1, of which one may be a misspelling of the other.
 """
 
-_OTHERS: Final = frozenset(
-    variable_of(name) for name in ("config", "url", "token", "token-file", "secret", "boot")
-)
+_OTHERS: Final = frozenset(variable_of(name) for name in ("config", "url", "token", "secret", "boot"))
 """
 Variables that are no options: those of the client, and those by which a daemon starts its nodes.
 """

@@ -25,12 +25,12 @@ Columns of the names, and the fewest columns that lines are wrapped to.
 _EXAMPLE: Final = '[{"ID":1,"tenant":"hello"}]'
 
 _CLOCK: Final = (
-    "no program keeps this machine's clock right: updates are ordered by it. Run chrony or systemd-timesyncd"
+    "this machine's clock is not synchronised: updates are ordered by it. Run chrony or systemd-timesyncd"
 )
 
 _ONE_DISK: Final = (
-    "all nodes keep their data on one disk: it survives the death of processes, not that of the disk. Back "
-    "up, or run nodes on several machines"
+    "all nodes keep their data on one disk: it survives the death of processes, but not a failure of that "
+    "disk. Back up, or run nodes on several machines"
 )
 
 _NOTHING_KEPT: Final = "--in-memory: all items are lost when the daemon stops"

@@ -90,7 +90,7 @@ class HttpSide:
         :param token: the operator's.
         :param measure: gives the figures of the store.
         :param reloading: changes options while the daemon runs.
-        :param tell: are told where it listens.
+        :param tell: what to call with the place where it listens.
         """
         options, reactor = self._options, self._reactor
         api = make_api(

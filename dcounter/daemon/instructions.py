@@ -9,10 +9,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.process import ProcessReader
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-
-_log = Logger()
 
 SECRETS: Final = "secrets"
 """

@@ -48,10 +48,17 @@ class MemoryWatch(Schedule):
         why = "at the limit the kernel kills processes. Give it more"
         return [f"{used} MiB of {limit} MiB of memory of this service or container are in use: {why}"]
 
-    async def _look(self) -> None:
+    def look(self) -> Sequence[str]:
+        """
+        Look now, such as at the start; returns the warnings.
+        """
         found = self._memory()
         least = _MUCH if self._found is None else _ENOUGH
-        begins = self._found is None
         self._found = found if found is not None and found.used >= least * found.limit else None
-        if begins and self._found is not None:
-            _log.warn("{warning}", warning=self.warnings()[0])
+        return self.warnings()
+
+    async def _look(self) -> None:
+        known = self._found is not None
+        for warning in self.look():
+            if not known:
+                _log.warn("{warning}", warning=warning)

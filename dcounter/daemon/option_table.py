@@ -134,7 +134,7 @@ DAEMON: Final = (
     Setting(
         "cors-origin",
         WEB_ORIGIN,
-        "A site of which web pages may call, such as https://app.example.",
+        "A site whose web pages may call the API, such as https://app.example.",
         example="https://app.example",
         group="HTTP",
         reload="value",
@@ -180,7 +180,7 @@ DAEMON: Final = (
         PATH,
         "A file with the tokens that callers must show, and their rights.",
         example="/etc/dcounter/tokens.toml",
-        group="Who may call",
+        group="Access",
         reload="file",
         details="See [Tokens](securing.md#tokens).",
     ),
@@ -190,7 +190,7 @@ DAEMON: Final = (
         "A file with the token for what only operators may do, such as to restart a node.",
         example="/etc/dcounter/operator-token",
         shown_default="`operator-token` in the data directory",
-        group="Who may call",
+        group="Access",
         details="An operator must show this token to restart or remove nodes, to audit and to"
         " [compact](compaction.md): 16 to 256 visible ASCII characters. If the file does"
         " not exist, the daemon makes it at its start. With `--in-memory` and `--join` there is no token"
@@ -201,7 +201,7 @@ DAEMON: Final = (
         PATH,
         "HTTPS: a file with the certificate (PEM), and the chain after it.",
         example="/etc/dcounter/fullchain.pem",
-        group="Who may call",
+        group="Access",
         reload="file",
         details="See [HTTPS](securing.md#https).",
     ),
@@ -210,7 +210,7 @@ DAEMON: Final = (
         PATH,
         "HTTPS: a file with the private key of the certificate (PEM).",
         example="/etc/dcounter/privkey.pem",
-        group="Who may call",
+        group="Access",
         reload="file",
     ),
     Setting(
@@ -218,15 +218,15 @@ DAEMON: Final = (
         PATH,
         "HTTPS: callers must have a certificate of an authority in this file.",
         example="/etc/dcounter/callers-ca.pem",
-        group="Who may call",
+        group="Access",
         reload="file",
     ),
     Setting(
         "insecure",
         FLAG,
-        "Let anyone on other machines store and count, without tokens or client certificates.",
+        "Let every caller on other machines store and count, without tokens or client certificates.",
         False,
-        group="Who may call",
+        group="Access",
         details="Any program that reaches the port can then store, read and delete everything. The log and"
         " `warnings` in `GET /cluster` say so. For a network of your own, or a container whose port is"
         " published to this machine only.",
@@ -278,7 +278,7 @@ DAEMON: Final = (
     Setting(
         "join",
         ADDRESS,
-        "Start no nodes but use this one; once for each, in the order of their ids.",
+        "Use this node, and start none. Give it for each node, in the order of their ids.",
         example="tcp:10.0.0.10:8090",
         group="Nodes on other machines",
         many=True,
@@ -326,7 +326,7 @@ DAEMON: Final = (
     Setting(
         "audit-every",
         seconds(10, 31_536_000, or_never=True),
-        "Compare all nodes again and again: the time between two audits. 0: only on request.",
+        "The time between two audits, which compare all nodes. 0: only on request.",
         0.0,
         group="Upkeep",
         reload="value",
@@ -344,7 +344,7 @@ DAEMON: Final = (
     Setting(
         "compact-age",
         seconds(60, 3_153_600_000),
-        "Forget only deletions that are older than this; older updates are then refused.",
+        "Forget only deletions that are older than this; updates that old are then refused.",
         Limits().compact_age_s,
         group="Upkeep",
     ),

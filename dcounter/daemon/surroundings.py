@@ -15,7 +15,7 @@ Room for what adjtimex(2) tells: 208 bytes on 64-bit machines.
 
 _TIME_ERROR: Final = 5
 """
-What adjtimex(2) returns if no program keeps the clock right.
+What adjtimex(2) returns if no program synchronises the clock.
 """
 
 _UNLIMITED: Final = 2**60
@@ -35,7 +35,7 @@ limit and the use, and the name of what the kernel can take back.
 
 def clock_is_kept() -> bool | None:
     """
-    Whether a program such as chrony keeps this machine's clock right; `None` if that is not known.
+    Whether a program such as chrony synchronises this machine's clock; `None` if that is not known.
     """
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_STATE_BYTES))

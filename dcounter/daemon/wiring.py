@@ -266,7 +266,11 @@ def make_daemon(options: Options, reactor: Any, undo: ExitStack) -> IService:
     coordinator.setServiceParent(daemon)
     operations = _operations(wiring, coordinator, supervisor, directory)
     _upkeep(options, wiring, coordinator, daemon, reloading)
-    start = FirstScreen(_start(options, directory), show=daemon.show, warnings=http.warnings)
+    start = FirstScreen(
+        _start(options, directory),
+        show=daemon.show,
+        warnings=lambda: [*http.warnings(), *memory.look()],
+    )
     heartbeat = Heartbeat(notifier, operations.state, reactor)
     server = http.serve(
         coordinator,

@@ -61,7 +61,7 @@ class Guard:
     `Host`. A page whose own host name resolves to this machine (DNS rebinding) is recognised by its `Host`.
 
     :param names: further host names of this daemon, besides `localhost` and the like.
-    :param origins: sites of which web pages may call, such as `https://app.example`.
+    :param origins: sites whose web pages may call, such as `https://app.example`.
     """
 
     def __init__(self, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:

@@ -17,8 +17,12 @@ FORM: Final = 1
 The form of the lines. A number that this version does not know is refused.
 """
 
-_BEGIN: Final = b'{"export":'
-_END: Final = b'{"end":'
+HEADER_BEGIN: Final = b'{"export":'
+END_BEGIN: Final = b'{"end":'
+"""
+How the first and the last line begin.
+"""
+
 _BLANK: Final = b" \t\r\n"
 _T = TypeVar("_T")
 
@@ -92,14 +96,14 @@ class Dump:
 
     @staticmethod
     def _header_of(piece: Piece) -> Header | None:
-        if piece.first == 1 and piece.data.startswith(_BEGIN):
+        if piece.first == 1 and piece.data.startswith(HEADER_BEGIN):
             return _read(_begin, piece.data.partition(b"\n")[0])
         return None
 
     def _without_end(self, piece: Piece) -> Piece:
         whole = piece.data.rstrip(_BLANK)
         at = whole.rfind(b"\n") + 1
-        if whole.startswith(_END, at):
+        if whole.startswith(END_BEGIN, at):
             self._end = _read(_end, whole[at:])
         if self._end is None:
             return piece

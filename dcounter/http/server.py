@@ -102,7 +102,7 @@ class Server(Factory):
     :param api: what the routes answer from.
     :param now: the wall clock, ns since 1970.
     :param names: by which the daemon may be called on this machine, besides `localhost` and the like.
-    :param origins: sites of which web pages may call.
+    :param origins: sites whose web pages may call.
     :param short_way: finds most routes; what it does not find is Klein's.
     :ivar shared: what the connections share.
     """

@@ -119,7 +119,7 @@ def _inspect_file(
     except OSError as error:
         if error.errno != EIO:
             raise
-        damaged.append(Fault(name, end, end, f"cannot be read behind byte {end:,}: {error.strerror}"))
+        damaged.append(Fault(name, end, end, f"cannot be read after byte {end:,}: {error.strerror}"))
     return HeldFile(name, end, lines), damaged
 
 

@@ -63,7 +63,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         yield table
     if command.epilog:
         yield _prose(command.epilog)
-    # `backup FILE` is a command with another one behind it.
+    # `backup FILE` is a command that has a subcommand as well.
     for name, each in getattr(command, "commands", {}).items():
         yield from _command(each, click.Context(each, context, info_name=name))
 

@@ -241,9 +241,12 @@ def test_a_history_is_bounded(js: Modules) -> None:
         ("visible('a\\u202eb\\n')", "a\\u{202e}b\\u{a}"),
         ("visible('👩\\u200d👧 a\\u200db')", "👩\u200d👧 a\\u{200d}b"),
         ("visible('שלום')", "שלום"),
+        ("tenantIn('#tenant=acme%2Fberlin')", "acme/berlin"),
+        ("tenantIn('#tenant=50%')", "50%"),
+        ("tenantIn('#tenant=')", None),
     ],
 )
-def test_numbers_and_names_are_shown_so(js: Modules, call: str, text: str) -> None:
+def test_numbers_and_names_are_shown_so(js: Modules, call: str, text: str | None) -> None:
     assert js.run("format", f"return m.{call};") == text
 
 

@@ -141,6 +141,8 @@ class TestRefusals:
         [
             ("DCOUNTER_NODE", "DCOUNTER_NODES"),
             ("DCOUNTER_TOKENS_FILES", "DCOUNTER_TOKENS_FILE"),
+            # Without it callers would need no token.
+            ("DCOUNTER_TOKEN_FILE", "DCOUNTER_TOKENS_FILE"),
             ("DCOUNTER_INSECUR", "DCOUNTER_INSECURE"),
         ],
     )
@@ -151,7 +153,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "variable",
         [
-            *("DCOUNTER_URL", "DCOUNTER_TOKEN", "DCOUNTER_TOKEN_FILE", "DCOUNTER_SECRET", "DCOUNTER_BOOT"),
+            *("DCOUNTER_URL", "DCOUNTER_TOKEN", "DCOUNTER_SECRET", "DCOUNTER_BOOT"),
             *("DCOUNTER_OPENAPI_EXAMPLES", "DCOUNTER_OPENAPI_SEED", "DCOUNTER_KILL_ROUNDS", "NODES"),
             *("DCOUNTER_PORT", "DCOUNTER_PORT_8085_TCP_ADDR", "DCOUNTER_SERVICE_PORT", "DCOUNTER_REBUILD"),
         ],

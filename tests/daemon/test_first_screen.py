@@ -89,8 +89,8 @@ class TestNotes:
         assert "--in-memory: all items are lost" in notes(directory=None)
         assert "lost" not in notes(directory=None, elsewhere=True)
 
-    def test_name_a_clock_that_no_program_keeps(self) -> None:
-        assert ("no program keeps" in "\n".join(start().notes())) == (clock_is_kept() is False)
+    def test_name_a_clock_that_no_program_synchronises(self) -> None:
+        assert ("clock is not synchronised" in "\n".join(start().notes())) == (clock_is_kept() is False)
 
 
 class TestFirstScreen:
@@ -175,6 +175,16 @@ class TestMemory:
         [warning] = seen[1]
         assert warning.startswith("900 MiB of 1000 MiB of memory of this service or container are in use: ")
         assert [each.getMessage() for each in caplog.records] == seen[1]
+
+    def test_what_the_first_screen_says_is_not_logged_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = MemoryReactorClock()
+        watch = MemoryWatch(lambda: Memory(95, 100), clock)
+        assert len(watch.look()) == 1
+        watch.startService()
+        clock.advance(10)
+        watch.stopService()
+        assert len(watch.warnings()) == 1
+        assert caplog.records == []
 
 
 def test_disks_are_counted_where_directories_will_be(tmp_path: Path) -> None:

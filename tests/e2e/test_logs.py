@@ -10,6 +10,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest_twisted
+
 from tests.e2e.harness import Client, Ports, Twistd, eventually, is_open, pause
 
 _MOST_LINES = 25
@@ -46,6 +48,7 @@ async def _stop(process: Twistd) -> str:
     return ended.output
 
 
+@pytest_twisted.ensureDeferred
 async def test_a_start_and_a_stop_write_few_lines(tmp_path: Path) -> None:
     ports = Ports()
     process = Twistd(["-n", "--pidfile=", "dcounter", *_options(ports, tmp_path)], tmp_path)
@@ -60,6 +63,7 @@ async def test_a_start_and_a_stop_write_few_lines(tmp_path: Path) -> None:
     assert not [line for line in lines if any(each in line for each in noise)]
 
 
+@pytest_twisted.ensureDeferred
 async def test_files_of_the_working_directory_are_not_imported(tmp_path: Path) -> None:
     imported = tmp_path / "imported"
     for name in ("secrets", "queue", "numpy"):
@@ -75,6 +79,7 @@ async def test_files_of_the_working_directory_are_not_imported(tmp_path: Path) -
     assert not imported.exists()
 
 
+@pytest_twisted.ensureDeferred
 async def test_sighup_opens_the_log_file_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
     ports = Ports()
@@ -100,6 +105,7 @@ async def test_sighup_opens_the_log_file_again(tmp_path: Path) -> None:
     assert log.read_text().rstrip().endswith("stopped")
 
 
+@pytest_twisted.ensureDeferred
 async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> None:
     ports = Ports()
     options = [*_options(ports, tmp_path)[:2], "--in-memory", "--inline", "--nodes=1"]
@@ -141,6 +147,7 @@ async def test_a_daemon_whose_output_nobody_reads_answers(tmp_path: Path) -> Non
         ports.release()
 
 
+@pytest_twisted.ensureDeferred
 async def test_json_for_programs_and_another_level_at_sighup(tmp_path: Path) -> None:
     ports = Ports()
     file = tmp_path / "dcounter.toml"
@@ -173,6 +180,7 @@ async def test_json_for_programs_and_another_level_at_sighup(tmp_path: Path) -> 
     assert "stopped" in {each["message"] for each in entries()}
 
 
+@pytest_twisted.ensureDeferred
 async def test_a_terminal_shows_what_to_try(tmp_path: Path) -> None:
     ports = Ports()
     outer, inner = pty.openpty()

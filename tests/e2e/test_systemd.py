@@ -6,10 +6,13 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest_twisted
+
 from tests.e2e.harness import Client, Ports, Twistd, eventually
 from tests.support.logs import bad_lines
 
 
+@pytest_twisted.ensureDeferred
 async def test_it_says_how_it_is_and_lets_callers_go_before_it_stops(tmp_path: Path) -> None:
     ports = Ports()
     told: list[str] = []

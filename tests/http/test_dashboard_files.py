@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from dcounter.http.dashboard_files import dashboard_files
+from dcounter.http.openapi import refusals
+from dcounter.http.table import ROUTES
 from tests.support.callers import Reply
 from tests.support.servers import CalledServer
 
@@ -34,6 +36,18 @@ def get(world: CalledServer, target: str, *headers: str) -> Reply:
         "\r\n".join([f"GET {target} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
     )
     return reply
+
+
+def test_its_modules_name_refusals_and_routes_that_there_are() -> None:
+    advice, rates = (dashboard_files()[name].body.decode() for name in ("advice.js", "rates.js"))
+    [explained] = re.findall(r"^const REFUSED = \{\n(.*?)^\};", advice, re.MULTILINE | re.DOTALL)
+    [ours] = re.findall(r"const ours = \[(.*?)\]", advice)
+    codes = {*re.findall(r"^  (\w+):", explained, re.MULTILINE), *re.findall(r'"(\w+)"', ours)}
+    assert len(codes) > 10
+    assert codes <= {kind.code for route in ROUTES for kind in refusals(route)}
+    counted = re.findall(r'^  "([A-Z]+ /[^"]+)",$', rates, re.MULTILINE)
+    assert len(counted) > 8
+    assert {*counted} <= {f"{route.method} {route.path}" for route in ROUTES}
 
 
 def test_the_page_names_files_that_are_there_and_each_is_named() -> None:

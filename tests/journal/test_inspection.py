@@ -168,7 +168,7 @@ def test_a_sector_that_cannot_be_read_is_damage() -> None:
     disk.open()
     disk.create(S2).write(A + B)
     [fault] = inspect(disk).faults
-    assert fault.why == f"cannot be read behind byte {len(A)}: {strerror(EIO)}"
+    assert fault.why == f"cannot be read after byte {len(A)}: {strerror(EIO)}"
     # That it may not be read is another matter.
     disk.error = EACCES
     with pytest.raises(PermissionError):

@@ -57,6 +57,19 @@ export function nodes(ids) {
   return `nodes ${ids.slice(0, -1).join(", ")} and ${ids.at(-1)}`;
 }
 
+/** The tenant that the part of an address behind `#` names; `null` if it names none. */
+export function tenantIn(hash) {
+  const [, text] = /^#tenant=(.+)/.exec(hash) ?? [];
+  if (text === undefined) return null;
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    // It was written by hand, such as "50%".
+    return text;
+  }
+}
+
 /** A name of a tenant as it can be seen: what is invisible, or turns the text around it, is spelled out. */
 export function visible(name) {
   return name.replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);

@@ -39,9 +39,4 @@ export class History {
     const counts = points.map(([, counter]) => counter);
     return points.length ? [[...times, now], [...counts, counts.at(-1)]] : [[], []];
   }
-
-  /** Nothing is known any more of what happened before. */
-  clear() {
-    this.#points.clear();
-  }
 }

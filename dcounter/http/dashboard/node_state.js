@@ -15,7 +15,7 @@ export function stateOf(node) {
 }
 
 /** Less than this part of a disk is little. */
-export const LITTLE = 0.1;
+const LITTLE = 0.1;
 
 /**
  * How a node's disk is.

@@ -17,7 +17,7 @@ const READS = new Set([
 ]);
 
 /** For so long (s) points are kept, and over so long a time each of them tells the latencies. */
-export const KEPT_S = 600;
+const KEPT_S = 600;
 const WINDOW_S = 10;
 
 const isWrite = ({ method, route }) => WRITES.has(`${method} ${route}`);

@@ -1,7 +1,7 @@
 import { ask, question } from "./api.js";
 import { Chart } from "./charts.js";
 import { $, element, name, say, seldom } from "./dom.js";
-import { integer, nodes, visible } from "./format.js";
+import { UNKNOWN, integer, nodes, tenantIn, visible } from "./format.js";
 
 const SUGGESTED = 8;
 const PAUSE_MS = 120;
@@ -64,7 +64,7 @@ export class Tenant {
     $("tenant").hidden = false;
     $("tenant-none").hidden = true;
     $("tenant-name").replaceChildren(name(visible(tenant)));
-    say($("tenant-count"), "–");
+    say($("tenant-count"), UNKNOWN);
     say($("tenant-note"), "");
     this.#chart.clear();
     return this.refresh();
@@ -95,7 +95,7 @@ export class Tenant {
     }
   }
 
-  /** The tenant that is shown owns other items. Whoever has asked for more IDs still reads them, so they stay. */
+  /** The tenant that is shown owns other items. If more IDs were asked for, they stay: they are still being read. */
   changed() {
     this.#idsSeldom();
   }
@@ -113,8 +113,8 @@ export class Tenant {
 
   /** Show the tenant that the address of the page names, if it names one. */
   follow() {
-    const found = /^#tenant=(.+)/.exec(location.hash);
-    if (found) this.choose(decodeURIComponent(found[1]));
+    const tenant = tenantIn(location.hash);
+    if (tenant !== null) this.choose(tenant);
   }
 
   /** @param {boolean} anew whether to begin with the first of them */
@@ -153,7 +153,7 @@ export class Tenant {
     try {
       ({ tenants } = await ask(question("tenants", { prefix, sort: "-count", limit: SUGGESTED })));
     } catch (refused) {
-      // Whoever is bound to other tenants may still ask for one by its whole name.
+      // With a token that is bound to other tenants, one may still be asked for by its whole name.
       return this.#close();
     }
     if (asked !== this.#asked || document.activeElement !== this.#input) return;
