@@ -21,7 +21,7 @@ _patience: Final = click.option(
     type=click.FloatRange(min=0),
     default=_PATIENCE_S,
     show_default=True,
-    help="Give up when nothing has succeeded for so long.",
+    help="Give up after this time without any success.",
 )
 
 

@@ -44,8 +44,8 @@ class Persistence:
 
     :param clock: for the time between two attempts.
     :param jitter: random numbers from 0 to 1.
-    :param patience_s: time (s) without any success after which to give up. It begins with a failure: what
-        takes long may succeed.
+    :param patience_s: how long (s) attempts may fail, without any success between them, before it gives
+        up. An attempt that takes long has not failed.
     :param again: is told why something must be repeated.
     """
 

@@ -48,7 +48,7 @@ _PATIENCE_S: Final = 60.0
     type=click.FloatRange(min=0),
     default=_PATIENCE_S,
     show_default=True,
-    help="Give up when nothing could be stored for so long.",
+    help="Give up after this time in which nothing could be stored.",
 )
 @remote
 async def put(

@@ -3,6 +3,7 @@ How the page `/docs` shows examples: as commands for a shell, and as JSON in col
 """
 
 import json
+from collections.abc import Callable
 from html import escape
 from typing import Any, Final
 
@@ -65,27 +66,41 @@ def _broken(body: str) -> str:
     return f"[{(',' + chr(10) + ' ' * 9).join(msgspec.json.encode(each).decode() for each in content)}]"
 
 
-def in_colours(value: Any, indent: str = "") -> str:
+def laid_out(
+    value: Any, width: int, key: Callable[[str], str], scalar: Callable[[Any], str], indent: str = ""
+) -> str:
     """
-    JSON in colours. What is short is on one line.
+    JSON for people. What is short is on one line.
+
+    :param width: characters of a line, before it is broken.
+    :param key: writes the name of a field.
+    :param scalar: writes what holds nothing else.
     """
-    if isinstance(value, str):
-        return f'<span class="s">{_quoted(value)}</span>'
     if not isinstance(value, dict | list | tuple):
-        return f'<span class="n">{json.dumps(value)}</span>'
+        return scalar(value)
     opening, closing = "{}" if isinstance(value, dict) else "[]"
-    short = len(indent) + len(json.dumps(value)) <= _WIDTH
+    short = len(indent) + len(json.dumps(value)) <= width
     inner = "" if short else f"{indent}  "
     if isinstance(value, dict):
-        parts = [
-            f'<span class="k">{_quoted(key)}</span>: {in_colours(each, inner)}' for key, each in value.items()
-        ]
+        parts = [f"{key(name)}: {laid_out(each, width, key, scalar, inner)}" for name, each in value.items()]
     else:
-        parts = [in_colours(each, inner) for each in value]
+        parts = [laid_out(each, width, key, scalar, inner) for each in value]
     if short or not parts:
         return f"{opening}{', '.join(parts)}{closing}"
     lines = f",\n{inner}".join(parts)
     return f"{opening}\n{inner}{lines}\n{indent}{closing}"
+
+
+def in_colours(value: Any) -> str:
+    """
+    JSON in colours, as HTML.
+    """
+    return laid_out(value, _WIDTH, lambda name: f'<span class="k">{_quoted(name)}</span>', _scalar)
+
+
+def _scalar(value: Any) -> str:
+    kind, text = ("s", _quoted(value)) if isinstance(value, str) else ("n", json.dumps(value))
+    return f'<span class="{kind}">{text}</span>'
 
 
 def _quoted(text: str) -> str:

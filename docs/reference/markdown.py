@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from dcounter.http.docs_examples import laid_out
+
 _WIDTH: Final = 96
 """
 Characters of a line of JSON, before it is broken.
@@ -34,25 +36,15 @@ def block(language: str, text: str) -> str:
     return f"```{language}\n{text}\n```\n\n"
 
 
-def pretty(value: Any, indent: str = "") -> str:
+def pretty(value: Any) -> str:
     """
-    JSON for people. What is short is on one line.
+    JSON for people.
     """
-    if not isinstance(value, dict | list | tuple):
-        return json.dumps(value, ensure_ascii=False)
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
-    short = len(indent) + len(json.dumps(value)) <= _WIDTH
-    inner = "" if short else f"{indent}  "
-    if isinstance(value, dict):
-        parts = [
-            f"{json.dumps(key, ensure_ascii=False)}: {pretty(each, inner)}" for key, each in value.items()
-        ]
-    else:
-        parts = [pretty(each, inner) for each in value]
-    if short or not parts:
-        return f"{opening}{', '.join(parts)}{closing}"
-    lines = f",\n{inner}".join(parts)
-    return f"{opening}\n{inner}{lines}\n{indent}{closing}"
+    return laid_out(value, _WIDTH, _json, _json)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _row(cells: Sequence[str]) -> str:
