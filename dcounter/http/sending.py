@@ -3,16 +3,15 @@ The one place that builds the bytes of an answer.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 from dcounter import __version__
 from dcounter.http.problems import Answer
 
-_SERVER: Final = f"Server: dcounter/{__version__}\r\n".encode()
 LAST_CHUNK: Final = b"0\r\n\r\n"
-_HEAD: Final = b"%s %d %s\r\n" + _SERVER + b"Date: %s\r\nCache-Control: no-store\r\n%s%s\r\n"
-_HEAD_OF_KEPT: Final = _HEAD.replace(b"no-store", b"no-cache")
+_SERVER: Final = f"dcounter/{__version__}".encode()
 _NOT_MODIFIED: Final = 304
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -36,17 +35,23 @@ def encode_head(
     :param last: whether the connection ends with this answer.
     :param kept: whether a browser may keep the answer. A count that a cache has kept is not exact.
     """
+    return b"%s%s\r\n" % (_start(status, version, date, last, kept), fields)
+
+
+# All answers of a second begin alike, and each has to be encoded.
+@lru_cache(maxsize=128)
+def _start(status: int, version: bytes, date: bytes, last: bool, kept: bool) -> bytes:
+    """
+    What the head of an answer begins with.
+    """
     if last:
         connection = b"Connection: close\r\n"
     else:
         # A caller of HTTP/1.0 expects the end unless it is told otherwise.
         connection = b"" if version == b"HTTP/1.1" else b"Connection: keep-alive\r\n"
-    return (_HEAD_OF_KEPT if kept else _HEAD) % (
-        version,
-        status,
-        _REASONS[status],
-        date,
-        fields,
+    return b"%s %d %s\r\nServer: %s\r\nDate: %s\r\nCache-Control: %s\r\n%s" % (
+        *(version, status, _REASONS[status], _SERVER, date),
+        b"no-cache" if kept else b"no-store",
         connection,
     )
 
@@ -61,17 +66,16 @@ def encode(answer: Answer, version: bytes, date: bytes, *, last: bool, to_head: 
     """
     fields = encode_fields(answer.headers) if answer.headers else b""
     if answer.stream is None:
-        length = len(answer.body)
-        fields = b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (answer.content_type, length, fields)
+        length = b"Content-Length: %d\r\n" % len(answer.body)
     else:
-        chunked = b"Transfer-Encoding: chunked\r\n" if version == b"HTTP/1.1" else b""
-        fields = b"Content-Type: %s\r\n%s%s" % (answer.content_type, chunked, fields)
-    if answer.kept:
-        head = encode_head(answer.status, fields, version, date, last=last, kept=True)
-        to_head = to_head or answer.status == _NOT_MODIFIED
-    else:
-        head = encode_head(answer.status, fields, version, date, last=last)
-    return head if to_head else head + answer.body
+        length = b"Transfer-Encoding: chunked\r\n" if version == b"HTTP/1.1" else b""
+    return b"%sContent-Type: %s\r\n%s%s\r\n%s" % (
+        _start(answer.status, version, date, last, answer.kept),
+        answer.content_type,
+        length,
+        fields,
+        b"" if to_head or answer.status == _NOT_MODIFIED else answer.body,
+    )
 
 
 def encode_chunk(data: bytes, version: bytes) -> bytes:
