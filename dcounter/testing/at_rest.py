@@ -33,6 +33,13 @@ def equal(history: History) -> bool:
     )
 
 
+def sees_all_nodes(coordinator: Coordinator) -> bool:
+    """
+    Whether a coordinator is connected with all nodes.
+    """
+    return all(node.state == "up" for node in coordinator.status().nodes)
+
+
 def check_ledger(history: History) -> None:
     """
     Whether what nodes hold at rest is what was stored.

@@ -12,7 +12,14 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dcounter.testing.at_rest import check_audit, check_counts, check_ledger, equal, watchers_at_rest
+from dcounter.testing.at_rest import (
+    check_audit,
+    check_counts,
+    check_ledger,
+    equal,
+    sees_all_nodes,
+    watchers_at_rest,
+)
 from dcounter.testing.disk import PowerLoss
 from dcounter.testing.events.table import EVENTS
 from dcounter.testing.history import History
@@ -128,6 +135,12 @@ Time (s) within which each watcher that hung up comes back.
 """
 
 
+_REUNION = 5
+"""
+Time (s) within which each coordinator is connected with all nodes that are equal.
+"""
+
+
 def _settle(world: World) -> bool:
     """
     Wait until all nodes are equal and all requests are answered; whether that is so.
@@ -148,6 +161,10 @@ def _settle(world: World) -> bool:
             return False
         cluster.run(0.25)
     cluster.run(3)
+    # One that called a node that was silent tries again only when that attempt has failed.
+    until = world.now + _REUNION
+    while world.now < until and not all(map(sees_all_nodes, history.running())):
+        cluster.run(0.25)
     if not equal(history):
         history.problem("the nodes were equal, and then not any more")
     check_ledger(history)
