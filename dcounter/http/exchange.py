@@ -146,7 +146,7 @@ class Exchange:
             return
         route = found.route.of_type(self.head.headers)
         if route is not found.route:
-            self.found = Found(route, found.segments, found.query)
+            self.found = Found(route, found.segments, found.query, found.figures)
 
     def take_whole(self, body: bytes) -> None:
         """
@@ -417,15 +417,16 @@ class Exchange:
         """
         Count the request: its answer is written.
         """
-        found, figures = self.found, self._shared.figures
+        found, shared = self.found, self._shared
+        took_s = shared.now() - self._since
         if found is None:
-            figures.unrouted(self.head.method, answer.status, answer.refusal, self._since)
+            shared.figures.unrouted(self.head.method, answer.status, answer.refusal, self._since)
         else:
-            route = found.route
-            figures.answered(route.method, route.path, answer.status, answer.refusal, self._since)
-        access = self._shared.access
-        if access.on:
-            access.answered(self._caller.peer, self.head, answer, figures.seconds() - self._since)
+            found.figures.answered(answer.status, took_s)
+            if answer.refusal:
+                shared.figures.refused(answer.refusal)
+        if shared.access.on:
+            shared.access.answered(self._caller.peer, self.head, answer, took_s)
 
     def encode_head(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """

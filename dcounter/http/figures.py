@@ -93,6 +93,18 @@ class RouteFigures:
         self.codes: dict[int, int] = defaultdict(int)
         self.durations = histogram()
 
+    def answered(self, status: int, took_s: float) -> None:
+        """
+        Count a request that is answered.
+
+        :param took_s: the time (s) since its head was complete.
+        """
+        self.codes[status] += 1
+        # `Histogram.add` without the call: every request pays for it.
+        durations = self.durations
+        durations.counts[bisect_left(SECONDS, took_s)] += 1
+        durations.total += took_s
+
 
 class HttpFigures:
     """
@@ -110,22 +122,30 @@ class HttpFigures:
         self._abandoned = 0
         self._stored = 0
 
+    def of(self, method: str, route: str) -> RouteFigures:
+        """
+        The figures of a route.
+
+        :param route: its path, with the variable segments open.
+        """
+        return self._routes[method, route]
+
     def answered(self, method: str, route: str, status: int, refusal: str, since: float) -> None:
         """
-        Count a request that is answered.
+        Count a request that is answered, whose route's figures are not at hand.
 
-        :param route: the path of its route, with the variable segments open.
         :param refusal: the code of the refusal; empty if it was not refused.
         :param since: when (s) its head was complete.
         """
-        figures = self._routes[method, route]
-        figures.codes[status] += 1
-        # `Histogram.add` without the call: every request pays for it.
-        durations, took = figures.durations, self.seconds() - since
-        durations.counts[bisect_left(SECONDS, took)] += 1
-        durations.total += took
+        self.of(method, route).answered(status, self.seconds() - since)
         if refusal:
-            self._refusals[refusal] += 1
+            self.refused(refusal)
+
+    def refused(self, code: str) -> None:
+        """
+        Count a refusal.
+        """
+        self._refusals[code] += 1
 
     def unrouted(self, method: bytes, status: int, refusal: str, since: float) -> None:
         """
@@ -150,7 +170,8 @@ class HttpFigures:
         """
         All figures, with their names.
         """
-        routes, connections = sorted(self._routes.items()), self.connections()
+        routes = sorted((key, each) for key, each in self._routes.items() if each.codes)
+        connections = self.connections()
         return [
             Samples(
                 REQUESTS,

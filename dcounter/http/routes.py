@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from dcounter.errors import Outcome, Refusal
 from dcounter.http.admission import answer
 from dcounter.http.call import Api, Call
+from dcounter.http.figures import HttpFigures, RouteFigures
 from dcounter.http.paths import raw_query, raw_segments
 from dcounter.http.problems import Answer, InternalError, Parts, UnknownPath, WrongMethod, problem
 from dcounter.http.route import Route
@@ -53,11 +54,14 @@ Prepares the answer to a request that no route took.
 class Found(Struct, frozen=True):
     """
     The route of a request, and the parts of its target that the route leaves open, percent-encoded.
+
+    :ivar figures: what is counted of the route.
     """
 
     route: Route
     segments: Sequence[str]
     query: bytes
+    figures: RouteFigures
 
 
 class ShortWay(Protocol):
@@ -71,13 +75,16 @@ class ShortWay(Protocol):
         """
 
 
+_Target = tuple[re.Pattern[bytes], Route, Collection[Sequence[bytes]], RouteFigures]
+
+
 class PlainPaths:
     """
     The short way, for paths that are spelled as in the table. Klein could route all of these, too.
     """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._targets: dict[bytes, list[tuple[re.Pattern[bytes], Route, Collection[Sequence[bytes]]]]] = {}
+    def __init__(self, routes: Sequence[Route], figures: HttpFigures) -> None:
+        self._targets: dict[bytes, list[_Target]] = {}
         fixed = methods_by_path(routes)
         for route in routes:
             path = _OPEN_SEGMENT.sub(f"({_SEGMENT})", re.escape(route.path))
@@ -85,16 +92,17 @@ class PlainPaths:
             # A path of its own is no item whose ID is "lookup".
             found = [target.fullmatch(each.encode()) for each in fixed] if route.segments else []
             others = frozenset(each.groups(b"")[:-1] for each in found if each is not None)
-            self._targets.setdefault(route.method.encode(), []).append((target, route, others))
+            of_route = figures.of(route.method, route.path)
+            self._targets.setdefault(route.method.encode(), []).append((target, route, others, of_route))
 
     def find(self, method: bytes, target: bytes) -> Found | None:
-        for pattern, route, others in self._targets.get(method, ()):
+        for pattern, route, others, figures in self._targets.get(method, ()):
             found = pattern.fullmatch(target)
             if found is not None:
                 *segments, query = found.groups(b"")
                 if others and tuple(segments) in others:
                     continue
-                return Found(route, [segment.decode() for segment in segments], query)
+                return Found(route, [segment.decode() for segment in segments], query, figures)
         return None
 
 

@@ -127,7 +127,7 @@ class Server(Factory):
         self.limits = api.limits
         self.shared = Shared(
             api,
-            short_way=short_way or PlainPaths(routes),
+            short_way=short_way or PlainPaths(routes, api.figures),
             resource=make_resource(api, routes),
             guard=Guard(names, origins),
             methods={each.method.encode() for each in routes},

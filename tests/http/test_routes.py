@@ -34,6 +34,7 @@ from dcounter.errors import (
 )
 from dcounter.http import problems
 from dcounter.http.auth import OperatorToken
+from dcounter.http.figures import HttpFigures
 from dcounter.http.limits import HttpLimits
 from dcounter.http.openapi import document, refusals
 from dcounter.http.routes import Found, PlainPaths, ShortWay
@@ -141,7 +142,7 @@ class MemoryOperator:
         return 10**9 if before is None else before
 
 
-SHORT = PlainPaths(ROUTES)
+SHORT = PlainPaths(ROUTES, HttpFigures(lambda: 0.0))
 
 SOMETIMES = {
     # Of a deprecated path, which answers that come before the path is known do not have.
